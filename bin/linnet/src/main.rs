@@ -1,0 +1,2 @@
+//! The `linnet` binary.
+fn main() {}

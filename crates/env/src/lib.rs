@@ -1,0 +1,15 @@
+//! Time, randomness and the disk as arguments.
+//!
+//! Engines take these traits instead of calling the operating system, so that the simulator can run them over a
+//! fake clock and a disk that tears, reorders, forgets and lies. Nothing else in the workspace may read a clock
+//! or touch a file of the store.
+
+mod clock;
+mod disk;
+mod real_disk;
+mod rng;
+
+pub use clock::{Clock, ManualClock, RealClock};
+pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
+pub use real_disk::RealDisk;
+pub use rng::{OsRng, Rng, SeededRng};

@@ -1,0 +1,166 @@
+use std::ops::Add;
+use std::time::Duration;
+
+/// A point on the process's monotonic clock, in nanoseconds since an arbitrary start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Mono(pub u64);
+
+/// A point in real time, in nanoseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Wall(pub i64);
+
+impl Mono {
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Mono {
+    type Output = Self;
+
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(rhs.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Wall {
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// RFC 3339 in UTC with up to nine decimals, trailing zeros of the fraction dropped, as NATS JSON has it.
+    /// The zero of the JSON world, year 1, stands for "unset" and is written by [`Wall::ZERO_TEXT`].
+    pub fn rfc3339(self) -> String {
+        let (days, nanos_of_day) =
+            (self.0.div_euclid(86_400_000_000_000), self.0.rem_euclid(86_400_000_000_000));
+        let (year, month, day) = civil_from_days(days);
+        let (seconds, nanos) = (nanos_of_day / 1_000_000_000, nanos_of_day % 1_000_000_000);
+        let mut text = format!(
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+            seconds / 3600,
+            seconds / 60 % 60,
+            seconds % 60
+        );
+        if nanos > 0 {
+            let fraction = format!(".{nanos:09}");
+            text.push_str(fraction.trim_end_matches('0'));
+        }
+        text.push('Z');
+        text
+    }
+
+    /// How an unset time is written in NATS JSON.
+    pub const ZERO_TEXT: &'static str = "0001-01-01T00:00:00Z";
+
+    /// Parses RFC 3339 with any offset and up to nine decimals (further ones are cut).
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let digits = |from: usize, len: usize| -> Option<i64> {
+            let part = bytes.get(from..from + len)?;
+            part.iter().try_fold(0_i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+        };
+        let sep = |at: usize, any: &[u8]| bytes.get(at).is_some_and(|b| any.contains(b));
+        if !(sep(4, b"-") && sep(7, b"-") && sep(10, b"Tt ") && sep(13, b":") && sep(16, b":")) {
+            return None;
+        }
+        let (year, month, day) = (digits(0, 4)?, digits(5, 2)?, digits(8, 2)?);
+        let (hour, minute, second) = (digits(11, 2)?, digits(14, 2)?, digits(17, 2)?);
+        if !(1..=12).contains(&month)
+            || day < 1
+            || day > days_in_month(year, month)
+            || hour > 23
+            || minute > 59
+            || second > 59
+        {
+            return None;
+        }
+        let mut at = 19;
+        let mut nanos = 0;
+        if sep(at, b".,") {
+            let len = bytes[at + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
+            if len == 0 {
+                return None;
+            }
+            let kept = len.min(9);
+            nanos = digits(at + 1, kept)? * 10_i64.pow(u32::try_from(9 - kept).ok()?);
+            at += 1 + len;
+        }
+        let offset = match bytes.get(at)? {
+            b'Z' | b'z' if bytes.len() == at + 1 => 0,
+            sign @ (b'+' | b'-') if bytes.len() == at + 6 && sep(at + 3, b":") => {
+                let seconds = digits(at + 1, 2)? * 3600 + digits(at + 4, 2)? * 60;
+                if *sign == b'+' { seconds } else { -seconds }
+            }
+            _ => return None,
+        };
+        let seconds =
+            days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos).map(Self)
+    }
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 of a date of the proleptic Gregorian calendar.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let y = if month <= 2 { year - 1 } else { year };
+    let era = y.div_euclid(400);
+    let year_of_era = y.rem_euclid(400);
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+}
+
+/// Inverse of [`days_from_civil`].
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let m = (5 * day_of_year + 2) / 153;
+    let month = if m < 10 { m + 3 } else { m - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day_of_year - (153 * m + 2) / 5 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Wall;
+
+    #[test]
+    fn rfc3339_round_trips() {
+        for (text, nanos) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2024-02-29T23:59:59.000000001Z", 1_709_251_199_000_000_001),
+            ("2026-11-24T06:55:13.5Z", 1_795_503_313_500_000_000),
+            ("1969-12-31T23:59:59.9Z", -100_000_000),
+        ] {
+            assert_eq!(Wall::parse_rfc3339(text), Some(Wall(nanos)), "{text}");
+            assert_eq!(Wall(nanos).rfc3339(), text);
+        }
+    }
+
+    #[test]
+    fn rfc3339_offsets_are_applied_and_garbage_refused() {
+        assert_eq!(Wall::parse_rfc3339("1970-01-01T01:00:00+01:00"), Some(Wall(0)));
+        for bad in [
+            "",
+            "2024-13-01T00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "2024-01-01",
+            "2024-01-01T00:00:00",
+            "2024-01-01T00:00:00.Z",
+        ] {
+            assert_eq!(Wall::parse_rfc3339(bad), None, "{bad}");
+        }
+    }
+}
