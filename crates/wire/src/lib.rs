@@ -1,0 +1,13 @@
+//! Sans-IO codecs of the NATS protocols: bytes in, operations out, and the other way round.
+//!
+//! No sockets, no clock, no state of connections. [`client`] parses what clients send, [`encode`] writes what the
+//! server sends, [`Info`] and [`Connect`] are the JSON of the handshake, [`headers`] reads and edits header blocks.
+
+pub mod client;
+mod connect;
+pub mod encode;
+pub mod headers;
+mod info;
+
+pub use connect::{Connect, ConnectError};
+pub use info::Info;
