@@ -84,9 +84,7 @@ impl Authenticator {
     /// The identity behind the credentials, or `None` when they are wrong.
     pub fn verify(&self, given: &Credentials) -> Option<Identity> {
         if let Some(token) = &self.token {
-            // Clients send a bare token as user name when the URL has no password.
-            let presented = if given.token.is_empty() { &given.user } else { &given.token };
-            return token.verify(presented).then(|| Identity {
+            return token.verify(&given.token).then(|| Identity {
                 user: Some("[REDACTED]".to_owned()),
                 account: self.anonymous_account.clone(),
                 permissions: None,
@@ -105,7 +103,8 @@ impl Authenticator {
     }
 
     fn identity(&self, user: &User) -> Option<Identity> {
-        let may_connect = user.connection_types.is_empty() || user.connection_types.iter().any(|t| t == STANDARD);
+        let may_connect =
+            user.connection_types.is_empty() || user.connection_types.iter().any(|t| t == STANDARD);
         may_connect.then(|| Identity {
             user: Some(user.name.clone()),
             account: user.account.clone(),
@@ -162,7 +161,6 @@ mod tests {
         let auth = Authenticator::token(Secret::new("t"), "$G");
         let given = Credentials { token: "t".into(), ..Credentials::default() };
         assert_eq!(auth.verify(&given).and_then(|i| i.user).as_deref(), Some("[REDACTED]"));
-        assert!(auth.verify(&creds("t", "")).is_some());
-        assert!(auth.verify(&creds("", "t")).is_none());
+        assert!(auth.verify(&creds("t", "t")).is_none());
     }
 }

@@ -67,7 +67,7 @@ impl Permissions {
         let listed = |list: &[String]| {
             let mut plain = false;
             let mut queued = None;
-            for (pattern, group) in list.iter().map(|e| entry(e)).filter(|(p, _)| is_subset(subject, p)) {
+            for (_, group) in list.iter().map(|e| entry(e)).filter(|(p, _)| is_subset(subject, p)) {
                 match (group, queue) {
                     (None, _) => plain = true,
                     (Some(group), Some(name)) => {
@@ -76,7 +76,6 @@ impl Permissions {
                     }
                     (Some(_), None) => {}
                 }
-                let _ = pattern;
             }
             (plain, queued)
         };
@@ -132,7 +131,10 @@ mod tests {
 
     #[test]
     fn queue_entries_bind_the_queue_name() {
-        let p = Permissions { subscribe: rules(Some(&["a", "b v1", "b v2.*"]), &["c q"]), ..Permissions::default() };
+        let p = Permissions {
+            subscribe: rules(Some(&["a", "b v1", "b v2.*"]), &["c q"]),
+            ..Permissions::default()
+        };
         assert_eq!(p.may_subscribe(b"a", Some(b"any")), SubscribeVerdict::Allowed);
         assert_eq!(p.may_subscribe(b"b", Some(b"v1")), SubscribeVerdict::Allowed);
         assert_eq!(p.may_subscribe(b"b", Some(b"v2.x")), SubscribeVerdict::Allowed);
@@ -142,7 +144,10 @@ mod tests {
 
     #[test]
     fn responses_alone_close_publishing() {
-        let p = Permissions { responses: Some(ResponseRule { max: Some(1), ttl: None }), ..Permissions::default() };
+        let p = Permissions {
+            responses: Some(ResponseRule { max: Some(1), ttl: None }),
+            ..Permissions::default()
+        };
         assert!(!p.may_publish(b"x"));
     }
 }

@@ -1,1 +1,38 @@
-//! The broker.
+//! The message broker: listeners, connections, accounts and the road of a message from a socket to its targets.
+//!
+//! A connection's reader task parses everything in its buffer, matches, and appends to the targets' [`Outbound`]
+//! queues synchronously; at the end of the buffer it writes each touched queue to its socket. No channel, no task
+//! switch and no await lies between a ready socket and a ready socket. A queue whose socket is full gets a task of
+//! its own until it is drained.
+//!
+//! The broker knows nothing of streams: services inside the server subscribe with a [`Sink`] and publish through a
+//! [`Publisher`]. Start reading at [`router`](Publisher) and `session`.
+
+mod account;
+mod broker;
+mod cache;
+mod close;
+mod config;
+mod conn;
+mod lame_duck;
+mod listener;
+mod outbound;
+mod registry;
+mod reply_permissions;
+mod router;
+mod session;
+mod sink;
+mod stats;
+mod subscription;
+mod sweeper;
+
+pub use account::{Account, AccountLimits, InternalSubscription};
+pub use broker::{Broker, ServerIdentity};
+pub use close::CloseReason;
+pub use config::Config;
+pub use conn::{ClientInfo, Conn, ConnSnapshot};
+pub use registry::ClosedConn;
+pub use router::{Message, Publisher};
+pub use sink::{Delivery, Sink};
+pub use stats::StatsSnapshot;
+pub use subscription::{SubRef, Subscription};

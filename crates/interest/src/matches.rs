@@ -12,7 +12,7 @@ pub struct Matches<S> {
 pub struct QueueMatch<S> {
     /// Name of the group.
     pub name: Vec<u8>,
-    /// Members, never empty.
+    /// Members.
     pub members: Vec<S>,
 }
 
@@ -45,6 +45,14 @@ impl<S> Matches<S> {
             queue.members.clear();
         }
         self.queues_used = 0;
+    }
+
+    /// Keeps only the subscriptions for which `keep` holds, in queue groups too; groups may become empty.
+    pub fn retain(&mut self, mut keep: impl FnMut(&S) -> bool) {
+        self.plain.retain(&mut keep);
+        for queue in &mut self.queues[..self.queues_used] {
+            queue.members.retain(&mut keep);
+        }
     }
 
     pub(crate) fn add_plain(&mut self, subs: &[S])

@@ -195,7 +195,11 @@ fn take<S: Clone>(node: &Node<S>, out: &mut Matches<S>) {
     }
 }
 
-fn reaches<S>(level: &Level<S>, subject: Option<&[u8]>, wanted: &mut impl FnMut(&S, Option<&[u8]>) -> bool) -> bool {
+fn reaches<S>(
+    level: &Level<S>,
+    subject: Option<&[u8]>,
+    wanted: &mut impl FnMut(&S, Option<&[u8]>) -> bool,
+) -> bool {
     let Some(subject) = subject else { return false };
     let (token, rest) = split(subject);
     let mut any_in = |node: &Node<S>| {

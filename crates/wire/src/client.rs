@@ -218,7 +218,13 @@ fn unsub(line: &[u8]) -> Result<Op<'_>, Error> {
     }
 }
 
-fn publication<'a>(buf: &'a [u8], line: &'a [u8], line_end: usize, with_headers: bool, limits: &Limits) -> Parsed<'a> {
+fn publication<'a>(
+    buf: &'a [u8],
+    line: &'a [u8],
+    line_end: usize,
+    with_headers: bool,
+    limits: &Limits,
+) -> Parsed<'a> {
     let parsed = if with_headers { hpub_arguments(line, limits) } else { pub_arguments(line) };
     let (subject, reply, header_len, total) = match parsed {
         Ok(found) => found,
@@ -292,7 +298,10 @@ mod tests {
         let (op, _) = one(b"pub\ta  r  0 \n\r\n");
         assert_eq!(op, Op::Pub(Pub { subject: b"a", reply: b"r", header_len: 0, body: b"" }));
         let (op, _) = one(b"HPUB a r 12 14\r\nNATS/1.0\r\n\r\nhi\r\n");
-        assert_eq!(op, Op::Pub(Pub { subject: b"a", reply: b"r", header_len: 12, body: b"NATS/1.0\r\n\r\nhi" }));
+        assert_eq!(
+            op,
+            Op::Pub(Pub { subject: b"a", reply: b"r", header_len: 12, body: b"NATS/1.0\r\n\r\nhi" })
+        );
     }
 
     #[test]
@@ -348,7 +357,10 @@ mod tests {
         ] {
             for len in 0..whole.len() {
                 let found = parse(&whole[..len], &LIMITS);
-                assert!(matches!(found, Parsed::Incomplete { total } if total.is_none_or(|t| t == whole.len())), "{found:?}");
+                assert!(
+                    matches!(found, Parsed::Incomplete { total } if total.is_none_or(|t| t == whole.len())),
+                    "{found:?}"
+                );
             }
         }
     }

@@ -23,7 +23,14 @@ pub fn err(out: &mut Vec<u8>, text: &str) {
 
 /// Appends the line before a delivered message's body: `MSG`, or `HMSG` if `header_len` is not 0. `total` counts
 /// header block and payload.
-pub fn msg_line(out: &mut Vec<u8>, subject: &[u8], sid: &[u8], reply: &[u8], header_len: usize, total: usize) {
+pub fn msg_line(
+    out: &mut Vec<u8>,
+    subject: &[u8],
+    sid: &[u8],
+    reply: &[u8],
+    header_len: usize,
+    total: usize,
+) {
     out.extend_from_slice(if header_len > 0 { b"HMSG " } else { b"MSG " });
     out.extend_from_slice(subject);
     out.push(b' ');

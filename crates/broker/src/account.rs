@@ -1,0 +1,181 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use linnet_interest::{Interest, Matches, Stats};
+use parking_lot::RwLock;
+
+use crate::sink::Sink;
+use crate::subscription::{SubRef, Subscription, Target};
+
+/// Generations are kept per hash of the first token, so that a change of interest leaves caches of unrelated
+/// subjects valid.
+const SHARDS: usize = 64;
+
+/// Limits of one account; `None` for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AccountLimits {
+    /// Client connections.
+    pub max_connections: Option<usize>,
+    /// Subscriptions per connection.
+    pub max_subscriptions: Option<usize>,
+    /// Bytes of a message.
+    pub max_payload: Option<usize>,
+}
+
+/// An account: an isolated space of subjects.
+pub struct Account {
+    name: String,
+    is_system: bool,
+    limits: AccountLimits,
+    interest: RwLock<Interest<SubRef>>,
+    generations: [AtomicU64; SHARDS],
+    /// Changes of subscriptions whose first token is a wildcard, which concern every shard.
+    wild_generation: AtomicU64,
+    pub(crate) connections: AtomicUsize,
+}
+
+/// When a cached match was computed; stale as soon as it differs from the account's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Generation {
+    shard: u64,
+    wild: u64,
+}
+
+impl Account {
+    /// An account without connections.
+    pub fn new(name: &str, is_system: bool, limits: AccountLimits) -> Arc<Self> {
+        Arc::new(Self {
+            name: name.to_owned(),
+            is_system,
+            limits,
+            interest: RwLock::new(Interest::default()),
+            generations: [const { AtomicU64::new(1) }; SHARDS],
+            wild_generation: AtomicU64::new(1),
+            connections: AtomicUsize::new(0),
+        })
+    }
+
+    /// Name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True for the system account.
+    pub fn is_system(&self) -> bool {
+        self.is_system
+    }
+
+    /// Limits.
+    pub fn limits(&self) -> &AccountLimits {
+        &self.limits
+    }
+
+    /// Client connections bound to it.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Counts of its subscriptions.
+    pub fn interest_stats(&self) -> Stats {
+        self.interest.read().stats()
+    }
+
+    /// Every subscription.
+    pub fn subscriptions(&self) -> Vec<SubRef> {
+        let mut all = Vec::new();
+        self.interest.read().for_each(|sub| all.push(sub.clone()));
+        all
+    }
+
+    /// True if a message on `subject` would reach a client.
+    pub fn has_client_interest(&self, subject: &[u8]) -> bool {
+        self.interest.read().reaches(subject, |sub, _| sub.conn().is_some() && !sub.is_closed())
+    }
+
+    /// Subscribes a service inside the server. Dropping the result unsubscribes.
+    pub fn subscribe(
+        self: &Arc<Self>,
+        subject: &[u8],
+        queue: Option<&[u8]>,
+        sink: Arc<dyn Sink>,
+    ) -> InternalSubscription {
+        let sub = SubRef(Arc::new(Subscription {
+            subject: subject.into(),
+            queue: queue.map(Into::into),
+            sid: Box::default(),
+            target: Target::Sink(sink),
+            filtered: false,
+            max: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }));
+        self.insert(&sub);
+        InternalSubscription { account: self.clone(), sub }
+    }
+
+    pub(crate) fn insert(&self, sub: &SubRef) {
+        let mut interest = self.interest.write();
+        interest.insert(&sub.subject, sub.queue.as_deref(), sub.clone());
+        self.touch(&sub.subject);
+    }
+
+    pub(crate) fn remove(&self, sub: &SubRef) {
+        sub.closed.store(true, Ordering::Relaxed);
+        let mut interest = self.interest.write();
+        if interest.remove(&sub.subject, sub.queue.as_deref(), sub) {
+            self.touch(&sub.subject);
+        }
+    }
+
+    /// Marks caches of everything the subject may match as stale. Called under the write lock, so a reader that
+    /// sees the new generation also sees the new interest.
+    fn touch(&self, subject: &[u8]) {
+        let first = first_token(subject);
+        if first == b"*" || first == b">" {
+            self.wild_generation.fetch_add(1, Ordering::Release);
+        } else {
+            self.generations[shard_of(first)].fetch_add(1, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn generation(&self, shard: usize) -> Generation {
+        Generation {
+            shard: self.generations[shard].load(Ordering::Acquire),
+            wild: self.wild_generation.load(Ordering::Acquire),
+        }
+    }
+
+    pub(crate) fn matches(&self, subject: &[u8], out: &mut Matches<SubRef>) {
+        self.interest.read().matches(subject, out);
+    }
+}
+
+pub(crate) fn first_token(subject: &[u8]) -> &[u8] {
+    subject.split(|b| *b == b'.').next().unwrap_or_default()
+}
+
+/// The generation shard of a first token: a few multiplications over at most its first and last bytes would
+/// collide for families such as `a1`, `a2`, so all bytes take part.
+pub(crate) fn shard_of(first: &[u8]) -> usize {
+    let hash = first.iter().fold(0x9e37_79b9_u32, |h, b| (h ^ u32::from(*b)).wrapping_mul(0x0100_0193));
+    (hash >> 26) as usize
+}
+
+/// A subscription of a service; unsubscribes when dropped.
+pub struct InternalSubscription {
+    account: Arc<Account>,
+    sub: SubRef,
+}
+
+impl InternalSubscription {
+    /// Messages delivered so far.
+    pub fn delivered(&self) -> u64 {
+        self.sub.delivered()
+    }
+}
+
+impl Drop for InternalSubscription {
+    fn drop(&mut self) {
+        self.account.remove(&self.sub);
+    }
+}

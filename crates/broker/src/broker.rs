@@ -1,0 +1,174 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use linnet_auth::Authenticator;
+use linnet_env::{Clock, Rng};
+use linnet_wire::Info;
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+
+use crate::account::Account;
+use crate::config::Config;
+use crate::conn::Conn;
+use crate::registry::{ClosedConn, Registry};
+use crate::router::Publisher;
+use crate::stats::{Stats, StatsSnapshot};
+
+/// Who the server is; fixed for one start.
+#[derive(Clone, Debug)]
+pub struct ServerIdentity {
+    /// Public nkey of this start.
+    pub id: String,
+    /// Configured name, else the id.
+    pub name: String,
+    /// Version clients see.
+    pub version: String,
+    /// Short hash of the build.
+    pub git_commit: String,
+    /// Toolchain.
+    pub go: String,
+}
+
+/// The broker of one server. Cheap to clone.
+#[derive(Clone)]
+pub struct Broker {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all connections share.
+pub(crate) struct Shared {
+    pub(crate) identity: ServerIdentity,
+    pub(crate) config: ArcSwap<Config>,
+    pub(crate) authenticator: ArcSwap<Authenticator>,
+    pub(crate) accounts: ArcSwap<HashMap<String, Arc<Account>>>,
+    /// INFO as sent to every client, without the per-connection fields.
+    pub(crate) info: RwLock<Info>,
+    pub(crate) registry: Registry,
+    pub(crate) stats: Stats,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) runtime: Handle,
+    pub(crate) lame_duck: AtomicBool,
+    pub(crate) stopping: AtomicBool,
+    /// Bounds the threads that check bcrypt passwords at a time.
+    pub(crate) slow_logins: tokio::sync::Semaphore,
+}
+
+/// bcrypt checks at a time: each takes a core for tens of milliseconds.
+const SLOW_LOGINS_MAX: usize = 2;
+
+impl Broker {
+    /// A broker without listeners. `accounts` always contains `$G` and, unless disabled, the system account.
+    pub fn new(
+        identity: ServerIdentity,
+        config: Config,
+        authenticator: Authenticator,
+        accounts: impl IntoIterator<Item = Arc<Account>>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        runtime: Handle,
+    ) -> Self {
+        let info = Info {
+            server_id: identity.id.clone(),
+            server_name: identity.name.clone(),
+            version: identity.version.clone(),
+            git_commit: identity.git_commit.clone(),
+            go: identity.go.clone(),
+            proto: 1,
+            headers: config.headers,
+            auth_required: authenticator.is_required(),
+            max_payload: i64::try_from(config.max_payload).unwrap_or(i64::MAX),
+            ..Info::default()
+        };
+        let accounts = accounts.into_iter().map(|a| (a.name().to_owned(), a)).collect();
+        Self {
+            shared: Arc::new(Shared {
+                identity,
+                config: ArcSwap::from_pointee(config),
+                authenticator: ArcSwap::from_pointee(authenticator),
+                accounts: ArcSwap::from_pointee(accounts),
+                info: RwLock::new(info),
+                registry: Registry::default(),
+                stats: Stats::default(),
+                clock,
+                rng,
+                runtime,
+                lame_duck: AtomicBool::new(false),
+                stopping: AtomicBool::new(false),
+                slow_logins: tokio::sync::Semaphore::new(SLOW_LOGINS_MAX),
+            }),
+        }
+    }
+
+    /// Who the server is.
+    pub fn identity(&self) -> &ServerIdentity {
+        &self.shared.identity
+    }
+
+    /// The limits in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.shared.config.load_full()
+    }
+
+    /// The clock all times come from.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// The account of this name.
+    pub fn account(&self, name: &str) -> Option<Arc<Account>> {
+        self.shared.accounts.load().get(name).cloned()
+    }
+
+    /// Every account, in no order.
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.shared.accounts.load().values().cloned().collect()
+    }
+
+    /// A publishing end for a service inside the server.
+    pub fn publisher(&self) -> Publisher {
+        Publisher::new(self.shared.clone())
+    }
+
+    /// Changes what clients are told in INFO from now on.
+    pub fn update_info(&self, change: impl FnOnce(&mut Info)) {
+        change(&mut self.shared.info.write());
+    }
+
+    /// Whether clients need credentials.
+    pub fn auth_required(&self) -> bool {
+        self.shared.authenticator.load().is_required()
+    }
+
+    /// Server-wide counters.
+    pub fn stats(&self) -> StatsSnapshot {
+        self.shared.stats.snapshot()
+    }
+
+    /// Open client connections.
+    pub fn connection_count(&self) -> usize {
+        self.shared.registry.len()
+    }
+
+    /// The open connection of this id.
+    pub fn connection(&self, cid: u64) -> Option<Arc<Conn>> {
+        self.shared.registry.get(cid)
+    }
+
+    /// Open connections in order of their ids.
+    pub fn connections(&self) -> Vec<Arc<Conn>> {
+        self.shared.registry.all()
+    }
+
+    /// Connections that ended, oldest first, as many as configured.
+    pub fn closed_connections(&self) -> Vec<ClosedConn> {
+        self.shared.registry.closed()
+    }
+
+    /// True while the server drains.
+    pub fn is_lame_duck(&self) -> bool {
+        self.shared.lame_duck.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,102 @@
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use linnet_interest::Matches;
+
+use crate::account::{Account, Generation, first_token, shard_of};
+use crate::subscription::SubRef;
+
+/// Smallest and largest table. A connection that publishes to few subjects stays small.
+const SLOTS_MIN: usize = 16;
+const SLOTS_MAX: usize = 4096;
+
+/// Who wants what, remembered per publisher: a direct-mapped table from subject to match result. Slots keep their
+/// memory when they are overwritten, so a steady state allocates nothing even when every subject is new.
+#[derive(Default)]
+pub(crate) struct MatchCache {
+    slots: Vec<Slot>,
+    hasher: foldhash::fast::RandomState,
+    /// Evictions of valid entries since the table last grew.
+    conflicts: usize,
+    pub(crate) hits: u64,
+    pub(crate) lookups: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    subject: Vec<u8>,
+    account: usize,
+    shard: usize,
+    generation: Generation,
+    matches: Matches<SubRef>,
+    /// Outcome of the publish permission check, which depends on the subject only; `None` until asked.
+    may_publish: Option<bool>,
+}
+
+impl MatchCache {
+    /// The publish permission for `subject`, asked once while the subject stays cached.
+    pub(crate) fn permits(
+        &mut self,
+        account: &Arc<Account>,
+        subject: &[u8],
+        judge: impl FnOnce() -> bool,
+    ) -> bool {
+        *self.slot(account, subject).may_publish.get_or_insert_with(judge)
+    }
+
+    /// Who wants a message on `subject`, computed if it is not cached or stale.
+    pub(crate) fn get(&mut self, account: &Arc<Account>, subject: &[u8]) -> &Matches<SubRef> {
+        &self.slot(account, subject).matches
+    }
+
+    fn slot(&mut self, account: &Arc<Account>, subject: &[u8]) -> &mut Slot {
+        self.lookups += 1;
+        if self.slots.is_empty() {
+            self.slots.resize_with(SLOTS_MIN, Slot::default);
+        }
+        let hash = usize::try_from(self.hasher.hash_one(subject) & 0xffff_ffff).unwrap_or(0);
+        let identity = Arc::as_ptr(account) as usize;
+        let mut at = hash & (self.slots.len() - 1);
+        let slot = &self.slots[at];
+        let is_same = slot.account == identity && slot.subject == subject;
+        if is_same && slot.generation == account.generation(slot.shard) {
+            self.hits += 1;
+            return &mut self.slots[at];
+        }
+        if !is_same && slot.account != 0 {
+            self.conflicts += 1;
+            if self.conflicts > self.slots.len() && self.slots.len() < SLOTS_MAX {
+                self.grow();
+                at = hash & (self.slots.len() - 1);
+            }
+        }
+        let slot = &mut self.slots[at];
+        if !is_same {
+            slot.subject.clear();
+            slot.subject.extend_from_slice(subject);
+            slot.account = identity;
+            slot.shard = shard_of(first_token(subject));
+            slot.may_publish = None;
+        }
+        // Read before matching: a change in between makes the entry stale, never wrongly fresh.
+        slot.generation = account.generation(slot.shard);
+        account.matches(subject, &mut slot.matches);
+        slot.matches.retain(|sub| {
+            !sub.filtered || sub.conn().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
+        });
+        &mut self.slots[at]
+    }
+
+    fn grow(&mut self) {
+        let len = (self.slots.len() * 4).min(SLOTS_MAX);
+        self.slots.clear();
+        self.slots.resize_with(len, Slot::default);
+        self.conflicts = 0;
+    }
+
+    /// Frees everything; the next look-up starts small again.
+    pub(crate) fn release(&mut self) {
+        self.slots = Vec::new();
+        self.conflicts = 0;
+    }
+}

@@ -1,0 +1,130 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::broker::Broker;
+use crate::close::CloseReason;
+use crate::conn::Conn;
+use crate::registry::{ClosedConn, describe};
+use crate::router::close_with_text;
+use crate::session::Session;
+use crate::sweeper;
+
+/// Connections the kernel holds for us before they are accepted.
+const BACKLOG: i32 = 4096;
+/// Pause after an accept error such as "too many open files", so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// A bound client listener.
+pub(crate) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+impl Broker {
+    /// Binds the client listener; returns the address in use. Connections are accepted after [`Broker::serve`].
+    pub fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+        let _runtime = self.shared.runtime.enter();
+        bind(addr)
+    }
+
+    /// Accepts and serves clients until `stop` turns true.
+    pub async fn serve(&self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        let sweeper = tokio::spawn(sweeper::run(self.shared.clone()));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.accept(stream, peer),
+                Err(e) => {
+                    tracing::error!("Error accepting a client connection: {e}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        // Keep-alives go on until the server has closed its connections.
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            while !shared.stopping.load(Ordering::Relaxed) {
+                tokio::time::sleep(ACCEPT_PAUSE * 10).await;
+            }
+            sweeper.abort();
+        });
+    }
+
+    fn accept(&self, stream: TcpStream, peer: SocketAddr) {
+        let shared = &self.shared;
+        // Messages are batched by us, not by the kernel.
+        let _ = stream.set_nodelay(true);
+        let stream = Arc::new(stream);
+        let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
+        let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, stream.clone(), wall, mono));
+        shared.stats.total_connections.fetch_add(1, Ordering::Relaxed);
+        let config = shared.config.load_full();
+        if !shared.registry.admit(&conn, config.max_connections) {
+            tracing::error!("{} - maximum connections exceeded", conn.log_prefix());
+            close_with_text(
+                shared,
+                &conn,
+                CloseReason::MaximumConnectionsExceeded,
+                "maximum connections exceeded",
+            );
+            remember(self, &conn);
+            return;
+        }
+        tracing::debug!("{} - Client connection created", conn.log_prefix());
+        let broker = self.clone();
+        tokio::spawn(async move {
+            Session::new(broker.shared.clone(), conn.clone(), stream).run().await;
+            broker.shared.registry.remove(conn.cid());
+            let reason = conn.close_reason().unwrap_or(CloseReason::ClientClosed);
+            tracing::debug!("{} - Client connection closed: {}", conn.log_prefix(), reason.as_str());
+            remember(&broker, &conn);
+            release(&conn);
+        });
+    }
+
+    /// Closes every client connection, telling nobody why but monitoring.
+    pub fn close_clients(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        for conn in self.shared.registry.all() {
+            conn.note_reason(CloseReason::ServerShutdown);
+            conn.outbound.finish(&self.shared.runtime, std::net::Shutdown::Both);
+        }
+    }
+}
+
+fn remember(broker: &Broker, conn: &Arc<Conn>) {
+    let shared = &broker.shared;
+    let last = conn.snapshot(shared.clock.mono());
+    let closed = ClosedConn {
+        subscriptions: describe(&conn.subscriptions()),
+        last,
+        stop: shared.clock.wall(),
+        reason: conn.close_reason().unwrap_or(CloseReason::ClientClosed),
+    };
+    shared.registry.remember(closed, shared.config.load().max_closed_clients);
+}
+
+/// Undoes what the connection did to its account and breaks the cycle between it and its subscriptions.
+fn release(conn: &Arc<Conn>) {
+    conn.outbound.close();
+    let subs: Vec<_> = conn.subs.lock().drain().map(|(_, sub)| sub).collect();
+    if let Some(account) = conn.account() {
+        subs.iter().for_each(|sub| account.remove(sub));
+        account.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

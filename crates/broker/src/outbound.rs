@@ -1,0 +1,408 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use linnet_wire::encode;
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+
+/// Payloads of at least this size are shared by reference across a fan-out instead of being copied.
+pub(crate) const SHARE_MIN: usize = 4096;
+/// A chunk of copied bytes is closed when it reaches this size.
+const CHUNK_MAX: usize = 64 * 1024;
+/// Buffers kept for reuse per thread.
+const POOL_MAX: usize = 32;
+/// Slices per write call.
+const SLICES_MAX: usize = 64;
+/// How long a connection that is being closed may take to accept its last bytes.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take_buffer() -> Vec<u8> {
+    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(1024))
+}
+
+fn recycle(mut buffer: Vec<u8>) {
+    buffer.clear();
+    if buffer.capacity() <= 2 * CHUNK_MAX {
+        POOL.with_borrow_mut(|pool| {
+            if pool.len() < POOL_MAX {
+                pool.push(buffer);
+            }
+        });
+    }
+}
+
+enum Chunk {
+    Owned(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Chunk {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(b) => b,
+            Self::Shared(b) => b,
+        }
+    }
+}
+
+/// The bytes on their way to one socket. Any thread appends under a short lock; the thread that appended last in a
+/// batch writes them out, outside the lock. At most one thread writes at a time.
+pub(crate) struct Outbound {
+    state: Mutex<State>,
+}
+
+struct State {
+    stream: Option<Arc<TcpStream>>,
+    queue: VecDeque<Chunk>,
+    /// Bytes in `queue`.
+    queued: usize,
+    /// Bytes a writer has taken out of `queue` and not reported as written.
+    in_flight: usize,
+    /// Somebody has promised to call [`Outbound::flush`].
+    scheduled: bool,
+    writing: bool,
+    /// Nothing more may be appended.
+    sealed: bool,
+    /// What to shut down once the queue of a sealed connection is written.
+    ending: Shutdown,
+    msgs: u64,
+    msg_bytes: u64,
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// Queued. The caller must flush iff `schedule`; `pending` bytes are waiting now.
+    Queued { schedule: bool, pending: usize },
+    /// The connection is closed; nothing was queued.
+    Closed,
+    /// The queue would exceed its bound; nothing was queued.
+    Full,
+}
+
+/// One message to deliver.
+pub(crate) struct Frame<'a> {
+    pub(crate) subject: &'a [u8],
+    pub(crate) sid: &'a [u8],
+    pub(crate) reply: &'a [u8],
+    pub(crate) header_len: usize,
+    pub(crate) body: &'a [u8],
+    /// The body as a shareable buffer, if it is large.
+    pub(crate) shared: Option<&'a Bytes>,
+}
+
+/// How a write attempt ended.
+enum Wrote {
+    All,
+    /// The socket is full; the rest stays in the chunks.
+    Blocked,
+    Failed,
+}
+
+/// Why a connection could not take its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WriteFailure {
+    Deadline,
+    Error,
+}
+
+impl Outbound {
+    pub(crate) fn new(stream: Arc<TcpStream>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                stream: Some(stream),
+                queue: VecDeque::new(),
+                queued: 0,
+                in_flight: 0,
+                scheduled: false,
+                writing: false,
+                sealed: false,
+                ending: Shutdown::Both,
+                msgs: 0,
+                msg_bytes: 0,
+            }),
+        }
+    }
+
+    /// Bytes waiting to be written.
+    pub(crate) fn pending(&self) -> usize {
+        let state = self.state.lock();
+        state.queued + state.in_flight
+    }
+
+    /// Messages and their bytes delivered so far.
+    pub(crate) fn delivered(&self) -> (u64, u64) {
+        let state = self.state.lock();
+        (state.msgs, state.msg_bytes)
+    }
+
+    /// Appends a message.
+    pub(crate) fn deliver(&self, frame: &Frame<'_>, max_pending: usize) -> Pushed {
+        let mut state = self.state.lock();
+        if state.sealed {
+            return Pushed::Closed;
+        }
+        let size = encode::msg_line_bound(frame.subject, frame.sid, frame.reply) + frame.body.len() + 2;
+        if state.queued + state.in_flight + size > max_pending {
+            return Pushed::Full;
+        }
+        let line = state.tail(size.min(CHUNK_MAX));
+        let before = line.len();
+        encode::msg_line(line, frame.subject, frame.sid, frame.reply, frame.header_len, frame.body.len());
+        match frame.shared {
+            Some(shared) => {
+                let written = line.len() - before;
+                state.queued += written + shared.len();
+                state.queue.push_back(Chunk::Shared(shared.clone()));
+                state.tail(2).extend_from_slice(encode::CRLF);
+                state.queued += 2;
+            }
+            None => {
+                line.extend_from_slice(frame.body);
+                line.extend_from_slice(encode::CRLF);
+                let written = line.len() - before;
+                state.queued += written;
+            }
+        }
+        state.msgs += 1;
+        state.msg_bytes += frame.body.len() as u64;
+        state.schedule()
+    }
+
+    /// Appends protocol bytes. They are small and not subject to the bound.
+    pub(crate) fn push(&self, bytes: &[u8]) -> Pushed {
+        let mut state = self.state.lock();
+        if state.sealed {
+            return Pushed::Closed;
+        }
+        state.tail(bytes.len()).extend_from_slice(bytes);
+        state.queued += bytes.len();
+        state.schedule()
+    }
+
+    /// Writes what is queued. Returns when the queue is empty, when another thread is writing, or when the socket
+    /// is full: then a task goes on and reports a failure through `on_failure`.
+    pub(crate) fn flush(
+        self: &Arc<Self>,
+        runtime: &Handle,
+        write_deadline: Duration,
+        on_failure: impl FnOnce(WriteFailure) + Send + 'static,
+    ) {
+        let Some((stream, mut chunks)) = self.begin() else { return };
+        let mut skip = 0;
+        loop {
+            match write_some(&stream, &mut chunks, &mut skip) {
+                Wrote::All => match self.more(chunks) {
+                    Some(next) => chunks = next,
+                    None => return,
+                },
+                Wrote::Blocked => {
+                    let this = self.clone();
+                    runtime.spawn(async move {
+                        if let Err(failure) = this.drain(&stream, chunks, skip, write_deadline).await {
+                            on_failure(failure);
+                        }
+                    });
+                    return;
+                }
+                Wrote::Failed => {
+                    self.discard();
+                    on_failure(WriteFailure::Error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Goes on writing to a full socket until the queue is empty.
+    async fn drain(
+        &self,
+        stream: &TcpStream,
+        mut chunks: VecDeque<Chunk>,
+        mut skip: usize,
+        deadline: Duration,
+    ) -> Result<(), WriteFailure> {
+        loop {
+            match tokio::time::timeout(deadline, stream.writable()).await {
+                Err(_) => {
+                    self.discard();
+                    return Err(WriteFailure::Deadline);
+                }
+                Ok(Err(_)) => {
+                    self.discard();
+                    return Err(WriteFailure::Error);
+                }
+                Ok(Ok(())) => {}
+            }
+            match write_some(stream, &mut chunks, &mut skip) {
+                Wrote::Blocked => {}
+                Wrote::Failed => {
+                    self.discard();
+                    return Err(WriteFailure::Error);
+                }
+                Wrote::All => match self.more(chunks) {
+                    Some(next) => chunks = next,
+                    None => return Ok(()),
+                },
+            }
+            self.state.lock().in_flight = remaining(&chunks, skip);
+        }
+    }
+
+    /// Takes the queue for writing; `None` if there is nothing to do or somebody else is at it.
+    fn begin(&self) -> Option<(Arc<TcpStream>, VecDeque<Chunk>)> {
+        let mut state = self.state.lock();
+        state.scheduled = false;
+        if state.writing || state.queue.is_empty() {
+            return None;
+        }
+        let stream = state.stream.clone()?;
+        state.writing = true;
+        Some((stream, state.take()))
+    }
+
+    /// After everything taken is written: the next chunks, or `None` with the writer's role given up.
+    fn more(&self, mut written: VecDeque<Chunk>) -> Option<VecDeque<Chunk>> {
+        for chunk in written.drain(..) {
+            if let Chunk::Owned(buffer) = chunk {
+                recycle(buffer);
+            }
+        }
+        let mut state = self.state.lock();
+        if !state.queue.is_empty() {
+            return Some(state.take());
+        }
+        state.in_flight = 0;
+        state.writing = false;
+        if state.sealed {
+            let ending = state.ending;
+            state.disconnect(ending);
+        }
+        None
+    }
+
+    /// Drops what is queued and the socket.
+    fn discard(&self) {
+        let mut state = self.state.lock();
+        state.sealed = true;
+        state.writing = false;
+        state.drop_queue();
+        state.disconnect(Shutdown::Both);
+    }
+
+    /// Closes at once; what is queued is lost.
+    pub(crate) fn close(&self) {
+        self.discard();
+    }
+
+    /// Refuses further appends and shuts the socket down once what is queued is written, at the latest after a
+    /// second.
+    pub(crate) fn finish(self: &Arc<Self>, runtime: &Handle, ending: Shutdown) {
+        {
+            let mut state = self.state.lock();
+            state.sealed = true;
+            state.ending = ending;
+            if state.queue.is_empty() && !state.writing {
+                state.disconnect(ending);
+                return;
+            }
+        }
+        self.flush(runtime, LAST_WORDS, |_| {});
+    }
+}
+
+impl State {
+    /// The buffer to append `size` bytes to.
+    fn tail(&mut self, size: usize) -> &mut Vec<u8> {
+        let fits = matches!(self.queue.back(), Some(Chunk::Owned(b)) if b.len() + size <= CHUNK_MAX);
+        if !fits {
+            self.queue.push_back(Chunk::Owned(take_buffer()));
+        }
+        match self.queue.back_mut() {
+            Some(Chunk::Owned(buffer)) => buffer,
+            _ => unreachable!("an owned chunk was just pushed"),
+        }
+    }
+
+    fn schedule(&mut self) -> Pushed {
+        let schedule = !self.scheduled && !self.writing;
+        self.scheduled |= schedule;
+        Pushed::Queued { schedule, pending: self.queued + self.in_flight }
+    }
+
+    fn take(&mut self) -> VecDeque<Chunk> {
+        self.in_flight = self.queued;
+        self.queued = 0;
+        std::mem::take(&mut self.queue)
+    }
+
+    fn drop_queue(&mut self) {
+        self.queue = VecDeque::new();
+        self.queued = 0;
+        self.in_flight = 0;
+    }
+
+    /// Gives up the socket. The peer sees the end of the stream; with `Both` our reader sees it too.
+    fn disconnect(&mut self, ending: Shutdown) {
+        if let Some(stream) = self.stream.take() {
+            // Fails only if the peer is gone already.
+            let _ = SockRef::from(&*stream).shutdown(ending);
+        }
+    }
+}
+
+fn remaining(chunks: &VecDeque<Chunk>, skip: usize) -> usize {
+    chunks.iter().map(|c| c.bytes().len()).sum::<usize>() - skip
+}
+
+/// Writes from the front of `chunks` until all is written or the socket is full. `skip` bytes of the first chunk
+/// are written already.
+fn write_some(stream: &TcpStream, chunks: &mut VecDeque<Chunk>, skip: &mut usize) -> Wrote {
+    while let Some(first) = chunks.front() {
+        let result = if chunks.len() == 1 {
+            stream.try_write(&first.bytes()[*skip..])
+        } else {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let mut used = 0;
+            for (slot, chunk) in slices.iter_mut().zip(chunks.iter()) {
+                *slot = IoSlice::new(&chunk.bytes()[if used == 0 { *skip } else { 0 }..]);
+                used += 1;
+            }
+            stream.try_write_vectored(&slices[..used])
+        };
+        match result {
+            Ok(mut written) => {
+                while let Some(first) = chunks.front() {
+                    let left = first.bytes().len() - *skip;
+                    if written < left {
+                        *skip += written;
+                        break;
+                    }
+                    written -= left;
+                    *skip = 0;
+                    if chunks.len() == 1 {
+                        return Wrote::All;
+                    }
+                    if let Some(Chunk::Owned(buffer)) = chunks.pop_front() {
+                        recycle(buffer);
+                    }
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Wrote::Blocked,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Wrote::Failed,
+        }
+    }
+    Wrote::All
+}

@@ -1,0 +1,71 @@
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::conn::Conn;
+use crate::sink::Sink;
+
+/// One subscription of a client or of a service inside the server.
+pub struct Subscription {
+    /// Subject, may have wildcards.
+    pub subject: Box<[u8]>,
+    /// Queue group.
+    pub queue: Option<Box<[u8]>>,
+    /// The client's name for it; empty for services.
+    pub sid: Box<[u8]>,
+    pub(crate) target: Target,
+    /// Messages on subjects denied to the client must be kept from it.
+    pub(crate) filtered: bool,
+    /// Ends after this many deliveries; 0 for never.
+    pub(crate) max: AtomicU64,
+    pub(crate) delivered: AtomicU64,
+    pub(crate) closed: AtomicBool,
+}
+
+/// Where deliveries go.
+pub(crate) enum Target {
+    Client(Arc<Conn>),
+    Sink(Arc<dyn Sink>),
+}
+
+impl Subscription {
+    /// Messages delivered so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Deliveries after which it ends.
+    pub fn max(&self) -> Option<u64> {
+        Some(self.max.load(Ordering::Relaxed)).filter(|max| *max > 0)
+    }
+
+    /// The connection it belongs to; `None` for services.
+    pub fn conn(&self) -> Option<&Arc<Conn>> {
+        match &self.target {
+            Target::Client(conn) => Some(conn),
+            Target::Sink(_) => None,
+        }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+}
+
+/// A shared subscription; equality is identity.
+#[derive(Clone)]
+pub struct SubRef(pub(crate) Arc<Subscription>);
+
+impl PartialEq for SubRef {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Deref for SubRef {
+    type Target = Subscription;
+
+    fn deref(&self) -> &Subscription {
+        &self.0
+    }
+}
