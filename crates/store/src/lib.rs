@@ -1,0 +1,26 @@
+//! The messages of one stream: encoded records in blocks, an index from sequence to record, the state of every
+//! subject.
+//!
+//! A [`StreamStore`] belongs to the loop of its stream; nothing here locks, spawns or reads a clock. It is derived
+//! state: the log (crate `wal`) is what makes an append durable, blocks only become so through a checkpoint.
+//! Whatever touches a disk is handed out as a job ([`WriteJob`], [`LoadJob`], [`CheckpointJob`]) that another
+//! thread runs and whose outcome is given back, so the loop never waits for a disk.
+//!
+//! File and memory streams are the same code: a memory stream simply never hands out jobs.
+
+mod block;
+mod checkpoint;
+mod filter;
+mod jobs;
+mod open;
+mod record;
+mod store;
+mod subjects;
+
+pub use checkpoint::{CheckpointBody, CheckpointJob, CheckpointTaken};
+pub use filter::Filter;
+pub use jobs::{LoadDone, LoadJob, WriteDone, WriteJob};
+pub use open::{OpenError, OpenReport};
+pub use record::{RECORD_MAX, Record, RecordError, Seed, encode as encode_record};
+pub use store::{Kind, Lookup, Removed, State, StreamStore};
+pub use subjects::SubjectState;
