@@ -11,6 +11,7 @@ mod pub_ack;
 mod time;
 
 pub mod consumer_config;
+pub mod decode;
 pub mod errors;
 pub mod go_duration;
 pub mod info;
@@ -20,6 +21,7 @@ pub mod responses;
 pub mod stream_config;
 
 pub use consumer_config::ConsumerConfig;
+pub use decode::{decode_lenient, decode_strict};
 pub use errors::ApiError;
 pub use json::{append_json, to_json};
 pub use pub_ack::{PubAck, write_pub_error};

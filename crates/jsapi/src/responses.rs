@@ -97,7 +97,7 @@ macro_rules! success_responses {
 
 responses! {
     /// `INFO`.
-    AccountInfoResponse = "account_info_response", on error AccountInfo {
+    AccountInfoResponse = "account_info_response", on error Nothing {
         /// Usage and limits.
         #[serde(flatten)]
         info: AccountInfo,
