@@ -19,6 +19,7 @@ pub mod policies;
 pub mod requests;
 pub mod responses;
 pub mod stream_config;
+pub mod subjects;
 
 pub use consumer_config::ConsumerConfig;
 pub use decode::{decode_lenient, decode_strict};
