@@ -8,17 +8,23 @@ mod binary;
 mod json;
 mod omit;
 mod pub_ack;
+mod subject_rules;
 mod time;
+mod unsupported;
 
 pub mod consumer_config;
+pub mod consumer_rules;
 pub mod decode;
 pub mod errors;
 pub mod go_duration;
 pub mod info;
+pub mod limits;
+pub mod metadata;
 pub mod policies;
 pub mod requests;
 pub mod responses;
 pub mod stream_config;
+pub mod stream_rules;
 pub mod subjects;
 
 pub use consumer_config::ConsumerConfig;

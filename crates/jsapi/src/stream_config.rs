@@ -205,7 +205,7 @@ pub struct Republish {
 }
 
 /// What consumers of a stream get by default and may have at most.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ConsumerLimits {
     /// Bound of `inactive_threshold`.
