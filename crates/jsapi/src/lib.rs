@@ -9,6 +9,8 @@ mod json;
 mod omit;
 mod pub_ack;
 mod subject_rules;
+#[cfg(test)]
+mod testdata;
 mod time;
 mod unsupported;
 
