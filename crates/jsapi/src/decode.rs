@@ -1,0 +1,175 @@
+//! Reading request bodies. Servers are strict by default: a field that does not exist is an error.
+//!
+//! Requests are bounded in size and depth before anything is built from them. All errors are 10025 with Go's texts
+//! as far as clients could notice; only the prefix `invalid JSON: ` is a promise.
+
+mod de;
+mod scan;
+
+use std::cell::RefCell;
+
+use serde::de::DeserializeOwned;
+
+use crate::errors::{self, ApiError};
+use crate::requests::{NextRequest, StreamConfigRequest};
+use crate::stream_config::StreamConfig;
+use de::{NodeDeserializer, Unknown};
+use scan::{Kind, Node};
+
+/// Largest request body that is read. The greatest legitimate ones, stream configurations with many subjects and
+/// 128 KiB of metadata, are well below.
+pub const BODY_MAX: usize = 8 << 20;
+/// Unknown fields of one request that are remembered when they are no error.
+pub const UNKNOWN_FIELDS_MAX: usize = 32;
+
+/// Whether unknown fields are errors (`jetstream { strict: … }`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Strictness {
+    /// They are.
+    #[default]
+    Strict,
+    /// They are ignored, and named for the log.
+    Lenient,
+}
+
+/// A decoded request, and the fields in it that do not exist (never any when strict).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decoded<T> {
+    /// The request.
+    pub value: T,
+    /// Names of unknown fields.
+    pub unknown: Vec<String>,
+}
+
+/// Decodes a body; blank bodies give the default value.
+pub fn decode<T: DeserializeOwned + Default>(
+    body: &[u8],
+    strictness: Strictness,
+) -> Result<Decoded<T>, ApiError> {
+    if is_blank(body) {
+        return Ok(Decoded { value: T::default(), unknown: Vec::new() });
+    }
+    decode_node(&parse(body)?, strictness)
+}
+
+/// Decodes a body in which unknown fields are errors.
+pub fn decode_strict<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
+    decode(body, Strictness::Strict).map(|decoded| decoded.value)
+}
+
+/// Decodes a body in which unknown fields are ignored. `MSG.NEXT`, `DIRECT.GET`, `RESET` and `UNPIN` do that however
+/// the server is set.
+pub fn decode_lenient<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
+    decode(body, Strictness::Lenient).map(|decoded| decoded.value)
+}
+
+/// Decodes the body of a request that may have none: what does not start with `{` or `[` is ignored.
+pub fn decode_optional<T: DeserializeOwned + Default>(
+    body: &[u8],
+    strictness: Strictness,
+) -> Result<Decoded<T>, ApiError> {
+    match first_non_blank(body) {
+        Some(b'{' | b'[') => decode(body, strictness),
+        _ => Ok(Decoded { value: T::default(), unknown: Vec::new() }),
+    }
+}
+
+/// Decodes the body of `STREAM.CREATE` and `STREAM.UPDATE`.
+pub fn stream_config_request(
+    body: &[u8],
+    strictness: Strictness,
+) -> Result<Decoded<StreamConfigRequest>, ApiError> {
+    if is_blank(body) {
+        return Ok(Decoded { value: StreamConfigRequest::default(), unknown: Vec::new() });
+    }
+    let mut node = parse(body)?;
+    let mut pedantic = None;
+    if let Kind::Object(members) = &mut node.kind {
+        while let Some(at) = members.iter().rposition(|(key, _)| key.eq_ignore_ascii_case("pedantic")) {
+            let (_, value) = members.remove(at);
+            pedantic.get_or_insert(value);
+        }
+    }
+    let Decoded { value: config, unknown } = decode_node::<StreamConfig>(&node, strictness)?;
+    let pedantic = match pedantic.map(|node| node.kind) {
+        None | Some(Kind::Null) => false,
+        Some(Kind::Bool(pedantic)) => pedantic,
+        Some(_) => {
+            return Err(errors::invalid_json(
+                "json: cannot unmarshal into Go struct field StreamConfigRequest.pedantic of type bool",
+            ));
+        }
+    };
+    Ok(Decoded { value: StreamConfigRequest { config, pedantic }, unknown })
+}
+
+/// Reads the body of `MSG.NEXT`: nothing, a number, or JSON. Text that is neither asks for one message.
+pub fn next_request(body: &[u8]) -> Result<NextRequest, ApiError> {
+    let mut request = match first_non_blank(body) {
+        Some(b'{') => decode_lenient::<NextRequest>(body)?,
+        _ => {
+            let number = str::from_utf8(body).ok().and_then(|text| text.trim().parse().ok());
+            NextRequest { batch: number.unwrap_or(1), ..NextRequest::default() }
+        }
+    };
+    if request.batch <= 0 {
+        request.batch = 1;
+    }
+    Ok(request)
+}
+
+/// Whether a request counts as having no body: blank, or an object without members.
+pub fn is_empty_request(body: &[u8]) -> bool {
+    if is_blank(body) {
+        return true;
+    }
+    body.len() <= BODY_MAX
+        && matches!(scan::parse(body), Ok(Node { kind: Kind::Object(members), .. }) if members.is_empty())
+}
+
+/// For requests that take no body (10038).
+pub fn require_empty(body: &[u8]) -> Result<(), ApiError> {
+    if is_empty_request(body) { Ok(()) } else { Err(errors::NOT_EMPTY_REQUEST) }
+}
+
+/// For requests that make no sense without a body (10003).
+pub fn require_body(body: &[u8]) -> Result<(), ApiError> {
+    if is_empty_request(body) { Err(errors::BAD_REQUEST) } else { Ok(()) }
+}
+
+/// Judges the header `Nats-Required-Api-Level` (10185).
+pub fn check_required_api_level(header: Option<&str>) -> Result<(), ApiError> {
+    match header.map(str::parse::<i64>) {
+        None => Ok(()),
+        Some(Ok(level)) if level <= crate::API_LEVEL.cast_signed() => Ok(()),
+        Some(_) => Err(errors::REQUIRED_API_LEVEL),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Node<'_>, ApiError> {
+    if body.len() > BODY_MAX {
+        return Err(errors::invalid_json("request too large"));
+    }
+    scan::parse(body).map_err(errors::invalid_json)
+}
+
+fn decode_node<T: DeserializeOwned>(node: &Node<'_>, strictness: Strictness) -> Result<Decoded<T>, ApiError> {
+    let unknown = RefCell::new(Vec::new());
+    let policy = match strictness {
+        Strictness::Strict => Unknown::Refuse,
+        Strictness::Lenient => Unknown::Collect(&unknown),
+    };
+    let value = T::deserialize(NodeDeserializer::new(node, &policy)).map_err(errors::invalid_json)?;
+    Ok(Decoded { value, unknown: unknown.into_inner() })
+}
+
+fn first_non_blank(body: &[u8]) -> Option<u8> {
+    body.iter().copied().find(|b| !b.is_ascii_whitespace())
+}
+
+fn is_blank(body: &[u8]) -> bool {
+    first_non_blank(body).is_none()
+}
+
+#[cfg(test)]
+mod tests;

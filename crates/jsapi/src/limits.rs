@@ -1,0 +1,61 @@
+//! What bounds configurations besides themselves, and how long names and texts may be.
+
+use crate::info::AccountLimits;
+use crate::time::Nanos;
+
+/// Longest name of a stream or consumer.
+pub const NAME_MAX: usize = 255;
+/// Longest description of a stream or consumer.
+pub const DESCRIPTION_MAX: usize = 4096;
+/// Most bytes in keys and values of metadata, the server's own keys included.
+pub const METADATA_MAX: usize = 128 * 1024;
+/// Most replicas.
+pub const REPLICAS_MAX: i64 = 5;
+
+/// What the server and the account allow at the moment of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Whether the server is part of a cluster; alone it can not replicate.
+    pub clustered: bool,
+    /// Longest `duplicate_window`; 0 is unlimited.
+    pub duplicate_window: Nanos,
+    /// Largest `max_batch` of consumers, and their default; 0 is unlimited.
+    pub max_request_batch: i64,
+    /// Largest `max_ack_pending` of consumers; 0 is unlimited.
+    pub max_ack_pending: i64,
+    /// What the account (or its tier for the number of replicas) may have; `None` when it has no such tier.
+    pub account: Option<AccountLimits>,
+    /// What the server may reserve for all accounts; −1 is unlimited.
+    pub server: Amounts,
+    /// Number of streams of the account (or tier).
+    pub streams: i64,
+    /// Reserved by the account's (or tier's) streams.
+    pub account_reserved: Amounts,
+    /// Reserved by all accounts.
+    pub server_reserved: Amounts,
+}
+
+/// Bytes per kind of storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Amounts {
+    /// In memory.
+    pub memory: i64,
+    /// On disk.
+    pub storage: i64,
+}
+
+impl Limits {
+    /// No limits at all.
+    pub fn unlimited() -> Self {
+        Self {
+            account: Some(AccountLimits::default()),
+            server: Amounts { memory: -1, storage: -1 },
+            ..Self::default()
+        }
+    }
+}
+
+/// Whether a name can be given to a stream or consumer.
+pub(crate) fn is_asset_name(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['.', '*', '>', '\\', '/', ' ', '\t', '\r', '\n', '\x0c'])
+}

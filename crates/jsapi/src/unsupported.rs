@@ -1,0 +1,110 @@
+//! What can be configured in NATS and is not built yet. Such a configuration is refused rather than half obeyed. To
+//! support a feature, delete its line.
+
+use crate::consumer_config::ConsumerConfig;
+use crate::errors::{self, ApiError};
+use crate::policies::{AckPolicy, Compression, PersistMode, PriorityPolicy, ReplayPolicy, RetentionPolicy};
+use crate::stream_config::StreamConfig;
+
+type Row<T> = (&'static str, fn(&T) -> bool);
+
+const STREAM: &[Row<StreamConfig>] = &[
+    ("retention interest", |c| c.retention == RetentionPolicy::Interest),
+    ("retention workqueue", |c| c.retention == RetentionPolicy::WorkQueue),
+    ("mirror", |c| c.mirror.is_some()),
+    ("sources", |c| !c.sources.is_empty()),
+    ("compression s2", |c| c.compression == Compression::S2),
+    ("subject_transform", |c| c.subject_transform.is_some()),
+    ("republish", |c| c.republish.is_some()),
+    ("allow_msg_ttl", |c| c.allow_msg_ttl),
+    ("subject_delete_marker_ttl", |c| !c.subject_delete_marker_ttl.is_zero()),
+    ("allow_msg_counter", |c| c.allow_msg_counter),
+    ("allow_atomic", |c| c.allow_atomic),
+    ("allow_msg_schedules", |c| c.allow_msg_schedules),
+    ("persist_mode async", |c| c.persist_mode == PersistMode::Async),
+    ("allow_batched", |c| c.allow_batched),
+];
+
+const CONSUMER: &[Row<ConsumerConfig>] = &[
+    ("ack_policy flow_control", |c| c.ack_policy == AckPolicy::FlowControl),
+    ("replay_policy original", |c| c.replay_policy == ReplayPolicy::Original),
+    ("rate_limit_bps", |c| c.rate_limit_bps != 0),
+    ("sample_freq", |c| !c.sample_freq.is_empty()),
+    ("deliver_group", |c| !c.deliver_group.is_empty()),
+    ("direct", |c| c.direct),
+    ("sourcing", |c| c.sourcing),
+    ("pause_until", |c| c.pause_until.is_some()),
+    ("priority_groups", |c| !c.priority_groups.is_empty()),
+    ("priority_policy", |c| c.priority_policy != PriorityPolicy::None),
+    ("priority_timeout", |c| !c.priority_timeout.is_zero()),
+];
+
+/// Refuses a stream with a feature that is not built yet.
+pub(crate) fn check_stream(config: &StreamConfig) -> Result<(), ApiError> {
+    check(STREAM, config)
+}
+
+/// Refuses a consumer with a feature that is not built yet.
+pub(crate) fn check_consumer(config: &ConsumerConfig) -> Result<(), ApiError> {
+    check(CONSUMER, config)
+}
+
+fn check<T>(table: &[Row<T>], config: &T) -> Result<(), ApiError> {
+    match table.iter().find(|(_, used)| used(config)) {
+        None => Ok(()),
+        Some((field, _)) => Err(errors::stream_invalid_config(format_args!("{field} is not supported yet"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_names_a_field_and_refuses_it() {
+        for json in [
+            r#"{"retention":"interest"}"#,
+            r#"{"retention":"workqueue"}"#,
+            r#"{"mirror":{"name":"o"}}"#,
+            r#"{"sources":[{"name":"o"}]}"#,
+            r#"{"compression":"s2"}"#,
+            r#"{"subject_transform":{"src":"a","dest":"b"}}"#,
+            r#"{"republish":{"dest":"b"}}"#,
+            r#"{"allow_msg_ttl":true}"#,
+            r#"{"subject_delete_marker_ttl":1000000000}"#,
+            r#"{"allow_msg_counter":true}"#,
+            r#"{"allow_atomic":true}"#,
+            r#"{"allow_msg_schedules":true}"#,
+            r#"{"persist_mode":"async"}"#,
+            r#"{"allow_batched":true}"#,
+        ] {
+            let error = check_stream(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
+            assert_refused(&error, json);
+        }
+        for json in [
+            r#"{"ack_policy":"flow_control"}"#,
+            r#"{"replay_policy":"original"}"#,
+            r#"{"rate_limit_bps":1}"#,
+            r#"{"sample_freq":"30"}"#,
+            r#"{"deliver_group":"g"}"#,
+            r#"{"direct":true}"#,
+            r#"{"sourcing":true}"#,
+            r#"{"pause_until":"2030-01-01T00:00:00Z"}"#,
+            r#"{"priority_groups":["g"]}"#,
+            r#"{"priority_policy":"overflow"}"#,
+            r#"{"priority_timeout":1}"#,
+        ] {
+            let error = check_consumer(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
+            assert_refused(&error, json);
+        }
+        assert!(check_stream(&StreamConfig::default()).is_ok());
+        assert!(check_consumer(&ConsumerConfig::default()).is_ok());
+    }
+
+    fn assert_refused(error: &ApiError, json: &str) {
+        assert_eq!((error.code, error.err_code), (500, 10052), "{json}");
+        let field = error.description.strip_suffix(" is not supported yet").unwrap();
+        let name = field.split(' ').next().unwrap();
+        assert!(json.contains(&format!("\"{name}\"")), "{json}: {field}");
+    }
+}
