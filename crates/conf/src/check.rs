@@ -43,6 +43,9 @@ pub enum CheckError {
     /// `system_account` names no account.
     #[error("error resolving system account: account missing")]
     SystemAccount,
+    /// Ways to log in that exclude each other.
+    #[error("{0}")]
+    Login(&'static str),
     /// `client_advertise` is not an address.
     #[error("invalid ClientAdvertise value of {0}, err=could not parse as host[:port]")]
     ClientAdvertise(String),
@@ -54,6 +57,7 @@ pub fn check(options: &Options) -> Result<(), Vec<CheckError>> {
         lame_duck(options),
         payload(options),
         server_name(options),
+        login(options),
         no_auth_user(options),
         domain(options),
         system_account(options),
@@ -78,6 +82,13 @@ fn payload(options: &Options) -> Option<CheckError> {
 fn server_name(options: &Options) -> Option<CheckError> {
     let has_space = |name: &String| name.contains(char::is_whitespace);
     options.identity.server_name.as_ref().is_some_and(has_space).then_some(CheckError::ServerName)
+}
+
+/// A file's own conflicts are found while it is read; this one is for flags.
+fn login(options: &Options) -> Option<CheckError> {
+    let accounts_have_users = options.accounts.accounts.iter().flatten().any(|a| !a.users.is_empty());
+    let beside_accounts = options.authorization.conflict_with_accounts().filter(|_| accounts_have_users);
+    options.authorization.conflict().or(beside_accounts).map(CheckError::Login)
 }
 
 fn no_auth_user(options: &Options) -> Option<CheckError> {

@@ -14,7 +14,8 @@ pub(crate) struct Report {
     users: BTreeMap<String, Position>,
 }
 
-/// Which keys a configuration sets, as opposed to leaving them at their default.
+/// Which keys a configuration sets, as opposed to leaving them at their default. Keys of blocks that occur several
+/// times, such as users, are recorded once for all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Explicit(BTreeSet<String>);
 

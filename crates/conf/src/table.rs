@@ -152,6 +152,9 @@ macro_rules! not_yet {
 }
 pub(crate) use not_yet;
 
+/// Errors after which unknown keys are reported without a suggestion.
+const SUGGESTIONS_MAX: usize = 100;
+
 impl<T> Table<T> {
     pub(crate) fn rows(&self) -> impl Iterator<Item = &'static Row<T>> {
         self.rows.iter().flat_map(|part| part.iter())
@@ -185,7 +188,10 @@ impl<T> Table<T> {
         }
         let mut text = (self.unknown)(&entry.key);
         let spellings = self.rows().flat_map(|row| row.key.spellings());
-        if let Some(near) = nearest(&entry.key.to_lowercase(), spellings) {
+        // Looking for similar names takes long enough to matter if a whole file is not a configuration.
+        if report.errors.len() < SUGGESTIONS_MAX
+            && let Some(near) = nearest(&entry.key.to_lowercase(), spellings)
+        {
             text.push_str(&format!(" (did you mean {near:?}?)"));
         }
         report.error(&entry.at, text);

@@ -201,7 +201,10 @@ impl Parser<'_, '_, '_> {
     }
 
     fn value(&mut self, level: Level) -> Result<Node, SyntaxError> {
-        let at = self.cur.position();
+        let mut at = self.cur.position();
+        if matches!(self.cur.peek(), Some('"' | '\'' | '(' | '[' | '{')) {
+            at.column = at.column.saturating_add(1);
+        }
         let value = match self.cur.peek() {
             Some('[') => self.nested(Self::array)?,
             Some('{') => self.nested(Self::map)?,
@@ -270,6 +273,7 @@ impl Parser<'_, '_, '_> {
                     return Ok(Value::Array(items));
                 }
                 Some(',') => return Err(self.cur.unexpected(|_| Grammar::ArrayComma)),
+                Some(';' | '}') => return Err(self.cur.unexpected(Grammar::ArrayTerminator)),
                 None => return Err(self.cur.unexpected(|_| Grammar::EofInArray)),
                 Some(_) => {}
             }

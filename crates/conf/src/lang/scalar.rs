@@ -183,13 +183,9 @@ fn number(cur: &mut Cursor<'_>) -> Result<Scalar, SyntaxError> {
     if at_end(cur) {
         return sized(cur, start, whole, suffix).map(Scalar::Value);
     }
-    // It is a word. Its first odd character belongs to it whatever it is, also a quote.
-    let mut head = cur.since(start).as_bytes().to_vec();
-    if cur.peek() != Some('\\') {
-        let odd = cur.mark();
-        cur.bump();
-        head.extend_from_slice(cur.since(odd).as_bytes());
-    }
+    // It is a word. Its first odd character belongs to it whatever it is, also a quote or a backslash.
+    cur.bump();
+    let head = cur.since(start).as_bytes().to_vec();
     word_bytes(cur, head).map(|(bytes, _)| Scalar::string(&bytes))
 }
 

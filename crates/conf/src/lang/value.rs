@@ -5,7 +5,8 @@ use std::sync::Arc;
 /// A place in a configuration file, printed `file:line:column`.
 ///
 /// Columns count bytes, from 0 on the first line and from 1 on every other: nats-server numbers them so, and
-/// tools that jump to a reported error rely on it. The position of a quoted key is the one after the quote.
+/// tools that jump to a reported error rely on it. The position of anything with an opening, such as a quoted
+/// key or a map, is the one after the opening.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The file as named on the command line, or as an `include` resolved it. Empty inside a variable.

@@ -62,7 +62,7 @@ pub(super) const TOP_KEYS: &[Row<Options>] = &[
     key!(
         ["system_account", "system"],
         "string",
-        "$SYS",
+        "($SYS)",
         Refused,
         accounts.system_account = read::string,
         "Account for the system's events and services; quote names with a dollar sign."

@@ -98,7 +98,7 @@ impl Authorization {
     }
 
     /// Ways to log in that exclude each other.
-    fn conflict(&self) -> Option<&'static str> {
+    pub(crate) fn conflict(&self) -> Option<&'static str> {
         match (self.has_single_user(), self.token.is_some(), self.users.is_some()) {
             (true, true, _) => Some("Cannot have a user/pass and token"),
             (true, _, true) => Some("Can not have a single user/pass and a users array"),

@@ -71,7 +71,7 @@ const KEYS: &[Row<Permissions>] = &[
         "subjects or {allow, deny}",
         "(everything)",
         Live,
-        subscribe = subscribe,
+        subscribe = subject_permissions,
         "Subjects the user may subscribe to; \"subject queue\" limits to a queue group."
     ),
     key!(
@@ -150,11 +150,7 @@ fn publish(field: &Field<'_>, report: &mut Report) -> Option<SubjectPermissions>
     Some(found)
 }
 
-/// An empty map is the same as none.
-fn subscribe(field: &Field<'_>, report: &mut Report) -> Option<SubjectPermissions> {
-    subject_permissions(field, report)
-}
-
+/// Subjects without more, or a map of allowed and denied ones. An empty map says nothing.
 fn subject_permissions(field: &Field<'_>, report: &mut Report) -> Option<SubjectPermissions> {
     let mut found = SubjectPermissions::default();
     match field.value {
