@@ -10,7 +10,7 @@ use std::fmt;
 pub use parse::{FlagError, parse};
 pub use signal::{Signal, SignalError, SignalRequest, SignalTarget};
 pub use table::{Flag, flags};
-pub use usage::{check_failed, check_succeeded, help_tls, usage};
+pub use usage::{check_outcome, help_tls, usage};
 
 use crate::options::Options;
 

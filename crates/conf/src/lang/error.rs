@@ -141,6 +141,9 @@ pub enum Grammar {
     /// Text after a value in an array.
     #[error("Expected an array value terminator \",\" or an array terminator \"]\", but got '{0}' instead.")]
     ArrayTerminator(Found),
+    /// A `]` where a key should be.
+    #[error("Unexpected array end ']' processing map.")]
+    ArrayEndInMap,
     /// A comma without a value before it in an array.
     #[error("Unexpected array value terminator ','.")]
     ArrayComma,

@@ -3,8 +3,8 @@
 //! A superset of JSON with unquoted keys and strings, sizes, comments, variables and includes, read exactly as
 //! nats-server 2.15 reads it so that the [`digest`] of a file is the same. Where nats-server would silently lose
 //! or change something, this parser refuses the text instead: a size with an unknown suffix or beyond 64 bits, a
-//! separator without a value, a `{` around the whole file that never closes, a `}` or `/` where a pair should
-//! begin or end, a NUL byte. Three things it reads better: a number right before `]` is a number, the `)` that
+//! separator without a value, a `{` around the whole file that never closes, a `/` alone where a pair should end, a
+//! NUL byte. Three things it reads better: a number right before `]` is a number, the `)` that
 //! ends a block may be the last byte of the file, a key may begin with `/`.
 //!
 //! Bounds on nesting, includes and size hold for every input, trusted or not.

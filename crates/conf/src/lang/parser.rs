@@ -108,7 +108,9 @@ impl Parser<'_, '_, '_> {
         let mut wrapped = self.cur.eat('{');
         loop {
             self.cur.skip_to_item();
-            if self.cur.peek().is_none() {
+            // One brace too many at the very end is common, and nats-server does not mind.
+            let extra_brace = || self.cur.rest().strip_prefix('}').is_some_and(|r| r.trim_start().is_empty());
+            if self.cur.peek().is_none() || (!wrapped && extra_brace()) {
                 break;
             }
             if wrapped && self.cur.eat('}') {
@@ -243,10 +245,11 @@ impl Parser<'_, '_, '_> {
             if self.cur.eat('}') {
                 break;
             }
-            if self.cur.peek().is_none() {
-                return Err(self.cur.unexpected(|_| Grammar::EofInMap));
+            match self.cur.peek() {
+                None => return Err(self.cur.unexpected(|_| Grammar::EofInMap)),
+                Some(']') => return Err(self.cur.unexpected(|_| Grammar::ArrayEndInMap)),
+                Some(_) => self.pair(Level::Map)?,
             }
-            self.pair(Level::Map)?;
             self.cur.skip_blanks();
             if self.cur.skip_comment() {
                 continue;
