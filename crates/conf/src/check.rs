@@ -40,6 +40,9 @@ pub enum CheckError {
     /// A domain that is not a single subject token.
     #[error("invalid domain name: may not contain ., * or >")]
     Domain,
+    /// A domain that cannot be part of a subject.
+    #[error("invalid domain name: derived \"$JS.{0}.API.>\" is not a valid subject")]
+    DomainSubject(String),
     /// `system_account` names no account.
     #[error("error resolving system account: account missing")]
     SystemAccount,
@@ -103,12 +106,19 @@ fn no_auth_user(options: &Options) -> Option<CheckError> {
 }
 
 fn domain(options: &Options) -> Option<CheckError> {
-    let bad = |domain: &String| domain.contains(['.', '*', '>']) || domain.contains(char::is_whitespace);
-    options.jetstream.domain.as_ref().is_some_and(bad).then_some(CheckError::Domain)
+    let domain = options.jetstream.domain.as_ref()?;
+    if domain.contains(['.', '*', '>']) {
+        Some(CheckError::Domain)
+    } else if domain.contains(char::is_whitespace) {
+        Some(CheckError::DomainSubject(domain.clone()))
+    } else {
+        None
+    }
 }
 
 fn system_account(options: &Options) -> Option<CheckError> {
     let name = options.accounts.system_account.as_deref().filter(|n| !n.is_empty())?;
+    // nats-server wants even its own default to be defined once it is named; here it exists either way.
     let built_in = name == DEFAULT_SYSTEM_ACCOUNT || name == GLOBAL_ACCOUNT;
     (!built_in && options.accounts.get(name).is_none()).then_some(CheckError::SystemAccount)
 }
