@@ -1,0 +1,133 @@
+use std::time::Duration;
+
+use crate::duration::show;
+use crate::options::{DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT, Options, User};
+use crate::read::{port_number, split_host_port};
+
+/// A contradiction between options, in nats-server's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// Lame duck mode would end before it begins.
+    #[error(
+        "lame duck grace period ({}) should be strictly lower than lame duck duration ({})",
+        show(*.grace), show(*.duration)
+    )]
+    LameDuck {
+        /// `lame_duck_grace_period`
+        grace: Duration,
+        /// `lame_duck_duration`
+        duration: Duration,
+    },
+    /// A message could never be sent.
+    #[error("max_payload ({max_payload}) cannot be higher than max_pending ({max_pending})")]
+    Payload {
+        /// Bytes.
+        max_payload: u64,
+        /// Bytes.
+        max_pending: u64,
+    },
+    /// Clients would see two names.
+    #[error("server name cannot contain spaces")]
+    ServerName,
+    /// `no_auth_user` without any users.
+    #[error("no_auth_user: {0:?} present, but users/nkeys are not defined")]
+    NoUsers(String),
+    /// `no_auth_user` names nobody.
+    #[error(
+        "no_auth_user: {0:?} not present as user or nkey in authorization block or account configuration"
+    )]
+    NoAuthUser(String),
+    /// A domain that is not a single subject token.
+    #[error("invalid domain name: may not contain ., * or >")]
+    Domain,
+    /// A domain that cannot be part of a subject.
+    #[error("invalid domain name: derived \"$JS.{0}.API.>\" is not a valid subject")]
+    DomainSubject(String),
+    /// `system_account` names no account.
+    #[error("error resolving system account: account missing")]
+    SystemAccount,
+    /// Ways to log in that exclude each other.
+    #[error("{0}")]
+    Login(&'static str),
+    /// `client_advertise` is not an address.
+    #[error("invalid ClientAdvertise value of {0}, err=could not parse as host[:port]")]
+    ClientAdvertise(String),
+}
+
+/// Checks that concern several options at once. They belong after the flags: a flag can repair or break things.
+pub fn check(options: &Options) -> Result<(), Vec<CheckError>> {
+    let errors: Vec<CheckError> = [
+        lame_duck(options),
+        payload(options),
+        server_name(options),
+        login(options),
+        no_auth_user(options),
+        domain(options),
+        system_account(options),
+        client_advertise(options),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+fn lame_duck(options: &Options) -> Option<CheckError> {
+    let (grace, duration) = (options.process.lame_duck_grace_period, options.process.lame_duck_duration);
+    (grace >= duration).then_some(CheckError::LameDuck { grace, duration })
+}
+
+fn payload(options: &Options) -> Option<CheckError> {
+    let (max_payload, max_pending) = (u64::from(options.limits.max_payload), options.limits.max_pending);
+    (max_payload > max_pending).then_some(CheckError::Payload { max_payload, max_pending })
+}
+
+fn server_name(options: &Options) -> Option<CheckError> {
+    let has_space = |name: &String| name.contains(char::is_whitespace);
+    options.identity.server_name.as_ref().is_some_and(has_space).then_some(CheckError::ServerName)
+}
+
+/// A file's own conflicts are found while it is read; this one is for flags.
+fn login(options: &Options) -> Option<CheckError> {
+    let accounts_have_users = options.accounts.accounts.iter().flatten().any(|a| !a.users.is_empty());
+    let beside_accounts = options.authorization.conflict_with_accounts().filter(|_| accounts_have_users);
+    options.authorization.conflict().or(beside_accounts).map(CheckError::Login)
+}
+
+fn no_auth_user(options: &Options) -> Option<CheckError> {
+    let name = options.accounts.no_auth_user.clone().filter(|n| !n.is_empty())?;
+    let accounts = options.accounts.accounts.iter().flatten().flat_map(|a| &a.users);
+    let mut users = options.authorization.users.iter().flatten().chain(accounts).peekable();
+    if users.peek().is_none() {
+        return Some(CheckError::NoUsers(name));
+    }
+    let known = users.any(|user: &User| user.name == name);
+    (!known).then_some(CheckError::NoAuthUser(name))
+}
+
+fn domain(options: &Options) -> Option<CheckError> {
+    let domain = options.jetstream.domain.as_ref()?;
+    if domain.contains(['.', '*', '>']) {
+        Some(CheckError::Domain)
+    } else if domain.contains(char::is_whitespace) {
+        Some(CheckError::DomainSubject(domain.clone()))
+    } else {
+        None
+    }
+}
+
+fn system_account(options: &Options) -> Option<CheckError> {
+    let name = options.accounts.system_account.as_deref().filter(|n| !n.is_empty())?;
+    // nats-server wants even its own default to be defined once it is named; here it exists either way.
+    let built_in = name == DEFAULT_SYSTEM_ACCOUNT || name == GLOBAL_ACCOUNT;
+    (!built_in && options.accounts.get(name).is_none()).then_some(CheckError::SystemAccount)
+}
+
+fn client_advertise(options: &Options) -> Option<CheckError> {
+    let text = options.client.advertise.as_ref().filter(|t| !t.is_empty())?;
+    let is_address = match split_host_port(text) {
+        Some((host, port)) => !host.is_empty() && port.parse::<i64>().ok().and_then(port_number).is_some(),
+        None => !text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok(),
+    };
+    (!is_address).then(|| CheckError::ClientAdvertise(text.clone()))
+}

@@ -1,0 +1,29 @@
+use std::fmt;
+
+use crate::lang::{Position, SyntaxError};
+
+/// One thing wrong, or worth a warning, in a configuration. Prints as `file:line:col: message`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The key concerned; `None` if the message is about the file as a whole and names it.
+    pub at: Option<Position>,
+    /// What is wrong, in nats-server's words where it has any.
+    pub message: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.at {
+            Some(at) => write!(f, "{at}: {}", self.message),
+            None => f.write_str(&self.message),
+        }
+    }
+}
+
+impl From<SyntaxError> for Diagnostic {
+    fn from(error: SyntaxError) -> Self {
+        // A file that cannot be opened has no place to point at; the message names it.
+        let at = (!error.is_missing_file()).then(|| error.at.clone());
+        Self { at, message: error.to_string() }
+    }
+}
