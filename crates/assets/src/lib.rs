@@ -1,0 +1,20 @@
+//! Streams and their consumers as state machines.
+//!
+//! A [`Stream`] takes publishes, commands, acknowledgements and time, and produces log entries, deliveries and
+//! answers. Decisions are taken once, by *admit*; what was decided is written to the stream's log as an entry; when
+//! the entry is committed, *apply* changes the state and cannot refuse. Replaying the log gives the same state.
+//!
+//! Nothing here knows threads, sockets or the log itself: the driver (crate `replication`) turns a stream, and
+//! everything that leaves it goes through an [`Output`]. Start reading at `stream`, then `consumer`.
+
+mod consumer;
+mod entry;
+mod output;
+mod stream;
+
+pub use consumer::{Consumer, ConsumerOp, ConsumerState, PullRequest};
+pub use entry::{Entry, EntryError};
+pub use output::{Advisory, Answer, Output, Token};
+pub use stream::{
+    Admitted, Command, CommandOutcome, ConsumerCommand, GetOutcome, Publish, Stream, StreamLimits, StreamSaved,
+};

@@ -1,0 +1,83 @@
+use linnet_ids::StreamSeq;
+use linnet_jsapi::ApiError;
+use linnet_store::LoadJob;
+
+use crate::stream::CommandOutcome;
+
+/// Names a request whose answer is given later.
+pub type Token = u64;
+
+/// The answer to a command.
+pub type Answer = Result<CommandOutcome, ApiError>;
+
+/// Where everything goes that leaves a stream.
+pub trait Output {
+    /// Publishes into the stream's account. `shown` is the subject receivers see, empty for `to` itself. Returns
+    /// how many receivers were reached.
+    fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize;
+
+    /// True if somebody listens to the literal subject.
+    fn has_interest(&mut self, subject: &[u8]) -> bool;
+
+    /// Answers a command.
+    fn answer(&mut self, token: Token, answer: Answer);
+
+    /// Asks for a part of a block to be read from disk; its outcome comes back through `Stream::loaded`.
+    fn load(&mut self, job: LoadJob);
+
+    /// Tells the operator.
+    fn advise(&mut self, advisory: Advisory);
+}
+
+/// Something an operator or application may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advisory {
+    /// A message was delivered as often as its consumer allows.
+    MaxDeliveries {
+        /// Consumer.
+        consumer: String,
+        /// Message.
+        stream_seq: StreamSeq,
+        /// Deliveries.
+        deliveries: u64,
+    },
+    /// A client refused a message for good.
+    Terminated {
+        /// Consumer.
+        consumer: String,
+        /// Delivery.
+        consumer_seq: u64,
+        /// Message.
+        stream_seq: StreamSeq,
+        /// Deliveries.
+        deliveries: u64,
+        /// The client's words.
+        reason: String,
+    },
+    /// A client asked for redelivery.
+    Naked {
+        /// Consumer.
+        consumer: String,
+        /// Delivery.
+        consumer_seq: u64,
+        /// Message.
+        stream_seq: StreamSeq,
+        /// Deliveries.
+        deliveries: u64,
+    },
+    /// A stored message cannot be read.
+    Damaged {
+        /// Message.
+        stream_seq: StreamSeq,
+    },
+    /// A consumer came into being.
+    ConsumerCreated {
+        /// Consumer.
+        consumer: String,
+    },
+    /// A consumer is gone.
+    ConsumerDeleted {
+        /// Consumer.
+        consumer: String,
+    },
+}
