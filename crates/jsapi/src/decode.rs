@@ -49,7 +49,7 @@ pub fn decode<T: DeserializeOwned + Default>(
     if is_blank(body) {
         return Ok(Decoded { value: T::default(), unknown: Vec::new() });
     }
-    decode_node(&parse(body)?, strictness)
+    read(body, strictness).map_err(errors::invalid_json)
 }
 
 /// Decodes a body in which unknown fields are errors.
@@ -82,7 +82,7 @@ pub fn stream_config_request(
     if is_blank(body) {
         return Ok(Decoded { value: StreamConfigRequest::default(), unknown: Vec::new() });
     }
-    let mut node = parse(body)?;
+    let mut node = parse(body).map_err(errors::invalid_json)?;
     let mut pedantic = None;
     if let Kind::Object(members) = &mut node.kind {
         while let Some(at) = members.iter().rposition(|(key, _)| key.eq_ignore_ascii_case("pedantic")) {
@@ -90,7 +90,8 @@ pub fn stream_config_request(
             pedantic.get_or_insert(value);
         }
     }
-    let Decoded { value: config, unknown } = decode_node::<StreamConfig>(&node, strictness)?;
+    let Decoded { value: config, unknown } =
+        decode_node::<StreamConfig>(&node, strictness).map_err(errors::invalid_json)?;
     let pedantic = match pedantic.map(|node| node.kind) {
         None | Some(Kind::Null) => false,
         Some(Kind::Bool(pedantic)) => pedantic,
@@ -103,10 +104,11 @@ pub fn stream_config_request(
     Ok(Decoded { value: StreamConfigRequest { config, pedantic }, unknown })
 }
 
-/// Reads the body of `MSG.NEXT`: nothing, a number, or JSON. Text that is neither asks for one message.
-pub fn next_request(body: &[u8]) -> Result<NextRequest, ApiError> {
+/// Reads the body of `MSG.NEXT`: nothing, a number, or JSON. Text that is neither asks for one message. The error is
+/// the reason in the status `400 Bad Request - <reason>`.
+pub fn next_request(body: &[u8]) -> Result<NextRequest, String> {
     let mut request = match first_non_blank(body) {
-        Some(b'{') => decode_lenient::<NextRequest>(body)?,
+        Some(b'{') => read::<NextRequest>(body, Strictness::Lenient)?.value,
         _ => {
             let number = str::from_utf8(body).ok().and_then(|text| text.trim().parse().ok());
             NextRequest { batch: number.unwrap_or(1), ..NextRequest::default() }
@@ -118,9 +120,9 @@ pub fn next_request(body: &[u8]) -> Result<NextRequest, ApiError> {
     Ok(request)
 }
 
-/// Whether a request counts as having no body: blank, or an object without members.
+/// Whether a request counts as having no body: no bytes, or an object without members. Blanks are a body.
 pub fn is_empty_request(body: &[u8]) -> bool {
-    if is_blank(body) {
+    if body.is_empty() {
         return true;
     }
     body.len() <= BODY_MAX
@@ -137,29 +139,34 @@ pub fn require_body(body: &[u8]) -> Result<(), ApiError> {
     if is_empty_request(body) { Err(errors::BAD_REQUEST) } else { Ok(()) }
 }
 
-/// Judges the header `Nats-Required-Api-Level` (10185).
+/// Judges the value of the header `Nats-Required-Api-Level`, trimmed (10185). An empty one counts as absent.
 pub fn check_required_api_level(header: Option<&str>) -> Result<(), ApiError> {
-    match header.map(str::parse::<i64>) {
+    match header.filter(|header| !header.is_empty()).map(str::parse::<i64>) {
         None => Ok(()),
         Some(Ok(level)) if level <= crate::API_LEVEL.cast_signed() => Ok(()),
         Some(_) => Err(errors::REQUIRED_API_LEVEL),
     }
 }
 
-fn parse(body: &[u8]) -> Result<Node<'_>, ApiError> {
-    if body.len() > BODY_MAX {
-        return Err(errors::invalid_json("request too large"));
-    }
-    scan::parse(body).map_err(errors::invalid_json)
+/// As [`decode`], with the bare reason for an error.
+fn read<T: DeserializeOwned>(body: &[u8], strictness: Strictness) -> Result<Decoded<T>, String> {
+    decode_node(&parse(body)?, strictness)
 }
 
-fn decode_node<T: DeserializeOwned>(node: &Node<'_>, strictness: Strictness) -> Result<Decoded<T>, ApiError> {
+fn parse(body: &[u8]) -> Result<Node<'_>, String> {
+    if body.len() > BODY_MAX {
+        return Err("request too large".to_owned());
+    }
+    scan::parse(body).map_err(|e| e.to_string())
+}
+
+fn decode_node<T: DeserializeOwned>(node: &Node<'_>, strictness: Strictness) -> Result<Decoded<T>, String> {
     let unknown = RefCell::new(Vec::new());
     let policy = match strictness {
         Strictness::Strict => Unknown::Refuse,
         Strictness::Lenient => Unknown::Collect(&unknown),
     };
-    let value = T::deserialize(NodeDeserializer::new(node, &policy)).map_err(errors::invalid_json)?;
+    let value = T::deserialize(NodeDeserializer::new(node, &policy)).map_err(|e| e.to_string())?;
     Ok(Decoded { value, unknown: unknown.into_inner() })
 }
 

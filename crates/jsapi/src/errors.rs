@@ -1,4 +1,4 @@
-//! Errors as the JetStream API reports them. The codes and texts are in [`table`], re-exported here:
+//! Errors as the JetStream API reports them. The codes and texts are in `table`, re-exported here:
 //! `errors::STREAM_NOT_FOUND`, `errors::stream_invalid_config("…")`.
 
 mod table;

@@ -432,3 +432,24 @@ impl Paging {
         (Self { total: as_i64(total), offset: as_i64(start), limit: as_i64(limit) }, start..end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Paging;
+
+    #[test]
+    fn pages_stay_inside_the_list() {
+        for (total, offset, limit, expected_offset, range) in [
+            (0, 0, 10, 0, 0..0),
+            (25, 0, 10, 0, 0..10),
+            (25, 20, 10, 20, 20..25),
+            (25, 25, 10, 25, 25..25),
+            (25, 99, 10, 25, 25..25),
+            (25, -3, 10, 0, 0..10),
+        ] {
+            let (paging, taken) = Paging::at(total, offset, limit);
+            assert_eq!((paging.offset, paging.limit), (expected_offset, 10), "{total} {offset}");
+            assert_eq!(taken, range, "{total} {offset}");
+        }
+    }
+}

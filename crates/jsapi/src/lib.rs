@@ -1,7 +1,7 @@
 //! The JetStream API as data: JSON types, error table, subjects, and the rules a configuration must keep.
 //!
 //! Nothing here does I/O, knows a server or keeps state. API handlers decode a request with [`decode`], judge it
-//! with `stream_rules` and `consumer_rules`, and encode a body of [`responses`]. Start reading at [`subjects`] for
+//! with [`stream_rules`] and [`consumer_rules`], and encode a body of [`responses`]. Start reading at [`subjects`] for
 //! what can be asked and at [`requests`] and [`responses`] for how it looks.
 
 mod binary;

@@ -11,9 +11,15 @@ pub const DESCRIPTION_MAX: usize = 4096;
 pub const METADATA_MAX: usize = 128 * 1024;
 /// Most replicas.
 pub const REPLICAS_MAX: i64 = 5;
+/// Most names in a page of `STREAM.NAMES` and `CONSUMER.NAMES`.
+pub const NAMES_PAGE_MAX: usize = 1024;
+/// Most entries in a page of `STREAM.LIST` and `CONSUMER.LIST`.
+pub const LIST_PAGE_MAX: usize = 256;
+/// Most subjects in a page of `STREAM.INFO`.
+pub const SUBJECTS_PAGE_MAX: usize = 100_000;
 
 /// What the server and the account allow at the moment of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Whether the server is part of a cluster; alone it can not replicate.
     pub clustered: bool,

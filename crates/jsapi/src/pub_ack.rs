@@ -1,8 +1,9 @@
 //! The acknowledgement of a publish, formatted by hand: it is written once per message.
 
+use linnet_ids::StreamSeq;
+
 use crate::errors::ApiError;
 use crate::json::append_json;
-use linnet_ids::StreamSeq;
 
 /// What a publish is answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,7 +23,7 @@ pub struct PubAck<'a> {
 }
 
 impl PubAck<'_> {
-    /// Appends the JSON. `"duplicate": true` has a space in nats-server, and clients have tests for it.
+    /// Appends the JSON. The space in `"duplicate": true` is nats-server's.
     pub fn write(&self, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         out.extend_from_slice(b"{\"stream\":");

@@ -186,7 +186,7 @@ requests! {
         seq: StreamSeq,
     }
     /// `CONSUMER.MSG.NEXT`. Read it with [`crate::decode::next_request`].
-    NextRequest as "JSApiConsumerGetNextRequest" {
+    NextRequest as "" {
         /// How long to wait.
         #[serde(skip_serializing_if = "Nanos::is_zero")]
         expires: Nanos,
@@ -251,16 +251,19 @@ requests! {
 impl MsgGetRequest {
     /// Whether the selectors contradict each other or there is none, as `STREAM.MSG.GET` judges it (10003).
     pub fn is_bad_for_stream_get(&self) -> bool {
-        self.batch != 0 || self.max_bytes != 0 || self.has_no_selector() || self.selectors_conflict()
+        self.batch > 0 || self.max_bytes > 0 || self.names_no_message() || self.selectors_conflict()
     }
 
-    /// Whether nothing says which message.
-    pub fn has_no_selector(&self) -> bool {
+    /// Whether nothing says which messages a direct get is for. A batch needs a start, too.
+    pub fn is_empty_for_direct_get(&self) -> bool {
+        self.names_no_message() && self.multi_last.is_empty()
+    }
+
+    fn names_no_message(&self) -> bool {
         self.seq == 0
             && self.last_by_subj.is_empty()
             && self.next_by_subj.is_empty()
             && self.start_time.is_none()
-            && self.multi_last.is_empty()
     }
 
     /// Whether a direct get is a bad request: contradicting selectors.
@@ -273,10 +276,9 @@ impl MsgGetRequest {
 
     fn selectors_conflict(&self) -> bool {
         let last = !self.last_by_subj.is_empty();
-        (self.seq > 0 && last)
-            || (self.seq > 0 && self.start_time.is_some())
-            || (last && self.start_time.is_some())
-            || (last && !self.next_by_subj.is_empty())
+        let next = !self.next_by_subj.is_empty();
+        let starts = [self.seq > 0, self.start_time.is_some(), last].into_iter().filter(|set| *set).count();
+        starts > 1 || (last && next)
     }
 }
 
@@ -284,5 +286,54 @@ impl StreamPurgeRequest {
     /// Whether `seq` and `keep` contradict each other (10003).
     pub fn is_bad(&self) -> bool {
         self.sequence > 0 && self.keep > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode_strict;
+
+    /// Request, whether `STREAM.MSG.GET` refuses it, and what `DIRECT.GET` calls it.
+    #[test]
+    fn selectors_are_judged_as_on_the_reference_server() {
+        const TIME: &str = r#""start_time":"2024-01-01T00:00:00Z""#;
+        for (fields, stream_get_refuses, direct_get) in [
+            (r#""seq":1"#, false, ""),
+            (r#""next_by_subj":"s""#, false, ""),
+            (r#""last_by_subj":"s""#, false, ""),
+            (TIME, false, ""),
+            (&format!(r#""next_by_subj":"s",{TIME}"#), false, ""),
+            (r#""seq":1,"last_by_subj":"s""#, true, "bad"),
+            (&format!(r#""seq":1,{TIME}"#), true, "bad"),
+            (&format!(r#""last_by_subj":"s",{TIME}"#), true, "bad"),
+            (r#""last_by_subj":"s","next_by_subj":"s""#, true, "bad"),
+            (&format!(r#""next_by_subj":"s","seq":1,{TIME}"#), true, "bad"),
+            (r#""no_hdr":true"#, true, "empty"),
+            (r#""seq":0"#, true, "empty"),
+            (r#""batch":2"#, true, "empty"),
+            (r#""up_to_seq":1"#, true, "empty"),
+            (r#""seq":1,"batch":1"#, true, ""),
+            (r#""seq":1,"max_bytes":1"#, true, ""),
+            (r#""seq":1,"batch":-1"#, false, ""),
+            (r#""seq":1,"multi_last":["s"]"#, false, ""),
+            (r#""multi_last":["s"]"#, true, ""),
+            (r#""last_by_subj":"s","batch":2"#, true, "bad"),
+            (r#""last_by_subj":"s","multi_last":["s"]"#, false, "bad"),
+            (r#""next_by_subj":"s","multi_last":["s"]"#, false, "bad"),
+            (r#""multi_last":["s"],"up_to_seq":1,"up_to_time":"2030-01-01T00:00:00Z""#, true, "bad"),
+        ] {
+            let request: MsgGetRequest = decode_strict(format!("{{{fields}}}").as_bytes()).unwrap();
+            assert_eq!(request.is_bad_for_stream_get(), stream_get_refuses, "{fields}");
+            assert_eq!(request.is_bad_for_direct_get(), direct_get == "bad", "{fields}");
+            assert_eq!(request.is_empty_for_direct_get(), direct_get == "empty", "{fields}");
+        }
+    }
+
+    #[test]
+    fn purge_takes_a_sequence_or_a_count() {
+        let purge = |sequence, keep| StreamPurgeRequest { sequence, keep, ..StreamPurgeRequest::default() };
+        assert!(purge(1, 1).is_bad());
+        assert!(!purge(1, 0).is_bad() && !purge(0, 1).is_bad());
     }
 }

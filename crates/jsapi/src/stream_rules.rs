@@ -383,10 +383,11 @@ fn check_changes(old: &StreamConfig, new: &StreamConfig) -> Result<(), ApiError>
         return refuse("unseal a sealed stream");
     }
     // Sealing sets both anyway.
-    if old.deny_delete && !new.deny_delete && !(new.sealed && !old.sealed) {
+    let sealing = new.sealed && !old.sealed;
+    if old.deny_delete && !new.deny_delete && !sealing {
         return refuse("cancel deny message deletes");
     }
-    if old.deny_purge && !new.deny_purge && !(new.sealed && !old.sealed) {
+    if old.deny_purge && !new.deny_purge && !sealing {
         return refuse("cancel deny purge");
     }
     if new.mirror.is_some() && old.mirror != new.mirror {

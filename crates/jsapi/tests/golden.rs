@@ -17,15 +17,15 @@ use serde::de::DeserializeOwned;
 const RESPONSES: &str = include_str!("../testdata/responses.txt");
 
 fn check<R: Response + DeserializeOwned>(json: &str) {
-    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    let value: serde_json::Value = serde_json::from_str(json).expect("recorded JSON");
     let written = match value.get("error") {
         Some(error) => {
-            let error: ApiError = serde_json::from_value(error.clone()).unwrap();
+            let error: ApiError = serde_json::from_value(error.clone()).expect("an error");
             responses::error::<R>(&error)
         }
-        None => responses::ok(&serde_json::from_value::<R>(value).unwrap()),
+        None => responses::ok(&serde_json::from_value::<R>(value).expect("a response")),
     };
-    assert_eq!(String::from_utf8(written).unwrap(), json);
+    assert_eq!(String::from_utf8(written).expect("text"), json);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn server_and_account_limits_are_kept() {
     let three = vec![ConsumerConfig::default(); 3];
     assert_eq!(code("{}", &s, &three, &limits).0, 10026);
     assert_eq!(code("{}", &s, &three[..2], &limits).0, 0);
-    assert_eq!(code("{}", &s, &[], &Limits { account: None, ..limits.clone() }).0, 10120);
+    assert_eq!(code("{}", &s, &[], &Limits { account: None, ..limits }).0, 10120);
 }
 
 #[test]

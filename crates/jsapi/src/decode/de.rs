@@ -32,7 +32,7 @@ pub(super) enum Unknown<'c> {
 /// Where a value is in the request, for error texts.
 #[derive(Clone, Copy, Debug)]
 struct Path<'p> {
-    parent: Option<&'p Path<'p>>,
+    parent: Option<&'p Self>,
     step: Step<'p>,
 }
 

@@ -30,6 +30,10 @@ pub(super) enum Error {
     Truncated,
     #[error("invalid character {} {context} at offset {offset}", quoted(*.byte))]
     Character { byte: u8, context: &'static str, offset: usize },
+    #[error("invalid character {} in literal {word} (expecting {}) at offset {offset}", quoted(*.byte), quoted(*.expected))]
+    Literal { byte: u8, word: &'static str, expected: u8, offset: usize },
+    #[error("invalid escape sequence `{sequence}` in string at offset {offset}")]
+    Escape { sequence: String, offset: usize },
     #[error("exceeded max depth")]
     TooDeep,
 }
@@ -79,9 +83,9 @@ impl<'a> Scanner<'a> {
             Some(b'{') => self.object(depth)?,
             Some(b'[') => self.array(depth)?,
             Some(b'"') => Kind::Text(self.text()?),
-            Some(b't') => self.literal(b"true", "in literal true", Kind::Bool(true))?,
-            Some(b'f') => self.literal(b"false", "in literal false", Kind::Bool(false))?,
-            Some(b'n') => self.literal(b"null", "in literal null", Kind::Null)?,
+            Some(b't') => self.literal("true", Kind::Bool(true))?,
+            Some(b'f') => self.literal("false", Kind::Bool(false))?,
+            Some(b'n') => self.literal("null", Kind::Null)?,
             Some(b'-' | b'0'..=b'9') => self.number()?,
             _ => return Err(self.unexpected("looking for beginning of value")),
         };
@@ -142,17 +146,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn literal(
-        &mut self,
-        word: &'static [u8],
-        context: &'static str,
-        kind: Kind<'a>,
-    ) -> Result<Kind<'a>, Error> {
-        for expected in word {
-            if self.peek() != Some(*expected) {
-                return Err(self.unexpected(context));
+    fn literal(&mut self, word: &'static str, kind: Kind<'a>) -> Result<Kind<'a>, Error> {
+        for expected in word.bytes() {
+            match self.peek() {
+                None => return Err(Error::Truncated),
+                Some(byte) if byte == expected => self.at += 1,
+                Some(byte) => return Err(Error::Literal { byte, word, expected, offset: self.at + 1 }),
             }
-            self.at += 1;
         }
         Ok(kind)
     }
@@ -169,22 +169,22 @@ impl<'a> Scanner<'a> {
         }
         if self.peek() == Some(b'.') {
             self.at += 1;
-            self.some_digits("after decimal point in numeric literal")?;
+            self.some_digits()?;
         }
         if matches!(self.peek(), Some(b'e' | b'E')) {
             self.at += 1;
             if matches!(self.peek(), Some(b'+' | b'-')) {
                 self.at += 1;
             }
-            self.some_digits("in exponent of numeric literal")?;
+            self.some_digits()?;
         }
         let digits = self.bytes.get(start..self.at).unwrap_or_default();
         Ok(Kind::Number(str::from_utf8(digits).unwrap_or_default()))
     }
 
-    fn some_digits(&mut self, context: &'static str) -> Result<(), Error> {
+    fn some_digits(&mut self) -> Result<(), Error> {
         if !self.peek().is_some_and(|b| b.is_ascii_digit()) {
-            return Err(self.unexpected(context));
+            return Err(self.unexpected("in numeric literal"));
         }
         self.skip_digits();
         Ok(())
@@ -242,7 +242,7 @@ impl<'a> Scanner<'a> {
                 self.at += 1;
                 return self.unicode_escape();
             }
-            _ => return Err(self.unexpected("in string escape code")),
+            _ => return Err(self.bad_escape(self.at - 1, 2)),
         };
         self.at += 1;
         Ok(c)
@@ -264,15 +264,27 @@ impl<'a> Scanner<'a> {
     }
 
     fn hex4(&mut self) -> Result<u32, Error> {
+        let backslash = self.at - 2;
         let mut value = 0;
         for _ in 0..4 {
             let Some(digit) = self.peek().and_then(|b| char::from(b).to_digit(16)) else {
-                return Err(self.unexpected("in \\u hexadecimal character escape"));
+                return Err(self.bad_escape(backslash, 6));
             };
             value = value * 16 + digit;
             self.at += 1;
         }
         Ok(value)
+    }
+}
+
+impl Scanner<'_> {
+    /// The error for an escape that starts at `backslash` and should be `len` bytes long.
+    fn bad_escape(&self, backslash: usize, len: usize) -> Error {
+        let offset = backslash + len;
+        match self.bytes.get(backslash..offset) {
+            Some(bytes) => Error::Escape { sequence: String::from_utf8_lossy(bytes).into_owned(), offset },
+            None => Error::Truncated,
+        }
     }
 }
 

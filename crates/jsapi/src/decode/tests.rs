@@ -31,6 +31,15 @@ fn errors_have_the_words_of_the_reference_server() {
         ),
         (r#"{"name":"Z",}"#, "invalid character '}' looking for beginning of object key string at offset 13"),
         (r#"{"name":"Z""#, "unexpected EOF"),
+        (r#"{"seq":01}"#, "invalid character '1' after object key:value pair at offset 9"),
+        (r#"{"seq":-}"#, "invalid character '}' in numeric literal at offset 9"),
+        (r#"{"seq":1.}"#, "invalid character '}' in numeric literal at offset 10"),
+        (r#"{"seq":tru}"#, "invalid character '}' in literal true (expecting 'e') at offset 11"),
+        (r#"{"seq":"\x"}"#, r"invalid escape sequence `\x` in string at offset 10"),
+        (r#"{"seq":"\u12"}"#, "invalid escape sequence `\\u12\"}` in string at offset 14"),
+        (r#"{"seq" 1}"#, "invalid character '1' after object key at offset 8"),
+        (r#"{"a":[1 2]}"#, "invalid character '2' after array element at offset 9"),
+        (r#"{"a":"#, "unexpected EOF"),
         (r#"{"name":"Z"} x"#, "invalid character 'x' looking for beginning of value at offset 14"),
         ("xyz", "invalid character 'x' looking for beginning of value at offset 1"),
         ("{'a'}", r"invalid character '\'' looking for beginning of object key string at offset 2"),
@@ -180,11 +189,11 @@ fn bodies_that_may_be_absent_are_ignored_unless_they_are_json() {
 
 #[test]
 fn emptiness_of_bodies() {
-    for body in ["", " \r\n", "{}", " { } "] {
+    for body in ["", "{}", " { } "] {
         assert!(require_empty(body.as_bytes()).is_ok(), "{body}");
         assert_eq!(require_body(body.as_bytes()), Err(errors::BAD_REQUEST), "{body}");
     }
-    for body in ["x", "[]", "{\"a\":1}", "{", "null"] {
+    for body in ["x", "  ", "[]", "{\"a\":1}", "{", "null"] {
         assert_eq!(require_empty(body.as_bytes()), Err(errors::NOT_EMPTY_REQUEST), "{body}");
         assert!(require_body(body.as_bytes()).is_ok(), "{body}");
     }
@@ -198,15 +207,18 @@ fn next_requests_are_numbers_or_json_or_one() {
     {
         assert_eq!(batch(body), expected, "{body}");
     }
-    assert_eq!(next_request(b"{\"batch\":\"x\"}").unwrap_err().err_code, 10025);
+    assert_eq!(
+        next_request(b"{\"batch\":\"x\"}").unwrap_err(),
+        "json: cannot unmarshal string into Go struct field .batch of type int64"
+    );
 }
 
 #[test]
 fn api_levels_are_compared() {
-    for ok in [None, Some("0"), Some("5"), Some("-1")] {
+    for ok in [None, Some("0"), Some("5"), Some("-1"), Some("")] {
         assert!(check_required_api_level(ok).is_ok(), "{ok:?}");
     }
-    for bad in ["6", "x", ""] {
+    for bad in ["6", "x"] {
         assert_eq!(check_required_api_level(Some(bad)), Err(errors::REQUIRED_API_LEVEL), "{bad}");
     }
 }

@@ -96,7 +96,7 @@ fn account_limits_are_kept() {
         account_reserved: Amounts { memory: 600, storage: 60_000 },
         ..Limits::unlimited()
     };
-    let full = Limits { streams: 2, ..limits.clone() };
+    let full = Limits { streams: 2, ..limits };
     let create_code = |fields: &str, limits: &Limits| {
         code(create("Z", &format!("{{\"name\":\"Z\"{fields}}}"), None, limits)).0
     };
@@ -112,7 +112,7 @@ fn account_limits_are_kept() {
     assert_eq!(create_code(r#","max_bytes":40001,"subjects":["other.a"]"#, &limits), 10047);
     assert_eq!(create_code(r#","max_bytes":400,"max_age":1"#, &full), 10027);
     assert_eq!(create_code(r#","max_bytes":400,"duplicate_window":360000000000"#, &limits), 10052);
-    assert_eq!(create_code(r#","max_bytes":400"#, &Limits { account: None, ..limits.clone() }), 10120);
+    assert_eq!(create_code(r#","max_bytes":400"#, &Limits { account: None, ..limits }), 10120);
 
     let json = r#"{"name":"Z","max_bytes":40000}"#;
     let old = create("Z", json, None, &limits).unwrap();
@@ -148,7 +148,7 @@ fn clusters_replicate_and_look_at_overlap_before_limits() {
     assert_eq!(create_code(r#","subjects":["other.a"]"#), 10065);
     assert_eq!(create_code(r#","max_age":1"#), 10052);
     assert_eq!(create_code(r#","num_replicas":3"#), 10027);
-    let roomy = Limits { streams: 0, ..limits.clone() };
+    let roomy = Limits { streams: 0, ..limits };
     assert_eq!(create("Z", r#"{"name":"Z","num_replicas":3}"#, None, &roomy).unwrap().num_replicas, 3);
 }
 
