@@ -6,10 +6,12 @@
 
 mod clock;
 mod disk;
+mod faulty_disk;
 mod real_disk;
 mod rng;
 
 pub use clock::{Clock, ManualClock, RealClock};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
+pub use faulty_disk::{DamageKind, FaultCounters, FaultyDisk};
 pub use real_disk::RealDisk;
 pub use rng::{OsRng, Rng, SeededRng};

@@ -1,0 +1,471 @@
+//! Opening: replays the log, judges what is missing, and begins a new segment.
+//!
+//! The new segment's first batch holds the place where the old one is cut and a copy of the last batch, because
+//! what a killed process wrote may look durable and not be. Only when it is synced, an end record that names it is
+//! put at the cut, so that losing the new segment's file would be noticed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use linnet_env::Disk;
+use linnet_ids::GroupId;
+
+use crate::chain::{Chain, Files, find_chain};
+use crate::directory::{self, Prologue};
+use crate::error::{Error, Failure};
+use crate::format::{EMPTY_BATCH_SECTORS, FORMAT_VERSION, Lsn, SECTOR, SectorSums, SegmentNo, byte_offset};
+use crate::record::{Cursor, End, Record, Start, put_end, put_loss, put_position_record, put_start};
+use crate::report::{
+    AffectedGroups, CheckpointPosition, FoundDamage, FoundDamageKind, Integrity, RecoveredGroup, Report,
+    TornTail,
+};
+use crate::scan::{Extent, Item, ScannedBatch, Tail, scan};
+use crate::segment::{Paths, PrepareSegment, PreparedSegment, Segment, Target, sectors_of};
+use crate::state::{Placement, State};
+use crate::wal::{BatchPlace, Claim, Config, DiskHandle, Opened, Scratch, Wal, WritePosition, write_at};
+
+const KEPT: &str = "damaged; the log no longer needs it";
+const GROUPS_PER_POSITION_BATCH: usize = 2000;
+
+/// Replays batches in order.
+struct Replay {
+    state: State,
+    report: Report,
+    /// Number and directory hash of the last batch, if it is known.
+    last: Option<(Lsn, u64)>,
+    lsn_max: Lsn,
+    /// The last batch, not applied yet: it may be copied, and then stands elsewhere.
+    held: Option<(SegmentNo, ScannedBatch)>,
+    /// Sector behind the last batch that was met.
+    end: u32,
+}
+
+impl Replay {
+    fn damage(&mut self, segment: SegmentNo, sector: u32, kind: FoundDamageKind, groups: AffectedGroups) {
+        let offset = byte_offset(sector);
+        self.report.damages.push(FoundDamage { segment, offset, kind, groups });
+    }
+
+    fn lose(&mut self, segment: SegmentNo, sector: u32, kind: FoundDamageKind) {
+        self.settle();
+        self.state.lose();
+        self.last = None;
+        self.damage(segment, sector, kind, AffectedGroups::Any);
+    }
+
+    /// Applies the held batch where it stands.
+    fn settle(&mut self) {
+        if let Some((segment, batch)) = self.held.take() {
+            self.apply(segment, &batch, batch.directory.records(), byte_offset(batch.shape().data_start()));
+        }
+    }
+
+    fn apply(&mut self, segment: SegmentNo, batch: &ScannedBatch, records: &[u8], data_offset: u64) {
+        let placement = Placement { segment, data_offset, bad_sectors: &batch.bad_data };
+        self.state.apply(records, &placement);
+        if let Some(sector) = batch.bad_data.first() {
+            let mut groups = std::mem::take(&mut self.state.damaged_groups);
+            groups.sort_unstable();
+            groups.dedup();
+            self.damage(segment, *sector, FoundDamageKind::Data, AffectedGroups::These(groups));
+        }
+        self.report.batches += 1;
+        self.report.replayed_bytes += byte_offset(batch.shape().total);
+    }
+
+    fn meet(&mut self, segment: SegmentNo, item: Item) {
+        match item {
+            Item::Lost { from } => self.lose(segment, from, FoundDamageKind::Directory),
+            Item::Batch(batch) => {
+                let shape = *batch.shape();
+                if let Some((lsn, hash)) = self.last
+                    && (shape.lsn.0 != lsn.0 + 1 || batch.directory.prologue.previous_hash != hash)
+                {
+                    self.lose(segment, shape.start, FoundDamageKind::MissingBatch);
+                }
+                self.settle();
+                self.last = Some((shape.lsn, batch.directory.hash()));
+                self.lsn_max = self.lsn_max.max(shape.lsn);
+                self.end = shape.end();
+                self.held = Some((segment, batch));
+            }
+        }
+    }
+}
+
+/// See [`Wal::open`].
+pub(crate) fn open(
+    disk: Arc<dyn Disk>,
+    paths: Paths,
+    config: Config,
+    store: [u8; 16],
+) -> Result<Opened, Error> {
+    disk.create_dir_all(&paths.wal).map_err(Error::space_or_io("create", &paths.wal))?;
+    let files = Files::list(Arc::clone(&disk), paths.clone(), store)?;
+    let mut chain = find_chain(&files)?;
+    if chain.links.is_empty()
+        && let Some(unreadable) = chain.unreadable.first()
+    {
+        return Err(Error::Unreadable { path: unreadable.path.clone(), offset: 0 });
+    }
+    let mut replay = Replay {
+        state: State::default(),
+        report: Report { torn_tail: chain.torn, ..Report::default() },
+        last: None,
+        lsn_max: Lsn(0),
+        held: None,
+        end: 0,
+    };
+    let tail = replay_chain(&files, &chain, &mut replay)?;
+    let first_is_loss = chain.links.first().is_some_and(|l| l.missing_before.is_some());
+    let loss_at_end = note_lost_successors(&files, &chain, tail, &mut replay);
+    let opening = Opening { disk, paths, config, store, files: &files };
+    let begun = opening.begin(&mut chain, &mut replay, tail, loss_at_end)?;
+    opening.finish(chain, replay, begun, first_is_loss)
+}
+
+/// Replays every segment; answers how the last one ends.
+fn replay_chain(files: &Files, chain: &Chain, replay: &mut Replay) -> Result<Tail, Error> {
+    let mut tail = Tail::Clean { at: 0 };
+    for (at, link) in chain.links.iter().enumerate() {
+        let no = link.segment.no;
+        if let Some(missing) = link.missing_before {
+            if at == 0 {
+                replay.damage(missing, 0, FoundDamageKind::MissingSegment, AffectedGroups::Any);
+            } else {
+                replay.lose(missing, 0, FoundDamageKind::MissingSegment);
+            }
+        }
+        let is_last = at + 1 == chain.links.len();
+        let limit = link.cut.unwrap_or_else(|| files.sectors(no));
+        tail = scan(&mut files.reader(&link.segment), Extent { limit, is_last }, &mut |item| {
+            replay.meet(no, item);
+            Ok(())
+        })?;
+        replay.report.segments += 1;
+        if let Tail::Torn { at } = tail {
+            replay.report.torn_tail = Some(TornTail { segment: no, offset: byte_offset(at) });
+        }
+    }
+    Ok(tail)
+}
+
+/// Looks for signs that batches behind the last one are gone.
+fn note_lost_successors(files: &Files, chain: &Chain, tail: Tail, replay: &mut Replay) -> bool {
+    let before = replay.report.damages.len();
+    let Some(last) = chain.links.last() else { return false };
+    let no = last.segment.no;
+    if let Some(start) = last.start
+        && files.len(no) < byte_offset(start.sectors)
+        && tail != Tail::Ended
+    {
+        let sector = files.sectors(no);
+        replay.damage(no, sector, FoundDamageKind::ShortSegment, AffectedGroups::Any);
+    }
+    if let Some(end) = chain.end {
+        let named = end.next;
+        let is_unreadable = chain.unreadable.iter().any(|s| s.no == named);
+        if !files.lengths.contains_key(&named) {
+            replay.damage(named, 0, FoundDamageKind::MissingSegment, AffectedGroups::Any);
+        } else if files.len(named) < byte_offset(end.next_sectors) {
+            replay.damage(named, 0, FoundDamageKind::ShortSegment, AffectedGroups::Any);
+        } else if end.next_begun && !is_unreadable {
+            replay.damage(named, 0, FoundDamageKind::MissingBatch, AffectedGroups::Any);
+        }
+    }
+    for segment in &chain.unreadable {
+        replay.damage(segment.no, 0, FoundDamageKind::Directory, AffectedGroups::Any);
+    }
+    replay.report.damages.len() > before || matches!(tail, Tail::Damaged { .. })
+}
+
+struct Opening<'a> {
+    disk: Arc<dyn Disk>,
+    paths: Paths,
+    config: Config,
+    store: [u8; 16],
+    files: &'a Files,
+}
+
+/// The segment that opening began.
+struct BegunSegment {
+    segment: Segment,
+    position: WritePosition,
+    next_no: SegmentNo,
+}
+
+/// Content of the new segment's first batch.
+struct FirstBatch {
+    start: Start,
+    lsn: Lsn,
+    previous_hash: u64,
+    records: Vec<u8>,
+    data: Vec<u8>,
+    /// The copied batch, and where its own records begin in `records`.
+    copied: Option<ScannedBatch>,
+}
+
+impl Opening<'_> {
+    fn fail(
+        segment: &Segment,
+        sector: u32,
+        lsn: Lsn,
+    ) -> impl FnOnce((&'static str, std::io::Error)) -> Error {
+        let (path, offset) = (segment.path.clone(), byte_offset(sector));
+        move |(action, source)| Error::Stopped(Arc::new(Failure { action, path, offset, lsn, source }))
+    }
+
+    /// Writes the new segment, then the end record at the cut.
+    fn begin(
+        &self,
+        chain: &mut Chain,
+        replay: &mut Replay,
+        tail: Tail,
+        loss_at_end: bool,
+    ) -> Result<BegunSegment, Error> {
+        let mut first = Self::first_batch(chain, replay, tail, loss_at_end)?;
+        let needed =
+            directory::measure(first.records.len(), first.data.len()).map_or(u32::MAX, |(_, _, total)| total);
+        let sectors =
+            sectors_of(self.config.segment_bytes).max(needed.saturating_add(2 * EMPTY_BATCH_SECTORS));
+        let (segment, next_no) = self.new_segment(chain, sectors)?;
+        first.start.sectors = segment.sectors;
+        let mut scratch = Scratch::default();
+        put_start(&mut scratch.records, &first.start);
+        scratch.records.extend_from_slice(&first.records);
+        let first_segment = if chain.first_segment == 0 { segment.no } else { chain.first_segment };
+        chain.first_segment = first_segment;
+        let prologue = Prologue { previous_hash: first.previous_hash, first_segment };
+        let place =
+            BatchPlace { sums: SectorSums::new(&self.store, segment.no), start: 0, lsn: first.lsn, prologue };
+        let shape = write_at(&*segment.file, &place, &mut scratch, &mut first.data)
+            .map_err(Self::fail(&segment, 0, first.lsn))?;
+        let position = WritePosition {
+            sector: shape.end(),
+            lsn: first.lsn,
+            hash: directory::hash(first.lsn, &scratch.body),
+        };
+        if let Some(batch) = &first.copied {
+            replay.apply(segment.no, batch, &first.records, byte_offset(shape.data_start()));
+        } else if loss_at_end {
+            replay.state.lose();
+        }
+        self.end_previous(chain, &first, &segment, &place)?;
+        replay.report.new_segment = segment.no;
+        replay.report.last = Lsn(first.lsn.0);
+        Ok(BegunSegment { segment, position, next_no })
+    }
+
+    /// Decides where the log is cut, and what of it is written again.
+    fn first_batch(
+        chain: &mut Chain,
+        replay: &mut Replay,
+        tail: Tail,
+        loss_at_end: bool,
+    ) -> Result<FirstBatch, Error> {
+        let start = Start { version: FORMAT_VERSION, previous: 0, cut: 0, sectors: 0 };
+        let mut first = FirstBatch {
+            start,
+            lsn: Lsn(replay.lsn_max.0 + 1 + u64::from(loss_at_end)),
+            previous_hash: replay.last.map_or(0, |(_, hash)| hash),
+            records: Vec::new(),
+            data: Vec::new(),
+            copied: None,
+        };
+        let Some(last) = chain.links.last() else { return Ok(first) };
+        first.start.previous = last.segment.no;
+        first.start.cut = tail.at().unwrap_or(replay.end);
+        match replay.held.take_if(|(_, batch)| batch.bad_data.is_empty()) {
+            Some((_, batch)) => {
+                let shape = *batch.shape();
+                first.lsn = shape.lsn;
+                first.previous_hash = batch.directory.prologue.previous_hash;
+                first.start.cut = shape.start;
+                copy_records(&batch, &mut first);
+                read_data(&last.segment, &batch, &mut first.data)?;
+                if shape.start == 0 {
+                    // The whole segment is void; what its start said about the one before is said again.
+                    let (previous, cut) = last.start.map_or((0, 0), |s| (s.previous, s.cut));
+                    first.start.previous = previous;
+                    first.start.cut = cut;
+                    chain.void.extend(chain.links.pop().map(|link| link.segment));
+                }
+                first.copied = Some(batch);
+            }
+            None => {
+                replay.settle();
+                // What stays in the old segment must be durable before the cut declares it so. The copy above is
+                // safer, because a sync that already failed is not repaired by another one.
+                let failed = Self::fail(&last.segment, first.start.cut, first.lsn);
+                last.segment.file.sync_data().map_err(|source| failed(("sync", source)))?;
+            }
+        }
+        if loss_at_end {
+            put_loss(&mut first.records);
+        }
+        Ok(first)
+    }
+
+    /// A blank segment behind all others.
+    fn new_segment(&self, chain: &mut Chain, sectors: u32) -> Result<(Segment, SegmentNo), Error> {
+        let used = chain.links.iter().map(|l| &l.segment).chain(&chain.void).chain(&chain.unreadable);
+        let used_max = used.map(|s| s.no).max().unwrap_or(0);
+        let named = chain.end.map_or(0, |e| e.next);
+        let all_max = self.files.lengths.keys().next_back().copied().unwrap_or(0).max(named);
+        let next_no = all_max.checked_add(1).ok_or(Error::Config)?;
+        chain.blank.sort_unstable_by_key(|s| s.no);
+        let usable = |s: &Segment| s.no > used_max && s.sectors == sectors;
+        if let Some(at) = chain.blank.iter().position(usable) {
+            return Ok((chain.blank.remove(at), next_no));
+        }
+        let target = Target { no: next_no, sectors, recycled: None };
+        let job =
+            PrepareSegment::new(Arc::clone(&self.disk), self.paths.clone(), vec![], vec![], Some(target));
+        let Some(PreparedSegment(segment)) = job.run()? else { return Err(Error::Config) };
+        Ok((segment, next_no.checked_add(1).ok_or(Error::Config)?))
+    }
+
+    /// Puts an end record that names the new segment at the cut of the one before.
+    fn end_previous(
+        &self,
+        chain: &Chain,
+        first: &FirstBatch,
+        next: &Segment,
+        place: &BatchPlace,
+    ) -> Result<(), Error> {
+        let Some(link) = chain.links.last().filter(|l| l.segment.no == first.start.previous) else {
+            return Ok(());
+        };
+        let cut = first.start.cut;
+        if cut + EMPTY_BATCH_SECTORS > self.files.sectors(link.segment.no) {
+            // Only a file that was cut short has no room; its damage is on record already.
+            return Ok(());
+        }
+        let mut scratch = Scratch::default();
+        put_end(&mut scratch.records, &End { next: next.no, next_sectors: next.sectors, next_begun: true });
+        let place = BatchPlace {
+            sums: self.files.sums(link.segment.no),
+            start: cut,
+            lsn: first.lsn,
+            prologue: place.prologue,
+        };
+        write_at(&*link.segment.file, &place, &mut scratch, &mut Vec::new()).map_err(Self::fail(
+            &link.segment,
+            cut,
+            first.lsn,
+        ))?;
+        Ok(())
+    }
+
+    fn finish(
+        self,
+        chain: Chain,
+        mut replay: Replay,
+        begun: BegunSegment,
+        first_is_loss: bool,
+    ) -> Result<Opened, Error> {
+        let judged = replay.state.judge_all(first_is_loss);
+        let damaged: Vec<SegmentNo> = replay.report.damages.iter().map(|d| d.segment).collect();
+        let mark = |mut segment: Segment| {
+            if damaged.contains(&segment.no) {
+                segment.damage = Some(KEPT);
+            }
+            segment
+        };
+        let mut freed: Vec<Segment> = chain.void.into_iter().chain(chain.unreadable).map(mark).collect();
+        let mut spares: Vec<Segment> = Vec::new();
+        for blank in chain.blank {
+            let fits = blank.no > begun.segment.no && blank.bytes() == self.config.segment_bytes;
+            if fits { spares.push(blank) } else { freed.push(mark(blank)) }
+        }
+        let mut live: std::collections::VecDeque<Segment> =
+            chain.links.into_iter().map(|l| mark(l.segment)).collect();
+        let known: Vec<SegmentNo> =
+            live.iter().chain(&freed).chain(&spares).chain([&begun.segment]).map(|s| s.no).collect();
+        for no in self.files.lengths.keys().filter(|no| !known.contains(no)) {
+            freed.push(mark(self.files.segment(*no)?));
+        }
+        live.push_back(begun.segment);
+        remove_unfinished(&*self.disk, &self.files.unfinished);
+        let mut wal = Wal {
+            disk: DiskHandle(self.disk),
+            paths: self.paths,
+            config: self.config,
+            store: self.store,
+            state: replay.state,
+            live,
+            position: begun.position,
+            spares: spares.into(),
+            freed,
+            preparing: false,
+            kept_from: chain.first_segment,
+            next_no: begun.next_no,
+            unsealed: true,
+            stopped: None,
+            scratch: Scratch::default(),
+        };
+        record_doubts(&mut wal, &judged)?;
+        wal.kept_from = SegmentNo::MAX;
+        let groups =
+            judged.into_iter().filter_map(|(group, integrity)| recovered(&wal, group, integrity)).collect();
+        Ok(Opened { wal, groups, report: replay.report })
+    }
+}
+
+/// Copies the records of a batch, except those that tie it to its place.
+fn copy_records(batch: &ScannedBatch, first: &mut FirstBatch) {
+    let mut cursor = Cursor::new(batch.directory.records());
+    loop {
+        let before = cursor.remaining();
+        let Some(record) = cursor.next_record() else { return };
+        let taken = before.len() - cursor.remaining().len();
+        if !matches!(record, Record::Start(_) | Record::End(_)) {
+            first.records.extend_from_slice(before.get(..taken).unwrap_or_default());
+        }
+    }
+}
+
+fn read_data(segment: &Segment, batch: &ScannedBatch, out: &mut Vec<u8>) -> Result<(), Error> {
+    out.resize(batch.shape().data as usize * SECTOR, 0);
+    let offset = byte_offset(batch.shape().data_start());
+    segment.file.read_exact_at(out, offset).map_err(Error::io("read", &segment.path))
+}
+
+/// Says durably which groups are not intact, so that it is still known when the damaged segments are gone.
+fn record_doubts(wal: &mut Wal, judged: &[(GroupId, Integrity)]) -> Result<(), Error> {
+    let flawed: Vec<GroupId> =
+        judged.iter().filter(|(_, i)| *i != Integrity::Intact).map(|(g, _)| *g).collect();
+    for groups in flawed.chunks(GROUPS_PER_POSITION_BATCH) {
+        let mut scratch = Scratch::default();
+        for group in groups {
+            if let Some(log) = wal.state.groups.get(group) {
+                put_position_record(&mut scratch.records, *group, &log.position(true));
+            }
+        }
+        wal.write_records(&mut scratch, &mut Vec::new(), Claim::Rewrite)?;
+    }
+    Ok(())
+}
+
+fn recovered(wal: &Wal, group: GroupId, integrity: Integrity) -> Option<RecoveredGroup> {
+    let log = wal.state.groups.get(&group)?;
+    Some(RecoveredGroup {
+        group,
+        hard_state: log.hard_state.as_ref().map(|h| h.state.clone()),
+        checkpoint: log.checkpoint.map(|c| CheckpointPosition {
+            applied: c.applied,
+            term: c.term,
+            chain: c.chain,
+        }),
+        first: log.first(),
+        last: log.last(),
+        integrity,
+    })
+}
+
+fn remove_unfinished(disk: &dyn Disk, unfinished: &[PathBuf]) {
+    for path in unfinished {
+        // Nothing depends on it: making a segment of that number starts by removing it.
+        let _ = disk.remove_file(path);
+    }
+}

@@ -1,0 +1,4 @@
+//! The log over a simulated disk: what is promised, under crashes and under damage.
+
+mod basics;
+mod model;
