@@ -12,9 +12,10 @@ mod entry;
 mod output;
 mod stream;
 
-pub use consumer::{Consumer, ConsumerOp, ConsumerState, PullRequest};
-pub use entry::{Entry, EntryError};
+pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, Pending, PullRequest};
+pub use entry::{Attach, Entry, EntryError, Purge};
 pub use output::{Advisory, Answer, Output, Token};
 pub use stream::{
-    Admitted, Command, CommandOutcome, ConsumerCommand, GetOutcome, Publish, Stream, StreamLimits, StreamSaved,
+    Admitted, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish, Stream, StreamLimits,
+    StreamSaved,
 };

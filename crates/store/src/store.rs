@@ -244,6 +244,12 @@ impl StreamStore {
         self.block_of(seq).is_some_and(|at| self.blocks[at].locate(seq).is_some())
     }
 
+    /// Subject of a message.
+    pub fn subject_of(&self, seq: StreamSeq) -> Option<&[u8]> {
+        let row = self.blocks[self.block_of(seq)?].next_live(seq, |_| true).filter(|row| row.seq == seq)?;
+        Some(self.subjects.subject(row.subject))
+    }
+
     /// The message. `in_order` reads ahead on disk.
     pub fn get(&self, seq: StreamSeq, in_order: bool) -> Lookup<Record<'_>> {
         if self.damaged.contains(&seq) {

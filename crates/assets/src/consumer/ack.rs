@@ -1,0 +1,107 @@
+use linnet_ids::StreamSeq;
+use linnet_jsapi::policies::AckPolicy;
+use linnet_jsapi::subjects::{AckKind, AckSubject};
+
+use super::{Consumer, ConsumerOp, Context};
+use crate::output::Advisory;
+
+impl Consumer {
+    /// Takes an acknowledgement (jetstream, "Acknowledgement and redelivery"). `reply` asks for confirmation, or
+    /// for the next messages.
+    pub(crate) fn on_ack(&mut self, ctx: &mut Context<'_>, ack: &AckSubject<'_>, payload: &[u8], reply: &[u8]) {
+        let seq = ack.stream_seq;
+        if self.config.ack_policy == AckPolicy::None || seq == 0 || seq > self.state.delivered.stream {
+            return;
+        }
+        self.last_activity = ctx.now;
+        match AckKind::parse(payload) {
+            AckKind::Ack => {
+                self.acknowledge(ctx, seq);
+                self.confirm(reply);
+            }
+            AckKind::Next { body } => {
+                self.acknowledge(ctx, seq);
+                self.on_next_request(ctx, reply, body);
+            }
+            AckKind::Nak { delay } => {
+                self.refuse(ctx, seq, delay);
+                self.confirm(reply);
+            }
+            AckKind::Progress => {
+                if let Some(pending) = self.state.pending.get(&seq) {
+                    let deadline = ctx.now + self.ack_wait(pending.deliveries);
+                    self.set_deadline(seq, deadline);
+                }
+                self.confirm(reply);
+            }
+            AckKind::Term { reason } => {
+                self.terminate(ctx, seq, &String::from_utf8_lossy(reason));
+                self.confirm(reply);
+            }
+            AckKind::Unknown => self.confirm(reply),
+        }
+    }
+
+    fn confirm(&mut self, reply: &[u8]) {
+        if !reply.is_empty() {
+            self.confirmations.push(reply.to_vec());
+        }
+    }
+
+    fn acknowledge(&mut self, ctx: &Context<'_>, seq: StreamSeq) {
+        let changed = if self.config.ack_policy == AckPolicy::All {
+            let acked = self.state.ack_all(seq);
+            if acked > 0 {
+                self.record(ConsumerOp::AckAll { seq });
+            }
+            acked > 0
+        } else {
+            self.deadline_of.remove(&seq);
+            let acked = self.state.ack(seq).is_some();
+            if acked {
+                self.record(ConsumerOp::Ack { seq, count: 1 });
+            }
+            acked
+        };
+        if changed {
+            self.state.last_acked = Some(ctx.wall.0);
+        }
+    }
+
+    /// The client wants the message again, at once or after a delay.
+    fn refuse(&mut self, ctx: &mut Context<'_>, seq: StreamSeq, delay: Option<std::time::Duration>) {
+        let Some(pending) = self.state.pending.get(&seq).copied() else { return };
+        ctx.out.advise(Advisory::Naked {
+            consumer: self.name.clone(),
+            consumer_seq: pending.consumer_seq,
+            stream_seq: seq,
+            deliveries: pending.deliveries,
+        });
+        if let Some(delay) = delay {
+            self.set_deadline(seq, ctx.now + delay);
+        } else {
+            self.deadline_of.remove(&seq);
+            if !self.redeliver.contains(&seq) {
+                self.redeliver.push_back(seq);
+            }
+        }
+    }
+
+    fn terminate(&mut self, ctx: &mut Context<'_>, seq: StreamSeq, reason: &str) {
+        self.deadline_of.remove(&seq);
+        let Some(pending) = self.state.ack(seq) else { return };
+        self.record(ConsumerOp::Ack { seq, count: 1 });
+        ctx.out.advise(Advisory::Terminated {
+            consumer: self.name.clone(),
+            consumer_seq: pending.consumer_seq,
+            stream_seq: seq,
+            deliveries: pending.deliveries,
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// A pending message is not in the stream any more: nobody can acknowledge it.
+    pub(super) fn drop_pending(&mut self, ctx: &mut Context<'_>, seq: StreamSeq, reason: &str) {
+        self.terminate(ctx, seq, reason);
+    }
+}

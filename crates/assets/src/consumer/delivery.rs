@@ -1,0 +1,242 @@
+use linnet_ids::StreamSeq;
+use linnet_jsapi::policies::AckPolicy;
+use linnet_jsapi::subjects::AckSubject;
+use linnet_store::{Lookup, Record};
+use linnet_wire::headers;
+
+use super::pull::send_status;
+use super::{Consumer, ConsumerOp, Context};
+use crate::output::Advisory;
+
+/// The message to deliver next.
+#[derive(Clone, Copy)]
+struct Pick {
+    seq: StreamSeq,
+    again: bool,
+}
+
+/// Why delivering stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Nobody wants anything.
+    NoDemand,
+    /// Nothing is left that may be delivered now.
+    NoMessage,
+    /// The next message is being read from disk.
+    Loading,
+}
+
+impl Consumer {
+    /// Delivers what is wanted and available.
+    pub(crate) fn run(&mut self, ctx: &mut Context<'_>) {
+        if let Some(push) = &mut self.push {
+            push.look_for_interest(ctx);
+        }
+        let stop = loop {
+            if self.loading {
+                break Stop::Loading;
+            }
+            if !self.has_demand() {
+                break Stop::NoDemand;
+            }
+            let Some(pick) = self.pick(ctx) else { break Stop::NoMessage };
+            // Only a look at the store's memory or a job for the disk: never waits.
+            match ctx.store.get(pick.seq, true) {
+                Lookup::Found(_) => self.deliver(ctx, pick),
+                Lookup::Missing => self.skip(ctx, pick),
+                Lookup::Damaged => {
+                    ctx.store.mark_damaged(pick.seq);
+                    ctx.out.advise(Advisory::Damaged { stream_seq: pick.seq });
+                    self.skip(ctx, pick);
+                }
+                Lookup::Cold(job) => {
+                    ctx.out.load(job);
+                    self.loading = true;
+                }
+            }
+        };
+        if stop == Stop::NoMessage {
+            self.end_satisfied_requests(ctx);
+        }
+        self.ask_for_flow(ctx);
+    }
+
+    /// True if somebody would take a message now.
+    fn has_demand(&self) -> bool {
+        match &self.push {
+            Some(push) => push.may_deliver(),
+            None => !self.waiting.is_empty(),
+        }
+    }
+
+    /// Redeliveries first, then the backlog, then new messages unless too many are pending.
+    fn pick(&mut self, ctx: &Context<'_>) -> Option<Pick> {
+        while let Some(seq) = self.redeliver.front().copied() {
+            if self.state.pending.contains_key(&seq) {
+                return Some(Pick { seq, again: true });
+            }
+            self.redeliver.pop_front();
+        }
+        if self.max_ack_pending().is_some_and(|max| self.state.pending.len() >= max) {
+            return None;
+        }
+        if let Some(seq) = self.backlog.front().copied() {
+            return Some(Pick { seq, again: false });
+        }
+        if self.next > ctx.store.state().last_seq {
+            return None;
+        }
+        match ctx.store.next(self.next, &self.filter) {
+            Some(seq) => Some(Pick { seq, again: false }),
+            None => {
+                self.next = ctx.store.state().last_seq + 1;
+                self.num_pending = 0;
+                None
+            }
+        }
+    }
+
+    /// The message is not there any more or cannot be read.
+    fn skip(&mut self, ctx: &mut Context<'_>, pick: Pick) {
+        if pick.again {
+            self.redeliver.pop_front();
+            self.drop_pending(ctx, pick.seq, "Message deleted by stream limits");
+        } else {
+            self.pass(pick.seq);
+        }
+    }
+
+    /// Moves the position past a message that was picked.
+    fn pass(&mut self, seq: StreamSeq) {
+        self.num_pending = self.num_pending.saturating_sub(1);
+        if self.backlog.front() == Some(&seq) {
+            self.backlog.pop_front();
+        } else {
+            self.next = seq + 1;
+        }
+    }
+
+    fn deliver(&mut self, ctx: &mut Context<'_>, pick: Pick) {
+        let before = self.state.pending.get(&pick.seq).map_or(0, |p| p.deliveries);
+        if pick.again && self.max_deliver().is_some_and(|max| before >= max) {
+            self.redeliver.pop_front();
+            self.exhaust(ctx, pick.seq);
+            return;
+        }
+        let Lookup::Found(record) = ctx.store.get(pick.seq, true) else { return };
+        let pending = if pick.again { self.num_pending } else { self.num_pending.saturating_sub(1) };
+        self.scratch.clear();
+        let ack = AckSubject {
+            stream: ctx.stream,
+            consumer: &self.name,
+            delivered: before + 1,
+            stream_seq: pick.seq,
+            consumer_seq: self.state.delivered.consumer + 1,
+            timestamp: record.timestamp.0,
+            pending,
+        };
+        ack.write(&mut self.scratch);
+        let (header_len, body) = shape(&record, self.config.headers_only, &mut self.body);
+        let size = (record.subject.len() + self.scratch.len() + body.len()) as u64;
+        let reached = match &mut self.push {
+            Some(push) => {
+                let reached = ctx.out.publish(&push.subject, record.subject, &self.scratch, header_len, body);
+                push.note_sent(reached, size, ctx.now);
+                reached
+            }
+            None => {
+                let Some(request) = self.waiting.front_mut() else { return };
+                if request.max_bytes.is_some_and(|left| size > left) {
+                    let request = self.waiting.pop_front();
+                    if let Some(request) = request {
+                        send_status(ctx, &request.reply, "409 Message Size Exceeds MaxBytes", &request.leftover());
+                    }
+                    return;
+                }
+                ctx.out.publish(&request.reply, record.subject, &self.scratch, header_len, body)
+            }
+        };
+        if reached == 0 {
+            // Interest vanished between selection and sending: no attempt was made.
+            if self.push.is_none() {
+                self.waiting.pop_front();
+            }
+            return;
+        }
+        self.note_delivered(ctx, pick);
+        if self.push.is_none() {
+            self.charge_request(ctx, size);
+        }
+    }
+
+    fn note_delivered(&mut self, ctx: &mut Context<'_>, pick: Pick) {
+        let policy = self.config.ack_policy;
+        let (_, deliveries) = self.state.deliver(pick.seq, ctx.wall, policy);
+        self.record(ConsumerOp::Deliver { seq: pick.seq, count: 1, at: ctx.wall });
+        self.last_activity = ctx.now;
+        if pick.again {
+            self.redeliver.pop_front();
+        } else {
+            self.pass(pick.seq);
+        }
+        if policy != AckPolicy::None {
+            let deadline = ctx.now + self.ack_wait(deliveries);
+            self.set_deadline(pick.seq, deadline);
+        }
+    }
+
+    /// Takes a delivered message off the request at the front, which then goes to the end of the line.
+    fn charge_request(&mut self, ctx: &mut Context<'_>, size: u64) {
+        let Some(mut request) = self.waiting.pop_front() else { return };
+        request.batch -= 1;
+        request.served = true;
+        request.max_bytes = request.max_bytes.map(|left| left.saturating_sub(size));
+        request.next_heartbeat = request.heartbeat.map(|h| ctx.now + h);
+        if request.batch > 0 {
+            self.waiting.push_back(request);
+        } else if request.max_bytes.is_some_and(|left| left > 0) {
+            send_status(ctx, &request.reply, "409 Batch Completed", &request.leftover());
+        }
+    }
+
+    /// Requests that do not wait end here: nothing is left for them.
+    fn end_satisfied_requests(&mut self, ctx: &mut Context<'_>) {
+        if !self.waiting.iter().any(|r| r.ends_when_empty()) {
+            return;
+        }
+        let mut kept = std::collections::VecDeque::with_capacity(self.waiting.len());
+        for request in std::mem::take(&mut self.waiting) {
+            if request.ends_when_empty() {
+                send_status(ctx, &request.reply, "404 No Messages", &[]);
+            } else {
+                kept.push_back(request);
+            }
+        }
+        self.waiting = kept;
+    }
+
+    /// The message was delivered as often as allowed.
+    pub(super) fn exhaust(&mut self, ctx: &mut Context<'_>, seq: StreamSeq) {
+        self.deadline_of.remove(&seq);
+        if let Some(pending) = self.state.exhaust(seq) {
+            self.record(ConsumerOp::Exhaust { seq });
+            ctx.out.advise(Advisory::MaxDeliveries {
+                consumer: self.name.clone(),
+                stream_seq: seq,
+                deliveries: pending.deliveries,
+            });
+        }
+    }
+}
+
+/// What is sent of a record: header block length and body.
+fn shape<'a>(record: &Record<'a>, headers_only: bool, buffer: &'a mut Vec<u8>) -> (usize, &'a [u8]) {
+    if !headers_only {
+        return (record.headers.len(), record.body);
+    }
+    buffer.clear();
+    headers::reopen(buffer, record.headers);
+    headers::push(buffer, "Nats-Msg-Size", record.payload.len().to_string().as_bytes());
+    headers::end(buffer);
+    (buffer.len(), buffer)
+}

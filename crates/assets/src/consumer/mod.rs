@@ -1,0 +1,297 @@
+//! One consumer of a stream: what it delivered, to whom it owes what, when something is due.
+//!
+//! [`ConsumerState`] is what survives; every change of it is an operation that goes into the stream's log.
+//! [`Consumer`] adds what the leader keeps in memory: waiting requests, timers, the redelivery queue.
+
+mod ack;
+mod delivery;
+mod pull;
+mod push;
+mod removal;
+mod state;
+mod timers;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::Duration;
+
+use linnet_ids::{Mono, StreamSeq, Wall};
+use linnet_jsapi::info::{ClusterInfo, ConsumerInfo, SequenceInfo};
+use linnet_jsapi::policies::{AckPolicy, DeliverPolicy};
+use linnet_jsapi::{ConsumerConfig, Nanos};
+use linnet_store::{Filter, StreamStore};
+
+use crate::output::Output;
+
+pub use pull::PullRequest;
+pub(crate) use push::Push;
+pub(crate) use state::push_op;
+pub use state::{ConsumerOp, ConsumerState, Floor, Pending};
+
+/// What a consumer works with during one step.
+pub(crate) struct Context<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) store: &'a mut StreamStore,
+    pub(crate) out: &'a mut dyn Output,
+    pub(crate) now: Mono,
+    pub(crate) wall: Wall,
+}
+
+/// A consumer on the server that leads its stream.
+pub struct Consumer {
+    pub(crate) name: String,
+    pub(crate) config: ConsumerConfig,
+    pub(crate) created: Wall,
+    pub(crate) state: ConsumerState,
+    pub(crate) filter: Filter,
+    /// The next sequence to look at for a new message.
+    next: StreamSeq,
+    /// Messages to deliver before `next`: the newest of each subject when the consumer was created.
+    backlog: VecDeque<StreamSeq>,
+    /// Wanted messages not delivered yet: those in the backlog and those at or after `next`.
+    num_pending: u64,
+    /// The last message counted in, so that a message that matches two filters counts once.
+    counted: StreamSeq,
+    /// Pending messages to deliver again, in this order.
+    redeliver: VecDeque<StreamSeq>,
+    /// When pending messages are due for redelivery. Entries may be outdated: `deadline_of` decides.
+    deadlines: BinaryHeap<Reverse<(Mono, StreamSeq)>>,
+    deadline_of: std::collections::HashMap<StreamSeq, Mono, foldhash::fast::RandomState>,
+    /// The latest deadline ever set.
+    latest_deadline: Mono,
+    waiting: VecDeque<PullRequest>,
+    push: Option<Push>,
+    /// Operations that are not in the log yet.
+    ops: Vec<ConsumerOp>,
+    /// Reply subjects of acknowledgements that ask for confirmation, not in the log yet.
+    confirmations: Vec<Vec<u8>>,
+    last_activity: Mono,
+    /// When its timer last ran.
+    polled: Mono,
+    /// A part of the stream is being read from disk for this consumer.
+    loading: bool,
+    /// It is on the stream's list of consumers to run.
+    pub(crate) is_ready: bool,
+    /// When the stream has it on its timer list.
+    pub(crate) timer: Option<Mono>,
+    scratch: Vec<u8>,
+    body: Vec<u8>,
+}
+
+impl Consumer {
+    /// A consumer with the given state. `now` starts its acknowledgement and inactivity timers.
+    pub(crate) fn new(
+        name: String,
+        config: ConsumerConfig,
+        created: Wall,
+        state: ConsumerState,
+        store: &StreamStore,
+        now: Mono,
+    ) -> Self {
+        let filter = Filter::new(config.filters());
+        let push = Push::of(&config);
+        let mut consumer = Self {
+            name,
+            config,
+            created,
+            next: state.delivered.stream + 1,
+            state,
+            filter,
+            backlog: VecDeque::new(),
+            num_pending: 0,
+            counted: store.state().last_seq,
+            redeliver: VecDeque::new(),
+            deadlines: BinaryHeap::new(),
+            deadline_of: std::collections::HashMap::default(),
+            latest_deadline: Mono::default(),
+            waiting: VecDeque::new(),
+            push,
+            ops: Vec::new(),
+            confirmations: Vec::new(),
+            last_activity: now,
+            polled: now,
+            loading: false,
+            is_ready: false,
+            timer: None,
+            scratch: Vec::new(),
+            body: Vec::new(),
+        };
+        let pending: Vec<(StreamSeq, u64)> =
+            consumer.state.pending.iter().map(|(seq, p)| (*seq, p.deliveries)).collect();
+        for (seq, deliveries) in pending {
+            let deadline = now + consumer.ack_wait(deliveries);
+            consumer.set_deadline(seq, deadline);
+        }
+        consumer.restore_backlog(store);
+        consumer.recount(store);
+        consumer
+    }
+
+    /// A consumer that delivers the newest of each subject first still owes those it has not delivered.
+    fn restore_backlog(&mut self, store: &StreamStore) {
+        if self.config.deliver_policy != DeliverPolicy::LastPerSubject || self.state.delivered.consumer > 0 {
+            return;
+        }
+        self.backlog = newest_per_subject(store, &self.filter);
+        self.next = store.state().last_seq + 1;
+    }
+
+    /// The configuration changes; position and pending messages stay.
+    pub(crate) fn reconfigure(&mut self, config: ConsumerConfig, store: &StreamStore) {
+        let filter = Filter::new(config.filters());
+        if config.deliver_subject != self.config.deliver_subject {
+            self.push = Push::of(&config);
+        }
+        self.config = config;
+        if filter != self.filter {
+            self.filter = filter;
+            let filter = &self.filter;
+            self.backlog.retain(|seq| match store.get(*seq, false) {
+                linnet_store::Lookup::Found(record) => filter.matches(record.subject),
+                _ => true,
+            });
+            self.recount(store);
+        }
+    }
+
+    /// Counts what is left to deliver from scratch.
+    pub(crate) fn recount(&mut self, store: &StreamStore) {
+        self.backlog.retain(|seq| store.contains(*seq));
+        self.num_pending = self.backlog.len() as u64 + store.count(self.next, &self.filter);
+        self.counted = store.state().last_seq;
+    }
+
+    /// Name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Configuration.
+    pub fn config(&self) -> &ConsumerConfig {
+        &self.config
+    }
+
+    /// True if it delivers to a fixed subject.
+    pub fn is_push(&self) -> bool {
+        self.push.is_some()
+    }
+
+    /// A wanted message was stored.
+    pub(crate) fn on_stored(&mut self, seq: StreamSeq) {
+        if seq >= self.next && seq > self.counted {
+            self.counted = seq;
+            self.num_pending += 1;
+        }
+    }
+
+    /// True if running it now may deliver something.
+    pub(crate) fn is_hungry(&self) -> bool {
+        !self.loading && (!self.waiting.is_empty() || self.push.is_some())
+    }
+
+    /// A part of a block that was asked for is in memory, or will not come.
+    pub(crate) fn on_loaded(&mut self) -> bool {
+        std::mem::take(&mut self.loading)
+    }
+
+    /// Time from a delivery until the message is due again.
+    fn ack_wait(&self, deliveries: u64) -> Duration {
+        let at = usize::try_from(deliveries.saturating_sub(1)).unwrap_or(usize::MAX);
+        let backoff = &self.config.backoff;
+        let wait = backoff.get(at).or(backoff.last()).unwrap_or(&self.config.ack_wait);
+        // One more millisecond, so that an acknowledgement on the dot is in time.
+        wait.to_duration() + Duration::from_millis(1)
+    }
+
+    fn max_deliver(&self) -> Option<u64> {
+        u64::try_from(self.config.max_deliver).ok().filter(|n| *n > 0)
+    }
+
+    fn max_ack_pending(&self) -> Option<usize> {
+        if self.config.ack_policy == AckPolicy::None {
+            return None;
+        }
+        usize::try_from(self.config.max_ack_pending).ok().filter(|n| *n > 0)
+    }
+
+    fn record(&mut self, op: ConsumerOp) {
+        push_op(&mut self.ops, op);
+    }
+
+    /// Applies operations from the log to the state alone; [`Consumer::new`] starts from it afterwards.
+    pub(crate) fn replay(&mut self, ops: &[ConsumerOp]) {
+        for op in ops {
+            self.state.apply(op, self.config.ack_policy);
+        }
+    }
+
+    /// True if changes wait to be written to the log.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.ops.is_empty() || !self.confirmations.is_empty()
+    }
+
+    /// True if a client waits for changes to be written.
+    pub(crate) fn has_confirmations(&self) -> bool {
+        !self.confirmations.is_empty()
+    }
+
+    /// Takes the changes since the last call and whom to tell once they are durable.
+    pub(crate) fn take_delta(&mut self) -> (Vec<ConsumerOp>, Vec<Vec<u8>>) {
+        (std::mem::take(&mut self.ops), std::mem::take(&mut self.confirmations))
+    }
+
+    /// What the API tells.
+    pub fn info(&self, stream: &str, server: &str, bound: bool, wall: Wall) -> ConsumerInfo {
+        let redelivered = if self.config.max_deliver == 1 { 0 } else { self.state.redelivered() };
+        let sequence = |floor: Floor, last: Option<i64>| SequenceInfo {
+            consumer_seq: floor.consumer,
+            stream_seq: floor.stream,
+            last_active: last.map(Wall),
+        };
+        ConsumerInfo {
+            stream: stream.to_owned(),
+            name: self.name.clone(),
+            created: self.created,
+            config: Some(self.config.clone()),
+            delivered: sequence(self.state.delivered, self.state.last_delivered),
+            ack_floor: sequence(self.state.ack_floor, self.state.last_acked),
+            num_ack_pending: self.state.pending.len() as u64,
+            num_redelivered: redelivered,
+            num_waiting: self.waiting.len() as u64,
+            num_pending: self.num_pending,
+            cluster: Some(ClusterInfo { leader: server.to_owned(), ..ClusterInfo::default() }),
+            push_bound: bound,
+            paused: false,
+            pause_remaining: Nanos::ZERO,
+            timestamp: wall,
+            priority_groups: Vec::new(),
+        }
+    }
+}
+
+/// The newest message of each wanted subject, in stream order.
+pub(crate) fn newest_per_subject(store: &StreamStore, filter: &Filter) -> VecDeque<StreamSeq> {
+    let mut newest = Vec::new();
+    store.for_each_subject(filter, |_, state| newest.push(state.last));
+    newest.sort_unstable();
+    newest.into()
+}
+
+/// Where a new consumer starts (jetstream, "Consumer create and update"): the sequence of its first message.
+pub(crate) fn first_sequence(config: &ConsumerConfig, store: &StreamStore) -> StreamSeq {
+    let state = store.state();
+    let (first, end) = (state.first_seq.max(1), state.last_seq + 1);
+    match config.deliver_policy {
+        DeliverPolicy::All => first,
+        DeliverPolicy::New => end,
+        DeliverPolicy::Last => {
+            let newest = store.last_of(&Filter::new(config.filters()));
+            newest.unwrap_or_else(|| if state.msgs == 0 { end } else { state.last_seq })
+        }
+        DeliverPolicy::ByStartSequence => config.opt_start_seq.max(first),
+        DeliverPolicy::ByStartTime => config.opt_start_time.map_or(first, |t| store.first_at_or_after(t).unwrap_or(end)),
+        DeliverPolicy::LastPerSubject => {
+            newest_per_subject(store, &Filter::new(config.filters())).front().copied().unwrap_or(end)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+use std::time::Duration;
+
+use linnet_ids::Mono;
+use linnet_jsapi::decode;
+use linnet_wire::headers;
+
+use super::{Consumer, Context};
+
+/// A request for messages that is not served yet.
+#[derive(Debug)]
+pub struct PullRequest {
+    /// Where the messages go.
+    pub reply: Vec<u8>,
+    /// Messages still wanted.
+    pub batch: u64,
+    /// Bytes still wanted, if the request limits them.
+    pub max_bytes: Option<u64>,
+    /// When it ends unserved.
+    pub expires: Option<Mono>,
+    /// It ends when nothing is left to deliver.
+    pub no_wait: bool,
+    /// Interval of heartbeats.
+    pub heartbeat: Option<Duration>,
+    /// When the next heartbeat is due.
+    pub next_heartbeat: Option<Mono>,
+    /// It got something.
+    pub served: bool,
+}
+
+impl PullRequest {
+    /// True if it does not wait for messages that do not exist yet.
+    pub(super) fn ends_when_empty(&self) -> bool {
+        self.no_wait && (self.expires.is_none() || self.served)
+    }
+}
+
+/// Sends a status message without payload.
+pub(super) fn send_status(ctx: &mut Context<'_>, to: &[u8], status: &str, extra: &[(&str, u64)]) {
+    let mut block = Vec::with_capacity(96);
+    headers::begin(&mut block, status);
+    for (key, value) in extra {
+        headers::push(&mut block, key, value.to_string().as_bytes());
+    }
+    headers::end(&mut block);
+    ctx.out.publish(to, b"", b"", block.len(), &block);
+}
+
+impl PullRequest {
+    /// What is left of the request, for statuses that end it.
+    pub(super) fn leftover(&self) -> [(&'static str, u64); 2] {
+        [("Nats-Pending-Messages", self.batch), ("Nats-Pending-Bytes", self.max_bytes.unwrap_or(0))]
+    }
+}
+
+impl Consumer {
+    /// Takes a request for messages (jetstream, "Pull consumers") and serves what it can.
+    pub(crate) fn on_next_request(&mut self, ctx: &mut Context<'_>, reply: &[u8], body: &[u8]) {
+        if reply.is_empty() {
+            return;
+        }
+        self.last_activity = ctx.now;
+        if let Some(request) = self.accept_request(ctx, reply, body) {
+            self.waiting.push_back(request);
+            self.run(ctx);
+        }
+    }
+
+    /// The request, or `None` with the refusal sent.
+    fn accept_request(&mut self, ctx: &mut Context<'_>, reply: &[u8], body: &[u8]) -> Option<PullRequest> {
+        if self.is_push() {
+            send_status(ctx, reply, "409 Consumer is push based", &[]);
+            return None;
+        }
+        let wanted = match decode::next_request(body) {
+            Ok(wanted) => wanted,
+            Err(error) => {
+                send_status(ctx, reply, &format!("400 Bad Request - {error}"), &[]);
+                return None;
+            }
+        };
+        let config = &self.config;
+        let refusal = if config.max_batch > 0 && wanted.batch > config.max_batch {
+            Some(format!("409 Exceeded MaxRequestBatch of {}", config.max_batch))
+        } else if !config.max_expires.is_zero() && (wanted.expires.is_zero() || wanted.expires > config.max_expires) {
+            Some(format!("409 Exceeded MaxRequestExpires of {}", config.max_expires))
+        } else if config.max_bytes > 0 && wanted.max_bytes > config.max_bytes {
+            Some(format!("409 Exceeded MaxRequestMaxBytes of {}", config.max_bytes))
+        } else if !wanted.heartbeat.is_zero() && wanted.heartbeat.0.saturating_mul(2) > wanted.expires.0 {
+            Some("400 Bad Request - heartbeat value too large".to_owned())
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            send_status(ctx, reply, &refusal, &[]);
+            return None;
+        }
+        if wanted.no_wait {
+            let available = self.num_pending + self.redeliver.len() as u64;
+            let wanted_before: u64 = self.waiting.iter().map(|r| r.batch).sum();
+            if available == 0 && wanted.expires.is_zero() {
+                send_status(ctx, reply, "404 No Messages", &[]);
+                return None;
+            }
+            if wanted.expires.is_zero() && !self.waiting.is_empty() && wanted_before >= available {
+                send_status(ctx, reply, "408 Requests Pending", &[]);
+                return None;
+            }
+        }
+        if !self.make_room(ctx) {
+            if wanted.heartbeat.is_zero() {
+                send_status(ctx, reply, "409 Exceeded MaxWaiting", &[]);
+            }
+            return None;
+        }
+        let heartbeat = (!wanted.heartbeat.is_zero()).then(|| wanted.heartbeat.to_duration());
+        Some(PullRequest {
+            reply: reply.to_vec(),
+            batch: u64::try_from(wanted.batch).unwrap_or(1).max(1),
+            max_bytes: u64::try_from(wanted.max_bytes).ok().filter(|n| *n > 0),
+            expires: (!wanted.expires.is_zero()).then(|| ctx.now + wanted.expires.to_duration()),
+            no_wait: wanted.no_wait,
+            heartbeat,
+            next_heartbeat: heartbeat.map(|h| ctx.now + h),
+            served: false,
+        })
+    }
+
+    /// True if one more request fits, after dropping those whose requesters are gone.
+    fn make_room(&mut self, ctx: &mut Context<'_>) -> bool {
+        let max = usize::try_from(self.config.max_waiting).unwrap_or(0).max(1);
+        if self.waiting.len() >= max {
+            self.waiting.retain(|r| ctx.out.has_interest(&r.reply));
+        }
+        self.waiting.len() < max
+    }
+
+    /// Ends every request, because the consumer ends.
+    pub(crate) fn end_requests(&mut self, ctx: &mut Context<'_>, status: &str, with_leftover: bool) {
+        for request in std::mem::take(&mut self.waiting) {
+            let leftover = request.leftover();
+            send_status(ctx, &request.reply, status, if with_leftover { &leftover } else { &[] });
+        }
+    }
+}

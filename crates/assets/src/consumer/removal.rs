@@ -1,0 +1,40 @@
+use linnet_ids::StreamSeq;
+use linnet_store::StreamStore;
+
+use super::{Consumer, ConsumerOp, Context};
+
+impl Consumer {
+    /// A wanted message was removed from the stream.
+    pub(crate) fn on_removed(&mut self, ctx: &mut Context<'_>, seq: StreamSeq) {
+        if seq >= self.next {
+            if seq <= self.counted {
+                self.num_pending = self.num_pending.saturating_sub(1);
+            }
+        } else if let Ok(at) = self.backlog.binary_search(&seq) {
+            self.backlog.remove(at);
+            self.num_pending = self.num_pending.saturating_sub(1);
+        } else if self.state.pending.contains_key(&seq) || self.state.exhausted.contains_key(&seq) {
+            self.drop_pending(ctx, seq, "Unacknowledged message was deleted");
+        }
+    }
+
+    /// Many messages were removed. With `moves` the position follows the stream's start, as it does when the purge
+    /// covered everything the consumer wants.
+    pub(crate) fn on_purged(&mut self, store: &StreamStore, moves: bool) {
+        let first = store.state().first_seq.max(1);
+        if moves && first > self.next {
+            self.next = first;
+            self.state.move_to(first);
+            self.record(ConsumerOp::MoveTo { next: first });
+        }
+        let pending = self.state.pending.keys().chain(self.state.exhausted.keys());
+        let gone: Vec<StreamSeq> = pending.copied().filter(|seq| !store.contains(*seq)).collect();
+        for seq in gone {
+            self.deadline_of.remove(&seq);
+            if self.state.ack(seq).is_some() {
+                self.record(ConsumerOp::Ack { seq, count: 1 });
+            }
+        }
+        self.recount(store);
+    }
+}

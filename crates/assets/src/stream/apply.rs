@@ -1,0 +1,308 @@
+use linnet_ids::{Mono, StreamSeq, Wall};
+use linnet_jsapi::StreamConfig;
+use linnet_store::{Filter, Record};
+use linnet_wire::headers;
+
+use super::{CommandOutcome, Proposal, Stream};
+use crate::consumer::Context;
+use crate::entry::{Attach, Entry, EntryError, Purge};
+use crate::output::{Advisory, Output};
+
+/// When an entry is applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// Monotonic time.
+    pub now: Mono,
+    /// Real time.
+    pub wall: Wall,
+    /// False while the log is replayed: nobody waits and nobody is told.
+    pub live: bool,
+}
+
+impl Stream {
+    /// Applies a committed entry and tells those who waited for it.
+    pub fn apply(&mut self, proposal: &Proposal, at: Moment, out: &mut dyn Output) -> Result<(), EntryError> {
+        let entry = Entry::decode(&proposal.bytes)?;
+        if at.live && Entry::is_barrier(&proposal.bytes) {
+            self.barriers = self.barriers.saturating_sub(1);
+        }
+        let outcome = self.apply_entry(entry, at, out);
+        if let Some(token) = proposal.token {
+            let outcome = match outcome {
+                CommandOutcome::Attached(name) => match self.consumer_info(&name, at.wall, out) {
+                    Some(info) => CommandOutcome::Consumer(Box::new(info)),
+                    None => CommandOutcome::Attached(name),
+                },
+                other => other,
+            };
+            out.answer(token, Ok(outcome));
+        }
+        for reply in &proposal.confirmations {
+            out.publish(reply, b"", b"", 0, b"");
+        }
+        Ok(())
+    }
+
+    fn apply_entry(&mut self, entry: Entry<'_>, at: Moment, out: &mut dyn Output) -> CommandOutcome {
+        match entry {
+            Entry::Messages(records) => self.apply_messages(records, at, out),
+            Entry::Config(config) => self.apply_config(*config, at, out),
+            Entry::Purge(purge) => return CommandOutcome::Purged(self.apply_purge(&purge)),
+            Entry::Delete { seq, erase } => {
+                let removed = self.remove_message(seq, erase, at, out);
+                return CommandOutcome::Deleted(removed);
+            }
+            Entry::Expire(cutoff) => self.apply_expire(cutoff, at, out),
+            Entry::ConsumerAttach(attach) => return self.apply_attach(*attach, at, out),
+            Entry::ConsumerDetach(name) => {
+                self.note_arrived(&name);
+                self.apply_detach(&name, at, out);
+            }
+            Entry::ConsumerDelta(delta) => {
+                if at.live {
+                    // The leader's consumers changed when it happened; this makes it durable.
+                    self.delta_in_flight = false;
+                    return CommandOutcome::Done;
+                }
+                for (name, ops) in delta {
+                    if let Some(id) = self.by_name.get(&name)
+                        && let Some(consumer) = self.consumers.get_mut(*id)
+                    {
+                        consumer.replay(&ops);
+                    }
+                }
+            }
+            Entry::Deleted => self.deleted = true,
+            Entry::Leader => {}
+        }
+        CommandOutcome::Done
+    }
+
+    fn apply_messages(&mut self, mut records: &[u8], at: Moment, out: &mut dyn Output) {
+        while let Ok((record, len)) = Record::view(records) {
+            let (bytes, rest) = records.split_at(len);
+            records = rest;
+            self.apply_message(&record, bytes, at, out);
+        }
+        let applied = self.store.state().last_seq;
+        if at.live {
+            let mut acks = std::mem::take(&mut self.acks);
+            acks.release(applied, |reply, ack| self.send_ack(reply, ack, out));
+            self.acks = acks;
+            if self.next_expiry.is_none() {
+                self.schedule_expiry(at.now, at.wall);
+            }
+        }
+    }
+
+    fn apply_message(&mut self, record: &Record<'_>, bytes: &[u8], at: Moment, out: &mut dyn Output) {
+        if record.seq <= self.store.state().last_seq {
+            return;
+        }
+        let (id, rollup) = if record.headers.is_empty() {
+            (b"".as_slice(), None)
+        } else {
+            (headers::get(record.headers, "Nats-Msg-Id").unwrap_or_default(), headers::get(record.headers, "Nats-Rollup"))
+        };
+        if at.live {
+            let memory = self.store.is_memory();
+            self.in_flight.remove(record.subject, id, record.accounted(memory));
+        } else {
+            self.head_seq = record.seq;
+            self.head_ts = record.timestamp;
+        }
+        if !id.is_empty() && !self.config.duplicate_window.is_zero() {
+            self.dedupe.insert(id, record.seq, record.timestamp);
+        }
+        self.last_id.clear();
+        self.last_id.extend_from_slice(id);
+        self.store.append(bytes);
+        self.feed(record.seq, record.subject);
+        match rollup {
+            Some(scope) if scope.eq_ignore_ascii_case(b"sub") => {
+                self.roll_up(&Filter::new([record.subject]), record.seq, at, out);
+            }
+            Some(scope) if scope.eq_ignore_ascii_case(b"all") => self.roll_up(&Filter::all(), record.seq, at, out),
+            _ => {}
+        }
+        self.enforce_limits(record.subject, at, out);
+    }
+
+    /// Removes everything wanted before `seq`.
+    fn roll_up(&mut self, filter: &Filter, seq: StreamSeq, at: Moment, out: &mut dyn Output) {
+        let mut from = 0;
+        while let Some(old) = self.store.next(from, filter).filter(|old| *old < seq) {
+            self.remove_message(old, false, at, out);
+            from = old + 1;
+        }
+    }
+
+    /// Per-subject limit first, then messages, then bytes, oldest first.
+    fn enforce_limits(&mut self, subject: &[u8], at: Moment, out: &mut dyn Output) {
+        let limit = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
+        if let Some(max) = limit(self.config.max_msgs_per_subject) {
+            while self.store.subject(subject).is_some_and(|s| s.msgs > max) {
+                let Some(oldest) = self.store.first_of(subject) else { break };
+                self.remove_message(oldest, false, at, out);
+            }
+        }
+        if let Some(max) = limit(self.config.max_msgs) {
+            while self.store.state().msgs > max {
+                self.remove_message(self.store.state().first_seq, false, at, out);
+            }
+        }
+        if let Some(max) = limit(self.config.max_bytes) {
+            while self.store.state().bytes > max && self.store.state().msgs > 0 {
+                self.remove_message(self.store.state().first_seq, false, at, out);
+            }
+        }
+    }
+
+    /// Removes one message and tells the consumers that want it. False if it was not there.
+    fn remove_message(&mut self, seq: StreamSeq, erase: bool, at: Moment, out: &mut dyn Output) -> bool {
+        if self.by_name.is_empty() {
+            return self.store.remove(seq, erase).is_some();
+        }
+        match self.store.subject_of(seq) {
+            Some(subject) => self.wants.matches(subject, &mut self.matches),
+            None => return false,
+        }
+        self.store.remove(seq, erase);
+        let matches = std::mem::take(&mut self.matches);
+        let mut ctx = Context { stream: &self.config.name, store: &mut self.store, out, now: at.now, wall: at.wall };
+        for id in matches.plain() {
+            if let Some(consumer) = self.consumers.get_mut(*id) {
+                consumer.on_removed(&mut ctx, seq);
+                if consumer.is_dirty() {
+                    self.dirty_since.get_or_insert(at.now);
+                }
+            }
+        }
+        self.matches = matches;
+        true
+    }
+
+    fn apply_purge(&mut self, purge: &Purge) -> u64 {
+        let filter = if purge.filter.is_empty() { Filter::all() } else { Filter::new([purge.filter.as_bytes()]) };
+        let removed = if filter.is_all() && purge.below == 0 && purge.keep == 0 {
+            self.store.clear()
+        } else {
+            self.purge_some(&filter, purge)
+        };
+        for (_, consumer) in &mut self.consumers {
+            let moves = filter.is_all()
+                || (!consumer.filter.is_all()
+                    && consumer.filter.patterns().iter().all(|p| linnet_subject::is_subset(p, purge.filter.as_bytes())));
+            consumer.on_purged(&self.store, moves);
+        }
+        removed
+    }
+
+    fn purge_some(&mut self, filter: &Filter, purge: &Purge) -> u64 {
+        let below = if purge.below > 0 { purge.below } else { self.store.state().last_seq + 1 };
+        let mut left = match purge.keep {
+            0 => u64::MAX,
+            keep => self.store.count(0, filter).saturating_sub(keep),
+        };
+        let mut removed = 0;
+        let mut from = 0;
+        while left > 0 {
+            let Some(seq) = self.store.next(from, filter).filter(|seq| *seq < below) else { break };
+            self.store.remove(seq, false);
+            removed += 1;
+            left -= 1;
+            from = seq + 1;
+        }
+        removed
+    }
+
+    fn apply_expire(&mut self, cutoff: Wall, at: Moment, out: &mut dyn Output) {
+        self.expiry_in_flight = false;
+        while self.store.first_timestamp().is_some_and(|first| first <= cutoff) {
+            self.remove_message(self.store.state().first_seq, false, at, out);
+        }
+        if at.live {
+            self.schedule_expiry(at.now, at.wall);
+        }
+    }
+
+    fn apply_config(&mut self, config: StreamConfig, at: Moment, out: &mut dyn Output) {
+        let tighter_subject_limit = config.max_msgs_per_subject > 0
+            && (self.config.max_msgs_per_subject <= 0 || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
+        self.store.set_max_per_subject(config.max_msgs_per_subject);
+        if self.store.state().last_seq == 0 && config.first_seq > 1 {
+            self.store.skip_to(config.first_seq - 1);
+            self.head_seq = self.head_seq.max(config.first_seq - 1);
+        }
+        self.config = config;
+        if tighter_subject_limit {
+            let mut subjects = Vec::new();
+            self.store.for_each_subject(&Filter::all(), |subject, _| subjects.push(subject.to_vec()));
+            // The log is replayed in another memory layout: the order must not depend on it.
+            subjects.sort_unstable();
+            for subject in subjects {
+                self.enforce_limits(&subject, at, out);
+            }
+        } else {
+            self.enforce_limits(b"", at, out);
+        }
+        if at.live {
+            self.schedule_expiry(at.now, at.wall);
+        }
+    }
+
+    fn apply_attach(&mut self, attach: Attach, at: Moment, out: &mut dyn Output) -> CommandOutcome {
+        self.note_arrived(&attach.name);
+        let name = attach.name.clone();
+        let existing = self.by_name.get(&name).copied();
+        let id = match existing.filter(|_| attach.state.is_none()) {
+            Some(id) => {
+                self.remove_wants(id);
+                if let Some(consumer) = self.consumers.get_mut(id) {
+                    consumer.reconfigure(attach.config, &self.store);
+                }
+                self.add_wants(id);
+                id
+            }
+            None => {
+                if existing.is_some() {
+                    self.apply_detach(&name, at, out);
+                }
+                let id = self.install_consumer(attach, at.now);
+                if at.live {
+                    out.advise(Advisory::ConsumerCreated { consumer: name.clone() });
+                }
+                id
+            }
+        };
+        self.mark_ready(id);
+        self.touch_timer(id);
+        CommandOutcome::Attached(name)
+    }
+
+    /// An entry about the consumer is not in flight any more.
+    fn note_arrived(&mut self, name: &str) {
+        if let Some(count) = self.attaching.get_mut(name) {
+            *count -= 1;
+            if *count == 0 {
+                self.attaching.remove(name);
+            }
+        }
+    }
+
+    fn apply_detach(&mut self, name: &str, at: Moment, out: &mut dyn Output) {
+        let Some(id) = self.by_name.remove(name) else { return };
+        self.remove_wants(id);
+        let mut consumer = self.consumers.remove(id);
+        if let Some(due) = consumer.timer {
+            self.timers.remove(&(due, id));
+        }
+        self.ready.retain(|other| *other != id);
+        if at.live {
+            let mut ctx =
+                Context { stream: &self.config.name, store: &mut self.store, out, now: at.now, wall: at.wall };
+            consumer.end_requests(&mut ctx, "409 Consumer Deleted", false);
+            out.advise(Advisory::ConsumerDeleted { consumer: name.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,291 @@
+use linnet_ids::Wall;
+use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers, ExistingConsumer};
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::info::{ConsumerInfo, StoredMessage, StreamState};
+use linnet_jsapi::limits::Limits;
+use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
+use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
+use linnet_store::Filter;
+
+use super::Stream;
+use crate::consumer::{ConsumerState, first_sequence};
+use crate::entry::{Attach, Entry, Purge};
+use crate::output::{Output, Token};
+
+/// A request to the stream that is answered through [`Output::answer`].
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// State of the stream.
+    State {
+        /// List the subjects covered by this with their counts.
+        subjects: Option<String>,
+        /// List the sequences that are missing.
+        deleted: bool,
+    },
+    /// Replace the configuration, which has been judged.
+    Update(Box<StreamConfig>),
+    /// Remove many messages.
+    Purge(Purge),
+    /// Remove one message.
+    DeleteMessage {
+        /// Sequence.
+        seq: u64,
+        /// Overwrite the bytes on disk.
+        erase: bool,
+    },
+    /// End the stream.
+    Delete,
+    /// Read a message.
+    Get(MsgGetRequest),
+    /// Something about consumers.
+    Consumer(ConsumerCommand),
+}
+
+/// A request about consumers.
+#[derive(Clone, Debug)]
+pub enum ConsumerCommand {
+    /// Create or update; the request has been held against its subject.
+    Create {
+        /// The request.
+        request: Box<CreateConsumerRequest>,
+        /// Name for a consumer that brings none.
+        suggested_name: String,
+        /// What the server and the account allow.
+        limits: Box<Limits>,
+    },
+    /// Delete.
+    Delete(String),
+    /// Describe one.
+    Info(String),
+    /// Describe all, by name.
+    List,
+    /// Name all, in order.
+    Names,
+    /// Configurations of all.
+    Configs,
+}
+
+/// What a command led to.
+#[derive(Clone, Debug)]
+pub enum CommandOutcome {
+    /// Done.
+    Done,
+    /// State of the stream.
+    State(Box<StreamState>),
+    /// Messages removed.
+    Purged(u64),
+    /// Whether the message was there.
+    Deleted(bool),
+    /// The message.
+    Message(Box<StoredMessage>),
+    /// The consumer of this name was created or updated.
+    Attached(String),
+    /// A consumer.
+    Consumer(Box<ConsumerInfo>),
+    /// Consumers, by name.
+    Consumers(Vec<ConsumerInfo>),
+    /// Names of consumers.
+    Names(Vec<String>),
+    /// Configurations of consumers, by name.
+    Configs(Vec<(String, ConsumerConfig)>),
+}
+
+/// The stream's consumers as the rules want to see them.
+struct Known<'a>(&'a Stream);
+
+impl Consumers for Known<'_> {
+    fn count(&self) -> usize {
+        self.0.by_name.len() + self.0.attaching.len()
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&str, &ConsumerConfig)> {
+        self.0.consumers.iter().map(|(_, c)| (c.name.as_str(), &c.config))
+    }
+}
+
+impl Stream {
+    /// Takes a command. It is answered at once, or when its log entry is applied.
+    pub fn command(&mut self, command: Command, token: Token, wall: Wall, out: &mut dyn Output) {
+        if self.deleted {
+            out.answer(token, Err(errors::STREAM_NOT_FOUND));
+            return;
+        }
+        match command {
+            Command::State { subjects, deleted } => {
+                let state = self.detailed_state(subjects.as_deref(), deleted);
+                out.answer(token, Ok(CommandOutcome::State(Box::new(state))));
+            }
+            Command::Update(config) => self.propose(&Entry::Config(config), Some(token)),
+            Command::Purge(purge) => match self.may_purge() {
+                Ok(()) => self.propose(&Entry::Purge(purge), Some(token)),
+                Err(error) => out.answer(token, Err(error)),
+            },
+            Command::DeleteMessage { seq, erase } => match self.may_delete(seq) {
+                Ok(()) => self.propose(&Entry::Delete { seq, erase }, Some(token)),
+                Err(error) => out.answer(token, Err(error)),
+            },
+            Command::Delete => self.propose(&Entry::Deleted, Some(token)),
+            Command::Get(request) => self.get(request, token, out),
+            Command::Consumer(command) => self.consumer_command(command, token, wall, out),
+        }
+    }
+
+    fn may_purge(&self) -> Result<(), ApiError> {
+        if self.config.sealed {
+            Err(errors::STREAM_SEALED)
+        } else if self.config.deny_purge {
+            Err(errors::stream_purge_failed("stream purge not permitted"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// File and memory streams refuse a missing message in different words, as the reference server does.
+    fn may_delete(&self, seq: u64) -> Result<(), ApiError> {
+        if self.config.sealed {
+            return Err(errors::STREAM_SEALED);
+        }
+        if self.config.deny_delete {
+            return Err(errors::stream_msg_delete_failed("message delete not permitted"));
+        }
+        if self.store.contains(seq) {
+            return Ok(());
+        }
+        if self.store.is_memory() {
+            return Err(errors::sequence_not_found(seq));
+        }
+        let text = if seq > self.store.state().last_seq { "stream store EOF" } else { "no message found" };
+        Err(errors::stream_msg_delete_failed(text))
+    }
+
+    fn detailed_state(&mut self, subjects: Option<&str>, deleted: bool) -> StreamState {
+        let mut state = self.state();
+        if let Some(pattern) = subjects {
+            self.store.for_each_subject(&Filter::new([pattern.as_bytes()]), |subject, of| {
+                state.subjects.insert(String::from_utf8_lossy(subject).into_owned(), of.msgs);
+            });
+        }
+        if deleted && state.num_deleted > 0 {
+            let mut expected = state.first_seq;
+            while let Some(seq) = self.store.next(expected, &Filter::all()) {
+                state.deleted.extend(expected..seq);
+                expected = seq + 1;
+            }
+            state.deleted.extend(expected..=state.last_seq);
+        }
+        state
+    }
+
+    fn consumer_command(
+        &mut self,
+        command: ConsumerCommand,
+        token: Token,
+        wall: Wall,
+        out: &mut dyn Output,
+    ) {
+        let answer = match command {
+            ConsumerCommand::Create { request, suggested_name, limits } => {
+                self.create_consumer(&request, suggested_name, &limits, token, wall, out);
+                return;
+            }
+            ConsumerCommand::Delete(name) => {
+                if self.by_name.contains_key(&name) {
+                    self.propose_detach(&name, Some(token));
+                    return;
+                }
+                Err(errors::CONSUMER_NOT_FOUND)
+            }
+            ConsumerCommand::Info(name) => match self.consumer_info(&name, wall, out) {
+                Some(info) => Ok(CommandOutcome::Consumer(Box::new(info))),
+                None => Err(errors::CONSUMER_NOT_FOUND),
+            },
+            ConsumerCommand::List => {
+                let names: Vec<String> = self.by_name.keys().cloned().collect();
+                let infos = names.iter().filter_map(|name| self.consumer_info(name, wall, out));
+                Ok(CommandOutcome::Consumers(infos.collect()))
+            }
+            ConsumerCommand::Names => Ok(CommandOutcome::Names(self.by_name.keys().cloned().collect())),
+            ConsumerCommand::Configs => {
+                let configs = self.consumers.iter().map(|(_, c)| (c.name.clone(), c.config.clone()));
+                Ok(CommandOutcome::Configs(configs.collect()))
+            }
+        };
+        out.answer(token, answer);
+    }
+
+    /// What the API tells about a consumer.
+    pub(super) fn consumer_info(&self, name: &str, wall: Wall, out: &mut dyn Output) -> Option<ConsumerInfo> {
+        let consumer = self.consumers.get(*self.by_name.get(name)?)?;
+        let bound = consumer.is_push() && out.has_interest(consumer.config.deliver_subject.as_bytes());
+        let mut info = consumer.info(&self.config.name, &self.place.server, bound, wall);
+        if let Some(config) = &mut info.config {
+            metadata::add_server_keys(&mut config.metadata);
+        }
+        Some(info)
+    }
+
+    fn create_consumer(
+        &mut self,
+        request: &CreateConsumerRequest,
+        suggested_name: String,
+        limits: &Limits,
+        token: Token,
+        wall: Wall,
+        out: &mut dyn Output,
+    ) {
+        let requested = match (&request.config.name, &request.config.durable_name) {
+            (name, durable) if name.is_empty() => durable.clone(),
+            (name, _) => name.clone(),
+        };
+        if !requested.is_empty() && self.attaching.contains_key(&requested) {
+            // An earlier request for the same name is on its way to the log; this one is judged after it.
+            let command = ConsumerCommand::Create {
+                request: Box::new(request.clone()),
+                suggested_name,
+                limits: Box::new(limits.clone()),
+            };
+            self.deferred.push((command, token));
+            return;
+        }
+        let existing = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id));
+        let existing = existing.map(|c| ExistingConsumer {
+            config: &c.config,
+            has_interest: c.is_push() && out.has_interest(c.config.deliver_subject.as_bytes()),
+        });
+        let judged = consumer_rules::check_create(request, existing, &self.config, &Known(self), limits);
+        let attach = match judged {
+            Err(error) => {
+                out.answer(token, Err(error));
+                return;
+            }
+            Ok(ConsumerCreate::Same) => {
+                let info = self.consumer_info(&requested, wall, out);
+                out.answer(token, info.map(|i| CommandOutcome::Consumer(Box::new(i))).ok_or(errors::CONSUMER_NOT_FOUND));
+                return;
+            }
+            Ok(ConsumerCreate::Update(config)) => {
+                let created = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id)).map(|c| c.created.0);
+                Attach { name: requested, config: *config, created: created.unwrap_or(wall.0), state: None }
+            }
+            Ok(ConsumerCreate::New(config)) => {
+                let name = if requested.is_empty() { suggested_name } else { requested };
+                let state = ConsumerState::starting_at(first_sequence(&config, &self.store));
+                Attach { name, config: *config, created: wall.0, state: Some(state) }
+            }
+        };
+        *self.attaching.entry(attach.name.clone()).or_default() += 1;
+        self.propose(&Entry::ConsumerAttach(Box::new(attach)), Some(token));
+    }
+
+    pub(super) fn propose_detach(&mut self, name: &str, token: Option<Token>) {
+        *self.attaching.entry(name.to_owned()).or_default() += 1;
+        self.propose(&Entry::ConsumerDetach(name.to_owned()), token);
+    }
+
+    /// Takes up commands that waited for others, after entries were applied.
+    pub fn run_deferred(&mut self, wall: Wall, out: &mut dyn Output) {
+        for (command, token) in std::mem::take(&mut self.deferred) {
+            self.consumer_command(command, token, wall, out);
+        }
+    }
+}

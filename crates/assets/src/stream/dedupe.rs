@@ -1,0 +1,53 @@
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use linnet_ids::{StreamSeq, Wall};
+
+/// Message ids seen within the duplicate window.
+#[derive(Default)]
+pub(super) struct Dedupe {
+    known: HashMap<Arc<[u8]>, StreamSeq>,
+    by_age: VecDeque<(Wall, Arc<[u8]>)>,
+}
+
+impl Dedupe {
+    /// The sequence of the message with this id, if the window still covers it.
+    pub(super) fn find(&self, id: &[u8]) -> Option<StreamSeq> {
+        self.known.get(id).copied()
+    }
+
+    /// Remembers the id of a message stored at `at`.
+    pub(super) fn insert(&mut self, id: &[u8], seq: StreamSeq, at: Wall) {
+        let id: Arc<[u8]> = id.into();
+        self.known.insert(id.clone(), seq);
+        self.by_age.push_back((at, id));
+    }
+
+    /// Forgets ids of messages stored before `cutoff`.
+    pub(super) fn forget_before(&mut self, cutoff: Wall) {
+        while self.by_age.front().is_some_and(|(at, _)| *at < cutoff) {
+            if let Some((_, id)) = self.by_age.pop_front() {
+                self.known.remove(&id);
+            }
+        }
+        if self.by_age.is_empty() && self.known.capacity() > 1024 {
+            *self = Self::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_known_while_the_window_covers_them() {
+        let mut dedupe = Dedupe::default();
+        dedupe.insert(b"a", 1, Wall(10));
+        dedupe.insert(b"b", 2, Wall(20));
+        assert_eq!(dedupe.find(b"a"), Some(1));
+        dedupe.forget_before(Wall(20));
+        assert_eq!(dedupe.find(b"a"), None);
+        assert_eq!(dedupe.find(b"b"), Some(2));
+    }
+}

@@ -1,0 +1,166 @@
+//! How consumers learn of new messages and of time.
+
+use linnet_ids::{Mono, StreamSeq, Wall};
+use linnet_jsapi::subjects::AckSubject;
+use linnet_store::LoadDone;
+
+use super::Stream;
+use crate::consumer::{Consumer, Context};
+use crate::output::{Advisory, Output};
+
+impl Stream {
+    /// Counts a stored message in at every consumer that wants it.
+    pub(super) fn feed(&mut self, seq: StreamSeq, subject: &[u8]) {
+        if self.by_name.is_empty() {
+            return;
+        }
+        self.wants.matches(subject, &mut self.matches);
+        for id in self.matches.plain() {
+            if let Some(consumer) = self.consumers.get_mut(*id) {
+                consumer.on_stored(seq);
+                if consumer.is_hungry() && !consumer.is_ready {
+                    consumer.is_ready = true;
+                    self.ready.push(*id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn mark_ready(&mut self, id: usize) {
+        if let Some(consumer) = self.consumers.get_mut(id)
+            && !consumer.is_ready
+        {
+            consumer.is_ready = true;
+            self.ready.push(id);
+        }
+    }
+
+    pub(super) fn add_wants(&mut self, id: usize) {
+        let Some(consumer) = self.consumers.get(id) else { return };
+        if consumer.filter.is_all() {
+            self.wants.insert(b">", None, id);
+        }
+        for pattern in consumer.filter.patterns() {
+            self.wants.insert(pattern, None, id);
+        }
+    }
+
+    pub(super) fn remove_wants(&mut self, id: usize) {
+        let Some(consumer) = self.consumers.get(id) else { return };
+        if consumer.filter.is_all() {
+            self.wants.remove(b">", None, &id);
+        }
+        for pattern in consumer.filter.patterns() {
+            self.wants.remove(pattern, None, &id);
+        }
+    }
+
+    /// Lets one consumer act, then notes what changed about it.
+    pub(super) fn with_consumer<R>(
+        &mut self,
+        id: usize,
+        now: Mono,
+        wall: Wall,
+        out: &mut dyn Output,
+        act: impl FnOnce(&mut Consumer, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let consumer = self.consumers.get_mut(id)?;
+        let mut ctx = Context { stream: &self.config.name, store: &mut self.store, out, now, wall };
+        let result = act(consumer, &mut ctx);
+        if consumer.is_dirty() {
+            self.dirty_since.get_or_insert(now);
+        }
+        self.touch_timer(id);
+        Some(result)
+    }
+
+    /// Keeps the timer list in step with what a consumer wants.
+    pub(super) fn touch_timer(&mut self, id: usize) {
+        let Some(consumer) = self.consumers.get_mut(id) else { return };
+        let due = consumer.next_due();
+        if due == consumer.timer {
+            return;
+        }
+        if let Some(old) = consumer.timer {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, id));
+        }
+        consumer.timer = due;
+    }
+
+    /// Lets every consumer deliver that may have something to deliver.
+    pub fn run_ready(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
+        while let Some(id) = self.ready.pop() {
+            self.with_consumer(id, now, wall, out, |consumer, ctx| {
+                consumer.is_ready = false;
+                consumer.run(ctx);
+            });
+        }
+    }
+
+    pub(super) fn run_consumer_timers(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
+        let mut unused = Vec::new();
+        let mut looked_at = Vec::new();
+        while let Some((due, id)) = self.timers.first().copied().filter(|(due, _)| *due <= now) {
+            self.timers.remove(&(due, id));
+            if let Some(consumer) = self.consumers.get_mut(id) {
+                consumer.timer = None;
+                looked_at.push(id);
+            }
+        }
+        for id in looked_at {
+            if self.with_consumer(id, now, wall, out, Consumer::on_timer) == Some(true)
+                && let Some(consumer) = self.consumers.get(id)
+            {
+                unused.push(consumer.name.clone());
+            }
+        }
+        for name in unused {
+            self.propose_detach(&name, None);
+        }
+    }
+
+    /// A request for messages of a consumer.
+    pub fn on_next_request(&mut self, consumer: &str, reply: &[u8], body: &[u8], now: Mono, wall: Wall, out: &mut dyn Output) {
+        if let Some(id) = self.by_name.get(consumer).copied() {
+            self.with_consumer(id, now, wall, out, |consumer, ctx| consumer.on_next_request(ctx, reply, body));
+        }
+    }
+
+    /// An acknowledgement.
+    pub fn on_ack(&mut self, ack: &AckSubject<'_>, payload: &[u8], reply: &[u8], now: Mono, wall: Wall, out: &mut dyn Output) {
+        if let Some(id) = self.by_name.get(ack.consumer).copied() {
+            self.with_consumer(id, now, wall, out, |consumer, ctx| {
+                consumer.on_ack(ctx, ack, payload, reply);
+                // Room for more, or something to deliver again.
+                if consumer.is_hungry() {
+                    consumer.run(ctx);
+                }
+            });
+        }
+    }
+
+    /// A client answered a flow control request of a push consumer.
+    pub fn on_flow_answer(&mut self, consumer: &str, subject: &[u8], now: Mono, wall: Wall, out: &mut dyn Output) {
+        if let Some(id) = self.by_name.get(consumer).copied() {
+            self.with_consumer(id, now, wall, out, |consumer, ctx| consumer.on_flow_answer(ctx, subject));
+        }
+    }
+
+    /// A part of a block that was asked for is here, or cannot be read.
+    pub fn on_loaded(&mut self, done: LoadDone, now: Mono, wall: Wall, out: &mut dyn Output) {
+        if self.store.loaded(done).is_err() {
+            for seq in self.store.damaged() {
+                out.advise(Advisory::Damaged { stream_seq: *seq });
+            }
+        }
+        let waiting: Vec<usize> =
+            self.consumers.iter_mut().filter_map(|(id, c)| c.on_loaded().then_some(id)).collect();
+        for id in waiting {
+            self.with_consumer(id, now, wall, out, Consumer::run);
+        }
+        self.resume_gets(out);
+    }
+}

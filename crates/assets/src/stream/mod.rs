@@ -1,0 +1,421 @@
+//! A stream: what it stores, who may store, who reads.
+
+mod ack_queue;
+mod admit;
+mod apply;
+mod commands;
+mod dedupe;
+mod feed;
+mod in_flight;
+mod reads;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use linnet_ids::{Mono, StreamSeq, Wall};
+use linnet_interest::{Interest, Matches};
+use linnet_jsapi::errors::ApiError;
+use linnet_jsapi::info::{LostStreamData, StreamState};
+use linnet_jsapi::{PubAck, StreamConfig, write_pub_error};
+use linnet_store::StreamStore;
+use serde::{Deserialize, Serialize};
+use slab::Slab;
+
+use crate::consumer::{Consumer, ConsumerState};
+use crate::entry::{Attach, Entry};
+use crate::output::{Output, Token};
+use ack_queue::{Ack, AckQueue};
+use dedupe::Dedupe;
+use in_flight::InFlight;
+
+pub use admit::Admitted;
+pub use apply::Moment;
+pub use commands::{Command, CommandOutcome, ConsumerCommand};
+
+/// How long changes of consumers may wait for company before they are written to the log.
+const DELTA_DELAY: Duration = Duration::from_millis(10);
+/// Expiry by age runs at most this often.
+const EXPIRE_SPACING: Duration = Duration::from_millis(250);
+
+/// A message on its way into the stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Publish<'a> {
+    /// Subject.
+    pub subject: &'a [u8],
+    /// Where the acknowledgement goes; empty for nowhere.
+    pub reply: &'a [u8],
+    /// Length of the header block at the start of `body`.
+    pub header_len: usize,
+    /// Header block and payload.
+    pub body: &'a [u8],
+}
+
+/// What may still be stored, beyond the stream's own limits; `None` for no limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamLimits {
+    /// Bytes left to the account.
+    pub account_left: Option<u64>,
+    /// Bytes left to the server.
+    pub server_left: Option<u64>,
+}
+
+/// An entry to be written to the log.
+#[derive(Debug)]
+pub struct Proposal {
+    /// Encoded entry.
+    pub bytes: Vec<u8>,
+    /// The command that waits for it.
+    pub token: Option<Token>,
+    /// Where to confirm acknowledgements once it is durable.
+    pub confirmations: Vec<Vec<u8>>,
+}
+
+/// Names of this server and of the domain, for answers.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Server name.
+    pub server: String,
+    /// JetStream domain, empty for none.
+    pub domain: String,
+}
+
+/// What a checkpoint keeps of a stream besides its messages.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamSaved {
+    /// Configuration.
+    pub config: StreamConfig,
+    /// Consumers with their state.
+    pub consumers: Vec<Attach>,
+}
+
+/// A stream on the server that leads it.
+pub struct Stream {
+    pub(crate) config: StreamConfig,
+    created: Wall,
+    place: Place,
+    pub(crate) store: StreamStore,
+    consumers: Slab<Consumer>,
+    by_name: BTreeMap<String, usize>,
+    /// Which consumers want which subjects.
+    wants: Interest<usize>,
+    matches: Matches<usize>,
+    /// Consumers that may have something to deliver.
+    ready: Vec<usize>,
+    /// When consumers want to be looked at.
+    timers: std::collections::BTreeSet<(Mono, usize)>,
+    dedupe: Dedupe,
+    in_flight: InFlight,
+    acks: AckQueue,
+    /// Sequence and timestamp of the newest message, those in flight included.
+    head_seq: StreamSeq,
+    head_ts: Wall,
+    /// Message id of the newest stored message, empty if it has none.
+    last_id: Vec<u8>,
+    /// The entry of messages being collected.
+    messages: Vec<u8>,
+    proposals: Vec<Proposal>,
+    /// Entries in flight that publishes must wait for.
+    barriers: usize,
+    /// A delta entry is in flight.
+    delta_in_flight: bool,
+    dirty_since: Option<Mono>,
+    next_expiry: Option<Mono>,
+    expiry_in_flight: bool,
+    gets: Vec<reads::ParkedGet>,
+    /// Consumers whose creation, change or removal is in flight, with the number of such entries.
+    attaching: HashMap<String, usize>,
+    /// Commands about consumers whose creation or removal is in flight.
+    deferred: Vec<(ConsumerCommand, Token)>,
+    deleted: bool,
+    scratch: Vec<u8>,
+}
+
+impl Stream {
+    /// A stream over an open store. Consumers of a saved state are taken over.
+    pub fn new(
+        config: StreamConfig,
+        created: Wall,
+        place: Place,
+        mut store: StreamStore,
+        consumers: Vec<Attach>,
+        now: Mono,
+    ) -> Self {
+        store.set_max_per_subject(config.max_msgs_per_subject);
+        let head_seq = store.state().last_seq;
+        let head_ts = store.state().last_ts.unwrap_or_default();
+        let mut stream = Self {
+            config,
+            created,
+            place,
+            store,
+            consumers: Slab::new(),
+            by_name: BTreeMap::new(),
+            wants: Interest::default(),
+            matches: Matches::default(),
+            ready: Vec::new(),
+            timers: std::collections::BTreeSet::new(),
+            dedupe: Dedupe::default(),
+            in_flight: InFlight::default(),
+            acks: AckQueue::default(),
+            head_seq,
+            head_ts,
+            last_id: Vec::new(),
+            messages: Vec::new(),
+            proposals: Vec::new(),
+            barriers: 0,
+            delta_in_flight: false,
+            dirty_since: None,
+            next_expiry: None,
+            expiry_in_flight: false,
+            gets: Vec::new(),
+            attaching: HashMap::new(),
+            deferred: Vec::new(),
+            deleted: false,
+            scratch: Vec::new(),
+        };
+        for attach in consumers {
+            stream.install_consumer(attach, now);
+        }
+        stream
+    }
+
+    /// Configuration.
+    pub fn config(&self) -> &StreamConfig {
+        &self.config
+    }
+
+    /// When it was created.
+    pub fn created(&self) -> Wall {
+        self.created
+    }
+
+    /// Messages.
+    pub fn store(&self) -> &StreamStore {
+        &self.store
+    }
+
+    /// Messages, for the driver's disk work.
+    pub fn store_mut(&mut self) -> &mut StreamStore {
+        &mut self.store
+    }
+
+    /// Number of consumers.
+    pub fn consumer_count(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// True once its end is applied.
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// True if publishes may be judged now; otherwise they wait for an entry in flight.
+    pub fn is_open(&self) -> bool {
+        self.barriers == 0
+    }
+
+    /// True if nothing waits for the log.
+    pub fn is_idle(&self) -> bool {
+        self.messages.is_empty() && self.proposals.is_empty() && self.in_flight.is_empty() && !self.delta_in_flight
+    }
+
+    /// What a checkpoint must keep besides the messages.
+    pub fn saved(&self) -> StreamSaved {
+        let consumers = self.consumers.iter().map(|(_, c)| Attach {
+            name: c.name.clone(),
+            config: c.config.clone(),
+            created: c.created.0,
+            state: Some(c.state.clone()),
+        });
+        StreamSaved { config: self.config.clone(), consumers: consumers.collect() }
+    }
+
+    /// Takes the entries to be written, in order.
+    pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
+        self.close_messages();
+        self.propose_delta(now);
+        std::mem::take(&mut self.proposals)
+    }
+
+    /// Ends the entry of messages being collected, so that what follows comes after it.
+    fn close_messages(&mut self) {
+        if !self.messages.is_empty() {
+            let bytes = std::mem::take(&mut self.messages);
+            self.proposals.push(Proposal { bytes, token: None, confirmations: Vec::new() });
+        }
+    }
+
+    fn propose(&mut self, entry: &Entry<'_>, token: Option<Token>) {
+        self.close_messages();
+        let bytes = entry.encode();
+        if Entry::is_barrier(&bytes) {
+            self.barriers += 1;
+        }
+        self.proposals.push(Proposal { bytes, token, confirmations: Vec::new() });
+    }
+
+    /// Writes what consumers did since the last time, unless that is still in flight. What nobody waits for is
+    /// collected for a moment.
+    fn propose_delta(&mut self, now: Mono) {
+        let Some(since) = self.dirty_since else { return };
+        if self.delta_in_flight {
+            return;
+        }
+        let is_awaited = self.consumers.iter().any(|(_, c)| c.has_confirmations());
+        if !is_awaited && now < since + DELTA_DELAY {
+            return;
+        }
+        let mut delta = Vec::new();
+        let mut confirmations = Vec::new();
+        for (_, consumer) in self.consumers.iter_mut().filter(|(_, c)| c.is_dirty()) {
+            let (ops, mut replies) = consumer.take_delta();
+            confirmations.append(&mut replies);
+            delta.push((consumer.name.clone(), ops));
+        }
+        self.dirty_since = None;
+        self.delta_in_flight = true;
+        self.close_messages();
+        let bytes = Entry::ConsumerDelta(delta).encode();
+        self.proposals.push(Proposal { bytes, token: None, confirmations });
+    }
+
+    /// When it wants to be looked at next.
+    pub fn next_due(&self) -> Option<Mono> {
+        let consumers = self.timers.first().map(|(due, _)| *due);
+        let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
+        let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
+        consumers.into_iter().chain(delta).chain(expiry).min()
+    }
+
+    /// Does what is due.
+    pub fn on_timer(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
+        self.expire(now, wall);
+        self.run_consumer_timers(now, wall, out);
+    }
+
+    /// Proposes the removal of messages that are too old.
+    fn expire(&mut self, now: Mono, wall: Wall) {
+        if self.config.max_age.0 <= 0 || self.expiry_in_flight {
+            return;
+        }
+        if self.next_expiry.is_some_and(|due| now < due) {
+            return;
+        }
+        let cutoff = Wall(wall.0.saturating_sub(self.config.max_age.0));
+        let Some(first) = self.store.first_timestamp() else {
+            self.next_expiry = None;
+            return;
+        };
+        if first <= cutoff {
+            self.expiry_in_flight = true;
+            self.propose(&Entry::Expire(cutoff), None);
+        } else {
+            self.schedule_expiry(now, wall);
+        }
+    }
+
+    /// Sets the expiry timer by the oldest message.
+    fn schedule_expiry(&mut self, now: Mono, wall: Wall) {
+        if self.config.max_age.0 <= 0 {
+            self.next_expiry = None;
+            return;
+        }
+        self.next_expiry = self.store.first_timestamp().map(|first| {
+            let due = first.0.saturating_add(self.config.max_age.0).saturating_sub(wall.0);
+            now + Duration::from_nanos(u64::try_from(due).unwrap_or(0)).max(EXPIRE_SPACING)
+        });
+    }
+
+    fn send_ack(&self, reply: &[u8], ack: Ack, out: &mut dyn Output) {
+        let mut json = Vec::with_capacity(64);
+        let ack = PubAck {
+            stream: &self.config.name,
+            domain: &self.place.domain,
+            seq: ack.seq,
+            duplicate: ack.duplicate,
+            ..PubAck::default()
+        };
+        ack.write(&mut json);
+        out.publish(reply, b"", b"", 0, &json);
+    }
+
+    fn send_refusal(&self, reply: &[u8], error: &ApiError, out: &mut dyn Output) {
+        let mut json = Vec::with_capacity(128);
+        write_pub_error(error, &self.config.name, &mut json);
+        out.publish(reply, b"", b"", 0, &json);
+    }
+
+    /// Refuses every publish that waits for its acknowledgement, because the log failed.
+    pub fn fail_waiting(&mut self, error: &ApiError, out: &mut dyn Output) {
+        let mut json = Vec::with_capacity(128);
+        write_pub_error(error, &self.config.name, &mut json);
+        self.acks.drain(|reply| {
+            out.publish(reply, b"", b"", 0, &json);
+        });
+    }
+
+    /// State as the API shows it.
+    pub fn state(&mut self) -> StreamState {
+        let first_ts = self.store.first_timestamp();
+        let state = *self.store.state();
+        let span = (state.last_seq + 1).saturating_sub(state.first_seq.max(1));
+        let lost: Vec<StreamSeq> = self.store.damaged().iter().copied().collect();
+        StreamState {
+            msgs: state.msgs,
+            bytes: state.bytes,
+            first_seq: state.first_seq,
+            first_ts,
+            last_seq: state.last_seq,
+            last_ts: state.last_ts,
+            num_subjects: self.store.subject_count() as u64,
+            subjects: BTreeMap::new(),
+            num_deleted: if state.msgs == 0 { 0 } else { span.saturating_sub(state.msgs) },
+            deleted: Vec::new(),
+            lost: (!lost.is_empty()).then_some(LostStreamData { msgs: lost, bytes: state.lost.1 }),
+            consumer_count: self.by_name.len() as u64,
+        }
+    }
+
+    /// Gives up memory that only speeds up an active stream.
+    pub fn release(&mut self) {
+        self.store.release_cache();
+        self.messages = Vec::new();
+        self.scratch = Vec::new();
+    }
+
+    /// Everything in the log has been replayed: consumers start from the state it led to.
+    pub fn finish_replay(&mut self, now: Mono) {
+        let saved = self.saved().consumers;
+        self.consumers.clear();
+        self.by_name.clear();
+        self.wants = Interest::default();
+        self.timers.clear();
+        self.ready.clear();
+        for attach in saved {
+            self.install_consumer(attach, now);
+        }
+    }
+
+    /// Remembers the id (empty for none) of a stored message that the duplicate window still covers. To be called in
+    /// stream order before the stream takes part in anything.
+    pub fn remember_id(&mut self, id: &[u8], seq: StreamSeq, at: Wall) {
+        if !id.is_empty() {
+            self.dedupe.insert(id, seq, at);
+        }
+        if seq == self.store.state().last_seq {
+            self.last_id.clear();
+            self.last_id.extend_from_slice(id);
+        }
+    }
+
+    fn install_consumer(&mut self, attach: Attach, now: Mono) -> usize {
+        let state = attach.state.unwrap_or_else(ConsumerState::default);
+        let consumer =
+            Consumer::new(attach.name.clone(), attach.config, Wall(attach.created), state, &self.store, now);
+        let id = self.consumers.insert(consumer);
+        self.by_name.insert(attach.name, id);
+        self.add_wants(id);
+        self.touch_timer(id);
+        id
+    }
+}
