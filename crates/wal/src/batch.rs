@@ -17,6 +17,7 @@ pub struct HardState {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Entry { group: GroupId, index: u64, term: u64, len: u32, crc: u32 },
+    Restore { group: GroupId, index: u64, len: u32, crc: u32 },
     HardState { group: GroupId, term: u64, vote: Option<[u8; 16]>, incarnation: u64, at: usize, len: usize },
     Checkpoint { group: GroupId, applied: u64, term: u64, len: u32, crc: u32 },
     Install { group: GroupId, applied: u64, term: u64, chain: u64, len: u32, crc: u32 },
@@ -61,6 +62,13 @@ impl Batch {
     pub fn entry(&mut self, group: GroupId, index: u64, term: u64, parts: &[&[u8]]) {
         let (len, crc) = self.payload(parts);
         self.ops.push(Op::Entry { group, index, term, len, crc });
+    }
+
+    /// Writes an entry again whose stored bytes no longer verify. The payload must be what the log was given then;
+    /// nothing else changes.
+    pub fn restore(&mut self, group: GroupId, index: u64, parts: &[&[u8]]) {
+        let (len, crc) = self.payload(parts);
+        self.ops.push(Op::Restore { group, index, len, crc });
     }
 
     /// Adds the full hard state of a group. After an opening that reported damage it also acknowledges the report:

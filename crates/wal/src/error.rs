@@ -160,6 +160,12 @@ pub enum Refusal {
         /// Applied index of the refused checkpoint.
         applied: u64,
     },
+    /// A restored entry is not the one the log was given.
+    #[error("entry {index} to restore is not the one that was written")]
+    OtherEntry {
+        /// Index of the entry.
+        index: u64,
+    },
     /// A checkpoint is older than the newest one.
     #[error("the checkpoint at {applied} is older than the one at {newest}")]
     OlderCheckpoint {

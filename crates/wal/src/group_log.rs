@@ -208,6 +208,18 @@ impl GroupLog {
         self.runs.get(self.run_of(index)?)?.get(index)
     }
 
+    /// Entries that stand in `segment`: index, chain hash before, entry.
+    pub(crate) fn entries_in(&self, segment: SegmentNo) -> impl Iterator<Item = (u64, u64, &EntryRef)> {
+        self.runs
+            .iter()
+            .flat_map(|run| {
+                let before = std::iter::once(run.previous_chain).chain(run.entries.iter().map(|e| e.chain));
+                (run.first..).zip(before).zip(&run.entries)
+            })
+            .filter(move |(_, entry)| entry.place.segment == segment)
+            .map(|((index, before), entry)| (index, before, entry))
+    }
+
     /// Chain hash after `index`, if the log knows it.
     pub(crate) fn chain_at(&self, index: u64) -> Option<u64> {
         if let Some(entry) = self.entry(index) {

@@ -35,7 +35,7 @@ pub use report::{
     AffectedGroups, CheckpointPosition, Damage, FoundDamage, FoundDamageKind, Integrity, RecoveredGroup,
     Report, TornTail,
 };
-pub use rewrite::Rewritten;
+pub use rewrite::{Rewritten, Unverifiable};
 pub use segment::{PrepareSegment, PreparedSegment, Step};
 pub use space::Usage;
 pub use wal::{Config, Opened, StoreIdentity, Wal};

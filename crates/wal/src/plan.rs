@@ -94,6 +94,10 @@ impl Planner<'_> {
             Op::Entry { group, index, term, len, crc } => {
                 chain = self.entry(group, index, term, (len, crc)).map_err(|r| refused(group, r))?;
             }
+            Op::Restore { group, index, len, crc } => {
+                self.run = None;
+                self.restore(group, index, (len, crc)).map_err(|r| refused(group, r))?;
+            }
             Op::HardState { group, term, vote, incarnation, at, len } => {
                 self.run = None;
                 if len > MEMBERSHIP_BYTES_MAX {
@@ -146,7 +150,7 @@ impl Planner<'_> {
             pending.last_chain
         } else {
             let unknown = Refusal::Gap { index, last: pending.last };
-            self.chain_of(group, index - 1).ok_or(unknown)?
+            self.known(group, index - 1).ok_or(unknown)?.0
         };
         let chain = chain_next(previous_chain, index, term, payload.0, payload.1);
         match &mut self.run {
@@ -167,22 +171,44 @@ impl Planner<'_> {
         Ok(chain)
     }
 
-    /// Chain hash after an entry that is at or before the end of the group's log.
-    fn chain_of(&self, group: GroupId, index: u64) -> Option<u64> {
+    fn restore(&mut self, group: GroupId, index: u64, payload: (u32, u32)) -> Result<(), Refusal> {
+        let other = Refusal::OtherEntry { index };
+        // Only what stood there before this batch can be damaged; a batch that also changes the log's end there
+        // would make it another entry.
+        if self.pending.contains_key(&group) {
+            return Err(other);
+        }
+        let log = self.state.groups.get(&group).ok_or(other)?;
+        let entry = log.entry(index).ok_or(other)?;
+        let previous_chain = log.chain_at(index.saturating_sub(1)).ok_or(other)?;
+        if chain_next(previous_chain, index, entry.term, payload.0, payload.1) != entry.chain {
+            return Err(other);
+        }
+        let head = RunHead { group, first: index, term: entry.term, previous_chain };
+        OpenRun::begin(self.out, &head, true).push(self.out, payload.0, payload.1);
+        Ok(())
+    }
+
+    /// Chain hash and, if known, term of an entry that is at or before the end of the group's log.
+    fn known(&self, group: GroupId, index: u64) -> Option<(u64, Option<u64>)> {
         let earlier = self.ops.iter().zip(self.chains.iter()).rev();
         for (op, chain) in earlier {
             match *op {
-                Op::Entry { group: of, index: at, .. } if of == group && at == index => return Some(*chain),
-                Op::Install { group: of, applied, chain, .. } if of == group => {
-                    return (applied == index).then_some(chain);
+                Op::Entry { group: of, index: at, term, .. } if of == group && at == index => {
+                    return Some((*chain, Some(term)));
                 }
-                Op::EndGroup { group: of } if of == group => return (index == 0).then(|| chain_start(group)),
+                Op::Install { group: of, applied, term, chain, .. } if of == group => {
+                    return (applied == index).then_some((chain, Some(term)));
+                }
+                Op::EndGroup { group: of } if of == group => {
+                    return (index == 0).then(|| (chain_start(group), None));
+                }
                 _ => {}
             }
         }
         match self.state.groups.get(&group) {
-            Some(log) => log.chain_at(index),
-            None => (index == 0).then(|| chain_start(group)),
+            Some(log) => Some((log.chain_at(index)?, log.term_at(index))),
+            None => (index == 0).then(|| (chain_start(group), None)),
         }
     }
 
@@ -201,8 +227,8 @@ impl Planner<'_> {
         if applied > pending.last {
             return Err(unknown);
         }
-        let chain = self.chain_of(group, applied).ok_or(unknown)?;
-        if self.term_of(group, applied).is_some_and(|known| known != term) {
+        let (chain, known_term) = self.known(group, applied).ok_or(unknown)?;
+        if known_term.is_some_and(|known| known != term) {
             return Err(unknown);
         }
         self.pending(group).applied = applied;
@@ -232,14 +258,6 @@ impl Planner<'_> {
             &CheckpointRecord { group, applied, term, chain, len, crc, installed: false, position },
         );
         Ok(())
-    }
-
-    fn term_of(&self, group: GroupId, index: u64) -> Option<u64> {
-        let planned = self.ops.iter().take(self.chains.len()).rev().find_map(|op| match *op {
-            Op::Entry { group: of, index: at, term, .. } if of == group && at == index => Some(term),
-            _ => None,
-        });
-        planned.or_else(|| self.state.groups.get(&group)?.term_at(index))
     }
 }
 

@@ -101,6 +101,8 @@ pub(crate) fn open(
     store: [u8; 16],
 ) -> Result<Opened, Error> {
     disk.create_dir_all(&paths.wal).map_err(Error::space_or_io("create", &paths.wal))?;
+    // A killed process may have renamed files without syncing the directory; what is listed below must stay.
+    disk.sync_dir(&paths.wal).map_err(Error::io("sync", &paths.wal))?;
     let files = Files::list(Arc::clone(&disk), paths.clone(), store)?;
     let mut chain = find_chain(&files)?;
     if chain.links.is_empty()

@@ -4,7 +4,7 @@ use linnet_ids::GroupId;
 
 use crate::error::Error;
 use crate::format::SegmentNo;
-use crate::group_log::{EntryRef, GroupLog};
+use crate::group_log::{CheckpointRef, EntryRef, GroupLog};
 use crate::read::{Unverified, read_place};
 use crate::record::{
     CheckpointRecord, HardStateRecord, OpenRun, RunHead, put_checkpoint, put_hard_state, put_position_record,
@@ -13,6 +13,16 @@ use crate::wal::{Claim, Scratch, Wal};
 
 /// Payload bytes after which a step of rewriting is written out.
 const STEP_BYTES: usize = 1 << 20;
+
+/// What rewriting does with stored bytes that no longer verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unverifiable {
+    /// Leaves them, and with them the segment: the owner restores them ([`crate::Batch::restore`]) or makes them
+    /// unneeded by a checkpoint, then goes on.
+    Keep,
+    /// Gives them up: the log no longer has them, says so at every opening, and frees the segment to quarantine.
+    GiveUp,
+}
 
 /// What a step of rewriting did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,8 +33,8 @@ pub struct Rewritten {
     pub bytes: u64,
     /// The oldest segment is no longer needed, or there is none but the current one.
     pub done: bool,
-    /// Entries (for a checkpoint, its applied index) whose stored bytes no longer verify. They are not in the log
-    /// any more.
+    /// Entries (for a checkpoint, its applied index) whose stored bytes no longer verify. While they are kept, the
+    /// step that reports them is the last one that makes progress.
     pub damaged: Vec<(GroupId, u64)>,
 }
 
@@ -35,12 +45,15 @@ struct Step {
     data: Vec<u8>,
     done: Rewritten,
     full: bool,
+    /// What does not verify: the checkpoint, and entries.
+    bad_checkpoint: bool,
+    bad_entries: Vec<u64>,
 }
 
 impl Wal {
     /// Writes some of what is still needed of the oldest segment again, synced, as records that never truncate; the
     /// last step frees the segment. Call it until it answers `done`, other batches may come in between.
-    pub fn rewrite_oldest(&mut self) -> Result<Rewritten, Error> {
+    pub fn rewrite_oldest(&mut self, unverifiable: Unverifiable) -> Result<Rewritten, Error> {
         self.check_running()?;
         let Some(oldest) = self.live.front().map(|s| s.no).filter(|_| self.live.len() > 1) else {
             return Ok(Rewritten { done: true, ..Rewritten::default() });
@@ -49,6 +62,12 @@ impl Wal {
         step.scratch.records.clear();
         for (group, _) in self.groups_pinning_oldest() {
             self.collect(group, oldest, &mut step);
+            if unverifiable == Unverifiable::GiveUp {
+                self.give_up(group, &mut step);
+            }
+            if let Some(log) = self.state.groups.get(&group) {
+                put_state(log, oldest, &mut step);
+            }
             if step.full {
                 break;
             }
@@ -69,79 +88,70 @@ impl Wal {
         Ok(done)
     }
 
-    /// Adds what the group needs of the segment, until the step is full.
-    fn collect(&mut self, group: GroupId, oldest: SegmentNo, step: &mut Step) {
+    /// Adds what the group needs of the segment, except its hard state, until the step is full.
+    fn collect(&self, group: GroupId, oldest: SegmentNo, step: &mut Step) {
+        step.bad_checkpoint = false;
+        step.bad_entries.clear();
         let Some(file) = self.file_of(oldest) else { return };
-        let mut bad_entries = Vec::new();
-        let mut bad_checkpoint = false;
         let Some(log) = self.state.groups.get(&group) else { return };
         if let Some(checkpoint) = log.checkpoint.filter(|c| c.place.segment == oldest) {
             match read_place(&*file, &checkpoint.place, &mut step.data) {
                 Ok(()) => {
-                    let record = CheckpointRecord {
-                        group,
-                        applied: checkpoint.applied,
-                        term: checkpoint.term,
-                        chain: checkpoint.chain,
-                        len: checkpoint.place.len,
-                        crc: checkpoint.place.crc,
-                        installed: false,
-                        position: log.position(true),
-                    };
-                    put_checkpoint(&mut step.scratch.records, &record);
+                    put_checkpoint(&mut step.scratch.records, &rewritten_checkpoint(log, &checkpoint));
                     step.count(checkpoint.place.len);
                 }
                 Err(Unverified) => {
-                    bad_checkpoint = true;
+                    step.bad_checkpoint = true;
                     step.done.damaged.push((group, checkpoint.applied));
                 }
             }
         }
         let mut run = RewrittenRun::default();
-        'entries: for known in &log.runs {
-            let mut previous_chain = known.previous_chain;
-            for (index, entry) in (known.first..).zip(&known.entries) {
-                let before = std::mem::replace(&mut previous_chain, entry.chain);
-                if entry.place.segment != oldest {
-                    continue;
+        for (index, previous_chain, entry) in log.entries_in(oldest) {
+            if !step.data.is_empty() && step.data.len() + entry.place.len as usize > STEP_BYTES {
+                step.full = true;
+                return;
+            }
+            match read_place(&*file, &entry.place, &mut step.data) {
+                Ok(()) => {
+                    run.push(&mut step.scratch.records, group, index, previous_chain, entry);
+                    step.count(entry.place.len);
                 }
-                if step.data.len() >= STEP_BYTES
-                    || (!step.data.is_empty() && step.data.len() + entry.place.len as usize > STEP_BYTES)
-                {
-                    step.full = true;
-                    break 'entries;
-                }
-                match read_place(&*file, &entry.place, &mut step.data) {
-                    Ok(()) => {
-                        run.push(&mut step.scratch.records, group, index, before, entry);
-                        step.count(entry.place.len);
-                    }
-                    Err(Unverified) => {
-                        bad_entries.push(index);
-                        step.done.damaged.push((group, index));
-                    }
+                Err(Unverified) => {
+                    step.bad_entries.push(index);
+                    step.done.damaged.push((group, index));
                 }
             }
         }
-        for index in bad_entries {
-            self.with_log(group, |log, pins| log.mark_damaged(index, pins));
-        }
-        if bad_checkpoint {
-            self.with_log(group, |log, pins| log.mark_checkpoint_damaged(pins));
-        }
-        if let Some(log) = self.state.groups.get(&group) {
-            put_state(log, oldest, step);
-        }
     }
 
-    fn with_log(
-        &mut self,
-        group: GroupId,
-        change: impl FnOnce(&mut GroupLog, &mut crate::group_log::SegmentPins),
-    ) {
-        if let Some(log) = self.state.groups.get_mut(&group) {
-            change(log, &mut self.state.pins);
+    fn give_up(&mut self, group: GroupId, step: &mut Step) {
+        if step.bad_entries.is_empty() && !step.bad_checkpoint {
+            return;
         }
+        let Some(log) = self.state.groups.get_mut(&group) else { return };
+        for index in step.bad_entries.drain(..) {
+            log.mark_damaged(index, &mut self.state.pins);
+        }
+        if step.bad_checkpoint {
+            log.mark_checkpoint_damaged(&mut self.state.pins);
+        }
+        if let Some(segment) = self.live.front_mut() {
+            segment.damage = Some("entries in it no longer verified when it was rewritten");
+        }
+    }
+}
+
+fn rewritten_checkpoint(log: &GroupLog, checkpoint: &CheckpointRef) -> CheckpointRecord {
+    CheckpointRecord {
+        group: log.group,
+        applied: checkpoint.applied,
+        term: checkpoint.term,
+        chain: checkpoint.chain,
+        len: checkpoint.place.len,
+        crc: checkpoint.place.crc,
+        installed: false,
+        position: log.position(true),
     }
 }
 

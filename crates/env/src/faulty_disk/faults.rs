@@ -84,6 +84,7 @@ impl State {
         self.life += 1;
         self.locks.clear();
         self.operations_until_off = None;
+        self.refused = false;
     }
 
     fn file_at(&mut self, path: &Path) -> io::Result<&mut Content> {
@@ -130,9 +131,11 @@ impl FaultyDisk {
     }
 
     /// Lets this many more changing operations through; then every operation fails until [`FaultyDisk::crash`] or
-    /// [`FaultyDisk::kill`].
+    /// [`FaultyDisk::kill`]. If the first one refused is a write, some of its sectors are stored.
     pub fn power_off_after(&self, operations: u64) {
-        self.state.lock().operations_until_off = Some(operations);
+        let mut state = self.state.lock();
+        state.operations_until_off = Some(operations);
+        state.refused = false;
     }
 
     /// True if the power went off as armed by [`FaultyDisk::power_off_after`].
@@ -146,7 +149,7 @@ impl FaultyDisk {
         self.state.lock().syncs_until_failure = Some(successes);
     }
 
-    /// The write that would pass this many bytes from now stores up to there and fails.
+    /// The write that would pass this many bytes from now stores the whole sectors up to there and fails.
     pub fn fail_write_after(&self, bytes: u64) {
         self.state.lock().bytes_until_write_error = Some(bytes);
     }

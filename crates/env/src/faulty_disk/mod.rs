@@ -40,6 +40,8 @@ struct State {
     syncs_until_failure: Option<u64>,
     bytes_until_write_error: Option<u64>,
     operations_until_off: Option<u64>,
+    /// An operation was refused for lack of power.
+    refused: bool,
     counters: FaultCounters,
 }
 
@@ -57,6 +59,7 @@ impl Clone for State {
             syncs_until_failure: self.syncs_until_failure,
             bytes_until_write_error: self.bytes_until_write_error,
             operations_until_off: self.operations_until_off,
+            refused: self.refused,
             counters: self.counters,
         }
     }
@@ -78,11 +81,20 @@ fn stale_handle() -> io::Error {
     rustix::io::Errno::STALE.into()
 }
 
+/// How many of `bytes` written at `offset` end on a sector boundary: what stops a write in the middle stops it there.
+fn whole_sectors(offset: u64, bytes: u64) -> usize {
+    let end = (offset + bytes) / content::SECTOR * content::SECTOR;
+    usize::try_from(end.saturating_sub(offset)).unwrap_or(0)
+}
+
 impl State {
     /// Counts a changing operation and refuses it when the power is off.
     fn operation(&mut self) -> io::Result<()> {
         match &mut self.operations_until_off {
-            Some(0) => Err(power_is_off()),
+            Some(0) => {
+                self.refused = true;
+                Err(power_is_off())
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -114,8 +126,8 @@ impl State {
     fn write(&mut self, file: u64, data: &[u8], offset: u64) -> io::Result<()> {
         self.grow_allowed(file, offset + data.len() as u64)?;
         if let Some(left) = &mut self.bytes_until_write_error {
-            let allowed = usize::try_from(*left).unwrap_or(usize::MAX);
-            if data.len() > allowed {
+            if data.len() as u64 > *left {
+                let allowed = whole_sectors(offset, *left);
                 self.bytes_until_write_error = None;
                 self.counters.write_errors += 1;
                 self.content(file)?.write(&data[..allowed], offset);
@@ -124,6 +136,15 @@ impl State {
             *left -= data.len() as u64;
         }
         self.content(file)?.write(data, offset);
+        Ok(())
+    }
+
+    /// The write during which the power goes off, or the process dies, stores some of its sectors.
+    fn write_some(&mut self, file: u64, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        let data = parts.concat();
+        self.grow_allowed(file, offset + data.len() as u64)?;
+        let allowed = whole_sectors(offset, self.rng.u64(..=data.len() as u64));
+        self.content(file)?.write(&data[..allowed], offset);
         Ok(())
     }
 
@@ -171,6 +192,7 @@ impl FaultyDisk {
                 syncs_until_failure: None,
                 bytes_until_write_error: None,
                 operations_until_off: None,
+                refused: false,
                 counters: FaultCounters::default(),
             })),
         }
@@ -323,6 +345,29 @@ impl FaultyFile {
         action(&mut state)
     }
 
+    fn write(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        if !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.with(|state| {
+            let was_refused = state.refused;
+            if let Err(refused) = state.operation() {
+                if !was_refused {
+                    state.write_some(self.file, parts, offset)?;
+                }
+                return Err(refused);
+            }
+            let total: u64 = parts.iter().map(|p| p.len() as u64).sum();
+            state.grow_allowed(self.file, offset + total)?;
+            let mut at = offset;
+            for part in parts {
+                state.write(self.file, part, at)?;
+                at += part.len() as u64;
+            }
+            Ok(())
+        })
+    }
+
     fn change<T>(&self, action: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         if !self.writable {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -349,20 +394,11 @@ impl DiskFile for FaultyFile {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.change(|state| state.write(self.file, data, offset))
+        self.write(&[data], offset)
     }
 
     fn write_vectored_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
-        self.change(|state| {
-            let total: u64 = parts.iter().map(|p| p.len() as u64).sum();
-            state.grow_allowed(self.file, offset + total)?;
-            let mut at = offset;
-            for part in parts {
-                state.write(self.file, part, at)?;
-                at += part.len() as u64;
-            }
-            Ok(())
-        })
+        self.write(parts, offset)
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -142,11 +142,11 @@ fn ignored_syncs_leave_everything_at_risk() {
 #[test]
 fn a_write_error_leaves_a_prefix() {
     let (disk, file) = disk_with_file(1, 2048);
-    disk.fail_write_after(1000);
+    disk.fail_write_after(1800);
     file.write_all_at(&[2; 600], 0).unwrap();
-    assert!(file.write_vectored_all_at(&[&[3; 300], &[4; 300]], 600).is_err());
+    assert!(file.write_vectored_all_at(&[&[3; 300], &[4; 1100]], 600).is_err());
     assert!(file.write_all_at(&[1; 1], 2047).is_ok(), "it strikes once");
-    let expected = [vec![2; 600], vec![3; 300], vec![4; 100], vec![1; 1048]].concat();
+    let expected = [vec![2; 600], vec![3; 300], vec![4; 636], vec![1; 512]].concat();
     assert_eq!(content(&disk), expected);
 }
 
@@ -215,6 +215,21 @@ fn power_goes_off_after_the_armed_number_of_operations() {
     assert!(file.read_at(&mut [0; 8], 0).is_err());
     disk.kill();
     assert_eq!(content(&disk), [2; 512]);
+}
+
+#[test]
+fn the_write_that_meets_the_end_of_power_stores_some_sectors() {
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..60 {
+        let (disk, file) = disk_with_file(seed, 1536);
+        disk.power_off_after(0);
+        assert!(file.write_all_at(&[2; 1536], 0).is_err());
+        assert!(file.write_all_at(&[3; 1536], 0).is_err());
+        disk.kill();
+        let sectors: Vec<u8> = content(&disk).chunks(512).map(|s| s[0]).collect();
+        seen.insert(sectors);
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [[1, 1, 1], [2, 1, 1], [2, 2, 1]]);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! The log over a simulated disk: what is promised, under crashes and under damage.
 
 mod basics;
+mod crash;
 mod model;

@@ -1,0 +1,186 @@
+//! Random work, cut off at random points, over a disk that keeps only what it must.
+
+use linnet_env::FaultyDisk;
+use linnet_wal::{Error, Opened, Unverifiable, Wal};
+
+use crate::model::{Model, Op, apply_all, batch_of, contents, difference, live_contents, open, random_ops};
+
+/// Seeds of a sweep: few in an ordinary run, as many as `LINNET_SEEDS` says in a long one.
+pub(crate) fn seeds(ordinary: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("LINNET_SEEDS").ok().and_then(|n| n.parse().ok());
+    0..asked.unwrap_or(ordinary)
+}
+
+struct World {
+    rng: fastrand::Rng,
+    disk: FaultyDisk,
+    /// What was acknowledged.
+    model: Model,
+    /// What was under way when the log stopped: all or nothing of it may be found.
+    pending: Option<Vec<Op>>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let rng = fastrand::Rng::with_seed(seed);
+        Self { rng, disk: FaultyDisk::new(seed), model: Model::new(), pending: None }
+    }
+
+    /// Checks an opened log against the model, and learns what became of the pending batch.
+    fn check(&mut self, opened: &Opened) -> Result<(), String> {
+        if !opened.report.damages.is_empty() {
+            return Err(format!("damage without a cause: {:?}", opened.report.damages));
+        }
+        let found = contents(opened)?;
+        let without = difference(&found, &self.model);
+        if let (Some(_), Some(pending)) = (&without, self.pending.take()) {
+            let mut with = self.model.clone();
+            apply_all(&pending, &mut with);
+            if found == with {
+                self.model = with;
+                return Ok(());
+            }
+        }
+        without.map_or(Ok(()), Err)
+    }
+
+    /// One process life: opens, checks, works until it ends or the power goes off.
+    fn live(&mut self) -> Result<(), String> {
+        let mut wal = match open(&self.disk) {
+            Ok(_) if self.disk.is_off() => return Ok(()),
+            Ok(opened) => {
+                self.check(&opened)?;
+                opened.wal
+            }
+            Err(_) if self.is_down() => return Ok(()),
+            Err(e) => return Err(format!("open: {e}")),
+        };
+        for _ in 0..self.rng.usize(1..30) {
+            if !self.work(&mut wal)? {
+                return Ok(());
+            }
+        }
+        if self.disk.is_off() { Ok(()) } else { live_contents(&wal, &self.model) }
+    }
+
+    fn is_down(&self) -> bool {
+        self.disk.is_off() || self.disk.counters().sync_errors + self.disk.counters().write_errors > 0
+    }
+
+    /// One action. Answers false when the log has stopped.
+    fn work(&mut self, wal: &mut Wal) -> Result<bool, String> {
+        let result = match self.rng.u8(..10) {
+            0 => wal.seal().map(|_| ()),
+            1 => wal.rewrite_oldest(Unverifiable::Keep).map(|_| ()),
+            2 | 3 => {
+                if let Some(job) = wal.prepare_next() {
+                    match job.run() {
+                        Ok(prepared) => wal.install(prepared),
+                        Err(_) if self.is_down() => wal.prepare_failed(),
+                        Err(e) => return Err(format!("prepare: {e}")),
+                    }
+                }
+                Ok(())
+            }
+            _ => {
+                let ops = random_ops(&mut self.rng, &self.model, 4, 9000);
+                match wal.commit(&mut batch_of(&ops)) {
+                    Ok(_) => {
+                        apply_all(&ops, &mut self.model);
+                        Ok(())
+                    }
+                    Err(e) => {
+                        if matches!(e, Error::Stopped(_)) {
+                            self.pending = Some(ops);
+                        }
+                        Err(e)
+                    }
+                }
+            }
+        };
+        match result {
+            Ok(()) => Ok(true),
+            Err(Error::Full { .. }) => {
+                self.make_space(wal);
+                Ok(true)
+            }
+            Err(Error::TooLarge { .. }) => Ok(true),
+            Err(Error::Stopped(_)) if self.is_down() => {
+                let mut again = batch_of(&random_ops(&mut self.rng, &self.model, 1, 100));
+                match wal.commit(&mut again) {
+                    Err(Error::Stopped(_)) => Ok(false),
+                    _ if again.is_empty() => Ok(false),
+                    other => Err(format!("a stopped log answered {other:?}")),
+                }
+            }
+            Err(_) if self.is_down() => Ok(false),
+            Err(e) => Err(format!("work: {e}")),
+        }
+    }
+
+    fn make_space(&mut self, wal: &mut Wal) {
+        for _ in 0..8 {
+            if wal.rewrite_oldest(Unverifiable::Keep).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn end_life(&mut self) {
+        match self.rng.u8(..4) {
+            0 => self.disk.kill(),
+            1 => {
+                self.disk.kill();
+                self.disk.crash(self.rng.u64(..));
+            }
+            _ => self.disk.crash(self.rng.u64(..)),
+        }
+    }
+}
+
+fn run(seed: u64, ignore_syncs: bool, faults: bool) -> Result<(), String> {
+    let mut world = World::new(seed);
+    world.disk.ignore_syncs(ignore_syncs);
+    for _ in 0..world.rng.usize(2..7) {
+        let cut = world.rng.u64(1..120);
+        if faults {
+            match world.rng.u8(..3) {
+                0 => world.disk.fail_sync_after(cut / 2),
+                1 => world.disk.fail_write_after(cut * 2000),
+                _ => world.disk.power_off_after(cut),
+            }
+        } else if world.rng.u8(..5) > 0 {
+            world.disk.power_off_after(cut);
+        }
+        world.live()?;
+        world.end_life();
+    }
+    let mut opened = open(&world.disk);
+    while faults && opened.is_err() && world.is_down() {
+        // Faults that have not struck yet may strike here; each strikes once.
+        world.disk.kill();
+        opened = open(&world.disk);
+    }
+    let opened = opened.map_err(|e| format!("last open: {e}"))?;
+    world.check(&opened)
+}
+
+#[test]
+fn acknowledged_batches_survive_every_crash_whole_and_in_order() {
+    for seed in seeds(1500) {
+        run(seed, false, false).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+}
+
+#[test]
+fn a_failed_write_or_sync_never_loses_an_acknowledged_batch() {
+    for seed in seeds(1000) {
+        run(seed, false, true).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+}
+
+#[test]
+fn the_check_notices_syncs_that_do_nothing() {
+    let noticed = (0..30).filter(|seed| run(*seed, true, false).is_err()).count();
+    assert!(noticed > 20, "only {noticed} of 30 seeds fail without syncs");
+}
