@@ -34,6 +34,8 @@ pub enum Entry<'a> {
     Deleted,
     /// A leader took over.
     Leader,
+    /// Sequences up to this are used up: the log lost messages that may have had them.
+    Skip(StreamSeq),
 }
 
 /// Arguments of a purge, as in the API.
@@ -87,6 +89,7 @@ const DETACH: u8 = 7;
 const DELTA: u8 = 8;
 const DELETED: u8 = 9;
 const LEADER: u8 = 10;
+const SKIP: u8 = 11;
 
 impl<'a> Entry<'a> {
     /// First byte of an entry of messages; records follow it.
@@ -126,6 +129,7 @@ impl<'a> Entry<'a> {
             }
             Self::Deleted => vec![DELETED],
             Self::Leader => vec![LEADER],
+            Self::Skip(last) => [&[SKIP], last.to_le_bytes().as_slice()].concat(),
         }
     }
 
@@ -151,6 +155,10 @@ impl<'a> Entry<'a> {
             DELTA => Self::ConsumerDelta(ConsumerOp::decode_lists(rest).ok_or_else(content)?),
             DELETED => Self::Deleted,
             LEADER => Self::Leader,
+            SKIP => {
+                let last: [u8; 8] = rest.try_into().map_err(|_| content())?;
+                Self::Skip(u64::from_le_bytes(last))
+            }
             unknown => return Err(EntryError::UnknownKind(unknown)),
         })
     }

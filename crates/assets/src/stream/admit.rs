@@ -285,6 +285,15 @@ impl Stream {
         }
     }
 
+    /// Stores a message of the server itself, as an entry of its own.
+    pub(super) fn append_own(&mut self, subject: &[u8], payload: &[u8], token: crate::Token, now: Wall) {
+        self.close_messages();
+        let bytes = self.accounted_size(subject, 0, payload);
+        self.propose_message(subject, 0, payload, b"", bytes, now);
+        let bytes = std::mem::take(&mut self.messages);
+        self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations: Vec::new() });
+    }
+
     fn propose_message(&mut self, subject: &[u8], header_len: usize, body: &[u8], id: &[u8], bytes: u64, now: Wall) {
         self.head_seq += 1;
         // Timestamps never go back within a stream, whatever the clock does.

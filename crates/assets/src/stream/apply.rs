@@ -74,6 +74,10 @@ impl Stream {
             }
             Entry::Deleted => self.deleted = true,
             Entry::Leader => {}
+            Entry::Skip(last) => {
+                self.store.skip_to(last);
+                self.head_seq = self.head_seq.max(last);
+            }
         }
         CommandOutcome::Done
     }

@@ -39,6 +39,14 @@ pub enum Command {
     Get(MsgGetRequest),
     /// Something about consumers.
     Consumer(ConsumerCommand),
+    /// Store a message of the server itself and answer when it is applied. Only for streams of the server's own:
+    /// the configuration's limits on what may be stored are not looked at.
+    Append {
+        /// Subject.
+        subject: Vec<u8>,
+        /// Payload.
+        payload: Vec<u8>,
+    },
 }
 
 /// A request about consumers.
@@ -126,6 +134,7 @@ impl Stream {
             },
             Command::Delete => self.propose(&Entry::Deleted, Some(token)),
             Command::Get(request) => self.get(request, token, out),
+            Command::Append { subject, payload } => self.append_own(&subject, &payload, token, wall),
             Command::Consumer(command) => self.consumer_command(command, token, wall, out),
         }
     }

@@ -254,6 +254,22 @@ impl Stream {
         self.proposals.push(Proposal { bytes, token, confirmations: Vec::new() });
     }
 
+    /// Begins a term of leadership. With `skip_to` the sequences up to it are used up, because the end of the log is
+    /// lost and messages in it may have had them.
+    pub fn start_term(&mut self, skip_to: Option<StreamSeq>) {
+        self.propose(&Entry::Leader, None);
+        if let Some(last) = skip_to {
+            self.head_seq = self.head_seq.max(last);
+            self.propose(&Entry::Skip(last), None);
+        }
+    }
+
+    /// Writes the configuration of a new stream to its log.
+    pub fn record_config(&mut self) {
+        let config = Box::new(self.config.clone());
+        self.propose(&Entry::Config(config), None);
+    }
+
     /// Writes what consumers did since the last time, unless that is still in flight. What nobody waits for is
     /// collected for a moment.
     fn propose_delta(&mut self, now: Mono) {

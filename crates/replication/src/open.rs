@@ -1,0 +1,167 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use linnet_assets::{Moment, Output, Place, Proposal, Stream, StreamSaved};
+use linnet_env::Disk;
+use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
+use linnet_jsapi::StreamConfig;
+use linnet_store::{CheckpointBody, Filter, Kind, Lookup, OpenError, Seed, StreamStore};
+use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
+use linnet_wire::headers;
+use thiserror::Error;
+
+use crate::log::Log;
+use crate::solo::{LogPosition, SoloGroup};
+
+/// Sequences that the lost end of a log may have used: as many of the smallest records as may be in flight.
+const SKIP_AFTER_LOSS: StreamSeq = (16 << 20) / 32;
+
+/// What opening a group needs to know besides the log.
+pub struct Opening<'a> {
+    /// The group.
+    pub group: GroupId,
+    /// What the log holds of it; `None` if nothing.
+    pub recovered: Option<&'a RecoveredGroup>,
+    /// The log.
+    pub wal: &'a Wal,
+    /// The disk.
+    pub disk: &'a Arc<dyn Disk>,
+    /// The group's directory.
+    pub dir: PathBuf,
+    /// Configuration for a group whose log and checkpoint hold none.
+    pub config: StreamConfig,
+    /// When the stream was created.
+    pub created: Wall,
+    /// Names for answers.
+    pub place: Place,
+    /// The moment, for timers.
+    pub now: Mono,
+    /// The moment, for ages.
+    pub wall: Wall,
+}
+
+/// A group cannot be opened. Its files stay as they are.
+#[derive(Debug, Error)]
+pub enum OpenFailure {
+    /// The checkpoint in the log cannot be read.
+    #[error("its checkpoint in the log cannot be read: {0}")]
+    Checkpoint(String),
+    /// The files do not match the checkpoint.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The log holds an entry that cannot be understood.
+    #[error("entry {index} of its log: {reason}")]
+    Entry {
+        /// Index of the entry.
+        index: u64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
+pub fn recover(opening: Opening<'_>, log: &mut dyn Log, out: &mut dyn Output) -> Result<(SoloGroup, Restored), OpenFailure> {
+    let Opening { group, recovered, wal, disk, dir, config, created, place, now, wall } = opening;
+    let body = match wal.checkpoint_body(group) {
+        Ok(Some(bytes)) => {
+            let body = CheckpointBody::from_bytes(&bytes);
+            Some(body.ok_or_else(|| OpenFailure::Checkpoint("unknown form".to_owned()))?)
+        }
+        Ok(None) => None,
+        Err(e) => return Err(OpenFailure::Checkpoint(e.to_string())),
+    };
+    let parse = |extra: &[u8]| serde_json::from_slice::<StreamSaved>(extra).ok();
+    let limit = |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
+    let (store, report) = StreamStore::open(disk, dir, Seed::of(group), body, limit)?;
+    let saved = parse(&report.extra);
+    let (config, consumers) = saved.map_or((config, Vec::new()), |s| (s.config, s.consumers));
+    let mut stream = Stream::new(config, created, place, store, consumers, now);
+    remember_ids(&mut stream, wall);
+    let mut restored = Restored { lost: report.lost, strays: report.strays, ..Restored::default() };
+
+    let mut last = recovered.and_then(|r| r.checkpoint).map(|c| LogPosition { index: c.applied, term: c.term });
+    let at = Moment { now, wall, live: false };
+    for entry in wal.entries(group) {
+        match entry {
+            Ok(entry) => {
+                last = Some(LogPosition { index: entry.index, term: entry.term });
+                let proposal = Proposal { bytes: entry.payload, token: None, confirmations: Vec::new() };
+                restored.replayed += 1;
+                stream.apply(&proposal, at, out).map_err(|e| OpenFailure::Entry {
+                    index: entry.index,
+                    reason: e.to_string(),
+                })?;
+            }
+            Err(e) => restored.lost_entries.push(e.to_string()),
+        }
+    }
+    stream.finish_replay(now);
+    let damage = match recovered.map(|r| &r.integrity) {
+        Some(Integrity::Damaged(damage)) => Some(damage.clone()),
+        _ => None,
+    };
+    let last = last.unwrap_or_default();
+    let last = LogPosition { index: recovered.map_or(0, |r| r.last).max(last.index), term: last.term };
+    let term = recovered.and_then(|r| r.hard_state.as_ref()).map_or(0, |h| h.term).max(last.term) + 1;
+    let mut solo = SoloGroup::new(group, stream, last, term);
+    if !solo.stream().store().is_memory() && !solo.stream().is_deleted() {
+        log.hard_state(group, &HardState { term, ..HardState::default() });
+        let skips = damage.is_some().then(|| solo.stream().store().state().last_seq + SKIP_AFTER_LOSS);
+        solo.stream_mut().start_term(skips);
+    }
+    restored.damage = damage;
+    Ok((solo, restored))
+}
+
+/// What restoring a group found.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Log entries applied.
+    pub replayed: u64,
+    /// Sequences whose stored message is damaged.
+    pub lost: Vec<StreamSeq>,
+    /// Log entries that are lost, in words.
+    pub lost_entries: Vec<String>,
+    /// What the log says is or may be missing.
+    pub damage: Option<Damage>,
+    /// Files in the group's directory that belong to no checkpoint.
+    pub strays: Vec<PathBuf>,
+}
+
+/// Fills the duplicate window from stored messages that are young enough.
+fn remember_ids(stream: &mut Stream, wall: Wall) {
+    let window = stream.config().duplicate_window.0;
+    if window <= 0 || stream.store().state().msgs == 0 {
+        return;
+    }
+    let cutoff = Wall(wall.0.saturating_sub(window));
+    let mut next = stream.store().first_at_or_after(cutoff);
+    while let Some(seq) = next {
+        let (id, at) = loop {
+            match stream.store().get(seq, true) {
+                Lookup::Found(record) => {
+                    let id = headers::get(record.headers, "Nats-Msg-Id").unwrap_or_default();
+                    break (id.to_vec(), record.timestamp);
+                }
+                Lookup::Cold(job) => {
+                    if stream.store_mut().loaded(job.run()).is_err() {
+                        break (Vec::new(), wall);
+                    }
+                }
+                Lookup::Missing | Lookup::Damaged => break (Vec::new(), wall),
+            }
+        };
+        stream.remember_id(&id, seq, at);
+        next = stream.store().next(seq + 1, &Filter::all());
+    }
+}
+
+/// An empty group of a new stream.
+pub fn fresh(group: GroupId, kind: Kind, config: StreamConfig, created: Wall, place: Place, now: Mono) -> SoloGroup {
+    let store = StreamStore::new(kind, Seed::of(group), config.first_seq, config.max_msgs_per_subject);
+    let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
+    if !stream.store().is_memory() {
+        stream.record_config();
+    }
+    SoloGroup::fresh(group, stream)
+}

@@ -1,0 +1,189 @@
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use linnet_assets::{EntryError, Moment, Output, Proposal, Stream};
+use linnet_ids::{GroupId, Mono};
+use linnet_jsapi::ApiError;
+use linnet_store::{CheckpointJob, CheckpointTaken};
+
+use crate::log::{Log, Ticket};
+
+/// Bytes of a group's log that may wait to become durable; beyond it publishes wait.
+const IN_FLIGHT_MAX: usize = 16 << 20;
+
+/// A position in a group's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Index of an entry.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+}
+
+/// A stream with one voter and its log.
+pub struct SoloGroup {
+    group: GroupId,
+    stream: Stream,
+    /// Memory streams have no log.
+    is_volatile: bool,
+    term: u64,
+    /// The last entry given to the log.
+    last: u64,
+    applied: LogPosition,
+    unapplied: VecDeque<Unapplied>,
+    in_flight: usize,
+    /// What a checkpoint under way will cover.
+    covering: Option<LogPosition>,
+    /// Files that may be deleted once the ticket is durable.
+    obsolete: VecDeque<(Ticket, Vec<PathBuf>)>,
+    /// Bytes given to the log since the last checkpoint began.
+    since_checkpoint: u64,
+}
+
+struct Unapplied {
+    ticket: Ticket,
+    index: u64,
+    proposal: Proposal,
+}
+
+impl SoloGroup {
+    /// A group whose log ends at `last`. Its first entries are written in `term`.
+    pub(crate) fn new(group: GroupId, stream: Stream, last: LogPosition, term: u64) -> Self {
+        Self {
+            group,
+            is_volatile: stream.store().is_memory(),
+            stream,
+            term,
+            last: last.index,
+            applied: last,
+            unapplied: VecDeque::new(),
+            in_flight: 0,
+            covering: None,
+            obsolete: VecDeque::new(),
+            since_checkpoint: 0,
+        }
+    }
+
+    /// A group that starts with an empty log.
+    pub fn fresh(group: GroupId, stream: Stream) -> Self {
+        Self::new(group, stream, LogPosition::default(), 1)
+    }
+
+    /// Identity.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// The stream.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// The stream, to be given input. [`SoloGroup::flush`] afterwards.
+    pub fn stream_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// True if publishes may be offered now; otherwise they wait for [`SoloGroup::durable`].
+    pub fn may_admit(&self) -> bool {
+        self.stream.is_open() && self.in_flight < IN_FLIGHT_MAX
+    }
+
+    /// True if something waits for the log.
+    pub fn is_waiting(&self) -> bool {
+        !self.unapplied.is_empty() || !self.obsolete.is_empty()
+    }
+
+    /// Gives to the log what the stream proposes, then lets consumers deliver. The last ticket handed out, if any.
+    pub fn flush(&mut self, at: Moment, log: &mut dyn Log, out: &mut dyn Output) -> Result<Option<Ticket>, EntryError> {
+        let mut last_ticket = None;
+        loop {
+            let proposals = self.stream.take_proposals(at.now);
+            if proposals.is_empty() {
+                break;
+            }
+            for proposal in proposals {
+                if self.is_volatile {
+                    self.stream.apply(&proposal, at, out)?;
+                    continue;
+                }
+                self.last += 1;
+                let ticket = log.append(self.group, self.last, self.term, &proposal.bytes);
+                self.in_flight += proposal.bytes.len();
+                self.since_checkpoint += proposal.bytes.len() as u64;
+                self.unapplied.push_back(Unapplied { ticket, index: self.last, proposal });
+                last_ticket = Some(ticket);
+            }
+            if !self.is_volatile {
+                break;
+            }
+            self.stream.run_deferred(at.wall, out);
+        }
+        self.stream.run_ready(at.now, at.wall, out);
+        Ok(last_ticket)
+    }
+
+    /// Applies what became durable. Files that may be deleted now are returned.
+    pub fn durable(&mut self, ticket: Ticket, at: Moment, out: &mut dyn Output) -> Result<Vec<PathBuf>, EntryError> {
+        while let Some(first) = self.unapplied.front().filter(|u| u.ticket <= ticket) {
+            self.in_flight -= first.proposal.bytes.len();
+            let applied = LogPosition { index: first.index, term: self.term };
+            self.stream.apply(&first.proposal, at, out)?;
+            self.applied = applied;
+            self.unapplied.pop_front();
+        }
+        self.stream.run_deferred(at.wall, out);
+        let mut files = Vec::new();
+        while let Some((_, paths)) = self.obsolete.pop_front_if(|(t, _)| *t <= ticket) {
+            files.extend(paths);
+        }
+        Ok(files)
+    }
+
+    /// The log failed for good: everybody who waits is told, nothing is applied any more.
+    pub fn fail(&mut self, error: &ApiError, out: &mut dyn Output) {
+        for unapplied in self.unapplied.drain(..) {
+            if let Some(token) = unapplied.proposal.token {
+                out.answer(token, Err(error.clone()));
+            }
+        }
+        self.stream.fail_waiting(error, out);
+    }
+
+    /// When it wants to be looked at next.
+    pub fn next_due(&self) -> Option<Mono> {
+        self.stream.next_due()
+    }
+
+    /// Bytes given to the log since the last checkpoint began.
+    pub fn since_checkpoint(&self) -> u64 {
+        self.since_checkpoint
+    }
+
+    /// Starts a checkpoint of everything applied, unless one is under way or there is nothing new.
+    pub fn begin_checkpoint(&mut self) -> Option<CheckpointJob> {
+        if self.covering.is_some() || self.is_volatile || self.applied.index == 0 {
+            return None;
+        }
+        // Plain data: writing it to memory cannot fail.
+        let extra = serde_json::to_vec(&self.stream.saved()).expect("stream state serialises");
+        let job = self.stream.store_mut().begin_checkpoint(&extra)?;
+        self.covering = Some(self.applied);
+        self.since_checkpoint = self.in_flight as u64;
+        Some(job)
+    }
+
+    /// Records a finished checkpoint in the log. The ticket, or `None` if the checkpoint failed.
+    pub fn finish_checkpoint(&mut self, taken: CheckpointTaken, log: &mut dyn Log) -> Option<Ticket> {
+        let covered = self.covering.take()?;
+        let (body, files) = self.stream.store_mut().finish_checkpoint(taken)?;
+        let ticket = log.checkpoint(self.group, covered.index, covered.term, &body.to_bytes());
+        self.obsolete.push_back((ticket, files));
+        Some(ticket)
+    }
+
+    /// True if nothing is in flight and everything is in the last checkpoint or there never was anything.
+    pub fn is_quiet(&self) -> bool {
+        self.unapplied.is_empty() && self.covering.is_none() && self.stream.is_idle()
+    }
+}
