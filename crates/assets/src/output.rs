@@ -70,6 +70,8 @@ pub enum Advisory {
         /// Message.
         stream_seq: StreamSeq,
     },
+    /// The configuration of the stream changed.
+    Reconfigured,
     /// A consumer came into being.
     ConsumerCreated {
         /// Consumer.

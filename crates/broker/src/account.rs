@@ -92,6 +92,11 @@ impl Account {
         self.interest.read().reaches(subject, |sub, _| sub.conn().is_some() && !sub.is_closed())
     }
 
+    /// True if a message on `subject` would reach anybody.
+    pub fn has_interest(&self, subject: &[u8]) -> bool {
+        self.interest.read().reaches(subject, |sub, _| !sub.is_closed())
+    }
+
     /// Subscribes a service inside the server. Dropping the result unsubscribes.
     pub fn subscribe(
         self: &Arc<Self>,

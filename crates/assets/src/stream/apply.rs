@@ -252,6 +252,7 @@ impl Stream {
         }
         if at.live {
             self.schedule_expiry(at.now, at.wall);
+            out.advise(Advisory::Reconfigured);
         }
     }
 

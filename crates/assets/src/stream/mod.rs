@@ -204,6 +204,11 @@ impl Stream {
         self.by_name.len()
     }
 
+    /// Names of the consumers.
+    pub fn consumer_names(&self) -> std::collections::BTreeSet<String> {
+        self.by_name.keys().cloned().collect()
+    }
+
     /// True once its end is applied.
     pub fn is_deleted(&self) -> bool {
         self.deleted

@@ -1,0 +1,127 @@
+//! Advisories: what happened to streams and consumers, for whoever listens (jetstream, "Advisories and metrics").
+
+use std::sync::Arc;
+
+use linnet_assets::Advisory;
+use linnet_broker::{Account, Broker, Message, Publisher};
+use linnet_env::Clock;
+use linnet_jsapi::to_json;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::names::NameSource;
+
+/// Writes advisories into the account of the asset, if anybody listens.
+pub(crate) struct Writer {
+    clock: Arc<dyn Clock>,
+    ids: NameSource,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    id: String,
+    timestamp: String,
+    #[serde(flatten)]
+    fields: &'a Map<String, Value>,
+}
+
+impl Writer {
+    pub(crate) fn new(broker: &Broker) -> Self {
+        Self { clock: broker.clock().clone(), ids: NameSource::new() }
+    }
+
+    pub(crate) fn send(&mut self, publisher: &mut Publisher, account: &Arc<Account>, stream: &str, advisory: &Advisory) {
+        let (topic, kind, mut fields) = match advisory {
+            Advisory::ConsumerCreated { consumer } => (
+                format!("CONSUMER.CREATED.{stream}.{consumer}"),
+                "consumer_action",
+                fields([("consumer", consumer.as_str().into()), ("action", "create".into())]),
+            ),
+            Advisory::ConsumerDeleted { consumer } => (
+                format!("CONSUMER.DELETED.{stream}.{consumer}"),
+                "consumer_action",
+                fields([("consumer", consumer.as_str().into()), ("action", "delete".into())]),
+            ),
+            Advisory::MaxDeliveries { consumer, stream_seq, deliveries } => (
+                format!("CONSUMER.MAX_DELIVERIES.{stream}.{consumer}"),
+                "max_deliver",
+                fields([
+                    ("consumer", consumer.as_str().into()),
+                    ("stream_seq", (*stream_seq).into()),
+                    ("deliveries", (*deliveries).into()),
+                ]),
+            ),
+            Advisory::Naked { consumer, consumer_seq, stream_seq, deliveries } => (
+                format!("CONSUMER.MSG_NAKED.{stream}.{consumer}"),
+                "nak",
+                fields([
+                    ("consumer", consumer.as_str().into()),
+                    ("consumer_seq", (*consumer_seq).into()),
+                    ("stream_seq", (*stream_seq).into()),
+                    ("deliveries", (*deliveries).into()),
+                ]),
+            ),
+            Advisory::Terminated { consumer, consumer_seq, stream_seq, deliveries, reason } => {
+                let mut all = fields([
+                    ("consumer", consumer.as_str().into()),
+                    ("consumer_seq", (*consumer_seq).into()),
+                    ("stream_seq", (*stream_seq).into()),
+                    ("deliveries", (*deliveries).into()),
+                ]);
+                if !reason.is_empty() {
+                    all.insert("reason".to_owned(), reason.as_str().into());
+                }
+                (format!("CONSUMER.MSG_TERMINATED.{stream}.{consumer}"), "terminated", all)
+            }
+            Advisory::Damaged { stream_seq } => (
+                format!("STREAM.DAMAGED.{stream}"),
+                "stream_damaged",
+                fields([("stream_seq", (*stream_seq).into())]),
+            ),
+            Advisory::Reconfigured => return,
+        };
+        fields.insert("stream".to_owned(), stream.into());
+        self.publish(publisher, account, &topic, kind, &fields);
+    }
+
+    /// A stream was created, changed or deleted.
+    pub(crate) fn stream_action(&mut self, publisher: &mut Publisher, account: &Arc<Account>, stream: &str, action: StreamAction) {
+        let (topic, text) = match action {
+            StreamAction::Created => ("CREATED", "create"),
+            StreamAction::Updated => ("UPDATED", "modify"),
+            StreamAction::Deleted => ("DELETED", "delete"),
+        };
+        let all = fields([("stream", stream.into()), ("action", text.into())]);
+        self.publish(publisher, account, &format!("STREAM.{topic}.{stream}"), "stream_action", &all);
+    }
+
+    fn publish(&mut self, publisher: &mut Publisher, account: &Arc<Account>, topic: &str, kind: &str, fields: &Map<String, Value>) {
+        let subject = format!("$JS.EVENT.ADVISORY.{topic}");
+        if !account.has_interest(subject.as_bytes()) {
+            return;
+        }
+        let body = to_json(&Envelope {
+            kind: format!("io.nats.jetstream.advisory.v1.{kind}"),
+            id: self.ids.next(),
+            timestamp: self.clock.wall().rfc3339(),
+            fields,
+        });
+        let message =
+            Message { subject: subject.as_bytes(), shown_subject: b"", reply: b"", header_len: 0, body: &body };
+        publisher.publish(account, &message);
+    }
+}
+
+/// What happened to a stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StreamAction {
+    Created,
+    Updated,
+    Deleted,
+}
+
+fn fields<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
+    pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
+}

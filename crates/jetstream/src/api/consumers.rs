@@ -1,0 +1,83 @@
+use linnet_assets::{Command, CommandOutcome, ConsumerCommand};
+use linnet_jsapi::consumer_rules::{SubjectForm, apply_subject_form};
+use linnet_jsapi::decode;
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::info::Paging;
+use linnet_jsapi::limits::{LIST_LIMIT, NAMES_LIMIT};
+use linnet_jsapi::requests::{ConsumersRequest, CreateConsumerRequest};
+use linnet_jsapi::responses::{
+    ConsumerCreateResponse, ConsumerDeleteResponse, ConsumerInfoResponse, ConsumerListResponse, ConsumerNamesResponse,
+};
+use linnet_jsapi::subjects::ApiRequest;
+
+use super::Call;
+use super::streams::find;
+use crate::catalogue::limits_for;
+
+/// `CONSUMER.CREATE` and `CONSUMER.DURABLE.CREATE`.
+pub(super) async fn create(call: &mut Call<'_>, api: &ApiRequest<'_>, stream: &str) -> Result<ConsumerCreateResponse, ApiError> {
+    let mut request: CreateConsumerRequest = decode::decode(call.body, call.strictness())?.value;
+    let form = SubjectForm::of(api).ok_or(errors::BAD_REQUEST)?;
+    apply_subject_form(&mut request, stream, form)?;
+    let handle = find(call, stream)?;
+    let command = ConsumerCommand::Create {
+        request: Box::new(request),
+        suggested_name: call.short_name(),
+        limits: Box::new(limits_for(call.account, &call.engine.accounts, &call.engine.config)),
+    };
+    match handle.ask(Command::Consumer(command)).await? {
+        CommandOutcome::Consumer(mut info) => {
+            // Only info tells where a consumer lives.
+            info.cluster = None;
+            Ok(ConsumerCreateResponse { info: *info })
+        }
+        _ => Err(errors::CONSUMER_NOT_FOUND),
+    }
+}
+
+/// `CONSUMER.NAMES`.
+pub(super) async fn names(call: &Call<'_>, stream: &str) -> Result<ConsumerNamesResponse, ApiError> {
+    let request: ConsumersRequest = decode::decode_optional(call.body, call.strictness())?.value;
+    let CommandOutcome::Names(names) = find(call, stream)?.ask(Command::Consumer(ConsumerCommand::Names)).await? else {
+        return Err(errors::STREAM_NOT_FOUND);
+    };
+    let (paging, page) = Paging::at(names.len(), request.offset, NAMES_LIMIT);
+    Ok(ConsumerNamesResponse { paging, consumers: names.get(page).unwrap_or_default().to_vec() })
+}
+
+/// `CONSUMER.LIST`.
+pub(super) async fn list(call: &Call<'_>, stream: &str) -> Result<ConsumerListResponse, ApiError> {
+    let request: ConsumersRequest = decode::decode_optional(call.body, call.strictness())?.value;
+    let CommandOutcome::Consumers(all) = find(call, stream)?.ask(Command::Consumer(ConsumerCommand::List)).await?
+    else {
+        return Err(errors::STREAM_NOT_FOUND);
+    };
+    let (paging, page) = Paging::at(all.len(), request.offset, LIST_LIMIT);
+    let mut consumers = all.get(page).unwrap_or_default().to_vec();
+    for info in &mut consumers {
+        info.cluster = None;
+        if let Some(config) = &mut info.config {
+            config.metadata.remove(linnet_jsapi::metadata::LEVEL_KEY);
+            config.metadata.remove(linnet_jsapi::metadata::VERSION_KEY);
+        }
+    }
+    Ok(ConsumerListResponse { paging, consumers, ..ConsumerListResponse::default() })
+}
+
+/// `CONSUMER.INFO`.
+pub(super) async fn info(call: &Call<'_>, stream: &str, consumer: &str) -> Result<ConsumerInfoResponse, ApiError> {
+    decode::require_empty(call.body)?;
+    let command = Command::Consumer(ConsumerCommand::Info(consumer.to_owned()));
+    match find(call, stream)?.ask(command).await? {
+        CommandOutcome::Consumer(info) => Ok(ConsumerInfoResponse { info: *info }),
+        _ => Err(errors::CONSUMER_NOT_FOUND),
+    }
+}
+
+/// `CONSUMER.DELETE`.
+pub(super) async fn delete(call: &Call<'_>, stream: &str, consumer: &str) -> Result<ConsumerDeleteResponse, ApiError> {
+    decode::require_empty(call.body)?;
+    let command = Command::Consumer(ConsumerCommand::Delete(consumer.to_owned()));
+    find(call, stream)?.ask(command).await?;
+    Ok(ConsumerDeleteResponse::default())
+}

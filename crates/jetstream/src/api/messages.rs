@@ -1,0 +1,30 @@
+use linnet_assets::{Command, CommandOutcome};
+use linnet_jsapi::decode;
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::requests::{MsgDeleteRequest, MsgGetRequest};
+use linnet_jsapi::responses::{MsgDeleteResponse, MsgGetResponse};
+
+use super::Call;
+use super::streams::find;
+
+/// `STREAM.MSG.GET`.
+pub(super) async fn get(call: &Call<'_>, stream: &str) -> Result<MsgGetResponse, ApiError> {
+    decode::require_body(call.body)?;
+    let request: MsgGetRequest = decode::decode(call.body, call.strictness())?.value;
+    match find(call, stream)?.ask(Command::Get(request)).await? {
+        CommandOutcome::Message(message) => Ok(MsgGetResponse { message: *message }),
+        _ => Err(errors::NO_MESSAGE_FOUND),
+    }
+}
+
+/// `STREAM.MSG.DELETE`.
+pub(super) async fn delete(call: &Call<'_>, stream: &str) -> Result<MsgDeleteResponse, ApiError> {
+    decode::require_body(call.body)?;
+    let request: MsgDeleteRequest = decode::decode(call.body, call.strictness())?.value;
+    let command = Command::DeleteMessage { seq: request.seq, erase: !request.no_erase };
+    match find(call, stream)?.ask(command).await? {
+        CommandOutcome::Deleted(true) => Ok(MsgDeleteResponse::default()),
+        // Somebody else was faster.
+        _ => Err(errors::stream_msg_delete_failed("no message found")),
+    }
+}

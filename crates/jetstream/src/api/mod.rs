@@ -1,0 +1,326 @@
+//! The JetStream API: requests in, answers out. A file per family of calls.
+//!
+//! Requests wait in one bounded queue and are worked off by a few tasks, so requests of one client may overtake each
+//! other unless it waits for answers.
+
+mod account;
+mod consumers;
+mod messages;
+mod streams;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use linnet_broker::{Account, Broker, Delivery, InternalSubscription, Message, Publisher, Sink};
+use linnet_jsapi::decode::{self, Strictness};
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::responses::{self, Response};
+use linnet_jsapi::subjects::{ApiRequest, strip_domain};
+use linnet_wire::headers;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::advisories::{StreamAction, Writer};
+use crate::catalogue::JsAccount;
+use crate::engine::Engine;
+use crate::names::NameSource;
+
+/// Tasks that work requests off.
+const WORKERS: usize = 16;
+
+/// The API of an engine; dropping it stops answering.
+pub(crate) struct Api {
+    _subscriptions: Vec<InternalSubscription>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// A request, copied out of the requester's buffer.
+struct Request {
+    account: Arc<Account>,
+    subject: String,
+    reply: Vec<u8>,
+    headers: Vec<u8>,
+    body: Vec<u8>,
+}
+
+struct ApiSink {
+    queue: mpsc::Sender<Request>,
+    dropped: AtomicU64,
+}
+
+impl Sink for ApiSink {
+    fn deliver(&self, delivery: &Delivery<'_>) {
+        let Ok(subject) = std::str::from_utf8(delivery.subject) else { return };
+        let request = Request {
+            account: delivery.account.clone(),
+            subject: subject.to_owned(),
+            reply: delivery.reply.to_vec(),
+            headers: delivery.headers().to_vec(),
+            body: delivery.payload().to_vec(),
+        };
+        if self.queue.try_send(request).is_err() {
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            if dropped.is_power_of_two() {
+                tracing::warn!("JetStream API queue limit reached, {dropped} requests dropped so far");
+            }
+        }
+    }
+}
+
+/// What the API listens to, behind `$JS.API.`. `MSG.NEXT` and `DIRECT.GET` are subscribed by the assets themselves,
+/// so that nobody answering means nobody is there.
+const SUBJECTS: &[&str] = &[
+    "INFO",
+    "STREAM.>",
+    "META.>",
+    "SERVER.>",
+    "ACCOUNT.>",
+    "CONSUMER.CREATE.>",
+    "CONSUMER.DURABLE.>",
+    "CONSUMER.NAMES.>",
+    "CONSUMER.LIST.>",
+    "CONSUMER.INFO.>",
+    "CONSUMER.DELETE.>",
+    "CONSUMER.PAUSE.>",
+    "CONSUMER.UNPIN.>",
+    "CONSUMER.RESET.>",
+    "CONSUMER.LEADER.>",
+    "CONSUMER.PEER.>",
+];
+
+impl Api {
+    /// Subscribes in every account and starts the workers.
+    pub(crate) fn start(engine: &Arc<Engine>) -> Self {
+        let (queue, requests) = mpsc::channel(engine.config.request_queue_limit.max(1));
+        let sink = Arc::new(ApiSink { queue, dropped: AtomicU64::new(0) });
+        let mut prefixes = vec!["$JS.API".to_owned()];
+        if !engine.config.domain.is_empty() {
+            prefixes.push(format!("$JS.{}.API", engine.config.domain));
+        }
+        let mut subscriptions = Vec::new();
+        for account in engine.broker.accounts() {
+            for prefix in &prefixes {
+                for subject in SUBJECTS {
+                    let subject = format!("{prefix}.{subject}");
+                    subscriptions.push(account.subscribe(subject.as_bytes(), None, sink.clone()));
+                }
+            }
+        }
+        let requests = Arc::new(Mutex::new(requests));
+        let tasks = (0..WORKERS).map(|_| {
+            let mut worker = Worker::new(engine, &engine.broker);
+            let requests = requests.clone();
+            tokio::spawn(async move {
+                loop {
+                    let Some(request) = requests.lock().await.recv().await else { return };
+                    worker.handle(request).await;
+                }
+            })
+        });
+        Self { _subscriptions: subscriptions, tasks: tasks.collect() }
+    }
+}
+
+/// One task's means to answer.
+struct Worker {
+    engine: std::sync::Weak<Engine>,
+    publisher: Publisher,
+    names: NameSource,
+    advisories: Writer,
+}
+
+/// What one call works with.
+pub(crate) struct Call<'a> {
+    pub(crate) engine: &'a Engine,
+    pub(crate) account: &'a Arc<JsAccount>,
+    pub(crate) body: &'a [u8],
+    names: &'a mut NameSource,
+    /// What to tell listeners once the call succeeded.
+    pub(crate) action: Option<(String, StreamAction)>,
+}
+
+impl Call<'_> {
+    fn strictness(&self) -> Strictness {
+        if self.engine.config.strict { Strictness::Strict } else { Strictness::Lenient }
+    }
+
+    pub(crate) fn short_name(&mut self) -> String {
+        self.names.short()
+    }
+}
+
+impl Worker {
+    fn new(engine: &Arc<Engine>, broker: &Broker) -> Self {
+        Self {
+            engine: Arc::downgrade(engine),
+            publisher: broker.publisher(),
+            names: NameSource::new(),
+            advisories: Writer::new(broker),
+        }
+    }
+
+    async fn handle(&mut self, request: Request) {
+        let Some(engine) = self.engine.upgrade() else { return };
+        let subject = match strip_domain(&request.subject) {
+            Some((domain, subject)) if domain == engine.config.domain => subject.into_owned(),
+            Some(_) => return,
+            None => request.subject.clone(),
+        };
+        let api = ApiRequest::parse(&subject);
+        if api == ApiRequest::Unknown {
+            return;
+        }
+        let Some(account) = engine.accounts.get(request.account.name()).cloned() else {
+            self.refuse_account(&request, &api);
+            return;
+        };
+        account.api_total.fetch_add(1, Ordering::Relaxed);
+        let level = headers::get(&request.headers, "Nats-Required-Api-Level");
+        let level = level.map(|l| String::from_utf8_lossy(l).into_owned());
+        let mut call = Call {
+            engine: &engine,
+            account: &account,
+            body: &request.body,
+            names: &mut self.names,
+            action: None,
+        };
+        let answer = match decode::check_required_api_level(level.as_deref()) {
+            Ok(()) => dispatch(&mut call, &api).await,
+            Err(error) => refusal(&api, &error),
+        };
+        let action = call.action.take();
+        if let Some((stream, action)) = action {
+            self.advisories.stream_action(&mut self.publisher, &account.account, &stream, action);
+        }
+        let Some(Outcome { body, failed }) = answer else { return };
+        if failed {
+            account.api_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        self.reply(&request, &body);
+    }
+
+    fn refuse_account(&mut self, request: &Request, api: &ApiRequest<'_>) {
+        let error = &errors::NOT_ENABLED_FOR_ACCOUNT;
+        let body = if request.account.is_system() && *api != ApiRequest::AccountInfo {
+            if api.is_system_only() {
+                return;
+            }
+            Some(responses::error::<responses::SystemResponse>(error))
+        } else {
+            refusal(api, error).map(|outcome| outcome.body)
+        };
+        if let Some(body) = body {
+            self.reply(request, &body);
+        }
+    }
+
+    fn reply(&mut self, request: &Request, body: &[u8]) {
+        if !request.reply.is_empty() {
+            let message =
+                Message { subject: &request.reply, shown_subject: b"", reply: b"", header_len: 0, body };
+            self.publisher.publish(&request.account, &message);
+        }
+        self.publisher.flush();
+    }
+}
+
+/// An encoded answer.
+pub(crate) struct Outcome {
+    body: Vec<u8>,
+    failed: bool,
+}
+
+/// Encodes a result.
+pub(crate) fn outcome<R: Response>(result: &Result<R, ApiError>) -> Option<Outcome> {
+    Some(Outcome { body: responses::encode(result), failed: result.is_err() })
+}
+
+async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> {
+    match *api {
+        ApiRequest::AccountInfo => outcome(&account::info(call)),
+        ApiRequest::StreamCreate { stream } => outcome(&streams::create(call, stream).await),
+        ApiRequest::StreamUpdate { stream } => outcome(&streams::update(call, stream).await),
+        ApiRequest::StreamNames => outcome(&streams::names(call)),
+        ApiRequest::StreamList => outcome(&streams::list(call).await),
+        ApiRequest::StreamInfo { stream } => outcome(&streams::info(call, stream).await),
+        ApiRequest::StreamDelete { stream } => outcome(&streams::delete(call, stream).await),
+        ApiRequest::StreamPurge { stream } => outcome(&streams::purge(call, stream).await),
+        ApiRequest::MsgGet { stream } => outcome(&messages::get(call, stream).await),
+        ApiRequest::MsgDelete { stream } => outcome(&messages::delete(call, stream).await),
+        ApiRequest::ConsumerCreate { stream, .. } | ApiRequest::ConsumerDurableCreate { stream, .. } => {
+            outcome(&consumers::create(call, api, stream).await)
+        }
+        ApiRequest::ConsumerNames { stream } => outcome(&consumers::names(call, stream).await),
+        ApiRequest::ConsumerList { stream } => outcome(&consumers::list(call, stream).await),
+        ApiRequest::ConsumerInfo { stream, consumer } => outcome(&consumers::info(call, stream, consumer).await),
+        ApiRequest::ConsumerDelete { stream, consumer } => outcome(&consumers::delete(call, stream, consumer).await),
+        ApiRequest::StreamSnapshot { .. }
+        | ApiRequest::StreamRestore { .. }
+        | ApiRequest::ConsumerPause { .. }
+        | ApiRequest::ConsumerUnpin { .. }
+        | ApiRequest::ConsumerReset { .. } => {
+            refusal(api, &errors::stream_invalid_config(format!("{} is not supported yet", what(api))))
+        }
+        // Calls that only make sense in a cluster.
+        _ if api.is_system_only() => None,
+        _ => refusal(api, &errors::CLUSTER_REQUIRED),
+    }
+}
+
+/// Name of a call for a refusal.
+fn what(api: &ApiRequest<'_>) -> &'static str {
+    match api {
+        ApiRequest::StreamSnapshot { .. } => "stream snapshot",
+        ApiRequest::StreamRestore { .. } => "stream restore",
+        ApiRequest::ConsumerPause { .. } => "consumer pause",
+        ApiRequest::ConsumerUnpin { .. } => "consumer unpin",
+        _ => "consumer reset",
+    }
+}
+
+/// The error in the clothes of the call's own response.
+fn refusal(api: &ApiRequest<'_>, error: &ApiError) -> Option<Outcome> {
+    use responses::*;
+    let body = match api {
+        ApiRequest::AccountInfo => error_of::<AccountInfoResponse>(error),
+        ApiRequest::StreamCreate { .. } => error_of::<StreamCreateResponse>(error),
+        ApiRequest::StreamUpdate { .. } => error_of::<StreamUpdateResponse>(error),
+        ApiRequest::StreamNames => error_of::<StreamNamesResponse>(error),
+        ApiRequest::StreamList => error_of::<StreamListResponse>(error),
+        ApiRequest::StreamInfo { .. } => error_of::<StreamInfoResponse>(error),
+        ApiRequest::StreamDelete { .. } => error_of::<StreamDeleteResponse>(error),
+        ApiRequest::StreamPurge { .. } => error_of::<StreamPurgeResponse>(error),
+        ApiRequest::MsgGet { .. } => error_of::<MsgGetResponse>(error),
+        ApiRequest::MsgDelete { .. } => error_of::<MsgDeleteResponse>(error),
+        ApiRequest::StreamSnapshot { .. } => error_of::<StreamSnapshotResponse>(error),
+        ApiRequest::StreamRestore { .. } => error_of::<StreamRestoreResponse>(error),
+        ApiRequest::StreamPeerRemove { .. } => error_of::<StreamRemovePeerResponse>(error),
+        ApiRequest::StreamPeerEvacuate { .. } => error_of::<StreamEvacuatePeerResponse>(error),
+        ApiRequest::StreamCancelMove { .. } => error_of::<StreamCancelMoveResponse>(error),
+        ApiRequest::StreamLeaderStepdown { .. } => error_of::<StreamLeaderStepdownResponse>(error),
+        ApiRequest::ConsumerCreate { .. } | ApiRequest::ConsumerDurableCreate { .. } => {
+            error_of::<ConsumerCreateResponse>(error)
+        }
+        ApiRequest::ConsumerNames { .. } => error_of::<ConsumerNamesResponse>(error),
+        ApiRequest::ConsumerList { .. } => error_of::<ConsumerListResponse>(error),
+        ApiRequest::ConsumerInfo { .. } => error_of::<ConsumerInfoResponse>(error),
+        ApiRequest::ConsumerDelete { .. } => error_of::<ConsumerDeleteResponse>(error),
+        ApiRequest::ConsumerPause { .. } => error_of::<ConsumerPauseResponse>(error),
+        ApiRequest::ConsumerUnpin { .. } => error_of::<ConsumerUnpinResponse>(error),
+        ApiRequest::ConsumerReset { .. } => error_of::<ConsumerResetResponse>(error),
+        ApiRequest::ConsumerLeaderStepdown { .. } => error_of::<ConsumerLeaderStepdownResponse>(error),
+        ApiRequest::ConsumerPeerRemove { .. } => error_of::<ConsumerRemovePeerResponse>(error),
+        ApiRequest::ConsumerPeerEvacuate { .. } => error_of::<ConsumerEvacuatePeerResponse>(error),
+        _ => return None,
+    };
+    Some(Outcome { body, failed: true })
+}
+
+fn error_of<R: Response>(error: &ApiError) -> Vec<u8> {
+    responses::error::<R>(error)
+}

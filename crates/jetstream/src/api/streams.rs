@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use linnet_assets::{Command, CommandOutcome, ConsumerCommand, Purge};
+use linnet_jsapi::decode;
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::info::{ClusterInfo, Paging, StreamInfo, StreamState};
+use linnet_jsapi::limits::{LIST_LIMIT, NAMES_LIMIT, SUBJECTS_LIMIT};
+use linnet_jsapi::metadata;
+use linnet_jsapi::requests::{StreamInfoRequest, StreamListRequest, StreamNamesRequest, StreamPurgeRequest};
+use linnet_jsapi::responses::{
+    StreamCreateResponse, StreamDeleteResponse, StreamInfoResponse, StreamListResponse, StreamNamesResponse,
+    StreamPurgeResponse, StreamUpdateResponse,
+};
+use linnet_jsapi::stream_rules::{self, StreamCreate};
+
+use super::Call;
+use crate::advisories::StreamAction;
+use crate::catalogue::{Others, StreamHandle, limits_for};
+
+/// The stream, or the error every call answers when there is none.
+pub(super) fn find(call: &Call<'_>, stream: &str) -> Result<Arc<StreamHandle>, ApiError> {
+    call.account.stream(stream).ok_or(errors::STREAM_NOT_FOUND)
+}
+
+async fn state(handle: &StreamHandle, subjects: Option<String>, deleted: bool) -> Result<StreamState, ApiError> {
+    match handle.ask(Command::State { subjects, deleted }).await? {
+        CommandOutcome::State(state) => Ok(*state),
+        _ => Err(errors::STREAM_NOT_FOUND),
+    }
+}
+
+/// What create, update and info tell of a stream.
+fn describe(call: &Call<'_>, handle: &StreamHandle, state: StreamState, with_server_keys: bool) -> StreamInfo {
+    let mut config = (*handle.config()).clone();
+    if with_server_keys {
+        metadata::add_server_keys(&mut config.metadata);
+    }
+    StreamInfo {
+        config,
+        created: handle.created(),
+        state,
+        timestamp: call.engine.broker.clock().wall(),
+        ..StreamInfo::default()
+    }
+}
+
+fn domain(call: &Call<'_>) -> Option<String> {
+    Some(call.engine.config.domain.clone()).filter(|d| !d.is_empty())
+}
+
+/// `STREAM.CREATE`.
+pub(super) async fn create(call: &mut Call<'_>, stream: &str) -> Result<StreamCreateResponse, ApiError> {
+    let request = decode::stream_config_request(call.body, call.strictness())?.value;
+    let engine = call.engine;
+    let _one_at_a_time = engine.changes.lock().await;
+    let existing = call.account.stream(stream);
+    let existing_config = existing.as_ref().map(|s| s.config());
+    let limits = limits_for(call.account, &engine.accounts, &engine.config);
+    let judged = stream_rules::check_create(
+        stream,
+        &request,
+        existing_config.as_deref(),
+        &Others(call.account),
+        &limits,
+    )?;
+    let handle = match (judged, existing) {
+        (StreamCreate::Same, Some(existing)) => existing,
+        (StreamCreate::Same, None) => return Err(errors::STREAM_NOT_FOUND),
+        (StreamCreate::New(config), _) => {
+            let handle = engine.create_stream(call.account, *config).await?;
+            call.action = Some((stream.to_owned(), StreamAction::Created));
+            handle
+        }
+    };
+    let state = state(&handle, None, false).await?;
+    Ok(StreamCreateResponse { info: describe(call, &handle, state, true), did_create: true })
+}
+
+/// `STREAM.UPDATE`.
+pub(super) async fn update(call: &mut Call<'_>, stream: &str) -> Result<StreamUpdateResponse, ApiError> {
+    let request = decode::stream_config_request(call.body, call.strictness())?.value;
+    let engine = call.engine;
+    let _one_at_a_time = engine.changes.lock().await;
+    let existing = call.account.stream(stream);
+    let existing_config = existing.as_ref().map(|s| s.config());
+    let consumers = match &existing {
+        Some(handle) => match handle.ask(Command::Consumer(ConsumerCommand::Configs)).await {
+            Ok(CommandOutcome::Configs(configs)) => configs,
+            _ => Vec::new(),
+        },
+        None => Vec::new(),
+    };
+    let mut limits = limits_for(call.account, &engine.accounts, &engine.config);
+    limits.streams = (limits.streams - 1).max(0);
+    let config = stream_rules::check_update(
+        stream,
+        &request,
+        existing_config.as_deref(),
+        consumers.iter().map(|(name, config)| (name.as_str(), config)),
+        &Others(call.account),
+        &limits,
+    )?;
+    let handle = existing.ok_or(errors::STREAM_NOT_FOUND)?;
+    engine.update_stream(call.account, &handle, config).await?;
+    call.action = Some((stream.to_owned(), StreamAction::Updated));
+    let state = state(&handle, None, false).await?;
+    let mut info = describe(call, &handle, state, true);
+    info.domain = domain(call);
+    Ok(StreamUpdateResponse { info })
+}
+
+/// The streams that have a subject overlapping `filter`, by name.
+fn matching(call: &Call<'_>, filter: &str) -> Vec<Arc<StreamHandle>> {
+    let streams = call.account.streams().into_iter();
+    if filter.is_empty() {
+        return streams.collect();
+    }
+    streams
+        .filter(|s| {
+            s.config().subjects.iter().any(|own| linnet_subject::overlaps(own.as_bytes(), filter.as_bytes()))
+        })
+        .collect()
+}
+
+/// `STREAM.NAMES`.
+pub(super) fn names(call: &Call<'_>) -> Result<StreamNamesResponse, ApiError> {
+    let request: StreamNamesRequest = decode::decode_optional(call.body, call.strictness())?.value;
+    let streams = matching(call, &request.subject);
+    let (paging, page) = Paging::at(streams.len(), request.offset, NAMES_LIMIT);
+    let names: Vec<String> = streams.get(page).unwrap_or_default().iter().map(|s| s.config().name.clone()).collect();
+    Ok(StreamNamesResponse { paging, streams: (!names.is_empty()).then_some(names) })
+}
+
+/// `STREAM.LIST`.
+pub(super) async fn list(call: &Call<'_>) -> Result<StreamListResponse, ApiError> {
+    let request: StreamListRequest = decode::decode_optional(call.body, call.strictness())?.value;
+    let all = matching(call, &request.subject);
+    let (paging, page) = Paging::at(all.len(), request.offset, LIST_LIMIT);
+    let mut streams = Vec::new();
+    let mut missing = Vec::new();
+    for handle in all.get(page).unwrap_or_default() {
+        match state(handle, None, false).await {
+            Ok(state) => {
+                let mut info = describe(call, handle, state, false);
+                info.domain = domain(call);
+                streams.push(info);
+            }
+            Err(_) => missing.push(handle.config().name.clone()),
+        }
+    }
+    Ok(StreamListResponse { paging, streams, missing, ..StreamListResponse::default() })
+}
+
+/// `STREAM.INFO`.
+pub(super) async fn info(call: &Call<'_>, stream: &str) -> Result<StreamInfoResponse, ApiError> {
+    let request: StreamInfoRequest = decode::decode_optional(call.body, call.strictness())?.value;
+    let handle = find(call, stream)?;
+    let wanted = Some(request.subjects_filter.clone()).filter(|f| !f.is_empty());
+    let mut state = state(&handle, wanted.clone(), request.deleted_details).await?;
+    let mut paging = Paging::default();
+    if wanted.is_some() {
+        let subjects = std::mem::take(&mut state.subjects);
+        let (at, page) = Paging::at(subjects.len(), request.offset, SUBJECTS_LIMIT);
+        paging = at;
+        state.subjects = subjects.into_iter().skip(page.start).take(page.len()).collect::<BTreeMap<_, _>>();
+    }
+    let mut info = describe(call, &handle, state, true);
+    info.domain = domain(call);
+    info.cluster = Some(ClusterInfo { leader: call.engine.place.server.clone(), ..ClusterInfo::default() });
+    Ok(StreamInfoResponse { paging, info })
+}
+
+/// `STREAM.DELETE`.
+pub(super) async fn delete(call: &mut Call<'_>, stream: &str) -> Result<StreamDeleteResponse, ApiError> {
+    decode::require_empty(call.body)?;
+    let engine = call.engine;
+    let _one_at_a_time = engine.changes.lock().await;
+    let handle = find(call, stream)?;
+    engine.delete_stream(call.account, &handle).await?;
+    call.action = Some((stream.to_owned(), StreamAction::Deleted));
+    Ok(StreamDeleteResponse::default())
+}
+
+/// `STREAM.PURGE`.
+pub(super) async fn purge(call: &Call<'_>, stream: &str) -> Result<StreamPurgeResponse, ApiError> {
+    let request: StreamPurgeRequest = decode::decode_optional(call.body, call.strictness())?.value;
+    if request.is_bad() {
+        return Err(errors::BAD_REQUEST);
+    }
+    let handle = find(call, stream)?;
+    let purge = Purge { filter: request.filter, below: request.sequence, keep: request.keep };
+    match handle.ask(Command::Purge(purge)).await? {
+        CommandOutcome::Purged(purged) => Ok(StreamPurgeResponse { success: true, purged }),
+        _ => Err(errors::STREAM_NOT_FOUND),
+    }
+}

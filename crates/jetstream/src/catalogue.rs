@@ -1,0 +1,178 @@
+//! What exists: accounts with JetStream and their streams.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use linnet_assets::{Answer, Command};
+use linnet_broker::Account;
+use linnet_ids::{GroupId, Wall};
+use linnet_jsapi::StreamConfig;
+use linnet_jsapi::errors;
+use linnet_jsapi::info::AccountLimits;
+use linnet_jsapi::limits::{Amounts, Limits};
+use linnet_jsapi::policies::StorageType;
+use linnet_jsapi::stream_rules::OtherStreams;
+use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
+
+use crate::cell::StreamCell;
+use crate::inbox::StreamInbox;
+use crate::pump::{GroupKey, PumpHandle};
+
+/// An account that has JetStream.
+pub struct JsAccount {
+    pub(crate) account: Arc<Account>,
+    pub(crate) limits: AccountLimits,
+    pub(crate) streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
+    pub(crate) api_total: AtomicU64,
+    pub(crate) api_errors: AtomicU64,
+}
+
+/// A stream on this server: how to reach it and what to know without asking it.
+pub struct StreamHandle {
+    pub(crate) key: GroupKey,
+    pub(crate) group: GroupId,
+    pub(crate) pump: PumpHandle,
+    pub(crate) inbox: Arc<StreamInbox>,
+    pub(crate) cell: Arc<StreamCell>,
+    pub(crate) config: ArcSwap<StreamConfig>,
+    pub(crate) created: Wall,
+}
+
+/// A stream's entry in the catalogue, as stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Assignment {
+    pub(crate) account: String,
+    pub(crate) group: String,
+    pub(crate) created: i64,
+    /// The group has started once: without its log it is lost, not new.
+    pub(crate) live: bool,
+    pub(crate) config: StreamConfig,
+}
+
+impl Assignment {
+    /// Subject under which the catalogue keeps the assignment of a stream. Account names may hold any character, so
+    /// they are written in hexadecimal.
+    pub(crate) fn subject(account: &str, stream: &str) -> Vec<u8> {
+        let account: String = account.bytes().map(|b| format!("{b:02x}")).collect();
+        format!("stream.{account}.{stream}").into_bytes()
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        // Plain data: writing it to memory cannot fail.
+        serde_json::to_vec(self).expect("assignment serialises")
+    }
+}
+
+impl StreamHandle {
+    /// Gives the stream a command and waits for its answer.
+    pub(crate) async fn ask(&self, command: Command) -> Answer {
+        self.inbox.command(command).await.unwrap_or(Err(errors::STREAM_NOT_FOUND))
+    }
+
+    /// Configuration in force.
+    pub fn config(&self) -> Arc<StreamConfig> {
+        self.config.load_full()
+    }
+
+    /// When it was created.
+    pub fn created(&self) -> Wall {
+        self.created
+    }
+
+    /// Published values.
+    pub fn cell(&self) -> &StreamCell {
+        &self.cell
+    }
+
+    /// Identity of its group.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+}
+
+impl JsAccount {
+    pub(crate) fn new(account: Arc<Account>, limits: AccountLimits) -> Self {
+        Self {
+            account,
+            limits,
+            streams: RwLock::default(),
+            api_total: AtomicU64::new(0),
+            api_errors: AtomicU64::new(0),
+        }
+    }
+
+    /// Name of the account.
+    pub fn name(&self) -> &str {
+        self.account.name()
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &AccountLimits {
+        &self.limits
+    }
+
+    /// Its streams by name.
+    pub fn streams(&self) -> Vec<Arc<StreamHandle>> {
+        self.streams.read().values().cloned().collect()
+    }
+
+    /// The stream of this name.
+    pub fn stream(&self, name: &str) -> Option<Arc<StreamHandle>> {
+        self.streams.read().get(name).cloned()
+    }
+
+    /// API calls and refused ones.
+    pub fn api_counts(&self) -> (u64, u64) {
+        (self.api_total.load(Ordering::Relaxed), self.api_errors.load(Ordering::Relaxed))
+    }
+
+    /// Bytes reserved by `max_bytes`: memory, storage.
+    pub fn reserved(&self) -> (u64, u64) {
+        let mut reserved = (0, 0);
+        for stream in self.streams.read().values() {
+            let config = stream.config.load();
+            let bytes = u64::try_from(config.max_bytes).unwrap_or(0);
+            match config.storage {
+                StorageType::Memory => reserved.0 += bytes,
+                StorageType::File => reserved.1 += bytes,
+            }
+        }
+        reserved
+    }
+}
+
+/// The other streams of an account, for the overlap rule.
+pub(crate) struct Others<'a>(pub(crate) &'a JsAccount);
+
+impl OtherStreams for Others<'_> {
+    fn overlaps(&self, subject: &str, except: &str) -> bool {
+        self.0.streams.read().iter().filter(|(name, _)| *name != except).any(|(_, stream)| {
+            let config = stream.config.load();
+            config.subjects.iter().any(|other| linnet_subject::overlaps(subject.as_bytes(), other.as_bytes()))
+        })
+    }
+}
+
+/// The accounts, fixed while the engine runs.
+pub(crate) type Accounts = HashMap<String, Arc<JsAccount>>;
+
+/// What the rules are told is allowed, for a request of `account`.
+pub(crate) fn limits_for(account: &JsAccount, accounts: &Accounts, config: &crate::Config) -> Limits {
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let amounts = |(memory, storage): (u64, u64)| Amounts { memory: signed(memory), storage: signed(storage) };
+    let all = accounts.values().map(|a| a.reserved()).fold((0, 0), |sum, r| (sum.0 + r.0, sum.1 + r.1));
+    Limits {
+        clustered: false,
+        duplicate_window: linnet_jsapi::Nanos(config.max_duplicate_window),
+        max_request_batch: config.max_request_batch,
+        max_ack_pending: config.max_ack_pending,
+        account: Some(account.limits),
+        server: Amounts { memory: signed(config.max_memory), storage: signed(config.max_storage) },
+        streams: i64::try_from(account.streams.read().len()).unwrap_or(i64::MAX),
+        account_reserved: amounts(account.reserved()),
+        server_reserved: amounts(all),
+    }
+}

@@ -1,0 +1,123 @@
+//! What monitoring reads without asking anybody.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use linnet_assets::Stream;
+use parking_lot::Mutex;
+
+/// Published values of one stream. Its pump writes, monitoring reads.
+#[derive(Debug, Default)]
+pub struct StreamCell {
+    account: String,
+    is_memory: bool,
+    msgs: AtomicU64,
+    bytes: AtomicU64,
+    first_seq: AtomicU64,
+    last_seq: AtomicU64,
+    consumers: AtomicU64,
+    damaged: AtomicU64,
+    /// Bytes last counted towards usage.
+    pub(crate) counted: AtomicU64,
+    has_failed: AtomicBool,
+    failure: Mutex<Option<String>>,
+}
+
+impl StreamCell {
+    pub(crate) fn new(account: &str, is_memory: bool) -> Self {
+        Self { account: account.to_owned(), is_memory, ..Self::default() }
+    }
+
+    pub(crate) fn account(&self) -> &str {
+        &self.account
+    }
+
+    /// True for a memory stream.
+    pub fn is_memory(&self) -> bool {
+        self.is_memory
+    }
+
+    pub(crate) fn publish(&self, stream: &Stream) {
+        let state = stream.store().state();
+        self.msgs.store(state.msgs, Ordering::Relaxed);
+        self.bytes.store(state.bytes, Ordering::Relaxed);
+        self.first_seq.store(state.first_seq, Ordering::Relaxed);
+        self.last_seq.store(state.last_seq, Ordering::Relaxed);
+        self.consumers.store(stream.consumer_count() as u64, Ordering::Relaxed);
+        self.damaged.store(stream.store().damaged().len() as u64, Ordering::Relaxed);
+        if let Some(error) = stream.store().failure()
+            && !self.has_failed.load(Ordering::Relaxed)
+        {
+            self.fail(&format!("stream write error: {error}"));
+        }
+    }
+
+    pub(crate) fn fail(&self, reason: &str) {
+        self.has_failed.store(true, Ordering::Relaxed);
+        *self.failure.lock() = Some(reason.to_owned());
+    }
+
+    /// Why the stream stopped, if it did.
+    pub fn failure(&self) -> Option<String> {
+        if self.has_failed.load(Ordering::Relaxed) { self.failure.lock().clone() } else { None }
+    }
+
+    /// Messages.
+    pub fn msgs(&self) -> u64 {
+        self.msgs.load(Ordering::Relaxed)
+    }
+
+    /// Accounted bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Consumers.
+    pub fn consumers(&self) -> u64 {
+        self.consumers.load(Ordering::Relaxed)
+    }
+
+    /// Messages whose records are damaged.
+    pub fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+}
+
+/// Damaged messages remembered by name; beyond that they are only counted.
+const DAMAGE_LISTED: usize = 1000;
+
+/// What is wrong with JetStream on this server as a whole.
+#[derive(Debug, Default)]
+pub struct Health {
+    damage: Mutex<BTreeMap<(String, String), Vec<u64>>>,
+    not_recovered: Mutex<Vec<(String, String, String)>>,
+}
+
+impl Health {
+    pub(crate) fn note_damage(&self, account: &str, stream: &str, seq: u64) {
+        let mut damage = self.damage.lock();
+        let list = damage.entry((account.to_owned(), stream.to_owned())).or_default();
+        if list.len() < DAMAGE_LISTED && !list.contains(&seq) {
+            list.push(seq);
+        }
+    }
+
+    pub(crate) fn note_not_recovered(&self, account: &str, stream: &str, reason: &str) {
+        self.not_recovered.lock().push((account.to_owned(), stream.to_owned(), reason.to_owned()));
+    }
+
+    pub(crate) fn forget(&self, account: &str, stream: &str) {
+        self.damage.lock().remove(&(account.to_owned(), stream.to_owned()));
+        self.not_recovered.lock().retain(|(a, s, _)| a != account || s != stream);
+    }
+
+    /// Damaged messages met so far, by account and stream.
+    pub fn damage(&self) -> BTreeMap<(String, String), Vec<u64>> {
+        self.damage.lock().clone()
+    }
+
+    /// Streams that could not be opened: account, stream, reason.
+    pub fn not_recovered(&self) -> Vec<(String, String, String)> {
+        self.not_recovered.lock().clone()
+    }
+}

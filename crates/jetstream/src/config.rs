@@ -1,0 +1,35 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use linnet_jsapi::info::AccountLimits;
+
+/// Settings of JetStream on one server.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Directory that holds everything; created if missing.
+    pub store_dir: PathBuf,
+    /// Bytes of memory streams.
+    pub max_memory: u64,
+    /// Bytes of file streams.
+    pub max_storage: u64,
+    /// Domain, empty for none.
+    pub domain: String,
+    /// How often the log is synced; `None` syncs before every acknowledgement.
+    pub sync_interval: Option<Duration>,
+    /// Refuse unknown fields in API requests.
+    pub strict: bool,
+    /// Messages on their way into one stream.
+    pub max_buffered_msgs: usize,
+    /// Bytes on their way into one stream.
+    pub max_buffered_bytes: usize,
+    /// API requests waiting.
+    pub request_queue_limit: usize,
+    /// Limits on what may be configured; 0 for none.
+    pub max_ack_pending: i64,
+    /// Largest batch of a pull request; 0 for any.
+    pub max_request_batch: i64,
+    /// Longest duplicate window in nanoseconds; 0 for any.
+    pub max_duplicate_window: i64,
+    /// Accounts that have JetStream, with their limits.
+    pub accounts: Vec<(String, AccountLimits)>,
+}

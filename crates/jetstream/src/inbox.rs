@@ -1,0 +1,189 @@
+use std::sync::Arc;
+
+use linnet_assets::{Answer, Command};
+use linnet_broker::{Delivery, Sink};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::pump::{GroupKey, PumpHandle};
+
+/// Publishes refused with an answer while the inbox is full; beyond that they are dropped.
+const REFUSALS_MAX: usize = 10_000;
+
+/// What is on its way into one stream. Readers copy messages in, the pump swaps the buffers out; nothing is
+/// allocated per message.
+pub(crate) struct StreamInbox {
+    key: GroupKey,
+    pump: PumpHandle,
+    limits: InboxLimits,
+    state: Mutex<State>,
+}
+
+/// Bounds of an inbox.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InboxLimits {
+    pub(crate) msgs: usize,
+    pub(crate) bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// Messages for the stream.
+    publishes: Letters,
+    /// Everything else: it does not wait behind messages.
+    others: Letters,
+    commands: Vec<(Command, oneshot::Sender<Answer>)>,
+    refused: Vec<Vec<u8>>,
+    is_scheduled: bool,
+}
+
+/// Letters in arrival order, their bytes in one buffer.
+#[derive(Default)]
+pub(crate) struct Letters {
+    letters: Vec<Letter>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+struct Letter {
+    kind: LetterKind,
+    start: usize,
+    subject: usize,
+    reply: usize,
+    header: usize,
+    end: usize,
+}
+
+/// What a letter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LetterKind {
+    Publish,
+    Ack,
+    NextRequest,
+    FlowAnswer,
+    DirectGet,
+}
+
+/// A letter being read.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened<'a> {
+    pub(crate) kind: LetterKind,
+    pub(crate) subject: &'a [u8],
+    pub(crate) reply: &'a [u8],
+    pub(crate) header_len: usize,
+    pub(crate) body: &'a [u8],
+}
+
+impl Letters {
+    pub(crate) fn len(&self) -> usize {
+        self.letters.len()
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<Opened<'_>> {
+        let letter = self.letters.get(at)?;
+        let subject_end = letter.start + letter.subject;
+        let reply_end = subject_end + letter.reply;
+        Some(Opened {
+            kind: letter.kind,
+            subject: self.bytes.get(letter.start..subject_end)?,
+            reply: self.bytes.get(subject_end..reply_end)?,
+            header_len: letter.header,
+            body: self.bytes.get(reply_end..letter.end)?,
+        })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.letters.clear();
+        self.bytes.clear();
+        // One burst must not keep its memory for ever.
+        self.letters.shrink_to(16 * 1024);
+        self.bytes.shrink_to(1 << 20);
+    }
+
+    fn push(&mut self, kind: LetterKind, delivery: &Delivery<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(delivery.subject);
+        self.bytes.extend_from_slice(delivery.reply);
+        self.bytes.extend_from_slice(delivery.body);
+        self.letters.push(Letter {
+            kind,
+            start,
+            subject: delivery.subject.len(),
+            reply: delivery.reply.len(),
+            header: delivery.header_len,
+            end: self.bytes.len(),
+        });
+    }
+}
+
+/// What the pump takes out at once.
+#[derive(Default)]
+pub(crate) struct Mail {
+    pub(crate) publishes: Letters,
+    pub(crate) others: Letters,
+    pub(crate) commands: Vec<(Command, oneshot::Sender<Answer>)>,
+    pub(crate) refused: Vec<Vec<u8>>,
+}
+
+impl StreamInbox {
+    pub(crate) fn new(key: GroupKey, pump: PumpHandle, limits: InboxLimits) -> Arc<Self> {
+        Arc::new(Self { key, pump, limits, state: Mutex::default() })
+    }
+
+    pub(crate) fn command(&self, command: Command) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        self.with(|state| state.commands.push((command, sender)));
+        receiver
+    }
+
+    fn with(&self, add: impl FnOnce(&mut State)) {
+        let must_schedule = {
+            let mut state = self.state.lock();
+            add(&mut state);
+            !std::mem::replace(&mut state.is_scheduled, true)
+        };
+        if must_schedule {
+            self.pump.schedule(self.key);
+        }
+    }
+
+    /// Swaps what has arrived for empty buffers. With `keep_publishes` messages stay where they are.
+    pub(crate) fn take(&self, mail: &mut Mail, keep_publishes: bool) {
+        let mut state = self.state.lock();
+        state.is_scheduled = false;
+        if !keep_publishes {
+            std::mem::swap(&mut state.publishes, &mut mail.publishes);
+        }
+        std::mem::swap(&mut state.others, &mut mail.others);
+        std::mem::swap(&mut state.commands, &mut mail.commands);
+        std::mem::swap(&mut state.refused, &mut mail.refused);
+    }
+
+    /// True if messages wait.
+    pub(crate) fn has_publishes(&self) -> bool {
+        self.state.lock().publishes.len() > 0
+    }
+}
+
+/// Puts what a subscription receives into an inbox.
+pub(crate) struct InboxSink {
+    pub(crate) inbox: Arc<StreamInbox>,
+    pub(crate) kind: LetterKind,
+}
+
+impl Sink for InboxSink {
+    fn deliver(&self, delivery: &Delivery<'_>) {
+        let limits = self.inbox.limits;
+        self.inbox.with(|state| {
+            let lane = if self.kind == LetterKind::Publish { &mut state.publishes } else { &mut state.others };
+            if lane.len() < limits.msgs && lane.bytes.len() < limits.bytes {
+                lane.push(self.kind, delivery);
+            } else if self.kind == LetterKind::Publish
+                && !delivery.reply.is_empty()
+                && state.refused.len() < REFUSALS_MAX
+            {
+                state.refused.push(delivery.reply.to_vec());
+            }
+        });
+    }
+}

@@ -1,0 +1,28 @@
+//! JetStream at run time.
+//!
+//! An [`Engine`] is one opening of a store directory: the log writer, the pumps that turn the loops of streams, the
+//! disk threads, the catalogue of what exists, and the API that clients talk to. Nothing here decides what a stream
+//! does; that is in `assets`. Start reading at `engine`, then `pump`, then `api`.
+
+mod advisories;
+mod api;
+mod catalogue;
+mod cell;
+mod config;
+mod disk_work;
+mod engine;
+mod inbox;
+mod lazy_disk;
+mod log_writer;
+mod marker;
+mod names;
+mod output;
+mod pump;
+mod services;
+mod usage;
+
+pub use catalogue::{JsAccount, StreamHandle};
+pub use cell::{Health, StreamCell};
+pub use config::Config;
+pub use engine::{Engine, StartError, StopReport};
+pub use usage::Usage;

@@ -1,0 +1,150 @@
+use std::sync::Arc;
+
+use linnet_assets::{Advisory, Answer, Output, Token};
+use linnet_broker::{Account, Broker, Message, Publisher};
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::write_pub_error;
+use linnet_store::LoadJob;
+use linnet_wire::headers;
+use slab::Slab;
+use tokio::sync::oneshot;
+
+use crate::advisories;
+use crate::cell::Health;
+use crate::disk_work::{DiskWork, DiskWorkers};
+use crate::pump::{GroupKey, PumpHandle};
+
+/// The sending side of a pump, shared by its groups.
+pub(crate) struct Hub {
+    publisher: Publisher,
+    answers: Slab<oneshot::Sender<Answer>>,
+    changes: Vec<Change>,
+    max_direct_bytes: u64,
+    health: Arc<Health>,
+    advisories: advisories::Writer,
+}
+
+/// Something that subscriptions must follow.
+pub(crate) enum Change {
+    ConsumerCreated(GroupKey, String),
+    ConsumerDeleted(GroupKey, String),
+    Reconfigured(GroupKey),
+}
+
+/// The [`Output`] of one group.
+pub(crate) struct Outbox<'a> {
+    hub: &'a mut Hub,
+    key: GroupKey,
+    account: &'a Arc<Account>,
+    stream: &'a str,
+    workers: &'a DiskWorkers,
+    pump: &'a PumpHandle,
+}
+
+impl Hub {
+    pub(crate) fn new(broker: &Broker, health: Arc<Health>) -> Self {
+        Self {
+            publisher: broker.publisher(),
+            answers: Slab::new(),
+            changes: Vec::new(),
+            max_direct_bytes: broker.config().max_pending as u64,
+            health,
+            advisories: advisories::Writer::new(broker),
+        }
+    }
+
+    pub(crate) fn outbox<'a>(
+        &'a mut self,
+        key: GroupKey,
+        account: &'a Arc<Account>,
+        stream: &'a str,
+        workers: &'a DiskWorkers,
+        pump: &'a PumpHandle,
+    ) -> Outbox<'a> {
+        Outbox { hub: self, key, account, stream, workers, pump }
+    }
+
+    /// Writes what groups sent.
+    pub(crate) fn flush(&mut self) {
+        self.publisher.flush();
+    }
+
+    /// What changed about consumers and configurations since the last call.
+    pub(crate) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
+    }
+}
+
+impl Outbox<'_> {
+    /// Registers somebody who waits for an answer.
+    pub(crate) fn expect(&mut self, sender: oneshot::Sender<Answer>) -> Token {
+        self.hub.answers.insert(sender) as Token
+    }
+
+    /// Refuses a publish because the inbox was full.
+    pub(crate) fn refuse_busy(&mut self, reply: &[u8], stream: &str) {
+        let mut body = Vec::with_capacity(192);
+        headers::begin(&mut body, "429 Too Many Requests");
+        headers::end(&mut body);
+        let header_len = body.len();
+        write_pub_error(&errors::STREAM_TOO_MANY_REQUESTS, stream, &mut body);
+        self.publish(reply, b"", b"", header_len, &body);
+    }
+
+    /// Refuses a publish because the stream is stopped.
+    pub(crate) fn refuse(&mut self, reply: &[u8], error: &ApiError, stream: &str) {
+        let mut body = Vec::with_capacity(192);
+        write_pub_error(error, stream, &mut body);
+        self.publish(reply, b"", b"", 0, &body);
+    }
+
+    /// Most bytes a direct get of many answers with.
+    pub(crate) fn max_direct_bytes(&self) -> u64 {
+        self.hub.max_direct_bytes
+    }
+}
+
+impl Output for Outbox<'_> {
+    fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
+        let message = Message { subject: to, shown_subject: shown, reply, header_len, body };
+        self.hub.publisher.publish(self.account, &message)
+    }
+
+    fn has_interest(&mut self, subject: &[u8]) -> bool {
+        self.account.has_interest(subject)
+    }
+
+    fn answer(&mut self, token: Token, answer: Answer) {
+        let at = usize::try_from(token).unwrap_or(usize::MAX);
+        if let Some(sender) = self.hub.answers.try_remove(at) {
+            // Whoever asked may have stopped waiting.
+            let _ = sender.send(answer);
+        }
+    }
+
+    fn load(&mut self, job: LoadJob) {
+        self.workers.submit(DiskWork::Load(job, self.key, self.pump.clone()));
+    }
+
+    fn advise(&mut self, advisory: Advisory) {
+        match &advisory {
+            Advisory::ConsumerCreated { consumer } => {
+                self.hub.changes.push(Change::ConsumerCreated(self.key, consumer.clone()));
+            }
+            Advisory::ConsumerDeleted { consumer } => {
+                self.hub.changes.push(Change::ConsumerDeleted(self.key, consumer.clone()));
+            }
+            Advisory::Reconfigured => self.hub.changes.push(Change::Reconfigured(self.key)),
+            Advisory::Damaged { stream_seq } => {
+                tracing::error!(
+                    "Stream '{} > {}': message {stream_seq} is damaged",
+                    self.account.name(),
+                    self.stream
+                );
+                self.hub.health.note_damage(self.account.name(), self.stream, *stream_seq);
+            }
+            _ => {}
+        }
+        self.hub.advisories.send(&mut self.hub.publisher, self.account, self.stream, &advisory);
+    }
+}

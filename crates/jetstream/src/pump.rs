@@ -1,0 +1,585 @@
+//! The threads that turn the loops of groups.
+//!
+//! A pump owns the groups given to it. It sleeps until an inbox, the log, a disk thread or a timer has something for
+//! one of them, lets every such group act, hands the log what they proposed, then writes what they sent.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_assets::{Moment, Publish, StreamLimits};
+use linnet_broker::{Account, Broker};
+use linnet_env::Clock;
+use linnet_ids::{GroupId, Mono};
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::subjects::AckSubject;
+use linnet_replication::{SoloGroup, Ticket};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::cell::StreamCell;
+use crate::disk_work::{DiskDone, DiskWork, DiskWorkers};
+use crate::inbox::{LetterKind, Mail, StreamInbox};
+use crate::log_writer::{LogFailure, LogHandle};
+use crate::output::{Change, Hub, Outbox};
+use crate::services::ConsumerServices;
+
+/// Names a group on this server.
+pub(crate) type GroupKey = u64;
+
+/// Messages one group may process before others get their turn.
+const TURN_MAX: usize = 4096;
+/// Unwritten bytes of a stream that are worth handing to a disk thread.
+const WRITE_AT: usize = 1 << 20;
+/// Bytes of dead files after which a stream is checkpointed to free them.
+const RECLAIM_AT: u64 = 32 << 20;
+/// A pump looks around this often even if nothing happens.
+const NAP_MAX: Duration = Duration::from_secs(10);
+
+/// The way to reach a pump from other threads.
+#[derive(Clone)]
+pub(crate) struct PumpHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    mail: Mutex<PumpMail>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct PumpMail {
+    ready: Vec<GroupKey>,
+    durable: Ticket,
+    failure: Option<LogFailure>,
+    disk: Vec<(GroupKey, DiskDone)>,
+    checkpoints: Vec<GroupId>,
+    controls: Vec<Control>,
+    is_awake: bool,
+}
+
+/// What the owner of the catalogue asks of a pump.
+pub(crate) enum Control {
+    /// Take a group.
+    Install(Box<Installation>),
+    /// Drop a group that has ended; its files are removed if asked.
+    Remove { key: GroupKey, remove_files: bool, done: oneshot::Sender<()> },
+    /// Checkpoint everything and end.
+    Stop { checkpoint: bool, done: oneshot::Sender<()> },
+}
+
+/// A group and what belongs to it.
+pub(crate) struct Installation {
+    pub(crate) key: GroupKey,
+    pub(crate) group: SoloGroup,
+    pub(crate) inbox: Arc<StreamInbox>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) cell: Arc<StreamCell>,
+    pub(crate) dir: std::path::PathBuf,
+    pub(crate) services: ConsumerServices,
+    /// Answered when everything proposed so far is applied.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+impl PumpHandle {
+    pub(crate) fn new() -> Self {
+        Self { shared: Arc::default() }
+    }
+
+    fn with(&self, add: impl FnOnce(&mut PumpMail)) {
+        let mut mail = self.shared.mail.lock();
+        add(&mut mail);
+        if !mail.is_awake {
+            mail.is_awake = true;
+            drop(mail);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn schedule(&self, key: GroupKey) {
+        self.with(|mail| mail.ready.push(key));
+    }
+
+    pub(crate) fn durable(&self, ticket: Ticket) {
+        self.with(|mail| mail.durable = mail.durable.max(ticket));
+    }
+
+    pub(crate) fn log_failed(&self, failure: LogFailure) {
+        self.with(|mail| mail.failure = Some(failure));
+    }
+
+    pub(crate) fn disk_done(&self, key: GroupKey, done: DiskDone) {
+        self.with(|mail| mail.disk.push((key, done)));
+    }
+
+    pub(crate) fn checkpoint(&self, group: GroupId) {
+        self.with(|mail| mail.checkpoints.push(group));
+    }
+
+    pub(crate) fn control(&self, control: Control) {
+        self.with(|mail| mail.controls.push(control));
+    }
+
+    /// Waits for mail until `until`.
+    fn wait(&self, timeout: Duration) -> PumpMail {
+        let mut mail = self.shared.mail.lock();
+        if !mail.is_awake {
+            self.shared.wake.wait_for(&mut mail, timeout);
+        }
+        let durable = mail.durable;
+        let taken = std::mem::take(&mut *mail);
+        mail.durable = durable;
+        // Whoever adds from here on need not wake us: we look again before we sleep.
+        mail.is_awake = false;
+        taken
+    }
+}
+
+struct Slot {
+    group: SoloGroup,
+    inbox: Arc<StreamInbox>,
+    account: Arc<Account>,
+    cell: Arc<StreamCell>,
+    dir: std::path::PathBuf,
+    services: ConsumerServices,
+    mail: Mail,
+    /// Messages of `mail` that are dealt with.
+    read: usize,
+    timer: Option<Mono>,
+    /// Nothing is accepted any more; why.
+    failed: Option<ApiError>,
+    installed: Option<oneshot::Sender<()>>,
+}
+
+/// One pump thread's state.
+pub(crate) struct Pump {
+    handle: PumpHandle,
+    groups: HashMap<GroupKey, Slot>,
+    by_group: HashMap<GroupId, GroupKey>,
+    timers: BTreeSet<(Mono, GroupKey)>,
+    /// Groups that wait for a ticket, in order.
+    waiting: VecDeque<(Ticket, GroupKey)>,
+    log: LogHandle,
+    workers: DiskWorkers,
+    hub: Hub,
+    clock: Arc<dyn Clock>,
+    usage: Arc<crate::usage::Usage>,
+    reported_failure: bool,
+    stopping: Option<oneshot::Sender<()>>,
+}
+
+impl Pump {
+    pub(crate) fn new(
+        handle: PumpHandle,
+        broker: &Broker,
+        log: LogHandle,
+        workers: DiskWorkers,
+        usage: Arc<crate::usage::Usage>,
+        health: Arc<crate::cell::Health>,
+    ) -> Self {
+        Self {
+            handle,
+            groups: HashMap::new(),
+            by_group: HashMap::new(),
+            timers: BTreeSet::new(),
+            waiting: VecDeque::new(),
+            log,
+            workers,
+            hub: Hub::new(broker, health),
+            clock: broker.clock().clone(),
+            usage,
+            reported_failure: false,
+            stopping: None,
+        }
+    }
+
+    /// Turns the groups until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut applied = 0;
+        loop {
+            let nap = self.timers.first().map_or(NAP_MAX, |(due, _)| due.since(self.clock.mono()).min(NAP_MAX));
+            let mail = self.handle.wait(nap);
+            let at = Moment { now: self.clock.mono(), wall: self.clock.wall(), live: true };
+            let mut touched = Touched::default();
+            for control in mail.controls {
+                self.control(control, &mut touched);
+            }
+            if let Some(failure) = mail.failure {
+                self.log_failed(&failure);
+            }
+            for (key, done) in mail.disk {
+                self.disk_done(key, done, at, &mut touched);
+            }
+            if mail.durable > applied {
+                applied = mail.durable;
+                self.durable(applied, at, &mut touched);
+            }
+            for group in mail.checkpoints {
+                if let Some(key) = self.by_group.get(&group).copied() {
+                    self.checkpoint(key);
+                }
+            }
+            while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= at.now) {
+                self.timers.remove(&(due, key));
+                self.guarded(key, |slot, outbox, _| {
+                    slot.timer = None;
+                    slot.group.stream_mut().on_timer(at.now, at.wall, outbox);
+                });
+                touched.add(key);
+            }
+            for key in mail.ready {
+                touched.add(key);
+            }
+            for key in touched.keys {
+                self.turn(key, at);
+            }
+            self.log.kick();
+            self.hub.flush();
+            if self.stopping.is_some() && self.is_quiet() {
+                if let Some(done) = self.stopping.take() {
+                    let _ = done.send(());
+                }
+                return;
+            }
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.waiting.is_empty() && self.groups.values().all(|s| s.failed.is_some() || s.group.is_quiet())
+    }
+
+    /// Runs something of a group; a panic stops that group and nothing else.
+    fn guarded<R>(&mut self, key: GroupKey, act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut LogHandle) -> R) -> Option<R> {
+        let slot = self.groups.get_mut(&key)?;
+        if slot.failed.is_some() {
+            return None;
+        }
+        let account = slot.account.clone();
+        let stream = slot.group.stream().config().name.clone();
+        let mut outbox = self.hub.outbox(key, &account, &stream, &self.workers, &self.handle);
+        let log = &mut self.log;
+        match catch_unwind(AssertUnwindSafe(|| act(slot, &mut outbox, log))) {
+            Ok(result) => Some(result),
+            Err(_) => {
+                tracing::error!("Stream '{} > {stream}' stopped after an internal error", account.name());
+                slot.cell.fail("internal error");
+                slot.failed = Some(errors::STREAM_OFFLINE);
+                None
+            }
+        }
+    }
+
+    fn control(&mut self, control: Control, touched: &mut Touched) {
+        match control {
+            Control::Install(installation) => {
+                let Installation { key, group, inbox, account, cell, dir, services, done } = *installation;
+                self.by_group.insert(group.group(), key);
+                let slot = Slot {
+                    group,
+                    inbox,
+                    account,
+                    cell,
+                    dir,
+                    services,
+                    mail: Mail::default(),
+                    read: 0,
+                    timer: None,
+                    failed: None,
+                    installed: Some(done),
+                };
+                self.groups.insert(key, slot);
+                if let Some(slot) = self.groups.get_mut(&key) {
+                    slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox);
+                }
+                touched.add(key);
+            }
+            Control::Remove { key, remove_files, done } => {
+                if let Some(slot) = self.groups.remove(&key) {
+                    self.by_group.remove(&slot.group.group());
+                    self.usage.forget(&slot.cell);
+                    if let Some(due) = slot.timer {
+                        self.timers.remove(&(due, key));
+                    }
+                    if remove_files {
+                        self.workers.submit(DiskWork::RemoveDir(slot.dir));
+                    }
+                }
+                let _ = done.send(());
+            }
+            Control::Stop { checkpoint, done } => {
+                self.stopping = Some(done);
+                let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
+                for key in keys {
+                    touched.add(key);
+                    if checkpoint {
+                        self.checkpoint(key);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing becomes durable any more: everybody who waits is told, groups refuse from now on.
+    fn log_failed(&mut self, failure: &LogFailure) {
+        if std::mem::replace(&mut self.reported_failure, true) {
+            return;
+        }
+        let error = errors::stream_store_failed(&failure.0);
+        let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
+        for key in keys {
+            self.guarded(key, |slot, outbox, _| {
+                slot.group.fail(&error, outbox);
+                slot.cell.fail("write-ahead log failed");
+                slot.failed = Some(error.clone());
+            });
+        }
+        self.waiting.clear();
+    }
+
+    fn disk_done(&mut self, key: GroupKey, done: DiskDone, at: Moment, touched: &mut Touched) {
+        let finished = self.guarded(key, |slot, outbox, log| match done {
+            DiskDone::Loaded(done) => {
+                slot.group.stream_mut().on_loaded(done, at.now, at.wall, outbox);
+                None
+            }
+            DiskDone::Written(done) => {
+                slot.group.stream_mut().store_mut().written(done);
+                None
+            }
+            DiskDone::Checkpointed(taken) => slot.group.finish_checkpoint(taken, log),
+        });
+        if let Some(Some(ticket)) = finished {
+            self.waiting.push_back((ticket, key));
+        }
+        touched.add(key);
+    }
+
+    fn durable(&mut self, ticket: Ticket, at: Moment, touched: &mut Touched) {
+        while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
+            let files = self.guarded(key, |slot, outbox, _| slot.group.durable(ticket, at, outbox));
+            match files {
+                Some(Ok(files)) if !files.is_empty() => self.workers.submit(DiskWork::Remove(files)),
+                Some(Err(error)) => self.stop_group(key, &error.to_string()),
+                _ => {}
+            }
+            touched.add(key);
+        }
+    }
+
+    fn stop_group(&mut self, key: GroupKey, reason: &str) {
+        if let Some(slot) = self.groups.get_mut(&key) {
+            tracing::error!("Stream '{}' stopped: {reason}", slot.group.stream().config().name);
+            slot.cell.fail(reason);
+            slot.failed = Some(errors::STREAM_OFFLINE);
+        }
+    }
+
+    fn checkpoint(&mut self, key: GroupKey) {
+        if let Some(slot) = self.groups.get_mut(&key)
+            && let Some(job) = slot.group.begin_checkpoint()
+        {
+            let work = DiskWork::Checkpoint(Box::new(job), slot.dir.clone(), key, self.handle.clone());
+            self.workers.submit(work);
+        }
+    }
+
+    /// Lets a group read its mail and act on it.
+    fn turn(&mut self, key: GroupKey, at: Moment) {
+        let usage = self.usage.clone();
+        let outcome = self.guarded(key, |slot, outbox, log| {
+            let more = read_mail(slot, at, &usage, outbox);
+            let ticket = slot.group.flush(at, log, outbox);
+            (more, ticket)
+        });
+        let Some((more, ticket)) = outcome else {
+            self.refuse_mail(key);
+            return;
+        };
+        match ticket {
+            Ok(Some(ticket)) => self.waiting.push_back((ticket, key)),
+            Ok(None) => {}
+            Err(error) => self.stop_group(key, &error.to_string()),
+        }
+        self.follow_changes();
+        let Some(slot) = self.groups.get_mut(&key) else { return };
+        slot.cell.publish(slot.group.stream());
+        usage.update(&slot.cell, slot.group.stream());
+        if !slot.group.is_waiting()
+            && let Some(done) = slot.installed.take()
+        {
+            let _ = done.send(());
+        }
+        let due = slot.group.next_due();
+        if due != slot.timer {
+            if let Some(old) = slot.timer {
+                self.timers.remove(&(old, key));
+            }
+            if let Some(due) = due {
+                self.timers.insert((due, key));
+            }
+            slot.timer = due;
+        }
+        self.disk_chores(key);
+        if more {
+            self.handle.schedule(key);
+        }
+    }
+
+    /// Subscriptions follow the consumers and configurations that changed.
+    fn follow_changes(&mut self) {
+        for change in self.hub.take_changes() {
+            let (Change::ConsumerCreated(key, _) | Change::ConsumerDeleted(key, _) | Change::Reconfigured(key)) = &change;
+            let Some(slot) = self.groups.get_mut(key) else { continue };
+            match &change {
+                Change::ConsumerCreated(_, consumer) => {
+                    let stream = &slot.group.stream().config().name;
+                    slot.services.add_consumer(stream, consumer, &slot.account, &slot.inbox);
+                }
+                Change::ConsumerDeleted(_, consumer) => slot.services.remove_consumer(consumer),
+                Change::Reconfigured(_) => slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox),
+            }
+        }
+    }
+
+    /// Hands what is worth it to the disk threads.
+    fn disk_chores(&mut self, key: GroupKey) {
+        let Some(slot) = self.groups.get_mut(&key) else { return };
+        let store = slot.group.stream_mut().store_mut();
+        if store.unwritten() >= WRITE_AT {
+            for job in store.take_writes(false) {
+                self.workers.submit(DiskWork::Write(job, slot.dir.clone(), key, self.handle.clone()));
+            }
+        }
+        let wants_room = store.obsolete_bytes() > RECLAIM_AT.max(store.state().bytes / 2);
+        if wants_room {
+            self.checkpoint(key);
+        }
+    }
+
+    /// A stopped group answers everything with the reason.
+    fn refuse_mail(&mut self, key: GroupKey) {
+        let Some(slot) = self.groups.get_mut(&key) else { return };
+        let error = slot.failed.clone().unwrap_or(errors::STREAM_OFFLINE);
+        slot.inbox.take(&mut slot.mail, false);
+        for (_, sender) in slot.mail.commands.drain(..) {
+            let _ = sender.send(Err(error.clone()));
+        }
+        let account = slot.account.clone();
+        let stream = slot.group.stream().config().name.clone();
+        let mut outbox = self.hub.outbox(key, &account, &stream, &self.workers, &self.handle);
+        for at in 0..slot.mail.publishes.len() {
+            if let Some(letter) = slot.mail.publishes.get(at).filter(|l| !l.reply.is_empty()) {
+                outbox.refuse(letter.reply, &error, &stream);
+            }
+        }
+        slot.mail.publishes.clear();
+        slot.mail.others.clear();
+        slot.read = 0;
+    }
+}
+
+/// Groups to turn, each once.
+#[derive(Default)]
+struct Touched {
+    keys: Vec<GroupKey>,
+    seen: std::collections::HashSet<GroupKey>,
+}
+
+impl Touched {
+    fn add(&mut self, key: GroupKey) {
+        if self.seen.insert(key) {
+            self.keys.push(key);
+        }
+    }
+}
+
+/// Gives the stream what is in its inbox. True if something is left that can go on now.
+fn read_mail(slot: &mut Slot, at: Moment, usage: &crate::usage::Usage, outbox: &mut Outbox<'_>) -> bool {
+    let keep = slot.read < slot.mail.publishes.len();
+    slot.inbox.take(&mut slot.mail, keep);
+    let stream_name = slot.group.stream().config().name.clone();
+    for reply in slot.mail.refused.drain(..) {
+        outbox.refuse_busy(&reply, &stream_name);
+    }
+    for (command, sender) in slot.mail.commands.drain(..) {
+        let token = outbox.expect(sender);
+        slot.group.stream_mut().command(command, token, at.wall, outbox);
+    }
+    for index in 0..slot.mail.others.len() {
+        let Some(letter) = slot.mail.others.get(index) else { continue };
+        let stream = slot.group.stream_mut();
+        match letter.kind {
+            LetterKind::Ack => {
+                if let Some(ack) = AckSubject::parse(letter.subject).filter(|a| a.stream == stream_name) {
+                    stream.on_ack(&ack, letter.body.get(letter.header_len..).unwrap_or_default(), letter.reply, at.now, at.wall, outbox);
+                }
+            }
+            LetterKind::NextRequest => {
+                let consumer = last_token(letter.subject);
+                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                stream.on_next_request(consumer, letter.reply, payload, at.now, at.wall, outbox);
+            }
+            LetterKind::FlowAnswer => {
+                let consumer = flow_consumer(letter.subject);
+                stream.on_flow_answer(consumer, letter.subject, at.now, at.wall, outbox);
+            }
+            LetterKind::DirectGet => {
+                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                let subject = std::str::from_utf8(letter.subject).ok();
+                let wanted = subject.and_then(|s| direct_subject(s));
+                stream.direct_get(wanted, payload, letter.reply, outbox.max_direct_bytes(), outbox);
+            }
+            LetterKind::Publish => {}
+        }
+    }
+    slot.mail.others.clear();
+    let limits = usage.limits(&slot.cell);
+    admit(slot, at, &limits, outbox)
+}
+
+/// Offers publishes until none is left, the turn is over, or the log must catch up first.
+fn admit(slot: &mut Slot, at: Moment, limits: &StreamLimits, outbox: &mut Outbox<'_>) -> bool {
+    let end = slot.mail.publishes.len().min(slot.read + TURN_MAX);
+    while slot.read < end {
+        if !slot.group.may_admit() {
+            return false;
+        }
+        let Some(letter) = slot.mail.publishes.get(slot.read) else { break };
+        let publish = Publish {
+            subject: letter.subject,
+            reply: letter.reply,
+            header_len: letter.header_len,
+            body: letter.body,
+        };
+        let admitted = slot.group.stream_mut().admit(&publish, limits, at.wall, outbox);
+        if admitted == linnet_assets::Admitted::Wait {
+            return false;
+        }
+        slot.read += 1;
+    }
+    if slot.read < slot.mail.publishes.len() {
+        return true;
+    }
+    slot.mail.publishes.clear();
+    slot.read = 0;
+    slot.inbox.has_publishes()
+}
+
+fn last_token(subject: &[u8]) -> &str {
+    let token = subject.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    std::str::from_utf8(token).unwrap_or_default()
+}
+
+/// The consumer in `$JS.FC.<stream>.<consumer>.<token>`.
+fn flow_consumer(subject: &[u8]) -> &str {
+    let token = subject.rsplit(|b| *b == b'.').nth(1).unwrap_or_default();
+    std::str::from_utf8(token).unwrap_or_default()
+}
+
+/// The message subject in `$JS.API.DIRECT.GET.<stream>.<subject>`, also with a domain in front of `API`.
+fn direct_subject(subject: &str) -> Option<&str> {
+    let (_, rest) = subject.split_once(".DIRECT.GET.")?;
+    rest.split_once('.').map(|(_, subject)| subject)
+}

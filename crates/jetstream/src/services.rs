@@ -1,0 +1,86 @@
+//! The subscriptions of a stream and its consumers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use linnet_assets::Stream;
+use linnet_broker::{Account, InternalSubscription};
+
+use crate::inbox::{InboxSink, LetterKind, StreamInbox};
+
+/// Subscriptions that follow what a stream and its consumers are. Dropping them unsubscribes.
+#[derive(Default)]
+pub(crate) struct ConsumerServices {
+    domain: String,
+    is_internal: bool,
+    stream: HashMap<String, InternalSubscription>,
+    consumers: HashMap<String, Vec<InternalSubscription>>,
+}
+
+impl ConsumerServices {
+    /// Services of a stream of the given domain (empty for none).
+    pub(crate) fn new(domain: &str) -> Self {
+        Self { domain: domain.to_owned(), ..Self::default() }
+    }
+
+    /// A stream of the server itself, which nobody reaches by subject.
+    pub(crate) fn internal() -> Self {
+        Self { is_internal: true, ..Self::default() }
+    }
+
+    /// Subscribes for the stream and all its consumers, and follows a change of the stream's configuration.
+    pub(crate) fn sync(&mut self, stream: &Stream, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+        if self.is_internal {
+            return;
+        }
+        let config = stream.config();
+        let name = &config.name;
+        let mut wanted: Vec<(String, LetterKind)> =
+            config.subjects.iter().map(|s| (s.clone(), LetterKind::Publish)).collect();
+        wanted.push((format!("$JS.ACK.{name}.>"), LetterKind::Ack));
+        wanted.push((format!("$JS.ACK.*.*.{name}.>"), LetterKind::Ack));
+        wanted.push((format!("$JS.FC.{name}.>"), LetterKind::FlowAnswer));
+        if config.allow_direct {
+            for api in self.api_prefixes() {
+                wanted.push((format!("{api}.DIRECT.GET.{name}"), LetterKind::DirectGet));
+                wanted.push((format!("{api}.DIRECT.GET.{name}.>"), LetterKind::DirectGet));
+            }
+        }
+        self.stream.retain(|subject, _| wanted.iter().any(|(s, _)| s == subject));
+        for (subject, kind) in wanted {
+            self.stream.entry(subject).or_insert_with_key(|subject| subscribe(account, inbox, subject, kind));
+        }
+        for consumer in stream.consumer_names() {
+            self.add_consumer(name, &consumer, account, inbox);
+        }
+    }
+
+    /// A consumer came into being.
+    pub(crate) fn add_consumer(&mut self, stream: &str, consumer: &str, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+        if self.is_internal || self.consumers.contains_key(consumer) {
+            return;
+        }
+        let requests = self.api_prefixes().into_iter().map(|api| {
+            let subject = format!("{api}.CONSUMER.MSG.NEXT.{stream}.{consumer}");
+            subscribe(account, inbox, &subject, LetterKind::NextRequest)
+        });
+        self.consumers.insert(consumer.to_owned(), requests.collect());
+    }
+
+    /// A consumer is gone.
+    pub(crate) fn remove_consumer(&mut self, consumer: &str) {
+        self.consumers.remove(consumer);
+    }
+
+    fn api_prefixes(&self) -> Vec<String> {
+        let mut prefixes = vec!["$JS.API".to_owned()];
+        if !self.domain.is_empty() {
+            prefixes.push(format!("$JS.{}.API", self.domain));
+        }
+        prefixes
+    }
+}
+
+fn subscribe(account: &Arc<Account>, inbox: &Arc<StreamInbox>, subject: &str, kind: LetterKind) -> InternalSubscription {
+    account.subscribe(subject.as_bytes(), None, Arc::new(InboxSink { inbox: inbox.clone(), kind }))
+}

@@ -1,0 +1,101 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use linnet_assets::{Stream, StreamLimits};
+use parking_lot::RwLock;
+
+use crate::cell::StreamCell;
+
+/// Bytes in use, by account and in all.
+#[derive(Default)]
+pub struct Usage {
+    total: Amounts,
+    accounts: RwLock<HashMap<String, Arc<AccountUsage>>>,
+    max_memory: u64,
+    max_storage: u64,
+}
+
+#[derive(Default)]
+struct Amounts {
+    memory: AtomicU64,
+    storage: AtomicU64,
+}
+
+#[derive(Default)]
+struct AccountUsage {
+    used: Amounts,
+    max_memory: Option<u64>,
+    max_storage: Option<u64>,
+}
+
+impl Amounts {
+    fn of(&self, is_memory: bool) -> &AtomicU64 {
+        if is_memory { &self.memory } else { &self.storage }
+    }
+}
+
+impl Usage {
+    pub(crate) fn new(max_memory: u64, max_storage: u64) -> Self {
+        Self { max_memory, max_storage, ..Self::default() }
+    }
+
+    pub(crate) fn add_account(&self, name: &str, max_memory: Option<u64>, max_storage: Option<u64>) {
+        let account = AccountUsage { max_memory, max_storage, ..AccountUsage::default() };
+        self.accounts.write().insert(name.to_owned(), Arc::new(account));
+    }
+
+    /// Counts a stream with its present size.
+    pub(crate) fn update(&self, cell: &StreamCell, stream: &Stream) {
+        self.count(cell, stream.store().state().bytes);
+    }
+
+    /// A stream is gone.
+    pub(crate) fn forget(&self, cell: &StreamCell) {
+        self.count(cell, 0);
+    }
+
+    fn count(&self, cell: &StreamCell, now: u64) {
+        let before = cell.counted.swap(now, Ordering::Relaxed);
+        if before == now {
+            return;
+        }
+        let change = |amount: &AtomicU64| {
+            if now > before {
+                amount.fetch_add(now - before, Ordering::Relaxed);
+            } else {
+                amount.fetch_sub(before - now, Ordering::Relaxed);
+            }
+        };
+        change(self.total.of(cell.is_memory()));
+        if let Some(account) = self.accounts.read().get(cell.account()) {
+            change(account.used.of(cell.is_memory()));
+        }
+    }
+
+    /// What a stream may still store.
+    pub(crate) fn limits(&self, cell: &StreamCell) -> StreamLimits {
+        let is_memory = cell.is_memory();
+        let max = if is_memory { self.max_memory } else { self.max_storage };
+        let used = self.total.of(is_memory).load(Ordering::Relaxed);
+        let account = self.accounts.read().get(cell.account()).cloned();
+        let account_left = account.and_then(|a| {
+            let max = if is_memory { a.max_memory } else { a.max_storage };
+            Some(max?.saturating_sub(a.used.of(is_memory).load(Ordering::Relaxed)))
+        });
+        StreamLimits { account_left, server_left: Some(max.saturating_sub(used)) }
+    }
+
+    /// Memory and storage in use on this server, in bytes.
+    pub fn total(&self) -> (u64, u64) {
+        (self.total.memory.load(Ordering::Relaxed), self.total.storage.load(Ordering::Relaxed))
+    }
+
+    /// Memory and storage in use by an account, in bytes.
+    pub fn account(&self, name: &str) -> (u64, u64) {
+        let account = self.accounts.read().get(name).cloned();
+        account.map_or((0, 0), |a| {
+            (a.used.memory.load(Ordering::Relaxed), a.used.storage.load(Ordering::Relaxed))
+        })
+    }
+}
