@@ -208,7 +208,11 @@ impl Wal {
         data: &mut Vec<u8>,
         claim: Claim,
     ) -> Result<Lsn, Error> {
-        let max = batch_sectors_max(&self.config);
+        let max = match claim {
+            // What was written once must fit again, with a little more said about its group.
+            Claim::Rewrite => batch_sectors_max(&self.config) + SEGMENT_OVERHEAD_SECTORS / 2,
+            Claim::Ordinary | Claim::Urgent => batch_sectors_max(&self.config),
+        };
         let measured = directory::measure(scratch.records.len(), data.len());
         let total = match measured {
             Some((_, _, total)) if total <= max => total,
@@ -221,9 +225,10 @@ impl Wal {
         let first_segment = self.first_needed();
         let written = self.write_batch(scratch, data, first_segment)?;
         let placement = Placement {
-            segment: written.segment,
+            segment: written.segment.no,
             data_offset: byte_offset(written.shape.data_start()),
             bad_sectors: &[],
+            file: &*written.segment.file,
         };
         self.state.apply(&scratch.records, &placement);
         self.release_before(first_segment);
@@ -278,7 +283,7 @@ impl Wal {
             Ok(shape) => {
                 let hash = directory::hash(lsn, &scratch.body);
                 self.position = WritePosition { sector: shape.end(), lsn, hash };
-                Ok(Written { shape, segment: segment.no })
+                Ok(Written { shape, segment: segment.clone() })
             }
             Err((action, source)) => {
                 let failure = Failure {
@@ -298,7 +303,7 @@ impl Wal {
 
 struct Written {
     shape: Shape,
-    segment: SegmentNo,
+    segment: Segment,
 }
 
 /// Sectors of the largest batch.
