@@ -225,10 +225,10 @@ impl Wal {
         let first_segment = self.first_needed();
         let written = self.write_batch(scratch, data, first_segment)?;
         let placement = Placement {
-            segment: written.segment.no,
+            segment: written.segment,
             data_offset: byte_offset(written.shape.data_start()),
             bad_sectors: &[],
-            file: &*written.segment.file,
+            file: &*written.file,
         };
         self.state.apply(&scratch.records, &placement);
         self.release_before(first_segment);
@@ -283,7 +283,7 @@ impl Wal {
             Ok(shape) => {
                 let hash = directory::hash(lsn, &scratch.body);
                 self.position = WritePosition { sector: shape.end(), lsn, hash };
-                Ok(Written { shape, segment: segment.clone() })
+                Ok(Written { shape, segment: segment.no, file: Arc::clone(&segment.file) })
             }
             Err((action, source)) => {
                 let failure = Failure {
@@ -303,7 +303,8 @@ impl Wal {
 
 struct Written {
     shape: Shape,
-    segment: Segment,
+    segment: SegmentNo,
+    file: Arc<dyn DiskFile>,
 }
 
 /// Sectors of the largest batch.

@@ -146,7 +146,7 @@ fn another_store_cannot_read_the_segments() {
     wal.commit(&mut batch).unwrap();
     let stranger = linnet_wal::StoreIdentity { store_id: [1; 16] };
     let opened = linnet_wal::Wal::open(
-        std::sync::Arc::new(disk.clone()),
+        std::sync::Arc::new(disk),
         std::path::Path::new(crate::model::STORE),
         small(),
         stranger,
