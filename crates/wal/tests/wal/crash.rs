@@ -101,7 +101,7 @@ impl World {
         match result {
             Ok(()) => Ok(true),
             Err(Error::Full { .. }) => {
-                self.make_space(wal);
+                Self::make_space(wal);
                 Ok(true)
             }
             Err(Error::TooLarge { .. }) => Ok(true),
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    fn make_space(&mut self, wal: &mut Wal) {
+    fn make_space(wal: &mut Wal) {
         for _ in 0..8 {
             if wal.rewrite_oldest(Unverifiable::Keep).is_err() {
                 return;

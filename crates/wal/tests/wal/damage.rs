@@ -16,9 +16,12 @@ use crate::model::{
 type History = BTreeMap<(GroupId, u64, u64), Vec<Vec<u8>>>;
 
 /// A log and what is known about it.
+#[derive(Clone)]
 struct Case {
     disk: FaultyDisk,
     model: Model,
+    /// The model with a batch that was under way when the power went off.
+    with_pending: Option<Model>,
     history: History,
 }
 
@@ -26,24 +29,55 @@ impl Case {
     fn new(seed: u64) -> (Self, Wal) {
         let disk = FaultyDisk::new(seed);
         let wal = open(&disk).unwrap().wal;
-        (Self { disk, model: Model::new(), history: History::new() }, wal)
+        (Self { disk, model: Model::new(), with_pending: None, history: History::new() }, wal)
     }
 
     fn commit(&mut self, wal: &mut Wal, ops: &[Op]) -> Result<(), Error> {
         wal.commit(&mut batch_of(ops))?;
         apply_all(ops, &mut self.model);
+        self.remember(ops);
+        Ok(())
+    }
+
+    fn remember(&mut self, ops: &[Op]) {
         for op in ops {
             if let Op::Entry { group, index, term, payload } = op {
                 self.history.entry((*group, *index, *term)).or_default().push(payload.clone());
             }
         }
-        Ok(())
+    }
+
+    /// The power goes off in the middle of a commit.
+    fn begin_batch_and_crash(&mut self, rng: &mut fastrand::Rng, wal: &mut Wal) {
+        let ops = random_ops(rng, &self.model, 4, 9000);
+        let mut after = self.model.clone();
+        apply_all(&ops, &mut after);
+        self.remember(&ops);
+        self.with_pending = Some(after);
+        self.disk.power_off_after(rng.u64(0..2));
+        let outcome = wal.commit(&mut batch_of(&ops));
+        assert!(outcome.is_err() || ops.is_empty());
+        self.disk.crash(rng.u64(..));
+    }
+
+    /// Forgets groups that an opening does not list: they are left to their owners.
+    fn retain_listed(&mut self, opened: &Opened) {
+        let listed = |id: &GroupId| opened.groups.iter().any(|g| g.group == *id);
+        self.model.retain(|id, _| listed(id));
+        if let Some(model) = &mut self.with_pending {
+            model.retain(|id, _| listed(id));
+        }
     }
 
     /// Judges an opened log against what was acknowledged.
     fn check(&self, opened: &Opened) -> Result<(), String> {
+        let with_pending = self.with_pending.as_ref().map(|model| self.check_model(model, opened));
+        if with_pending == Some(Ok(())) { Ok(()) } else { self.check_model(&self.model, opened) }
+    }
+
+    fn check_model(&self, model: &Model, opened: &Opened) -> Result<(), String> {
         let any = opened.report.any_group_may_be_affected();
-        for (id, expected) in &self.model {
+        for (id, expected) in model {
             match opened.groups.iter().find(|g| g.group == *id) {
                 Some(found) => {
                     self.check_group(&opened.wal, found, expected).map_err(|e| format!("group {id}: {e}"))?;
@@ -52,7 +86,7 @@ impl Case {
                 None => return Err(format!("group {id} is missing silently")),
             }
         }
-        match opened.groups.iter().find(|g| !self.model.contains_key(&g.group)) {
+        match opened.groups.iter().find(|g| !model.contains_key(&g.group)) {
             Some(extra) if extra.integrity == Integrity::Intact => {
                 Err(format!("group {} came back", extra.group))
             }
@@ -156,9 +190,8 @@ fn check_after(case: &Case, disk: &FaultyDisk, what: &dyn Fn() -> String) {
         Ok(opened) => {
             case.check(&opened).unwrap_or_else(|e| panic!("{}: {e}\n{:?}", what(), opened.report));
             let again = open(disk).unwrap_or_else(|e| panic!("{}: again: {e}", what()));
-            let mut listed =
-                Case { disk: case.disk.clone(), model: case.model.clone(), history: case.history.clone() };
-            listed.model.retain(|id, _| opened.groups.iter().any(|g| g.group == *id));
+            let mut listed = case.clone();
+            listed.retain_listed(&opened);
             listed.check(&again).unwrap_or_else(|e| panic!("{}: again: {e}\n{:?}", what(), again.report));
         }
         Err(Error::Unreadable { .. }) => {}
@@ -275,6 +308,9 @@ fn random_damage(seed: u64) -> Result<(), String> {
         }
         wal.seal().map_err(|e| e.to_string())?;
     }
+    if rng.bool() {
+        case.begin_batch_and_crash(&mut rng, &mut wal);
+    }
     drop(wal);
     let mut struck = Vec::new();
     for _ in 0..rng.usize(1..3) {
@@ -290,8 +326,7 @@ fn random_damage(seed: u64) -> Result<(), String> {
         Err(e) => return Err(context(e.to_string())),
     };
     case.check(&opened).map_err(|e| context(format!("{e} {:?}", opened.report)))?;
-    // Groups that an unknown loss hid are the owner's to tell.
-    case.model.retain(|id, _| opened.groups.iter().any(|g| g.group == *id));
+    case.retain_listed(&opened);
     let flawed = |opened: &Opened| -> Vec<GroupId> {
         opened.groups.iter().filter(|g| g.integrity != Integrity::Intact).map(|g| g.group).collect()
     };
