@@ -97,6 +97,8 @@ pub struct PrepareSegment {
     removed: Vec<PathBuf>,
     target: Option<Target>,
     filling: Option<(Arc<dyn DiskFile>, u64)>,
+    /// Sync after every step, so that no later sync of the log waits for a whole segment's zeros.
+    paced: bool,
 }
 
 impl std::fmt::Debug for PrepareSegment {
@@ -122,7 +124,7 @@ impl PrepareSegment {
         removed: Vec<PathBuf>,
         target: Option<Target>,
     ) -> Self {
-        Self { disk, paths, quarantined, removed, target, filling: None }
+        Self { disk, paths, quarantined, removed, target, filling: None, paced: true }
     }
 
     /// Does a bounded piece of the work.
@@ -149,6 +151,9 @@ impl PrepareSegment {
             let zeros = ZEROS.get(..step).unwrap_or(&ZEROS);
             file.write_all_at(zeros, *filled).map_err(Error::space_or_io("fill", unfinished))?;
             *filled += step as u64;
+            if self.paced {
+                file.sync_data().map_err(Error::space_or_io("sync", self.paths.unfinished(target.no)))?;
+            }
             return Ok(Step::More);
         }
         file.sync_data().map_err(Error::space_or_io("sync", &unfinished))?;
@@ -162,6 +167,7 @@ impl PrepareSegment {
 
     /// Does all of the work at once.
     pub fn run(mut self) -> Result<Option<PreparedSegment>, Error> {
+        self.paced = false;
         loop {
             if let Step::Done(prepared) = self.step()? {
                 return Ok(prepared);

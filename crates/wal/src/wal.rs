@@ -182,7 +182,8 @@ impl Wal {
         self.unsealed && self.stopped.is_none()
     }
 
-    /// Marks the last batch as durable, so that its later loss is recognized as damage.
+    /// Marks the last batch as durable, so that its later loss is recognized as damage. Fails as [`Wal::commit`]
+    /// does; after a retryable error the batch stays unsealed.
     pub fn seal(&mut self) -> Result<Lsn, Error> {
         self.check_running()?;
         let mut scratch = std::mem::take(&mut self.scratch);
