@@ -127,8 +127,18 @@ impl PrepareSegment {
         Self { disk, paths, quarantined, removed, target, filling: None, paced: true }
     }
 
-    /// Does a bounded piece of the work.
+    /// Does a bounded piece of the work. After an error the job is over.
     pub fn step(&mut self) -> Result<Step, Error> {
+        let outcome = self.advance();
+        if let (Err(_), Some(target)) = (&outcome, &self.target) {
+            // A half made file must not keep the space whose lack made this fail. If it stays, the next opening
+            // removes it.
+            let _ = self.disk.remove_file(&self.paths.unfinished(target.no));
+        }
+        outcome
+    }
+
+    fn advance(&mut self) -> Result<Step, Error> {
         if let Some((path, reason)) = self.quarantined.pop() {
             self.quarantine(&path, reason)?;
             return Ok(Step::More);
@@ -214,18 +224,6 @@ impl PrepareSegment {
         self.disk.rename(path, &dir.join(name)).map_err(Error::io("quarantine", path))?;
         self.disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
         self.disk.sync_dir(&self.paths.wal).map_err(Error::io("sync", &self.paths.wal))
-    }
-}
-
-impl Drop for PrepareSegment {
-    /// An abandoned file must not keep the space that made preparing it fail.
-    fn drop(&mut self) {
-        if self.filling.take().is_some()
-            && let Some(target) = &self.target
-        {
-            // After success the name is gone already; after failure a leftover is removed at the next opening.
-            let _ = self.disk.remove_file(&self.paths.unfinished(target.no));
-        }
     }
 }
 
