@@ -86,9 +86,11 @@ pub(crate) fn read_place(file: &dyn DiskFile, place: &Place, out: &mut Vec<u8>) 
 }
 
 impl Wal {
-    /// Every group the log holds something of.
-    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
-        self.state.groups.keys().copied()
+    /// Every group the log holds something of, in order.
+    pub fn groups(&self) -> Vec<GroupId> {
+        let mut groups: Vec<_> = self.state.groups.keys().copied().collect();
+        groups.sort_unstable();
+        groups
     }
 
     /// First index present behind the checkpoint of a group.
