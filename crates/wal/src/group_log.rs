@@ -114,8 +114,9 @@ pub(crate) struct GroupLog {
     pub(crate) hard_state_proven: u32,
     /// Unknown losses seen before the newest record that tells where the log ends.
     pub(crate) log_proven: u32,
-    /// Highest applied index that any record of the group mentions.
-    pub(crate) applied_stated: u64,
+    /// The newest checkpoint by the last record that mentions one: applied index and checksum of its body. It is
+    /// not the one above if that is older.
+    pub(crate) checkpoint_stated: (u64, u32),
     /// The group is not intact: rewriting must keep what is known about that.
     pub(crate) flawed: bool,
 }
@@ -133,7 +134,7 @@ impl GroupLog {
             log_doubtful: false,
             hard_state_proven: 0,
             log_proven: 0,
-            applied_stated: 0,
+            checkpoint_stated: (0, 0),
             flawed: false,
         }
     }
@@ -244,7 +245,7 @@ impl GroupLog {
         Position {
             last: end - 1,
             last_chain,
-            applied: self.applied().max(self.applied_stated),
+            checkpoint: self.checkpoint_stated,
             hard_state_doubtful: keep_doubts && self.hard_state_doubtful,
             log_doubtful: keep_doubts && self.log_doubtful,
         }
@@ -327,7 +328,7 @@ impl GroupLog {
 
     /// Takes over a record's word on where the log ends.
     pub(crate) fn state_position(&mut self, position: &Position, losses: u32, totals: &mut SegmentPins) {
-        self.applied_stated = self.applied_stated.max(position.applied);
+        self.checkpoint_stated = position.checkpoint;
         self.log_proven = losses;
         self.log_doubtful = position.log_doubtful;
         match position.last.checked_add(1) {
@@ -358,9 +359,8 @@ impl GroupLog {
         }
         self.pin(totals, next.place.segment, u64::from(next.place.len));
         self.checkpoint = Some(next);
-        self.applied_stated = self.applied_stated.max(next.applied);
+        self.checkpoint_stated = (next.applied, next.place.crc);
         if next.installed {
-            self.applied_stated = next.applied;
             self.cut_from(0, totals);
             self.runs.clear();
         } else {

@@ -22,6 +22,8 @@ pub(crate) struct Pending {
     last: u64,
     last_chain: u64,
     applied: u64,
+    /// Newest checkpoint, as in [`Position`].
+    checkpoint: (u64, u32),
     /// The log known before the batch no longer counts.
     reset: bool,
 }
@@ -31,19 +33,21 @@ impl Pending {
         match log {
             Some(log) => {
                 let (end, last_chain) = log.end();
-                Self { last: end - 1, last_chain, applied: log.applied(), reset: false }
+                let (applied, checkpoint) = (log.applied(), log.checkpoint_stated);
+                Self { last: end - 1, last_chain, applied, checkpoint, reset: false }
             }
-            None => Self { last: 0, last_chain: chain_start(group), applied: 0, reset: false },
+            None => {
+                let last_chain = chain_start(group);
+                Self { last: 0, last_chain, applied: 0, checkpoint: (0, 0), reset: false }
+            }
         }
     }
 
-    fn position(&self, log: Option<&GroupLog>) -> Position {
-        let log = log.filter(|_| !self.reset);
-        let stated = log.map_or(0, |l| l.applied_stated);
+    fn position(&self) -> Position {
         Position {
             last: self.last,
             last_chain: self.last_chain,
-            applied: self.applied.max(stated),
+            checkpoint: self.checkpoint,
             hard_state_doubtful: false,
             log_doubtful: false,
         }
@@ -103,8 +107,7 @@ impl Planner<'_> {
                 if len > MEMBERSHIP_BYTES_MAX {
                     return Err(refused(group, Refusal::LongMembership { bytes: len }));
                 }
-                let log = self.state.groups.get(&group);
-                let position = self.pending(group).position(log);
+                let position = self.pending(group).position();
                 let membership = memberships.get(at..at + len).unwrap_or_default();
                 let record = HardStateRecord { group, term, vote, incarnation, membership, position };
                 put_hard_state(self.out, &record);
@@ -115,9 +118,10 @@ impl Planner<'_> {
             }
             Op::Install { group, applied, term, chain, len, crc } => {
                 self.run = None;
-                let pending = Pending { last: applied, last_chain: chain, applied, reset: true };
+                let checkpoint = (applied, crc);
+                let pending = Pending { last: applied, last_chain: chain, applied, checkpoint, reset: true };
                 self.pending.insert(group, pending);
-                let position = pending.position(None);
+                let position = pending.position();
                 let record =
                     CheckpointRecord { group, applied, term, chain, len, crc, installed: true, position };
                 put_checkpoint(self.out, &record);
@@ -232,6 +236,7 @@ impl Planner<'_> {
             return Err(unknown);
         }
         self.pending(group).applied = applied;
+        self.pending(group).checkpoint = (applied, body.1);
         let log = self.state.groups.get(&group);
         // A hard state that stays behind would keep its segment alive after everything else has moved on.
         if let Some(hard) = log.filter(|_| !pending.reset).and_then(|l| l.hard_state.as_ref())
@@ -245,13 +250,13 @@ impl Planner<'_> {
                 vote: hard.state.vote,
                 incarnation: hard.state.incarnation,
                 membership: &hard.state.membership,
-                position: self.pending(group).position(log),
+                position: self.pending(group).position(),
             };
             put_hard_state(self.out, &record);
         }
         // A checkpoint does not acknowledge doubts.
         let log_doubtful = log.is_some_and(|l| l.log_doubtful) && !pending.reset;
-        let position = Position { log_doubtful, ..self.pending(group).position(log) };
+        let position = Position { log_doubtful, ..self.pending(group).position() };
         let (len, crc) = body;
         put_checkpoint(
             self.out,

@@ -46,7 +46,8 @@ pub(crate) struct End {
 pub(crate) struct Position {
     pub(crate) last: u64,
     pub(crate) last_chain: u64,
-    pub(crate) applied: u64,
+    /// The newest checkpoint: its applied index and the checksum of its body.
+    pub(crate) checkpoint: (u64, u32),
     pub(crate) hard_state_doubtful: bool,
     pub(crate) log_doubtful: bool,
 }
@@ -121,7 +122,8 @@ fn put_position(out: &mut Vec<u8>, position: &Position) {
     out.push(u8::from(position.hard_state_doubtful) | u8::from(position.log_doubtful) << 1);
     out.extend_from_slice(&position.last.to_le_bytes());
     out.extend_from_slice(&position.last_chain.to_le_bytes());
-    out.extend_from_slice(&position.applied.to_le_bytes());
+    out.extend_from_slice(&position.checkpoint.0.to_le_bytes());
+    out.extend_from_slice(&position.checkpoint.1.to_le_bytes());
 }
 
 pub(crate) fn put_start(out: &mut Vec<u8>, start: &Start) {
@@ -259,7 +261,7 @@ impl<'a> Cursor<'a> {
             log_doubtful: flags & 2 != 0,
             last: self.u64()?,
             last_chain: self.u64()?,
-            applied: self.u64()?,
+            checkpoint: (self.u64()?, self.u32()?),
         })
     }
 
@@ -344,8 +346,13 @@ mod tests {
 
     fn sample() -> Vec<u8> {
         let group = GroupId { epoch: 1, meta_index: 2, random: 3 };
-        let position =
-            Position { last: 9, last_chain: 8, applied: 7, hard_state_doubtful: true, log_doubtful: false };
+        let position = Position {
+            last: 9,
+            last_chain: 8,
+            checkpoint: (7, 6),
+            hard_state_doubtful: true,
+            log_doubtful: false,
+        };
         let mut out = Vec::new();
         put_start(&mut out, &Start { version: 1, previous: 4, cut: 16, sectors: 128 });
         put_end(&mut out, &End { next: 5, next_sectors: 128, next_begun: true });

@@ -35,7 +35,7 @@ struct Replay {
     last: Option<(Lsn, u64)>,
     lsn_max: Lsn,
     /// The last batch, not applied yet: it may be copied, and then stands elsewhere.
-    held: Option<(SegmentNo, ScannedBatch)>,
+    held: Option<(Segment, ScannedBatch)>,
     /// Sector behind the last batch that was met.
     end: u32,
 }
@@ -56,13 +56,23 @@ impl Replay {
     /// Applies the held batch where it stands.
     fn settle(&mut self) {
         if let Some((segment, batch)) = self.held.take() {
-            self.apply(segment, &batch, batch.directory.records(), byte_offset(batch.shape().data_start()));
+            self.apply(&segment, &batch, batch.directory.records(), byte_offset(batch.shape().data_start()));
         }
     }
 
-    fn apply(&mut self, segment: SegmentNo, batch: &ScannedBatch, records: &[u8], data_offset: u64) {
-        let placement = Placement { segment, data_offset, bad_sectors: &batch.bad_data };
+    fn apply(&mut self, segment: &Segment, batch: &ScannedBatch, records: &[u8], data_offset: u64) {
+        let placement = Placement {
+            segment: segment.no,
+            data_offset,
+            bad_sectors: &batch.bad_data,
+            file: &*segment.file,
+        };
         self.state.apply(records, &placement);
+        let segment = segment.no;
+        let mut cursor = Cursor::new(records);
+        if std::iter::from_fn(|| cursor.next_record()).any(|r| r == Record::Loss) {
+            self.damage(segment, batch.shape().start, FoundDamageKind::Recorded, AffectedGroups::Any);
+        }
         if let Some(sector) = batch.bad_data.first() {
             let mut groups = std::mem::take(&mut self.state.damaged_groups);
             groups.sort_unstable();
@@ -73,21 +83,21 @@ impl Replay {
         self.report.replayed_bytes += byte_offset(batch.shape().total);
     }
 
-    fn meet(&mut self, segment: SegmentNo, item: Item) {
+    fn meet(&mut self, segment: &Segment, item: Item) {
         match item {
-            Item::Lost { from } => self.lose(segment, from, FoundDamageKind::Directory),
+            Item::Lost { from } => self.lose(segment.no, from, FoundDamageKind::Directory),
             Item::Batch(batch) => {
                 let shape = *batch.shape();
                 if let Some((lsn, hash)) = self.last
                     && (shape.lsn.0 != lsn.0 + 1 || batch.directory.prologue.previous_hash != hash)
                 {
-                    self.lose(segment, shape.start, FoundDamageKind::MissingBatch);
+                    self.lose(segment.no, shape.start, FoundDamageKind::MissingBatch);
                 }
                 self.settle();
                 self.last = Some((shape.lsn, batch.directory.hash()));
                 self.lsn_max = self.lsn_max.max(shape.lsn);
                 self.end = shape.end();
-                self.held = Some((segment, batch));
+                self.held = Some((segment.clone(), batch));
             }
         }
     }
@@ -112,7 +122,7 @@ pub(crate) fn open(
     }
     let mut replay = Replay {
         state: State::default(),
-        report: Report { torn_tail: chain.torn, ..Report::default() },
+        report: Report { torn_tail: chain.torn, created: chain.links.is_empty(), ..Report::default() },
         last: None,
         lsn_max: Lsn(0),
         held: None,
@@ -141,7 +151,7 @@ fn replay_chain(files: &Files, chain: &Chain, replay: &mut Replay) -> Result<Tai
         let is_last = at + 1 == chain.links.len();
         let limit = link.cut.unwrap_or_else(|| files.sectors(no));
         tail = scan(&mut files.reader(&link.segment), Extent { limit, is_last }, &mut |item| {
-            replay.meet(no, item);
+            replay.meet(&link.segment, item);
             Ok(())
         })?;
         replay.report.segments += 1;
@@ -248,7 +258,7 @@ impl Opening<'_> {
             hash: directory::hash(first.lsn, &scratch.body),
         };
         if let Some(batch) = &first.copied {
-            replay.apply(segment.no, batch, &first.records, byte_offset(shape.data_start()));
+            replay.apply(&segment, batch, &first.records, byte_offset(shape.data_start()));
         } else if loss_at_end {
             replay.state.lose();
         }

@@ -22,6 +22,15 @@ pub struct Report {
     pub damages: Vec<FoundDamage>,
     /// The segment that was begun.
     pub new_segment: SegmentNo,
+    /// There was no log. A store that had one before has lost it, which only its owner can tell.
+    pub created: bool,
+}
+
+impl Report {
+    /// True if something was lost that may have concerned any group, also one that the log knows nothing of now.
+    pub fn any_group_may_be_affected(&self) -> bool {
+        self.damages.iter().any(|d| d.groups == AffectedGroups::Any)
+    }
 }
 
 /// Place of a batch that a crash left unfinished and that was never acknowledged.
@@ -59,6 +68,8 @@ pub enum FoundDamageKind {
     MissingSegment,
     /// The segment is shorter than it was made.
     ShortSegment,
+    /// An earlier opening wrote down here that it had found something lost.
+    Recorded,
 }
 
 /// Groups that damage concerns.
@@ -117,7 +128,7 @@ pub struct Damage {
     pub uncertain_from: Option<u64>,
     /// The hard state may be older than the last one written.
     pub hard_state: bool,
-    /// The newest checkpoint cannot be read.
+    /// The newest checkpoint cannot be read, or may be newer than the one that is reported.
     pub checkpoint: bool,
 }
 

@@ -11,8 +11,10 @@ use crate::record::{
 };
 use crate::wal::{Claim, Scratch, Wal};
 
-/// Payload bytes after which a step of rewriting is written out.
-const STEP_BYTES: usize = 1 << 20;
+/// Size on disk after which a step of rewriting is written out.
+const STEP_BYTES_MAX: u64 = 1 << 20;
+/// More than the encoded length of any record without its payload and membership.
+const RECORD_BYTES: usize = 128;
 
 /// What rewriting does with stored bytes that no longer verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,8 @@ struct Step {
     scratch: Scratch,
     data: Vec<u8>,
     done: Rewritten,
+    /// Size on disk at which the step is full.
+    bytes_max: usize,
     full: bool,
     /// What does not verify: the checkpoint, and entries.
     bad_checkpoint: bool,
@@ -58,7 +62,8 @@ impl Wal {
         let Some(oldest) = self.live.front().map(|s| s.no).filter(|_| self.live.len() > 1) else {
             return Ok(Rewritten { done: true, ..Rewritten::default() });
         };
-        let mut step = Step { scratch: std::mem::take(&mut self.scratch), ..Step::default() };
+        let bytes_max = usize::try_from(STEP_BYTES_MAX.min(self.batch_bytes_max() / 2)).unwrap_or(usize::MAX);
+        let mut step = Step { scratch: std::mem::take(&mut self.scratch), bytes_max, ..Step::default() };
         step.scratch.records.clear();
         for (group, _) in self.groups_pinning_oldest() {
             self.collect(group, oldest, &mut step);
@@ -95,6 +100,9 @@ impl Wal {
         let Some(file) = self.file_of(oldest) else { return };
         let Some(log) = self.state.groups.get(&group) else { return };
         if let Some(checkpoint) = log.checkpoint.filter(|c| c.place.segment == oldest) {
+            if !step.has_room(checkpoint.place.len as usize, RECORD_BYTES) {
+                return;
+            }
             match read_place(&*file, &checkpoint.place, &mut step.data) {
                 Ok(()) => {
                     put_checkpoint(&mut step.scratch.records, &rewritten_checkpoint(log, &checkpoint));
@@ -108,8 +116,7 @@ impl Wal {
         }
         let mut run = RewrittenRun::default();
         for (index, previous_chain, entry) in log.entries_in(oldest) {
-            if !step.data.is_empty() && step.data.len() + entry.place.len as usize > STEP_BYTES {
-                step.full = true;
+            if !step.has_room(entry.place.len as usize, RECORD_BYTES) {
                 return;
             }
             match read_place(&*file, &entry.place, &mut step.data) {
@@ -157,7 +164,6 @@ fn rewritten_checkpoint(log: &GroupLog, checkpoint: &CheckpointRef) -> Checkpoin
 
 /// Adds the hard state, and for a group that is not whole what is known about its end.
 fn put_state(log: &GroupLog, oldest: SegmentNo, step: &mut Step) {
-    let out = &mut step.scratch.records;
     let position = log.position(true);
     if let Some(hard) = log.hard_state.as_ref().filter(|h| h.segment == oldest) {
         let record = HardStateRecord {
@@ -168,8 +174,10 @@ fn put_state(log: &GroupLog, oldest: SegmentNo, step: &mut Step) {
             membership: &hard.state.membership,
             position,
         };
-        put_hard_state(out, &record);
-        step.count(0);
+        if step.has_room(0, RECORD_BYTES + record.membership.len()) {
+            put_hard_state(&mut step.scratch.records, &record);
+            step.count(0);
+        }
     }
     if log.flawed || log.position_segment == oldest {
         put_position_record(&mut step.scratch.records, log.group, &position);
@@ -178,6 +186,15 @@ fn put_state(log: &GroupLog, oldest: SegmentNo, step: &mut Step) {
 }
 
 impl Step {
+    /// False, and the step is full, if a record of this size does not fit beside what is there. A record alone
+    /// always fits.
+    fn has_room(&mut self, payload: usize, record: usize) -> bool {
+        // Directories are written twice.
+        let taken = self.data.len() + 2 * self.scratch.records.len();
+        self.full |= taken > 0 && taken + payload + 2 * record > self.bytes_max;
+        !self.full
+    }
+
     fn count(&mut self, bytes: u32) {
         self.done.records += 1;
         self.done.bytes += u64::from(bytes);

@@ -97,6 +97,8 @@ pub struct PrepareSegment {
     removed: Vec<PathBuf>,
     target: Option<Target>,
     filling: Option<(Arc<dyn DiskFile>, u64)>,
+    /// Sync after every step, so that no later sync of the log waits for a whole segment's zeros.
+    paced: bool,
 }
 
 impl std::fmt::Debug for PrepareSegment {
@@ -122,11 +124,21 @@ impl PrepareSegment {
         removed: Vec<PathBuf>,
         target: Option<Target>,
     ) -> Self {
-        Self { disk, paths, quarantined, removed, target, filling: None }
+        Self { disk, paths, quarantined, removed, target, filling: None, paced: true }
     }
 
-    /// Does a bounded piece of the work.
+    /// Does a bounded piece of the work. After an error the job is over.
     pub fn step(&mut self) -> Result<Step, Error> {
+        let outcome = self.advance();
+        if let (Err(_), Some(target)) = (&outcome, &self.target) {
+            // A half made file must not keep the space whose lack made this fail. If it stays, the next opening
+            // removes it.
+            let _ = self.disk.remove_file(&self.paths.unfinished(target.no));
+        }
+        outcome
+    }
+
+    fn advance(&mut self) -> Result<Step, Error> {
         if let Some((path, reason)) = self.quarantined.pop() {
             self.quarantine(&path, reason)?;
             return Ok(Step::More);
@@ -149,6 +161,9 @@ impl PrepareSegment {
             let zeros = ZEROS.get(..step).unwrap_or(&ZEROS);
             file.write_all_at(zeros, *filled).map_err(Error::space_or_io("fill", unfinished))?;
             *filled += step as u64;
+            if self.paced {
+                file.sync_data().map_err(Error::space_or_io("sync", self.paths.unfinished(target.no)))?;
+            }
             return Ok(Step::More);
         }
         file.sync_data().map_err(Error::space_or_io("sync", &unfinished))?;
@@ -162,6 +177,7 @@ impl PrepareSegment {
 
     /// Does all of the work at once.
     pub fn run(mut self) -> Result<Option<PreparedSegment>, Error> {
+        self.paced = false;
         loop {
             if let Step::Done(prepared) = self.step()? {
                 return Ok(prepared);
@@ -208,18 +224,6 @@ impl PrepareSegment {
         self.disk.rename(path, &dir.join(name)).map_err(Error::io("quarantine", path))?;
         self.disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
         self.disk.sync_dir(&self.paths.wal).map_err(Error::io("sync", &self.paths.wal))
-    }
-}
-
-impl Drop for PrepareSegment {
-    /// An abandoned file must not keep the space that made preparing it fail.
-    fn drop(&mut self) {
-        if self.filling.take().is_some()
-            && let Some(target) = &self.target
-        {
-            // After success the name is gone already; after failure a leftover is removed at the next opening.
-            let _ = self.disk.remove_file(&self.paths.unfinished(target.no));
-        }
     }
 }
 

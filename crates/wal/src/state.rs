@@ -1,33 +1,37 @@
 //! All groups of the log, and the one function that changes them: recovery and commit apply the same bytes.
 
 use hashbrown::HashMap;
+use linnet_env::DiskFile;
 use linnet_ids::GroupId;
 
 use crate::batch::HardState;
-use crate::format::{SegmentNo, chain_next};
+use crate::format::{SECTOR, SegmentNo, chain_next};
 use crate::group_log::{CheckpointRef, EntryRef, GroupLog, HardStateRef, Place, SegmentPins};
+use crate::read::read_place;
 use crate::record::{CheckpointRecord, Cursor, HardStateRecord, Record, RunEntries, RunHead};
 use crate::report::{Damage, Integrity};
 
 /// Where the payloads of a batch stand.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(crate) struct Placement<'a> {
     pub(crate) segment: SegmentNo,
     /// Byte offset of the first data sector in the segment.
     pub(crate) data_offset: u64,
-    /// Sectors whose content does not verify, ascending.
+    /// Sectors whose content does not verify, ascending, and the file to look into them.
     pub(crate) bad_sectors: &'a [u32],
+    pub(crate) file: &'a dyn DiskFile,
 }
 
 impl Placement<'_> {
     fn place(&self, offset: u64, len: u32, crc: u32) -> Place {
-        let first = offset / crate::format::SECTOR as u64;
-        let last = (offset + u64::from(len)).saturating_sub(1) / crate::format::SECTOR as u64;
-        let bad = len > 0 && self.bad_sectors.iter().any(|s| (first..=last).contains(&u64::from(*s)));
-        match u32::try_from(offset) {
-            Ok(offset) if !bad => Place { segment: self.segment, offset, len, crc },
-            _ => Place { segment: 0, offset: 0, len, crc },
-        }
+        let damaged = Place { segment: 0, offset: 0, len, crc };
+        let Ok(at) = u32::try_from(offset) else { return damaged };
+        let place = Place { segment: self.segment, offset: at, len, crc };
+        let first = offset / SECTOR as u64;
+        let last = (offset + u64::from(len)).saturating_sub(1) / SECTOR as u64;
+        let suspect = len > 0 && self.bad_sectors.iter().any(|s| (first..=last).contains(&u64::from(*s)));
+        // The damage may have hit a neighbour in the sector only.
+        if suspect && read_place(self.file, &place, &mut Vec::new()).is_err() { damaged } else { place }
     }
 }
 
@@ -182,12 +186,15 @@ impl State {
 
 /// Walks a log from its checkpoint to its end.
 fn judge(log: &mut GroupLog, pins: &mut SegmentPins) -> Integrity {
-    let mut damage = Damage { hard_state: log.hard_state_doubtful, ..Damage::default() };
+    // What may hide a hard state may hide a checkpoint, and only a hard state tells of both.
+    let doubtful = log.hard_state_doubtful;
+    let mut damage = Damage { hard_state: doubtful, checkpoint: doubtful, ..Damage::default() };
     let applied = log.applied();
     let checkpoint_damaged = log.checkpoint.is_some_and(|c| c.place.segment == 0);
-    if checkpoint_damaged || log.applied_stated > applied {
+    let newest = log.checkpoint.map_or((0, 0), |c| (c.applied, c.place.crc));
+    if checkpoint_damaged || log.checkpoint_stated != newest {
         damage.checkpoint = true;
-        damage.lost.push(1..=log.applied_stated.max(applied));
+        damage.lost.push(1..=log.checkpoint_stated.0.max(applied));
     }
     let mut expected = (applied + 1, log.base_chain());
     let mut stale_before = 0;

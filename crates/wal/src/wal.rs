@@ -182,7 +182,8 @@ impl Wal {
         self.unsealed && self.stopped.is_none()
     }
 
-    /// Marks the last batch as durable, so that its later loss is recognized as damage.
+    /// Marks the last batch as durable, so that its later loss is recognized as damage. Fails as [`Wal::commit`]
+    /// does; after a retryable error the batch stays unsealed.
     pub fn seal(&mut self) -> Result<Lsn, Error> {
         self.check_running()?;
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -208,7 +209,11 @@ impl Wal {
         data: &mut Vec<u8>,
         claim: Claim,
     ) -> Result<Lsn, Error> {
-        let max = batch_sectors_max(&self.config);
+        let max = match claim {
+            // What was written once must fit again, with a little more said about its group.
+            Claim::Rewrite => batch_sectors_max(&self.config) + SEGMENT_OVERHEAD_SECTORS / 2,
+            Claim::Ordinary | Claim::Urgent => batch_sectors_max(&self.config),
+        };
         let measured = directory::measure(scratch.records.len(), data.len());
         let total = match measured {
             Some((_, _, total)) if total <= max => total,
@@ -224,6 +229,7 @@ impl Wal {
             segment: written.segment,
             data_offset: byte_offset(written.shape.data_start()),
             bad_sectors: &[],
+            file: &*written.file,
         };
         self.state.apply(&scratch.records, &placement);
         self.release_before(first_segment);
@@ -278,7 +284,7 @@ impl Wal {
             Ok(shape) => {
                 let hash = directory::hash(lsn, &scratch.body);
                 self.position = WritePosition { sector: shape.end(), lsn, hash };
-                Ok(Written { shape, segment: segment.no })
+                Ok(Written { shape, segment: segment.no, file: Arc::clone(&segment.file) })
             }
             Err((action, source)) => {
                 let failure = Failure {
@@ -299,6 +305,7 @@ impl Wal {
 struct Written {
     shape: Shape,
     segment: SegmentNo,
+    file: Arc<dyn DiskFile>,
 }
 
 /// Sectors of the largest batch.

@@ -125,8 +125,11 @@ impl Content {
 
     /// Reads, or `None` where a sector on the way is unreadable.
     pub(super) fn read(&self, out: &mut [u8], offset: u64) -> Option<usize> {
-        let last = (offset + (out.len() as u64).max(1) - 1) / SECTOR;
-        if !self.unreadable.is_empty() && self.unreadable.range(offset / SECTOR..=last).next().is_some() {
+        let last = (offset + out.len() as u64).saturating_sub(1) / SECTOR;
+        if !out.is_empty()
+            && !self.unreadable.is_empty()
+            && self.unreadable.range(offset / SECTOR..=last).next().is_some()
+        {
             return None;
         }
         Some(self.current.read(out, offset))

@@ -146,10 +146,40 @@ fn another_store_cannot_read_the_segments() {
     wal.commit(&mut batch).unwrap();
     let stranger = linnet_wal::StoreIdentity { store_id: [1; 16] };
     let opened = linnet_wal::Wal::open(
-        std::sync::Arc::new(disk.clone()),
+        std::sync::Arc::new(disk),
         std::path::Path::new(crate::model::STORE),
         small(),
         stranger,
     );
     assert!(matches!(opened, Err(Error::Unreadable { .. })), "{:?}", opened.err());
+}
+
+#[test]
+fn the_format_does_not_change_unnoticed() {
+    let disk = FaultyDisk::new(1);
+    let mut wal = open(&disk).unwrap().wal;
+    let mut batch = Batch::new();
+    let state = HardState { term: 3, vote: Some([9; 16]), incarnation: 77, membership: b"voters".to_vec() };
+    batch.hard_state(group(1), &state);
+    batch.entry(group(1), 1, 3, &[b"hello"]);
+    batch.entry(group(1), 2, 3, &[&[7; 700]]);
+    batch.checkpoint(group(1), 1, 3, b"files");
+    batch.end_group(group(2));
+    wal.commit(&mut batch).unwrap();
+    wal.seal().unwrap();
+    drop(wal);
+    open(&disk).unwrap();
+    let sums: Vec<u32> = crate::model::segments(&disk).iter().map(|bytes| crc32fast::hash(bytes)).collect();
+    // A change here means that stores of released versions need a migration, and a new `FORMAT_VERSION`.
+    assert_eq!(sums, [1_348_972_612, 3_586_010_949]);
+}
+
+#[test]
+fn the_log_and_its_jobs_can_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<linnet_wal::Wal>();
+    is_send::<Batch>();
+    is_send::<linnet_wal::EntryLocation>();
+    is_send::<linnet_wal::PrepareSegment>();
+    is_send::<Error>();
 }

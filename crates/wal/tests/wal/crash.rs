@@ -1,7 +1,7 @@
 //! Random work, cut off at random points, over a disk that keeps only what it must.
 
 use linnet_env::FaultyDisk;
-use linnet_wal::{Error, Opened, Unverifiable, Wal};
+use linnet_wal::{Error, Opened, PrepareSegment, Step, Unverifiable, Wal};
 
 use crate::model::{Model, Op, apply_all, batch_of, contents, difference, live_contents, open, random_ops};
 
@@ -18,12 +18,14 @@ struct World {
     model: Model,
     /// What was under way when the log stopped: all or nothing of it may be found.
     pending: Option<Vec<Op>>,
+    /// File work that goes on between batches.
+    job: Option<PrepareSegment>,
 }
 
 impl World {
     fn new(seed: u64) -> Self {
         let rng = fastrand::Rng::with_seed(seed);
-        Self { rng, disk: FaultyDisk::new(seed), model: Model::new(), pending: None }
+        Self { rng, disk: FaultyDisk::new(seed), model: Model::new(), pending: None, job: None }
     }
 
     /// Checks an opened log against the model, and learns what became of the pending batch.
@@ -55,6 +57,7 @@ impl World {
             Err(_) if self.is_down() => return Ok(()),
             Err(e) => return Err(format!("open: {e}")),
         };
+        self.job = None;
         for _ in 0..self.rng.usize(1..30) {
             if !self.work(&mut wal)? {
                 return Ok(());
@@ -72,16 +75,7 @@ impl World {
         let result = match self.rng.u8(..10) {
             0 => wal.seal().map(|_| ()),
             1 => wal.rewrite_oldest(Unverifiable::Keep).map(|_| ()),
-            2 | 3 => {
-                if let Some(job) = wal.prepare_next() {
-                    match job.run() {
-                        Ok(prepared) => wal.install(prepared),
-                        Err(_) if self.is_down() => wal.prepare_failed(),
-                        Err(e) => return Err(format!("prepare: {e}")),
-                    }
-                }
-                Ok(())
-            }
+            2..5 => return self.prepare(wal).map(|()| true),
             _ => {
                 let ops = random_ops(&mut self.rng, &self.model, 4, 9000);
                 match wal.commit(&mut batch_of(&ops)) {
@@ -101,7 +95,7 @@ impl World {
         match result {
             Ok(()) => Ok(true),
             Err(Error::Full { .. }) => {
-                self.make_space(wal);
+                Self::make_space(wal);
                 Ok(true)
             }
             Err(Error::TooLarge { .. }) => Ok(true),
@@ -118,7 +112,24 @@ impl World {
         }
     }
 
-    fn make_space(&mut self, wal: &mut Wal) {
+    /// A step of the file work, begun if there is none; now and then all of it at once.
+    fn prepare(&mut self, wal: &mut Wal) -> Result<(), String> {
+        let Some(mut job) = self.job.take().or_else(|| wal.prepare_next()) else { return Ok(()) };
+        let whole = self.rng.u8(..4) == 0;
+        let mut outcome = job.step();
+        while whole && matches!(outcome, Ok(Step::More)) {
+            outcome = job.step();
+        }
+        match outcome {
+            Ok(Step::More) => self.job = Some(job),
+            Ok(Step::Done(prepared)) => wal.install(prepared),
+            Err(_) if self.is_down() => wal.prepare_failed(),
+            Err(e) => return Err(format!("prepare: {e}")),
+        }
+        Ok(())
+    }
+
+    fn make_space(wal: &mut Wal) {
         for _ in 0..8 {
             if wal.rewrite_oldest(Unverifiable::Keep).is_err() {
                 return;

@@ -243,3 +243,8 @@ pub(crate) fn difference(found: &Model, expected: &Model) -> Option<String> {
     }
     Some("a group too many".to_owned())
 }
+
+/// Content of every segment file, by number.
+pub(crate) fn segments(disk: &FaultyDisk) -> Vec<Vec<u8>> {
+    disk.files_below(&wal_dir()).iter().map(|(path, _)| linnet_env::Disk::read(disk, path).unwrap()).collect()
+}
