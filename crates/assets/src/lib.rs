@@ -16,6 +16,6 @@ pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, Pending, PullRequ
 pub use entry::{Attach, Entry, EntryError, Purge};
 pub use output::{Advisory, Answer, Output, Token};
 pub use stream::{
-    Admitted, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish, Stream, StreamLimits,
-    StreamSaved,
+    Admitted, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish, Stream,
+    StreamLimits, StreamSaved,
 };

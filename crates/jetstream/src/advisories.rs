@@ -32,7 +32,13 @@ impl Writer {
         Self { clock: broker.clock().clone(), ids: NameSource::new() }
     }
 
-    pub(crate) fn send(&mut self, publisher: &mut Publisher, account: &Arc<Account>, stream: &str, advisory: &Advisory) {
+    pub(crate) fn send(
+        &mut self,
+        publisher: &mut Publisher,
+        account: &Arc<Account>,
+        stream: &str,
+        advisory: &Advisory,
+    ) {
         let (topic, kind, mut fields) = match advisory {
             Advisory::ConsumerCreated { consumer } => (
                 format!("CONSUMER.CREATED.{stream}.{consumer}"),
@@ -87,7 +93,13 @@ impl Writer {
     }
 
     /// A stream was created, changed or deleted.
-    pub(crate) fn stream_action(&mut self, publisher: &mut Publisher, account: &Arc<Account>, stream: &str, action: StreamAction) {
+    pub(crate) fn stream_action(
+        &mut self,
+        publisher: &mut Publisher,
+        account: &Arc<Account>,
+        stream: &str,
+        action: StreamAction,
+    ) {
         let (topic, text) = match action {
             StreamAction::Created => ("CREATED", "create"),
             StreamAction::Updated => ("UPDATED", "modify"),
@@ -97,7 +109,14 @@ impl Writer {
         self.publish(publisher, account, &format!("STREAM.{topic}.{stream}"), "stream_action", &all);
     }
 
-    fn publish(&mut self, publisher: &mut Publisher, account: &Arc<Account>, topic: &str, kind: &str, fields: &Map<String, Value>) {
+    fn publish(
+        &mut self,
+        publisher: &mut Publisher,
+        account: &Arc<Account>,
+        topic: &str,
+        kind: &str,
+        fields: &Map<String, Value>,
+    ) {
         let subject = format!("$JS.EVENT.ADVISORY.{topic}");
         if !account.has_interest(subject.as_bytes()) {
             return;
@@ -108,8 +127,13 @@ impl Writer {
             timestamp: self.clock.wall().rfc3339(),
             fields,
         });
-        let message =
-            Message { subject: subject.as_bytes(), shown_subject: b"", reply: b"", header_len: 0, body: &body };
+        let message = Message {
+            subject: subject.as_bytes(),
+            shown_subject: b"",
+            reply: b"",
+            header_len: 0,
+            body: &body,
+        };
         publisher.publish(account, &message);
     }
 }

@@ -162,7 +162,8 @@ pub(crate) type Accounts = HashMap<String, Arc<JsAccount>>;
 /// What the rules are told is allowed, for a request of `account`.
 pub(crate) fn limits_for(account: &JsAccount, accounts: &Accounts, config: &crate::Config) -> Limits {
     let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let amounts = |(memory, storage): (u64, u64)| Amounts { memory: signed(memory), storage: signed(storage) };
+    let amounts =
+        |(memory, storage): (u64, u64)| Amounts { memory: signed(memory), storage: signed(storage) };
     let all = accounts.values().map(|a| a.reserved()).fold((0, 0), |sum, r| (sum.0 + r.0, sum.1 + r.1));
     Limits {
         clustered: false,

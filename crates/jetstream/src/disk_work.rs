@@ -59,7 +59,9 @@ impl DiskWorkers {
     pub(crate) fn start(disk: Arc<dyn Disk>) -> std::io::Result<(Self, Vec<std::thread::JoinHandle<()>>)> {
         let workers = Self { reads: Arc::default(), writes: Arc::default(), disk };
         let mut threads = Vec::new();
-        for (queue, count, name) in [(&workers.reads, READERS, "js-read"), (&workers.writes, WRITERS, "js-write")] {
+        for (queue, count, name) in
+            [(&workers.reads, READERS, "js-read"), (&workers.writes, WRITERS, "js-write")]
+        {
             for n in 0..count {
                 let (queue, disk) = (queue.clone(), workers.disk.clone());
                 let thread = std::thread::Builder::new().name(format!("{name}-{n}"));

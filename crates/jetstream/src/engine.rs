@@ -168,7 +168,12 @@ fn catalogue_config() -> StreamConfig {
 
 impl Engine {
     /// Opens the store and everything in it, starts the threads and answers the API.
-    pub async fn start(config: Config, broker: Broker, disk: Arc<dyn Disk>, server: &str) -> Result<Arc<Self>, StartError> {
+    pub async fn start(
+        config: Config,
+        broker: Broker,
+        disk: Arc<dyn Disk>,
+        server: &str,
+    ) -> Result<Arc<Self>, StartError> {
         let clock = broker.clock().clone();
         let dir = config.store_dir.join("jetstream");
         let at = |path: &Path| {
@@ -177,7 +182,8 @@ impl Engine {
         };
         disk.create_dir_all(&dir).map_err(at(&dir))?;
         let lock_path = dir.join("lock");
-        let lock = disk.lock(&lock_path).map_err(at(&lock_path))?.ok_or_else(|| StartError::Locked(dir.clone()))?;
+        let lock =
+            disk.lock(&lock_path).map_err(at(&lock_path))?.ok_or_else(|| StartError::Locked(dir.clone()))?;
         let marker = Marker::open(&*disk, &dir, &OsRng)?;
         let store_id = marker.id().unwrap_or_default();
         let lazy = config.sync_interval.map(|_| Arc::new(LazyDisk::new(disk.clone())));
@@ -219,7 +225,14 @@ impl Engine {
         let meta_pump = pumps.first().cloned().unwrap_or_else(PumpHandle::new);
         let meta = StreamInbox::new(META_KEY, meta_pump.clone(), inbox_limits);
         for (n, handle) in pumps.iter().enumerate() {
-            let pump = Pump::new(handle.clone(), &broker, log.clone(), workers.clone(), usage.clone(), health.clone());
+            let pump = Pump::new(
+                handle.clone(),
+                &broker,
+                log.clone(),
+                workers.clone(),
+                usage.clone(),
+                health.clone(),
+            );
             let thread = std::thread::Builder::new().name(format!("js-pump-{n}"));
             threads.push(thread.spawn(move || pump.run()).map_err(at(&dir))?);
         }
@@ -265,7 +278,13 @@ impl Engine {
     }
 
     /// Hands restored groups to pumps and puts them into the catalogue.
-    async fn install_restored(&self, restored: Restored, meta_pump: PumpHandle, meta: Arc<StreamInbox>, own: Arc<Account>) {
+    async fn install_restored(
+        &self,
+        restored: Restored,
+        meta_pump: PumpHandle,
+        meta: Arc<StreamInbox>,
+        own: Arc<Account>,
+    ) {
         let (done, installed) = oneshot::channel();
         self.log.own(GroupId::META, meta_pump.clone());
         meta_pump.control(Control::Install(Box::new(Installation {
@@ -308,7 +327,8 @@ impl Engine {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let nth = usize::try_from(self.next_pump.fetch_add(1, Ordering::Relaxed)).unwrap_or(0);
         let pump = self.pumps[nth % self.pumps.len()].clone();
-        let limits = InboxLimits { msgs: self.config.max_buffered_msgs, bytes: self.config.max_buffered_bytes };
+        let limits =
+            InboxLimits { msgs: self.config.max_buffered_msgs, bytes: self.config.max_buffered_bytes };
         let inbox = StreamInbox::new(key, pump.clone(), limits);
         let stream = group.stream();
         let cell = Arc::new(StreamCell::new(account.name(), stream.store().is_memory()));
@@ -370,7 +390,11 @@ impl Engine {
     }
 
     /// Creates a stream whose configuration has been judged. The caller holds [`Engine::changes`].
-    pub(crate) async fn create_stream(&self, account: &Arc<JsAccount>, config: StreamConfig) -> Result<Arc<StreamHandle>, ApiError> {
+    pub(crate) async fn create_stream(
+        &self,
+        account: &Arc<JsAccount>,
+        config: StreamConfig,
+    ) -> Result<Arc<StreamHandle>, ApiError> {
         let created = self.broker.clock().wall();
         let index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
         let group = GroupId { epoch: 0, meta_index: index, random: OsRng.next_u64() };
@@ -394,7 +418,12 @@ impl Engine {
     }
 
     /// Changes a stream's configuration, which has been judged. The caller holds [`Engine::changes`].
-    pub(crate) async fn update_stream(&self, account: &Arc<JsAccount>, handle: &Arc<StreamHandle>, config: StreamConfig) -> Result<(), ApiError> {
+    pub(crate) async fn update_stream(
+        &self,
+        account: &Arc<JsAccount>,
+        handle: &Arc<StreamHandle>,
+        config: StreamConfig,
+    ) -> Result<(), ApiError> {
         let assignment = Assignment {
             account: account.name().to_owned(),
             group: handle.group.to_string(),
@@ -410,7 +439,11 @@ impl Engine {
 
     /// Deletes a stream: its end first, then its place in the catalogue, then its files. The caller holds
     /// [`Engine::changes`].
-    pub(crate) async fn delete_stream(&self, account: &Arc<JsAccount>, handle: &Arc<StreamHandle>) -> Result<(), ApiError> {
+    pub(crate) async fn delete_stream(
+        &self,
+        account: &Arc<JsAccount>,
+        handle: &Arc<StreamHandle>,
+    ) -> Result<(), ApiError> {
         let name = handle.config().name.clone();
         handle.ask(Command::Delete).await?;
         account.streams.write().remove(&name);
@@ -515,7 +548,11 @@ fn report_log(report: &linnet_wal::Report, marker: &Marker) {
         tracing::info!("  Store was not closed in order: replayed {} batches of the log", report.batches);
     }
     if let Some(torn) = &report.torn_tail {
-        tracing::warn!("  Write-ahead log ends in an unfinished batch (segment {}, byte {})", torn.segment, torn.offset);
+        tracing::warn!(
+            "  Write-ahead log ends in an unfinished batch (segment {}, byte {})",
+            torn.segment,
+            torn.offset
+        );
     }
     for damage in &report.damages {
         tracing::error!(
@@ -600,11 +637,23 @@ fn assignments(meta: &mut SoloGroup) -> Vec<Assignment> {
     all
 }
 
-fn open_group(starting: &Starting<'_>, log: &mut LogHandle, assignment: &Assignment, group: GroupId) -> Result<SoloGroup, String> {
+fn open_group(
+    starting: &Starting<'_>,
+    log: &mut LogHandle,
+    assignment: &Assignment,
+    group: GroupId,
+) -> Result<SoloGroup, String> {
     let created = Wall(assignment.created);
     let now = starting.clock.mono();
     if assignment.config.storage == StorageType::Memory {
-        return Ok(fresh(group, Kind::Memory, assignment.config.clone(), created, starting.place.clone(), now));
+        return Ok(fresh(
+            group,
+            Kind::Memory,
+            assignment.config.clone(),
+            created,
+            starting.place.clone(),
+            now,
+        ));
     }
     let recovered = starting.groups.iter().any(|g| g.group == group);
     if !recovered {
@@ -621,7 +670,11 @@ fn open_group(starting: &Starting<'_>, log: &mut LogHandle, assignment: &Assignm
         tracing::error!("  Stream '{} > {name}': {lost}", assignment.account);
     }
     if !found.lost.is_empty() {
-        tracing::error!("  Stream '{} > {name}': {} messages are damaged", assignment.account, found.lost.len());
+        tracing::error!(
+            "  Stream '{} > {name}': {} messages are damaged",
+            assignment.account,
+            found.lost.len()
+        );
     }
     // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
     if found.damage.is_none() {
@@ -665,7 +718,10 @@ fn put_away_strays(starting: &Starting<'_>, known: &[GroupId]) {
         }
         // What the log still knows is a group whose assignment is lost: it stays untouched and is listed.
         if GroupId::parse(&entry.name).is_some_and(|id| starting.groups.iter().any(|g| g.group == id)) {
-            tracing::warn!("  Group {} has a log but no entry in the catalogue; it is left as it is", entry.name);
+            tracing::warn!(
+                "  Group {} has a log but no entry in the catalogue; it is left as it is",
+                entry.name
+            );
             continue;
         }
         let to = starting.dir.join(QUARANTINE);

@@ -175,7 +175,8 @@ impl Sink for InboxSink {
     fn deliver(&self, delivery: &Delivery<'_>) {
         let limits = self.inbox.limits;
         self.inbox.with(|state| {
-            let lane = if self.kind == LetterKind::Publish { &mut state.publishes } else { &mut state.others };
+            let lane =
+                if self.kind == LetterKind::Publish { &mut state.publishes } else { &mut state.others };
             if lane.len() < limits.msgs && lane.bytes.len() < limits.bytes {
                 lane.push(self.kind, delivery);
             } else if self.kind == LetterKind::Publish

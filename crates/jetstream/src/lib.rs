@@ -25,4 +25,5 @@ pub use catalogue::{JsAccount, StreamHandle};
 pub use cell::{Health, StreamCell};
 pub use config::Config;
 pub use engine::{Engine, StartError, StopReport};
+pub use marker::MarkerError;
 pub use usage::Usage;

@@ -127,7 +127,7 @@ pub(crate) struct LogWriter {
     pub(crate) handle: LogHandle,
     pub(crate) pumps: Vec<PumpHandle>,
     pub(crate) workers: DiskWorkers,
-    pub(crate) asked: Option<(u64, linnet_ids::Mono)>,
+    pub(crate) asked: Option<(linnet_wal::SegmentNo, linnet_ids::Mono)>,
     pub(crate) clock: Arc<dyn linnet_env::Clock>,
 }
 
@@ -262,7 +262,9 @@ impl LogWriter {
                 }
                 match self.wal.rewrite_oldest(Unverifiable::Keep) {
                     Ok(_) => {}
-                    Err(error) => tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}"),
+                    Err(error) => {
+                        tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}")
+                    }
                 }
             }
             _ => {

@@ -113,7 +113,10 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Marker, MarkerError> {
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
     let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if format > u64::from(FORMAT) {
-        return Err(MarkerError::Newer { path: path.to_owned(), found: u32::try_from(format).unwrap_or(u32::MAX) });
+        return Err(MarkerError::Newer {
+            path: path.to_owned(),
+            found: u32::try_from(format).unwrap_or(u32::MAX),
+        });
     }
     let marker: Marker = serde_json::from_value(value).map_err(|e| unreadable(e.to_string()))?;
     if marker.id().is_none() {
@@ -180,7 +183,10 @@ mod tests {
 
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("linnet.store"), r#"{"format": 9, "shape": "round"}"#);
-        assert!(matches!(Marker::open(&RealDisk, dir.path(), &OsRng), Err(MarkerError::Newer { found: 9, .. })));
+        assert!(matches!(
+            Marker::open(&RealDisk, dir.path(), &OsRng),
+            Err(MarkerError::Newer { found: 9, .. })
+        ));
 
         put(&dir.path().join("linnet.store"), "{");
         assert!(matches!(Marker::open(&RealDisk, dir.path(), &OsRng), Err(MarkerError::Unreadable { .. })));

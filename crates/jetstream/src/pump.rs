@@ -199,7 +199,8 @@ impl Pump {
     pub(crate) fn run(mut self) {
         let mut applied = 0;
         loop {
-            let nap = self.timers.first().map_or(NAP_MAX, |(due, _)| due.since(self.clock.mono()).min(NAP_MAX));
+            let nap =
+                self.timers.first().map_or(NAP_MAX, |(due, _)| due.since(self.clock.mono()).min(NAP_MAX));
             let mail = self.handle.wait(nap);
             let at = Moment { now: self.clock.mono(), wall: self.clock.wall(), live: true };
             let mut touched = Touched::default();
@@ -251,7 +252,11 @@ impl Pump {
     }
 
     /// Runs something of a group; a panic stops that group and nothing else.
-    fn guarded<R>(&mut self, key: GroupKey, act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut LogHandle) -> R) -> Option<R> {
+    fn guarded<R>(
+        &mut self,
+        key: GroupKey,
+        act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut LogHandle) -> R,
+    ) -> Option<R> {
         let slot = self.groups.get_mut(&key)?;
         if slot.failed.is_some() {
             return None;
@@ -430,7 +435,9 @@ impl Pump {
     /// Subscriptions follow the consumers and configurations that changed.
     fn follow_changes(&mut self) {
         for change in self.hub.take_changes() {
-            let (Change::ConsumerCreated(key, _) | Change::ConsumerDeleted(key, _) | Change::Reconfigured(key)) = &change;
+            let (Change::ConsumerCreated(key, _)
+            | Change::ConsumerDeleted(key, _)
+            | Change::Reconfigured(key)) = &change;
             let Some(slot) = self.groups.get_mut(key) else { continue };
             match &change {
                 Change::ConsumerCreated(_, consumer) => {
@@ -438,7 +445,9 @@ impl Pump {
                     slot.services.add_consumer(stream, consumer, &slot.account, &slot.inbox);
                 }
                 Change::ConsumerDeleted(_, consumer) => slot.services.remove_consumer(consumer),
-                Change::Reconfigured(_) => slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox),
+                Change::Reconfigured(_) => {
+                    slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox)
+                }
             }
         }
     }
@@ -513,7 +522,14 @@ fn read_mail(slot: &mut Slot, at: Moment, usage: &crate::usage::Usage, outbox: &
         match letter.kind {
             LetterKind::Ack => {
                 if let Some(ack) = AckSubject::parse(letter.subject).filter(|a| a.stream == stream_name) {
-                    stream.on_ack(&ack, letter.body.get(letter.header_len..).unwrap_or_default(), letter.reply, at.now, at.wall, outbox);
+                    stream.on_ack(
+                        &ack,
+                        letter.body.get(letter.header_len..).unwrap_or_default(),
+                        letter.reply,
+                        at.now,
+                        at.wall,
+                        outbox,
+                    );
                 }
             }
             LetterKind::NextRequest => {

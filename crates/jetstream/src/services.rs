@@ -56,7 +56,13 @@ impl ConsumerServices {
     }
 
     /// A consumer came into being.
-    pub(crate) fn add_consumer(&mut self, stream: &str, consumer: &str, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+    pub(crate) fn add_consumer(
+        &mut self,
+        stream: &str,
+        consumer: &str,
+        account: &Arc<Account>,
+        inbox: &Arc<StreamInbox>,
+    ) {
         if self.is_internal || self.consumers.contains_key(consumer) {
             return;
         }
@@ -81,6 +87,11 @@ impl ConsumerServices {
     }
 }
 
-fn subscribe(account: &Arc<Account>, inbox: &Arc<StreamInbox>, subject: &str, kind: LetterKind) -> InternalSubscription {
+fn subscribe(
+    account: &Arc<Account>,
+    inbox: &Arc<StreamInbox>,
+    subject: &str,
+    kind: LetterKind,
+) -> InternalSubscription {
     account.subscribe(subject.as_bytes(), None, Arc::new(InboxSink { inbox: inbox.clone(), kind }))
 }

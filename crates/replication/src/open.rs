@@ -60,7 +60,11 @@ pub enum OpenFailure {
 }
 
 /// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
-pub fn recover(opening: Opening<'_>, log: &mut dyn Log, out: &mut dyn Output) -> Result<(SoloGroup, Restored), OpenFailure> {
+pub fn recover(
+    opening: Opening<'_>,
+    log: &mut dyn Log,
+    out: &mut dyn Output,
+) -> Result<(SoloGroup, Restored), OpenFailure> {
     let Opening { group, recovered, wal, disk, dir, config, created, place, now, wall } = opening;
     let body = match wal.checkpoint_body(group) {
         Ok(Some(bytes)) => {
@@ -71,7 +75,8 @@ pub fn recover(opening: Opening<'_>, log: &mut dyn Log, out: &mut dyn Output) ->
         Err(e) => return Err(OpenFailure::Checkpoint(e.to_string())),
     };
     let parse = |extra: &[u8]| serde_json::from_slice::<StreamSaved>(extra).ok();
-    let limit = |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
+    let limit =
+        |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
     let (store, report) = StreamStore::open(disk, dir, Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
     let (config, consumers) = saved.map_or((config, Vec::new()), |s| (s.config, s.consumers));
@@ -79,7 +84,8 @@ pub fn recover(opening: Opening<'_>, log: &mut dyn Log, out: &mut dyn Output) ->
     remember_ids(&mut stream, wall);
     let mut restored = Restored { lost: report.lost, strays: report.strays, ..Restored::default() };
 
-    let mut last = recovered.and_then(|r| r.checkpoint).map(|c| LogPosition { index: c.applied, term: c.term });
+    let mut last =
+        recovered.and_then(|r| r.checkpoint).map(|c| LogPosition { index: c.applied, term: c.term });
     let at = Moment { now, wall, live: false };
     for entry in wal.entries(group) {
         match entry {
@@ -87,10 +93,9 @@ pub fn recover(opening: Opening<'_>, log: &mut dyn Log, out: &mut dyn Output) ->
                 last = Some(LogPosition { index: entry.index, term: entry.term });
                 let proposal = Proposal { bytes: entry.payload, token: None, confirmations: Vec::new() };
                 restored.replayed += 1;
-                stream.apply(&proposal, at, out).map_err(|e| OpenFailure::Entry {
-                    index: entry.index,
-                    reason: e.to_string(),
-                })?;
+                stream
+                    .apply(&proposal, at, out)
+                    .map_err(|e| OpenFailure::Entry { index: entry.index, reason: e.to_string() })?;
             }
             Err(e) => restored.lost_entries.push(e.to_string()),
         }
@@ -157,7 +162,14 @@ fn remember_ids(stream: &mut Stream, wall: Wall) {
 }
 
 /// An empty group of a new stream.
-pub fn fresh(group: GroupId, kind: Kind, config: StreamConfig, created: Wall, place: Place, now: Mono) -> SoloGroup {
+pub fn fresh(
+    group: GroupId,
+    kind: Kind,
+    config: StreamConfig,
+    created: Wall,
+    place: Place,
+    now: Mono,
+) -> SoloGroup {
     let store = StreamStore::new(kind, Seed::of(group), config.first_seq, config.max_msgs_per_subject);
     let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
     if !stream.store().is_memory() {

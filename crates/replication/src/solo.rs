@@ -95,7 +95,12 @@ impl SoloGroup {
     }
 
     /// Gives to the log what the stream proposes, then lets consumers deliver. The last ticket handed out, if any.
-    pub fn flush(&mut self, at: Moment, log: &mut dyn Log, out: &mut dyn Output) -> Result<Option<Ticket>, EntryError> {
+    pub fn flush(
+        &mut self,
+        at: Moment,
+        log: &mut dyn Log,
+        out: &mut dyn Output,
+    ) -> Result<Option<Ticket>, EntryError> {
         let mut last_ticket = None;
         loop {
             let proposals = self.stream.take_proposals(at.now);
@@ -124,7 +129,12 @@ impl SoloGroup {
     }
 
     /// Applies what became durable. Files that may be deleted now are returned.
-    pub fn durable(&mut self, ticket: Ticket, at: Moment, out: &mut dyn Output) -> Result<Vec<PathBuf>, EntryError> {
+    pub fn durable(
+        &mut self,
+        ticket: Ticket,
+        at: Moment,
+        out: &mut dyn Output,
+    ) -> Result<Vec<PathBuf>, EntryError> {
         while let Some(first) = self.unapplied.front().filter(|u| u.ticket <= ticket) {
             self.in_flight -= first.proposal.bytes.len();
             let applied = LogPosition { index: first.index, term: self.term };

@@ -8,7 +8,13 @@ use crate::output::Advisory;
 impl Consumer {
     /// Takes an acknowledgement (jetstream, "Acknowledgement and redelivery"). `reply` asks for confirmation, or
     /// for the next messages.
-    pub(crate) fn on_ack(&mut self, ctx: &mut Context<'_>, ack: &AckSubject<'_>, payload: &[u8], reply: &[u8]) {
+    pub(crate) fn on_ack(
+        &mut self,
+        ctx: &mut Context<'_>,
+        ack: &AckSubject<'_>,
+        payload: &[u8],
+        reply: &[u8],
+    ) {
         let seq = ack.stream_seq;
         if self.config.ack_policy == AckPolicy::None || seq == 0 || seq > self.state.delivered.stream {
             return;

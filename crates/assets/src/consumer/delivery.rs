@@ -149,7 +149,12 @@ impl Consumer {
                 if request.max_bytes.is_some_and(|left| size > left) {
                     let request = self.waiting.pop_front();
                     if let Some(request) = request {
-                        send_status(ctx, &request.reply, "409 Message Size Exceeds MaxBytes", &request.leftover());
+                        send_status(
+                            ctx,
+                            &request.reply,
+                            "409 Message Size Exceeds MaxBytes",
+                            &request.leftover(),
+                        );
                     }
                     return;
                 }

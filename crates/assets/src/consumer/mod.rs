@@ -289,7 +289,9 @@ pub(crate) fn first_sequence(config: &ConsumerConfig, store: &StreamStore) -> St
             newest.unwrap_or_else(|| if state.msgs == 0 { end } else { state.last_seq })
         }
         DeliverPolicy::ByStartSequence => config.opt_start_seq.max(first),
-        DeliverPolicy::ByStartTime => config.opt_start_time.map_or(first, |t| store.first_at_or_after(t).unwrap_or(end)),
+        DeliverPolicy::ByStartTime => {
+            config.opt_start_time.map_or(first, |t| store.first_at_or_after(t).unwrap_or(end))
+        }
         DeliverPolicy::LastPerSubject => {
             newest_per_subject(store, &Filter::new(config.filters())).front().copied().unwrap_or(end)
         }

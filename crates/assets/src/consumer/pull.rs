@@ -81,7 +81,9 @@ impl Consumer {
         let config = &self.config;
         let refusal = if config.max_batch > 0 && wanted.batch > config.max_batch {
             Some(format!("409 Exceeded MaxRequestBatch of {}", config.max_batch))
-        } else if !config.max_expires.is_zero() && (wanted.expires.is_zero() || wanted.expires > config.max_expires) {
+        } else if !config.max_expires.is_zero()
+            && (wanted.expires.is_zero() || wanted.expires > config.max_expires)
+        {
             Some(format!("409 Exceeded MaxRequestExpires of {}", config.max_expires))
         } else if config.max_bytes > 0 && wanted.max_bytes > config.max_bytes {
             Some(format!("409 Exceeded MaxRequestMaxBytes of {}", config.max_bytes))

@@ -176,13 +176,16 @@ impl ConsumerState {
 /// Adds `op` to a list, joining it with the last one where they are consecutive.
 pub(crate) fn push_op(ops: &mut Vec<ConsumerOp>, op: ConsumerOp) {
     match (ops.last_mut(), op) {
-        (Some(ConsumerOp::Deliver { seq, count, at }), ConsumerOp::Deliver { seq: next, count: 1, at: now })
-            if *seq + *count == next =>
-        {
+        (
+            Some(ConsumerOp::Deliver { seq, count, at }),
+            ConsumerOp::Deliver { seq: next, count: 1, at: now },
+        ) if *seq + *count == next => {
             *count += 1;
             *at = now;
         }
-        (Some(ConsumerOp::Ack { seq, count }), ConsumerOp::Ack { seq: next, count: 1 }) if *seq + *count == next => {
+        (Some(ConsumerOp::Ack { seq, count }), ConsumerOp::Ack { seq: next, count: 1 })
+            if *seq + *count == next =>
+        {
             *count += 1;
         }
         (Some(ConsumerOp::AckAll { seq }), ConsumerOp::AckAll { seq: next }) => *seq = (*seq).max(next),
@@ -327,7 +330,11 @@ mod tests {
     fn any_op() -> impl Strategy<Value = ConsumerOp> {
         let n = || 0..20_u64;
         prop_oneof![
-            (n(), 1..4_u64, any::<i64>()).prop_map(|(seq, count, at)| ConsumerOp::Deliver { seq, count, at: Wall(at) }),
+            (n(), 1..4_u64, any::<i64>()).prop_map(|(seq, count, at)| ConsumerOp::Deliver {
+                seq,
+                count,
+                at: Wall(at)
+            }),
             (n(), 1..4_u64).prop_map(|(seq, count)| ConsumerOp::Ack { seq, count }),
             n().prop_map(|seq| ConsumerOp::AckAll { seq }),
             n().prop_map(|seq| ConsumerOp::Exhaust { seq }),

@@ -17,7 +17,8 @@ impl Consumer {
         self.latest_deadline = self.latest_deadline.max(deadline);
         self.deadlines.push(Reverse((deadline, seq)));
         if self.deadlines.len() > 2 * self.deadline_of.len() + STALE_DEADLINES {
-            self.deadlines = self.deadline_of.iter().map(|(seq, deadline)| Reverse((*deadline, *seq))).collect();
+            self.deadlines =
+                self.deadline_of.iter().map(|(seq, deadline)| Reverse((*deadline, *seq))).collect();
         }
     }
 
@@ -47,7 +48,8 @@ impl Consumer {
         match &self.push {
             Some(push) => push.idle_since.map(|since| since + threshold),
             None => {
-                let busy_until = if self.deadline_of.is_empty() { Mono::default() } else { self.latest_deadline };
+                let busy_until =
+                    if self.deadline_of.is_empty() { Mono::default() } else { self.latest_deadline };
                 // A little later than promised, so that a client that renews on the dot is in time.
                 Some(self.last_activity.max(busy_until) + threshold + Duration::from_millis(100))
             }

@@ -93,7 +93,13 @@ impl<'a> Wishes<'a> {
 impl Stream {
     /// Judges a publish and, if it is accepted, appends it to the current proposal. One order of checks, the
     /// replicated one (jetstream, "Publishing"). The answer is sent by the stream in every case.
-    pub fn admit(&mut self, publish: &Publish<'_>, limits: &StreamLimits, now: Wall, out: &mut dyn crate::Output) -> Admitted {
+    pub fn admit(
+        &mut self,
+        publish: &Publish<'_>,
+        limits: &StreamLimits,
+        now: Wall,
+        out: &mut dyn crate::Output,
+    ) -> Admitted {
         let admitted = self.judge(publish, limits, now);
         if publish.reply.is_empty() || self.config.no_ack {
             return admitted;
@@ -171,7 +177,13 @@ impl Stream {
         Admitted::Stored
     }
 
-    fn check_size(&self, subject: &[u8], header_len: usize, body: &[u8], limits: &StreamLimits) -> Result<(), ApiError> {
+    fn check_size(
+        &self,
+        subject: &[u8],
+        header_len: usize,
+        body: &[u8],
+        limits: &StreamLimits,
+    ) -> Result<(), ApiError> {
         if self.config.sealed {
             return Err(errors::STREAM_SEALED);
         }
@@ -189,7 +201,8 @@ impl Stream {
         if header_len > HEADERS_MAX {
             return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM);
         }
-        if subject.len() > usize::from(u16::MAX) || subject.len() + body.len() + RECORD_OVERHEAD > RECORD_MAX {
+        if subject.len() > usize::from(u16::MAX) || subject.len() + body.len() + RECORD_OVERHEAD > RECORD_MAX
+        {
             return Err(errors::stream_store_failed("message size exceeds maximum allowed"));
         }
         Ok(())
@@ -294,14 +307,30 @@ impl Stream {
         self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations: Vec::new() });
     }
 
-    fn propose_message(&mut self, subject: &[u8], header_len: usize, body: &[u8], id: &[u8], bytes: u64, now: Wall) {
+    fn propose_message(
+        &mut self,
+        subject: &[u8],
+        header_len: usize,
+        body: &[u8],
+        id: &[u8],
+        bytes: u64,
+        now: Wall,
+    ) {
         self.head_seq += 1;
         // Timestamps never go back within a stream, whatever the clock does.
         self.head_ts = Wall(self.head_ts.0.max(now.0));
         if self.messages.is_empty() {
             self.messages.push(Entry::MESSAGES_KIND);
         }
-        encode_record(&mut self.messages, self.store.seed(), self.head_seq, self.head_ts, subject, header_len, body);
+        encode_record(
+            &mut self.messages,
+            self.store.seed(),
+            self.head_seq,
+            self.head_ts,
+            subject,
+            header_len,
+            body,
+        );
         self.in_flight.add(subject, id, self.head_seq, bytes);
     }
 }

@@ -106,7 +106,10 @@ impl Stream {
         let (id, rollup) = if record.headers.is_empty() {
             (b"".as_slice(), None)
         } else {
-            (headers::get(record.headers, "Nats-Msg-Id").unwrap_or_default(), headers::get(record.headers, "Nats-Rollup"))
+            (
+                headers::get(record.headers, "Nats-Msg-Id").unwrap_or_default(),
+                headers::get(record.headers, "Nats-Rollup"),
+            )
         };
         if at.live {
             let memory = self.store.is_memory();
@@ -126,7 +129,9 @@ impl Stream {
             Some(scope) if scope.eq_ignore_ascii_case(b"sub") => {
                 self.roll_up(&Filter::new([record.subject]), record.seq, at, out);
             }
-            Some(scope) if scope.eq_ignore_ascii_case(b"all") => self.roll_up(&Filter::all(), record.seq, at, out),
+            Some(scope) if scope.eq_ignore_ascii_case(b"all") => {
+                self.roll_up(&Filter::all(), record.seq, at, out)
+            }
             _ => {}
         }
         self.enforce_limits(record.subject, at, out);
@@ -173,7 +178,8 @@ impl Stream {
         }
         self.store.remove(seq, erase);
         let matches = std::mem::take(&mut self.matches);
-        let mut ctx = Context { stream: &self.config.name, store: &mut self.store, out, now: at.now, wall: at.wall };
+        let mut ctx =
+            Context { stream: &self.config.name, store: &mut self.store, out, now: at.now, wall: at.wall };
         for id in matches.plain() {
             if let Some(consumer) = self.consumers.get_mut(*id) {
                 consumer.on_removed(&mut ctx, seq);
@@ -187,7 +193,8 @@ impl Stream {
     }
 
     fn apply_purge(&mut self, purge: &Purge) -> u64 {
-        let filter = if purge.filter.is_empty() { Filter::all() } else { Filter::new([purge.filter.as_bytes()]) };
+        let filter =
+            if purge.filter.is_empty() { Filter::all() } else { Filter::new([purge.filter.as_bytes()]) };
         let removed = if filter.is_all() && purge.below == 0 && purge.keep == 0 {
             self.store.clear()
         } else {
@@ -196,7 +203,11 @@ impl Stream {
         for (_, consumer) in &mut self.consumers {
             let moves = filter.is_all()
                 || (!consumer.filter.is_all()
-                    && consumer.filter.patterns().iter().all(|p| linnet_subject::is_subset(p, purge.filter.as_bytes())));
+                    && consumer
+                        .filter
+                        .patterns()
+                        .iter()
+                        .all(|p| linnet_subject::is_subset(p, purge.filter.as_bytes())));
             consumer.on_purged(&self.store, moves);
         }
         removed
@@ -232,7 +243,8 @@ impl Stream {
 
     fn apply_config(&mut self, config: StreamConfig, at: Moment, out: &mut dyn Output) {
         let tighter_subject_limit = config.max_msgs_per_subject > 0
-            && (self.config.max_msgs_per_subject <= 0 || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
+            && (self.config.max_msgs_per_subject <= 0
+                || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
         self.store.set_max_per_subject(config.max_msgs_per_subject);
         if self.store.state().last_seq == 0 && config.first_seq > 1 {
             self.store.skip_to(config.first_seq - 1);
@@ -304,8 +316,13 @@ impl Stream {
         }
         self.ready.retain(|other| *other != id);
         if at.live {
-            let mut ctx =
-                Context { stream: &self.config.name, store: &mut self.store, out, now: at.now, wall: at.wall };
+            let mut ctx = Context {
+                stream: &self.config.name,
+                store: &mut self.store,
+                out,
+                now: at.now,
+                wall: at.wall,
+            };
             consumer.end_requests(&mut ctx, "409 Consumer Deleted", false);
             out.advise(Advisory::ConsumerDeleted { consumer: name.to_owned() });
         }

@@ -185,13 +185,7 @@ impl Stream {
         state
     }
 
-    fn consumer_command(
-        &mut self,
-        command: ConsumerCommand,
-        token: Token,
-        wall: Wall,
-        out: &mut dyn Output,
-    ) {
+    fn consumer_command(&mut self, command: ConsumerCommand, token: Token, wall: Wall, out: &mut dyn Output) {
         let answer = match command {
             ConsumerCommand::Create { request, suggested_name, limits } => {
                 self.create_consumer(&request, suggested_name, &limits, token, wall, out);
@@ -269,11 +263,15 @@ impl Stream {
             }
             Ok(ConsumerCreate::Same) => {
                 let info = self.consumer_info(&requested, wall, out);
-                out.answer(token, info.map(|i| CommandOutcome::Consumer(Box::new(i))).ok_or(errors::CONSUMER_NOT_FOUND));
+                out.answer(
+                    token,
+                    info.map(|i| CommandOutcome::Consumer(Box::new(i))).ok_or(errors::CONSUMER_NOT_FOUND),
+                );
                 return;
             }
             Ok(ConsumerCreate::Update(config)) => {
-                let created = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id)).map(|c| c.created.0);
+                let created =
+                    self.by_name.get(&requested).and_then(|id| self.consumers.get(*id)).map(|c| c.created.0);
                 Attach { name: requested, config: *config, created: created.unwrap_or(wall.0), state: None }
             }
             Ok(ConsumerCreate::New(config)) => {

@@ -123,14 +123,32 @@ impl Stream {
     }
 
     /// A request for messages of a consumer.
-    pub fn on_next_request(&mut self, consumer: &str, reply: &[u8], body: &[u8], now: Mono, wall: Wall, out: &mut dyn Output) {
+    pub fn on_next_request(
+        &mut self,
+        consumer: &str,
+        reply: &[u8],
+        body: &[u8],
+        now: Mono,
+        wall: Wall,
+        out: &mut dyn Output,
+    ) {
         if let Some(id) = self.by_name.get(consumer).copied() {
-            self.with_consumer(id, now, wall, out, |consumer, ctx| consumer.on_next_request(ctx, reply, body));
+            self.with_consumer(id, now, wall, out, |consumer, ctx| {
+                consumer.on_next_request(ctx, reply, body)
+            });
         }
     }
 
     /// An acknowledgement.
-    pub fn on_ack(&mut self, ack: &AckSubject<'_>, payload: &[u8], reply: &[u8], now: Mono, wall: Wall, out: &mut dyn Output) {
+    pub fn on_ack(
+        &mut self,
+        ack: &AckSubject<'_>,
+        payload: &[u8],
+        reply: &[u8],
+        now: Mono,
+        wall: Wall,
+        out: &mut dyn Output,
+    ) {
         if let Some(id) = self.by_name.get(ack.consumer).copied() {
             self.with_consumer(id, now, wall, out, |consumer, ctx| {
                 consumer.on_ack(ctx, ack, payload, reply);
@@ -143,7 +161,14 @@ impl Stream {
     }
 
     /// A client answered a flow control request of a push consumer.
-    pub fn on_flow_answer(&mut self, consumer: &str, subject: &[u8], now: Mono, wall: Wall, out: &mut dyn Output) {
+    pub fn on_flow_answer(
+        &mut self,
+        consumer: &str,
+        subject: &[u8],
+        now: Mono,
+        wall: Wall,
+        out: &mut dyn Output,
+    ) {
         if let Some(id) = self.by_name.get(consumer).copied() {
             self.with_consumer(id, now, wall, out, |consumer, ctx| consumer.on_flow_answer(ctx, subject));
         }

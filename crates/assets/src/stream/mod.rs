@@ -221,7 +221,10 @@ impl Stream {
 
     /// True if nothing waits for the log.
     pub fn is_idle(&self) -> bool {
-        self.messages.is_empty() && self.proposals.is_empty() && self.in_flight.is_empty() && !self.delta_in_flight
+        self.messages.is_empty()
+            && self.proposals.is_empty()
+            && self.in_flight.is_empty()
+            && !self.delta_in_flight
     }
 
     /// What a checkpoint must keep besides the messages.

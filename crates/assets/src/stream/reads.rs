@@ -33,21 +33,8 @@ pub(super) struct Direct {
 
 enum Kind {
     Single(StreamSeq),
-    Batch {
-        next: StreamSeq,
-        filter: Filter,
-        left: u64,
-        bytes_left: u64,
-        last: StreamSeq,
-        pending: u64,
-    },
-    Multi {
-        seqs: VecDeque<StreamSeq>,
-        left: u64,
-        bytes_left: u64,
-        last: StreamSeq,
-        up_to: StreamSeq,
-    },
+    Batch { next: StreamSeq, filter: Filter, left: u64, bytes_left: u64, last: StreamSeq, pending: u64 },
+    Multi { seqs: VecDeque<StreamSeq>, left: u64, bytes_left: u64, last: StreamSeq, up_to: StreamSeq },
 }
 
 /// The error for a message whose stored bytes are damaged: a code of our own in a range that the reference server
@@ -108,7 +95,14 @@ impl Stream {
     }
 
     /// `DIRECT.GET`: `subject` is the one in the request's own subject, if it has one.
-    pub fn direct_get(&mut self, subject: Option<&str>, body: &[u8], reply: &[u8], max_bytes: u64, out: &mut dyn Output) {
+    pub fn direct_get(
+        &mut self,
+        subject: Option<&str>,
+        body: &[u8],
+        reply: &[u8],
+        max_bytes: u64,
+        out: &mut dyn Output,
+    ) {
         if reply.is_empty() {
             return;
         }
@@ -117,7 +111,11 @@ impl Stream {
             Err(_) => return status(out, reply, "408 Malformed Request", &[]),
         };
         if let Some(subject) = subject {
-            request = MsgGetRequest { last_by_subj: subject.to_owned(), no_hdr: request.no_hdr, ..MsgGetRequest::default() };
+            request = MsgGetRequest {
+                last_by_subj: subject.to_owned(),
+                no_hdr: request.no_hdr,
+                ..MsgGetRequest::default()
+            };
         } else if body.trim_ascii().is_empty() || request.is_empty_for_direct_get() {
             return status(out, reply, "408 Empty Request", &[]);
         }
@@ -173,7 +171,11 @@ impl Stream {
             return Err("413 Too Many Results");
         }
         let newest = subjects.into_iter().filter_map(|(subject, newest)| {
-            if newest <= up_to { Some(newest) } else { self.store.previous(up_to + 1, &Filter::new([subject])) }
+            if newest <= up_to {
+                Some(newest)
+            } else {
+                self.store.previous(up_to + 1, &Filter::new([subject]))
+            }
         });
         let mut seqs: Vec<StreamSeq> = newest.filter(|seq| *seq >= request.seq).collect();
         seqs.sort_unstable();
@@ -190,13 +192,17 @@ impl Stream {
             let (seq, extra): (StreamSeq, Vec<(&str, u64)>) = match &mut direct.kind {
                 Kind::Single(seq) => (*seq, Vec::new()),
                 Kind::Batch { next, filter, left, bytes_left, last, pending } => {
-                    let found = if *left > 0 && *bytes_left > 0 { self.store.next(*next, filter) } else { None };
+                    let found =
+                        if *left > 0 && *bytes_left > 0 { self.store.next(*next, filter) } else { None };
                     let Some(seq) = found else {
                         let extra = [("Nats-Num-Pending", *pending), ("Nats-Last-Sequence", *last)];
                         status(out, &direct.reply, "204 EOB", &extra);
                         return;
                     };
-                    (seq, vec![("Nats-Num-Pending", pending.saturating_sub(1)), ("Nats-Last-Sequence", *last)])
+                    (
+                        seq,
+                        vec![("Nats-Num-Pending", pending.saturating_sub(1)), ("Nats-Last-Sequence", *last)],
+                    )
                 }
                 Kind::Multi { seqs, left, bytes_left, last, up_to } => {
                     let found = seqs.front().copied().filter(|_| *left > 0 && *bytes_left > 0);

@@ -3,10 +3,11 @@ use linnet_jsapi::consumer_rules::{SubjectForm, apply_subject_form};
 use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::Paging;
-use linnet_jsapi::limits::{LIST_LIMIT, NAMES_LIMIT};
+use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX};
 use linnet_jsapi::requests::{ConsumersRequest, CreateConsumerRequest};
 use linnet_jsapi::responses::{
-    ConsumerCreateResponse, ConsumerDeleteResponse, ConsumerInfoResponse, ConsumerListResponse, ConsumerNamesResponse,
+    ConsumerCreateResponse, ConsumerDeleteResponse, ConsumerInfoResponse, ConsumerListResponse,
+    ConsumerNamesResponse,
 };
 use linnet_jsapi::subjects::ApiRequest;
 
@@ -15,7 +16,11 @@ use super::streams::find;
 use crate::catalogue::limits_for;
 
 /// `CONSUMER.CREATE` and `CONSUMER.DURABLE.CREATE`.
-pub(super) async fn create(call: &mut Call<'_>, api: &ApiRequest<'_>, stream: &str) -> Result<ConsumerCreateResponse, ApiError> {
+pub(super) async fn create(
+    call: &mut Call<'_>,
+    api: &ApiRequest<'_>,
+    stream: &str,
+) -> Result<ConsumerCreateResponse, ApiError> {
     let mut request: CreateConsumerRequest = decode::decode(call.body, call.strictness())?.value;
     let form = SubjectForm::of(api).ok_or(errors::BAD_REQUEST)?;
     apply_subject_form(&mut request, stream, form)?;
@@ -38,21 +43,24 @@ pub(super) async fn create(call: &mut Call<'_>, api: &ApiRequest<'_>, stream: &s
 /// `CONSUMER.NAMES`.
 pub(super) async fn names(call: &Call<'_>, stream: &str) -> Result<ConsumerNamesResponse, ApiError> {
     let request: ConsumersRequest = decode::decode_optional(call.body, call.strictness())?.value;
-    let CommandOutcome::Names(names) = find(call, stream)?.ask(Command::Consumer(ConsumerCommand::Names)).await? else {
+    let CommandOutcome::Names(names) =
+        find(call, stream)?.ask(Command::Consumer(ConsumerCommand::Names)).await?
+    else {
         return Err(errors::STREAM_NOT_FOUND);
     };
-    let (paging, page) = Paging::at(names.len(), request.offset, NAMES_LIMIT);
+    let (paging, page) = Paging::at(names.len(), request.offset, NAMES_PAGE_MAX);
     Ok(ConsumerNamesResponse { paging, consumers: names.get(page).unwrap_or_default().to_vec() })
 }
 
 /// `CONSUMER.LIST`.
 pub(super) async fn list(call: &Call<'_>, stream: &str) -> Result<ConsumerListResponse, ApiError> {
     let request: ConsumersRequest = decode::decode_optional(call.body, call.strictness())?.value;
-    let CommandOutcome::Consumers(all) = find(call, stream)?.ask(Command::Consumer(ConsumerCommand::List)).await?
+    let CommandOutcome::Consumers(all) =
+        find(call, stream)?.ask(Command::Consumer(ConsumerCommand::List)).await?
     else {
         return Err(errors::STREAM_NOT_FOUND);
     };
-    let (paging, page) = Paging::at(all.len(), request.offset, LIST_LIMIT);
+    let (paging, page) = Paging::at(all.len(), request.offset, LIST_PAGE_MAX);
     let mut consumers = all.get(page).unwrap_or_default().to_vec();
     for info in &mut consumers {
         info.cluster = None;
@@ -65,7 +73,11 @@ pub(super) async fn list(call: &Call<'_>, stream: &str) -> Result<ConsumerListRe
 }
 
 /// `CONSUMER.INFO`.
-pub(super) async fn info(call: &Call<'_>, stream: &str, consumer: &str) -> Result<ConsumerInfoResponse, ApiError> {
+pub(super) async fn info(
+    call: &Call<'_>,
+    stream: &str,
+    consumer: &str,
+) -> Result<ConsumerInfoResponse, ApiError> {
     decode::require_empty(call.body)?;
     let command = Command::Consumer(ConsumerCommand::Info(consumer.to_owned()));
     match find(call, stream)?.ask(command).await? {
@@ -75,7 +87,11 @@ pub(super) async fn info(call: &Call<'_>, stream: &str, consumer: &str) -> Resul
 }
 
 /// `CONSUMER.DELETE`.
-pub(super) async fn delete(call: &Call<'_>, stream: &str, consumer: &str) -> Result<ConsumerDeleteResponse, ApiError> {
+pub(super) async fn delete(
+    call: &Call<'_>,
+    stream: &str,
+    consumer: &str,
+) -> Result<ConsumerDeleteResponse, ApiError> {
     decode::require_empty(call.body)?;
     let command = Command::Consumer(ConsumerCommand::Delete(consumer.to_owned()));
     find(call, stream)?.ask(command).await?;

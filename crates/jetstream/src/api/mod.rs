@@ -14,7 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use linnet_broker::{Account, Broker, Delivery, InternalSubscription, Message, Publisher, Sink};
 use linnet_jsapi::decode::{self, Strictness};
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::responses::{self, Response};
+use linnet_jsapi::responses::{
+    self, AccountInfoResponse, ConsumerCreateResponse, ConsumerDeleteResponse, ConsumerEvacuatePeerResponse,
+    ConsumerInfoResponse, ConsumerLeaderStepdownResponse, ConsumerListResponse, ConsumerNamesResponse,
+    ConsumerPauseResponse, ConsumerRemovePeerResponse, ConsumerResetResponse, ConsumerUnpinResponse,
+    MsgDeleteResponse, MsgGetResponse, Response, StreamCancelMoveResponse, StreamCreateResponse,
+    StreamDeleteResponse, StreamEvacuatePeerResponse, StreamInfoResponse, StreamLeaderStepdownResponse,
+    StreamListResponse, StreamNamesResponse, StreamPurgeResponse, StreamRemovePeerResponse,
+    StreamRestoreResponse, StreamSnapshotResponse, StreamUpdateResponse,
+};
 use linnet_jsapi::subjects::{ApiRequest, strip_domain};
 use linnet_wire::headers;
 use tokio::sync::{Mutex, mpsc};
@@ -257,8 +265,12 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
         }
         ApiRequest::ConsumerNames { stream } => outcome(&consumers::names(call, stream).await),
         ApiRequest::ConsumerList { stream } => outcome(&consumers::list(call, stream).await),
-        ApiRequest::ConsumerInfo { stream, consumer } => outcome(&consumers::info(call, stream, consumer).await),
-        ApiRequest::ConsumerDelete { stream, consumer } => outcome(&consumers::delete(call, stream, consumer).await),
+        ApiRequest::ConsumerInfo { stream, consumer } => {
+            outcome(&consumers::info(call, stream, consumer).await)
+        }
+        ApiRequest::ConsumerDelete { stream, consumer } => {
+            outcome(&consumers::delete(call, stream, consumer).await)
+        }
         ApiRequest::StreamSnapshot { .. }
         | ApiRequest::StreamRestore { .. }
         | ApiRequest::ConsumerPause { .. }
@@ -285,7 +297,6 @@ fn what(api: &ApiRequest<'_>) -> &'static str {
 
 /// The error in the clothes of the call's own response.
 fn refusal(api: &ApiRequest<'_>, error: &ApiError) -> Option<Outcome> {
-    use responses::*;
     let body = match api {
         ApiRequest::AccountInfo => error_of::<AccountInfoResponse>(error),
         ApiRequest::StreamCreate { .. } => error_of::<StreamCreateResponse>(error),

@@ -5,7 +5,7 @@ use linnet_assets::{Command, CommandOutcome, ConsumerCommand, Purge};
 use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::{ClusterInfo, Paging, StreamInfo, StreamState};
-use linnet_jsapi::limits::{LIST_LIMIT, NAMES_LIMIT, SUBJECTS_LIMIT};
+use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX, SUBJECTS_PAGE_MAX};
 use linnet_jsapi::metadata;
 use linnet_jsapi::requests::{StreamInfoRequest, StreamListRequest, StreamNamesRequest, StreamPurgeRequest};
 use linnet_jsapi::responses::{
@@ -23,7 +23,11 @@ pub(super) fn find(call: &Call<'_>, stream: &str) -> Result<Arc<StreamHandle>, A
     call.account.stream(stream).ok_or(errors::STREAM_NOT_FOUND)
 }
 
-async fn state(handle: &StreamHandle, subjects: Option<String>, deleted: bool) -> Result<StreamState, ApiError> {
+async fn state(
+    handle: &StreamHandle,
+    subjects: Option<String>,
+    deleted: bool,
+) -> Result<StreamState, ApiError> {
     match handle.ask(Command::State { subjects, deleted }).await? {
         CommandOutcome::State(state) => Ok(*state),
         _ => Err(errors::STREAM_NOT_FOUND),
@@ -31,7 +35,12 @@ async fn state(handle: &StreamHandle, subjects: Option<String>, deleted: bool) -
 }
 
 /// What create, update and info tell of a stream.
-fn describe(call: &Call<'_>, handle: &StreamHandle, state: StreamState, with_server_keys: bool) -> StreamInfo {
+fn describe(
+    call: &Call<'_>,
+    handle: &StreamHandle,
+    state: StreamState,
+    with_server_keys: bool,
+) -> StreamInfo {
     let mut config = (*handle.config()).clone();
     if with_server_keys {
         metadata::add_server_keys(&mut config.metadata);
@@ -127,8 +136,9 @@ fn matching(call: &Call<'_>, filter: &str) -> Vec<Arc<StreamHandle>> {
 pub(super) fn names(call: &Call<'_>) -> Result<StreamNamesResponse, ApiError> {
     let request: StreamNamesRequest = decode::decode_optional(call.body, call.strictness())?.value;
     let streams = matching(call, &request.subject);
-    let (paging, page) = Paging::at(streams.len(), request.offset, NAMES_LIMIT);
-    let names: Vec<String> = streams.get(page).unwrap_or_default().iter().map(|s| s.config().name.clone()).collect();
+    let (paging, page) = Paging::at(streams.len(), request.offset, NAMES_PAGE_MAX);
+    let names: Vec<String> =
+        streams.get(page).unwrap_or_default().iter().map(|s| s.config().name.clone()).collect();
     Ok(StreamNamesResponse { paging, streams: (!names.is_empty()).then_some(names) })
 }
 
@@ -136,7 +146,7 @@ pub(super) fn names(call: &Call<'_>) -> Result<StreamNamesResponse, ApiError> {
 pub(super) async fn list(call: &Call<'_>) -> Result<StreamListResponse, ApiError> {
     let request: StreamListRequest = decode::decode_optional(call.body, call.strictness())?.value;
     let all = matching(call, &request.subject);
-    let (paging, page) = Paging::at(all.len(), request.offset, LIST_LIMIT);
+    let (paging, page) = Paging::at(all.len(), request.offset, LIST_PAGE_MAX);
     let mut streams = Vec::new();
     let mut missing = Vec::new();
     for handle in all.get(page).unwrap_or_default() {
@@ -161,7 +171,7 @@ pub(super) async fn info(call: &Call<'_>, stream: &str) -> Result<StreamInfoResp
     let mut paging = Paging::default();
     if wanted.is_some() {
         let subjects = std::mem::take(&mut state.subjects);
-        let (at, page) = Paging::at(subjects.len(), request.offset, SUBJECTS_LIMIT);
+        let (at, page) = Paging::at(subjects.len(), request.offset, SUBJECTS_PAGE_MAX);
         paging = at;
         state.subjects = subjects.into_iter().skip(page.start).take(page.len()).collect::<BTreeMap<_, _>>();
     }
