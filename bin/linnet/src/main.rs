@@ -1,2 +1,87 @@
-//! The `linnet` binary.
-fn main() {}
+//! The `linnet` binary: the server, also when started as `nats-server`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its terminal")]
+
+use std::process::ExitCode;
+
+use linnet_conf::flags::{self, Action, Invocation};
+use linnet_conf::{Options, ProcessSource};
+use linnet_server::{LINNET_VERSION, NATS_VERSION};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    let invocation = match flags::parse(&arguments) {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            eprintln!("nats-server: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match &invocation.action {
+        Action::Help => {
+            println!("{}", flags::usage("nats-server"));
+            ExitCode::SUCCESS
+        }
+        Action::HelpTls => {
+            println!("{}", flags::help_tls());
+            ExitCode::SUCCESS
+        }
+        Action::Version => {
+            println!("nats-server: v{NATS_VERSION} (linnet {LINNET_VERSION})");
+            ExitCode::SUCCESS
+        }
+        Action::Signal(request) => match linnet_server::send_signal(request) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("nats-server: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Action::Check => check(invocation.config.as_deref().unwrap_or_default()),
+        Action::Serve => serve(&invocation),
+    }
+}
+
+/// `-t`: judges the configuration file.
+fn check(path: &str) -> ExitCode {
+    match flags::check_outcome(path, &linnet_conf::load(path, &ProcessSource)) {
+        Ok(text) => {
+            eprintln!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(text) => {
+            eprintln!("{text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(invocation: &Invocation) -> ExitCode {
+    let (mut options, config) = match &invocation.config {
+        None => (Options::default(), None),
+        Some(path) => match linnet_conf::load(path, &ProcessSource) {
+            Ok(parsed) => {
+                for warning in &parsed.warnings {
+                    eprintln!("{warning}");
+                }
+                (parsed.options, Some((path.clone(), parsed.digest)))
+            }
+            Err(rejected) => {
+                eprintln!("nats-server: {rejected}\n");
+                return ExitCode::FAILURE;
+            }
+        },
+    };
+    invocation.overrides.apply(&mut options);
+    if let Err(errors) = linnet_conf::check(&options) {
+        for error in errors {
+            eprintln!("nats-server: {error}");
+        }
+        return ExitCode::FAILURE;
+    }
+    match linnet_server::run(options, config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,214 @@
+//! From options to the settings of each part.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use linnet_auth::{Authenticator, Permissions, ResponseRule, Rules, Secret, User};
+use linnet_broker::{Account, AccountLimits, Config};
+use linnet_conf::options::{
+    self, AccountJetStream, GLOBAL_ACCOUNT, Options, SubjectFilter, SubjectPermissions, SyncInterval,
+};
+use linnet_env::{Disk, RealDisk};
+use linnet_jsapi::info::AccountLimits as JetStreamLimits;
+
+/// Share of memory and of free disk space that JetStream takes when nothing is configured, in percent.
+const AUTOMATIC_SHARE: u64 = 75;
+/// Memory limit when the machine does not tell how much it has.
+const MEMORY_FALLBACK: u64 = 256 << 20;
+/// Storage limit when the file system does not tell how much is free.
+const STORAGE_FALLBACK: u64 = 1 << 40;
+
+/// Name of the system account in force; `None` if it is switched off.
+pub(crate) fn system_account(options: &Options) -> Option<&str> {
+    if options.accounts.no_system_account {
+        return None;
+    }
+    Some(options.accounts.system_account.as_deref().unwrap_or(options::DEFAULT_SYSTEM_ACCOUNT))
+}
+
+/// Limits of the broker.
+pub(crate) fn broker_config(options: &Options) -> Config {
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    Config {
+        max_connections: count(options.limits.max_connections),
+        max_subscriptions: options.limits.max_subscriptions.map(count),
+        max_sub_tokens: options.limits.max_sub_tokens.map(usize::from),
+        max_control_line: options.limits.max_control_line as usize,
+        max_payload: options.limits.max_payload as usize,
+        max_pending: count(options.limits.max_pending),
+        max_closed_clients: count(options.limits.max_closed_clients),
+        write_deadline: options.client.write_deadline,
+        no_fast_producer_stall: options.client.no_fast_producer_stall,
+        ping_interval: options.client.ping_interval,
+        ping_max: options.client.ping_max,
+        auth_timeout: options.authorization.timeout,
+        headers: !options.client.no_header_support,
+        trace: options.logging.trace,
+        max_traced_msg_len: options.logging.max_traced_msg_len.map_or(0, count),
+    }
+}
+
+/// The accounts: the global one, the system account, and those configured.
+pub(crate) fn accounts(options: &Options) -> Vec<Arc<Account>> {
+    let system = system_account(options);
+    let mut accounts = vec![Account::new(GLOBAL_ACCOUNT, false, AccountLimits::default())];
+    let configured = options.accounts.accounts.as_deref().unwrap_or_default();
+    for account in configured {
+        let count = |n: Option<u64>| n.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+        let limits = AccountLimits {
+            max_connections: count(account.limits.max_connections),
+            max_subscriptions: count(account.limits.max_subscriptions),
+            max_payload: count(account.limits.max_payload),
+        };
+        accounts.push(Account::new(&account.name, system == Some(account.name.as_str()), limits));
+    }
+    if let Some(name) = system.filter(|name| !configured.iter().any(|a| a.name == *name)) {
+        accounts.push(Account::new(name, true, AccountLimits::default()));
+    }
+    accounts
+}
+
+/// How clients log in.
+pub(crate) fn authenticator(options: &Options) -> Authenticator {
+    let authorization = &options.authorization;
+    if let Some(token) = &authorization.token {
+        return Authenticator::token(Secret::new(token.expose()), GLOBAL_ACCOUNT);
+    }
+    let mut users = Vec::new();
+    if let Some(name) = &authorization.user {
+        users.push(User {
+            name: name.clone(),
+            password: Secret::new(authorization.password.as_ref().map_or("", |p| p.expose())),
+            account: GLOBAL_ACCOUNT.to_owned(),
+            permissions: None,
+            connection_types: Vec::new(),
+        });
+    }
+    let defaults = authorization.default_permissions.as_ref();
+    users.extend(authorization.users.iter().flatten().map(|u| user(u, GLOBAL_ACCOUNT, defaults)));
+    for account in options.accounts.accounts.iter().flatten() {
+        let defaults = account.default_permissions.as_ref();
+        users.extend(account.users.iter().map(|u| user(u, &account.name, defaults)));
+    }
+    if users.is_empty() && authorization.users.is_none() {
+        return Authenticator::open(GLOBAL_ACCOUNT);
+    }
+    Authenticator::users(users, options.accounts.no_auth_user.clone())
+}
+
+/// True if a password is written out in the configuration.
+pub(crate) fn has_plain_passwords(options: &Options) -> bool {
+    let authorization = &options.authorization;
+    let all_users = authorization.users.iter().flatten();
+    let of_accounts = options.accounts.accounts.iter().flatten().flat_map(|a| &a.users);
+    let secrets = all_users.chain(of_accounts).filter_map(|u| u.password.as_ref());
+    secrets.chain(&authorization.password).chain(&authorization.token).any(|s| !s.is_bcrypt())
+}
+
+fn user(user: &options::User, account: &str, defaults: Option<&options::Permissions>) -> User {
+    User {
+        name: user.name.clone(),
+        password: Secret::new(user.password.as_ref().map_or("", |p| p.expose())),
+        account: account.to_owned(),
+        permissions: user.permissions.as_ref().or(defaults).map(|p| Arc::new(permissions(p))),
+        connection_types: user.allowed_connection_types.iter().map(|t| t.as_str().to_owned()).collect(),
+    }
+}
+
+fn permissions(configured: &options::Permissions) -> Permissions {
+    let text = |filter: &SubjectFilter| match &filter.queue {
+        Some(queue) => format!("{} {queue}", filter.subject),
+        None => filter.subject.clone(),
+    };
+    let rules = |subjects: Option<&SubjectPermissions>| {
+        subjects.map_or_else(Rules::default, |s| Rules {
+            allow: s.allow.as_ref().map(|list| list.iter().map(text).collect()),
+            deny: s.deny.iter().map(text).collect(),
+        })
+    };
+    Permissions {
+        publish: rules(configured.publish.as_ref()),
+        subscribe: rules(configured.subscribe.as_ref()),
+        responses: configured.allow_responses.as_ref().map(|r| ResponseRule { max: r.max, ttl: r.expires }),
+    }
+}
+
+/// Settings of JetStream; `None` if it is off.
+pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Config> {
+    let js = &options.jetstream;
+    if !js.enabled {
+        return None;
+    }
+    let store_dir = js.store_dir.as_ref().map_or_else(|| std::env::temp_dir().join("nats"), PathBuf::from);
+    let signed = |n: Option<u64>| n.map_or(0, |n| i64::try_from(n).unwrap_or(i64::MAX));
+    let limits = &js.limits;
+    Some(linnet_jetstream::Config {
+        max_memory: js.max_memory.unwrap_or_else(automatic_memory),
+        max_storage: js.max_file.unwrap_or_else(|| automatic_storage(&store_dir)),
+        store_dir,
+        domain: js.domain.clone().unwrap_or_default(),
+        sync_interval: match js.sync_interval {
+            SyncInterval::Always => None,
+            SyncInterval::Every(interval) => Some(interval),
+        },
+        strict: js.strict,
+        max_buffered_msgs: usize::try_from(js.max_buffered_msgs).unwrap_or(usize::MAX),
+        max_buffered_bytes: usize::try_from(js.max_buffered_size).unwrap_or(usize::MAX),
+        request_queue_limit: usize::try_from(js.request_queue_limit).unwrap_or(usize::MAX).min(1 << 20),
+        max_ack_pending: signed(limits.max_ack_pending),
+        max_request_batch: signed(limits.max_request_batch),
+        max_duplicate_window: limits.duplicate_window.map_or(0, nanos),
+        accounts: jetstream_accounts(options),
+    })
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The global account when no accounts are configured, else those that enable JetStream.
+fn jetstream_accounts(options: &Options) -> Vec<(String, JetStreamLimits)> {
+    let Some(configured) = &options.accounts.accounts else {
+        return vec![(GLOBAL_ACCOUNT.to_owned(), JetStreamLimits::default())];
+    };
+    configured.iter().filter_map(|a| Some((a.name.clone(), account_limits(a.jetstream.as_ref()?)))).collect()
+}
+
+fn account_limits(configured: &AccountJetStream) -> JetStreamLimits {
+    let signed = |n: Option<u64>| n.map_or(-1, |n| i64::try_from(n).unwrap_or(i64::MAX));
+    JetStreamLimits {
+        max_memory: signed(configured.max_memory),
+        max_storage: signed(configured.max_store),
+        max_streams: signed(configured.max_streams),
+        max_consumers: signed(configured.max_consumers),
+        max_ack_pending: signed(configured.max_ack_pending),
+        memory_max_stream_bytes: signed(configured.mem_max_stream_bytes),
+        storage_max_stream_bytes: signed(configured.disk_max_stream_bytes),
+        max_bytes_required: configured.max_bytes_required,
+    }
+}
+
+fn automatic_memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.map_or(MEMORY_FALLBACK, |kib| kib * 1024 / 100 * AUTOMATIC_SHARE)
+}
+
+fn automatic_storage(dir: &std::path::Path) -> u64 {
+    let existing = dir.ancestors().find(|p| p.exists());
+    let free = existing.and_then(|p| RealDisk.free_space(p).ok());
+    free.map_or(STORAGE_FALLBACK, |free| free / 100 * AUTOMATIC_SHARE)
+}
+
+/// The address to listen on.
+pub(crate) fn address(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port));
+    }
+    let mut found = (host, port).to_socket_addrs().with_context(|| format!("cannot resolve host {host:?}"))?;
+    found.next().with_context(|| format!("host {host:?} has no address"))
+}

@@ -1,0 +1,233 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwapOption;
+use linnet_broker::{Broker, ServerIdentity};
+use linnet_conf::Options;
+use linnet_env::{OsRng, RealClock, RealDisk, Rng};
+use linnet_ids::{PublicKeyKind, encode_public_key};
+use linnet_jetstream::Engine;
+use tokio::sync::watch;
+
+use crate::logging::Log;
+use crate::signals::{Asked, Signals};
+use crate::{NATS_VERSION, banner, build, files};
+
+/// How long connections have to take their last bytes at a stop.
+const LAST_BYTES: Duration = Duration::from_millis(200);
+
+/// Runs a server until it is told to stop. `config` is the file the options come from and its digest.
+///
+/// An error has been logged as `[FTL]` would be; the caller exits with 1.
+pub fn run(options: Options, config: Option<(String, String)>) -> anyhow::Result<()> {
+    let log = Log::start(&options.logging).context("error opening file")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("linnet-net")
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = runtime.block_on(serve(options, config, &log));
+    // What is still running serves nobody any more.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    if let Err(error) = &outcome {
+        tracing::error!("{error:#}");
+    }
+    outcome
+}
+
+fn identity(options: &Options) -> ServerIdentity {
+    let mut key = [0; 32];
+    OsRng.fill(&mut key);
+    let id = encode_public_key(PublicKeyKind::Server, &key);
+    ServerIdentity {
+        name: options.identity.server_name.clone().unwrap_or_else(|| id.clone()),
+        id,
+        version: NATS_VERSION.to_owned(),
+        git_commit: banner::git_commit().to_owned(),
+        go: format!("rust{}", option_env!("CARGO_PKG_RUST_VERSION").unwrap_or_default()),
+    }
+}
+
+async fn serve(options: Options, config: Option<(String, String)>, log: &Log) -> anyhow::Result<()> {
+    let mut signals = Signals::listen().context("cannot listen to signals")?;
+    let identity = identity(&options);
+    banner::opening(
+        &options,
+        &identity.name,
+        &identity.id,
+        config.as_ref().map(|(path, digest)| (path.as_str(), digest.as_str())),
+    );
+    if let Some(path) = &options.process.pid_file {
+        files::write_pid(path).with_context(|| format!("could not write pidfile: {path}"))?;
+    }
+    let broker = Broker::new(
+        identity.clone(),
+        build::broker_config(&options),
+        build::authenticator(&options),
+        build::accounts(&options),
+        Arc::new(RealClock::new()),
+        Arc::new(OsRng),
+        tokio::runtime::Handle::current(),
+    );
+    let engine = Arc::new(ArcSwapOption::<Engine>::empty());
+    let is_ready = Arc::new(AtomicBool::new(false));
+
+    if let Some(settings) = build::jetstream_config(&options) {
+        banner::jetstream(&settings, options.jetstream.store_dir.is_none());
+        let domain = settings.domain.clone();
+        let started = Engine::start(settings, broker.clone(), Arc::new(RealDisk), &identity.name)
+            .await
+            .context("Can't start JetStream")?;
+        engine.store(Some(started));
+        broker.update_info(|info| {
+            info.jetstream = true;
+            info.domain = domain;
+            info.api_lvl = linnet_jsapi::API_LEVEL;
+        });
+    }
+
+    let address = build::address(&options.client.host, options.client.port.number())?;
+    let listener = broker
+        .bind(address)
+        .with_context(|| format!("Error listening on port: {}:{}", options.client.host, address.port()))?;
+    let bound = listener.local_addr().context("client listener has no address")?;
+    broker.update_info(|info| {
+        info.host.clone_from(&options.client.host);
+        info.port = bound.port();
+    });
+    let (stop_accepting, accepting) = watch::channel(false);
+    tracing::info!("Listening for client connections on {}:{}", options.client.host, bound.port());
+    let ports_file = match &options.process.ports_file_dir {
+        Some(dir) => match files::write_ports(dir, bound, None) {
+            Ok(path) => Some(path),
+            Err(error) => {
+                tracing::error!("Could not write ports file in {dir}: {error}");
+                None
+            }
+        },
+        None => None,
+    };
+    let serving = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.serve(listener, accepting).await }
+    });
+    is_ready.store(true, Ordering::Relaxed);
+    tracing::info!("Server is ready");
+
+    let server = Server { broker, engine, options, stop_accepting, config: config.map(|(path, _)| path) };
+    server.obey(&mut signals, log).await;
+    is_ready.store(false, Ordering::Relaxed);
+    server.stop().await;
+    let _ = serving.await;
+    if let Some(path) = ports_file {
+        files::remove(&path);
+    }
+    tracing::info!("Server Exiting..");
+    Ok(())
+}
+
+struct Server {
+    broker: Broker,
+    engine: Arc<ArcSwapOption<Engine>>,
+    options: Options,
+    stop_accepting: watch::Sender<bool>,
+    config: Option<String>,
+}
+
+impl Server {
+    /// Follows signals until one of them means the end.
+    async fn obey(&self, signals: &mut Signals, log: &Log) {
+        loop {
+            match signals.next().await {
+                Asked::Interrupt | Asked::Terminate => return,
+                Asked::Reopen => log.reopen(),
+                Asked::Reload => self.refuse_reload(),
+                Asked::LameDuck => {
+                    self.drain(signals, log).await;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Nothing can be reloaded yet; what the file would change is named.
+    fn refuse_reload(&self) {
+        let Some(path) = &self.config else {
+            tracing::error!(
+                "Failed to reload server configuration: can only reload config when a file is provided using -c or \
+                 --config"
+            );
+            return;
+        };
+        match linnet_conf::load(path, &linnet_conf::ProcessSource) {
+            Err(rejected) => tracing::error!("Failed to reload server configuration: {rejected}"),
+            Ok(parsed) => {
+                let changed: Vec<String> = linnet_conf::diff(&self.options, &parsed.options)
+                    .into_iter()
+                    .map(|change| change.key.to_string())
+                    .collect();
+                if changed.is_empty() {
+                    tracing::info!("Reloaded server configuration ({}): nothing changed", parsed.digest);
+                } else {
+                    tracing::error!(
+                        "Failed to reload server configuration: config reload is not supported yet, a restart is \
+                         needed for: {}",
+                        changed.join(", ")
+                    );
+                }
+            }
+        }
+    }
+
+    /// Lame duck mode: no new clients, the present ones are told and then sent away one by one.
+    async fn drain(&self, signals: &mut Signals, log: &Log) {
+        tracing::info!("Entering lame duck mode, stop accepting new clients");
+        let _ = self.stop_accepting.send(true);
+        if let Some(engine) = self.engine.swap(None) {
+            tracing::info!("Initiating JetStream Shutdown...");
+            engine.stop().await;
+            tracing::info!("JetStream Shutdown");
+        }
+        if self.broker.announce_lame_duck() == 0 {
+            return;
+        }
+        let grace = self.options.process.lame_duck_grace_period;
+        let spread = self.options.process.lame_duck_duration.saturating_sub(grace);
+        let leave = async {
+            tokio::time::sleep(grace).await;
+            tracing::info!("Closing existing clients");
+            self.broker.close_clients_over(spread).await;
+        };
+        tokio::pin!(leave);
+        loop {
+            tokio::select! {
+                () = &mut leave => return,
+                asked = signals.next() => match asked {
+                    Asked::Interrupt => return,
+                    Asked::Reopen => log.reopen(),
+                    // Draining goes on.
+                    Asked::Terminate | Asked::LameDuck | Asked::Reload => {}
+                },
+            }
+        }
+    }
+
+    async fn stop(&self) {
+        tracing::info!("Initiating Shutdown...");
+        let _ = self.stop_accepting.send(true);
+        if let Some(engine) = self.engine.swap(None) {
+            tracing::info!("Initiating JetStream Shutdown...");
+            engine.stop().await;
+            tracing::info!("JetStream Shutdown");
+        }
+        self.broker.close_clients();
+        let closed = async {
+            while self.broker.connection_count() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let _ = tokio::time::timeout(LAST_BYTES, closed).await;
+    }
+}
