@@ -1,0 +1,45 @@
+//! The one place that reads a clock. A measurement is about real time, so there is nothing to simulate.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use rustix::time::{ClockId, clock_gettime};
+
+/// Now.
+#[allow(clippy::disallowed_methods, reason = "real time is what is measured")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Returns at `moment`, or at once if it has passed. For pacing, not for waiting until something is true.
+pub(crate) fn pace(moment: Instant) {
+    loop {
+        let left = moment.saturating_duration_since(now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::park_timeout(left);
+    }
+}
+
+/// Asks `condition` until it holds; an error that says `what` was awaited if it does not within `timeout`.
+pub(crate) fn wait_for(
+    what: &str,
+    timeout: Duration,
+    mut condition: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = now() + timeout;
+    while !condition()? {
+        if now() >= deadline {
+            bail!("{what} did not happen within {timeout:?}");
+        }
+        std::thread::park_timeout(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
+/// Processor time of this process, all threads.
+pub(crate) fn own_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
