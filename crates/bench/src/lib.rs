@@ -12,6 +12,7 @@ mod clock;
 mod compare;
 mod conn;
 mod frames;
+mod js;
 
 mod measure;
 mod readers;
@@ -19,6 +20,7 @@ mod report;
 mod stats;
 mod target;
 mod traffic;
+mod window;
 
 mod workload;
 

@@ -1,7 +1,15 @@
 //! The workloads, one file per family.
 
+mod churn;
 mod core_publish;
 mod fanout;
+mod idle;
+mod js_consume;
+mod js_publish;
+mod latency;
+mod queue;
+mod request;
+mod subjects;
 
 use anyhow::Result;
 
@@ -74,6 +82,17 @@ pub(crate) struct Workload {
 
 /// All workloads, in the order of a report.
 pub(crate) fn all() -> Vec<Workload> {
-    let families = [core_publish::WORKLOADS, fanout::WORKLOADS];
+    let families = [
+        core_publish::WORKLOADS,
+        fanout::WORKLOADS,
+        churn::WORKLOADS,
+        queue::WORKLOADS,
+        request::WORKLOADS,
+        latency::WORKLOADS,
+        subjects::WORKLOADS,
+        idle::WORKLOADS,
+        js_publish::WORKLOADS,
+        js_consume::WORKLOADS,
+    ];
     families.into_iter().flatten().copied().collect()
 }
