@@ -40,21 +40,50 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     raise_file_limit()?;
     let peer = args.peer.clone().map(Source::Program);
-    let runs = args.runs.unwrap_or(if args.quick { 1 } else { 3 });
-    let mut outcomes = Vec::new();
-    for workload in workloads {
-        let mut outcome = Outcome::new(&workload);
+    let comparison = Comparison { args, report: &report, ours, peer };
+    let outcomes: Vec<Outcome> = workloads.iter().map(|workload| comparison.measure_all(workload)).collect();
+    report.finish(&outcomes)?;
+    let failed = outcomes.iter().filter(|outcome| outcome.failure.is_some()).count();
+    if failed > 0 {
+        bail!("{failed} workloads failed");
+    }
+    Ok(())
+}
+
+/// The servers to measure, and how.
+struct Comparison<'a> {
+    args: &'a Args,
+    report: &'a Report,
+    ours: Source,
+    peer: Option<Source>,
+}
+
+impl Comparison<'_> {
+    /// All measurements of one workload, the servers in turn. The first that fails ends it, not the others.
+    fn measure_all(&self, workload: &Workload) -> Outcome {
+        let mut outcome = Outcome::new(workload);
+        let runs = self.args.runs.unwrap_or(if self.args.quick { 1 } else { 3 });
         for run in 1..=runs {
-            outcome.ours.push(measure(args, &workload, &ours)?);
-            report.progress(&workload, run, runs, "ours", outcome.ours.last());
-            if let Some(peer) = &peer {
-                outcome.peer.push(measure(args, &workload, peer)?);
-                report.progress(&workload, run, runs, "peer", outcome.peer.last());
+            if let Err(error) = self.measure_in_turn(workload, run, runs, &mut outcome) {
+                self.report.failure(workload, &error);
+                outcome.failure = Some(format!("{error:#}"));
+                break;
             }
         }
-        outcomes.push(outcome);
+        outcome
     }
-    report.finish(&outcomes)
+
+    fn measure_in_turn(&self, workload: &Workload, run: u32, runs: u32, outcome: &mut Outcome) -> Result<()> {
+        let sample = measure(self.args, workload, &self.ours).context("ours")?;
+        self.report.progress(workload, run, runs, "ours", &sample);
+        outcome.ours.push(sample);
+        if let Some(peer) = &self.peer {
+            let sample = measure(self.args, workload, peer).context("peer")?;
+            self.report.progress(workload, run, runs, "peer", &sample);
+            outcome.peer.push(sample);
+        }
+        Ok(())
+    }
 }
 
 fn chosen(args: &Args) -> Result<Vec<Workload>> {
@@ -77,7 +106,10 @@ fn measure(args: &Args, workload: &Workload, source: &Source) -> Result<Sample> 
         Source::Program(program) => Target::launched(spec(args, workload, program).start()?)?,
     };
     let default_duration = Duration::from_millis(if args.quick { 400 } else { 1000 });
-    let limit = args.messages.map_or(Limit::Time(args.duration.unwrap_or(default_duration)), Limit::Messages);
+    let limit = match args.messages {
+        Some(messages) => Limit::Messages(messages),
+        None => Limit::Time(args.duration.unwrap_or(default_duration)),
+    };
     let context = Context { target: &target, limit, quick: args.quick };
     let sample = (workload.run)(&context).with_context(|| {
         format!("workload {}; the server's log ends with:\n{}", workload.name, target.log_tail())

@@ -26,6 +26,10 @@ pub(crate) struct Sample {
     pub(crate) server_cores: Option<f64>,
     /// Processors the load generator kept busy. Where it is the larger one, the generator may be the limit.
     pub(crate) client_cores: f64,
+    /// Processors that everything else on the machine kept busy. The more, the less the figures say.
+    pub(crate) other_cores: Option<f64>,
+    /// SUB and UNSUB pairs per second that were really sent, in workloads with churn.
+    pub(crate) churn_rate: Option<f64>,
 }
 
 /// Everything that is read before and after a measured phase.
@@ -33,6 +37,7 @@ pub(crate) struct Meter<'a> {
     target: &'a Target,
     server_cpu: Option<Duration>,
     client_cpu: Duration,
+    machine_cpu: Option<Duration>,
     start: Instant,
 }
 
@@ -40,13 +45,22 @@ impl<'a> Meter<'a> {
     /// Begins a measured phase.
     pub(crate) fn start(target: &'a Target) -> Result<Self> {
         let server_cpu = target.usage()?.map(|usage| usage.cpu);
-        Ok(Self { target, server_cpu, client_cpu: clock::own_cpu(), start: clock::now() })
+        Ok(Self {
+            target,
+            server_cpu,
+            client_cpu: clock::own_cpu(),
+            machine_cpu: clock::machine_cpu(),
+            start: clock::now(),
+        })
     }
 
     /// Ends it: `messages` were completed since the start.
     pub(crate) fn finish(self, messages: u64) -> Result<Sample> {
         let seconds = self.start.elapsed().as_secs_f64();
         let client_cpu = clock::own_cpu().saturating_sub(self.client_cpu).as_secs_f64();
+        let machine_cpu = clock::machine_cpu()
+            .zip(self.machine_cpu)
+            .map(|(after, before)| after.saturating_sub(before).as_secs_f64());
         let usage = self.target.usage()?;
         let server_cpu =
             usage.zip(self.server_cpu).map(|(after, before)| after.cpu.saturating_sub(before).as_secs_f64());
@@ -57,6 +71,9 @@ impl<'a> Meter<'a> {
             memory: usage.map(|usage| usage.rss_bytes as f64),
             server_cores: server_cpu.map(|cpu| cpu / seconds),
             client_cores: client_cpu / seconds,
+            other_cores: machine_cpu
+                .zip(server_cpu)
+                .map(|(machine, server)| ((machine - server - client_cpu) / seconds).max(0.0)),
             ..Sample::default()
         })
     }

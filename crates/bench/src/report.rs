@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::measure::Sample;
-use crate::stats::{median, ratio};
+use crate::stats::{Spread, median, paired_ratios};
 use crate::workload::{Goal, Workload};
 
 /// All measurements of one workload.
@@ -20,6 +20,8 @@ pub(crate) struct Outcome {
     goal: Goal,
     pub(crate) ours: Vec<Sample>,
     pub(crate) peer: Vec<Sample>,
+    /// Why it was not measured to the end.
+    pub(crate) failure: Option<String>,
 }
 
 /// Medians over the measurements of one server.
@@ -34,20 +36,20 @@ struct Medians {
     client_cores: Option<f64>,
 }
 
-/// Ours over the peer's.
+/// Ours over the peer's, pair by pair.
 #[derive(Serialize)]
 struct Ratios {
-    rate: Option<f64>,
-    cpu: Option<f64>,
-    p50: Option<f64>,
-    p99: Option<f64>,
-    memory: Option<f64>,
+    rate: Option<Spread>,
+    cpu: Option<Spread>,
+    p50: Option<Spread>,
+    p99: Option<Spread>,
+    memory: Option<Spread>,
 }
 
 impl Outcome {
     pub(crate) fn new(workload: &Workload) -> Self {
         let Workload { name, about, goal, .. } = *workload;
-        Self { name, about, goal, ours: Vec::new(), peer: Vec::new() }
+        Self { name, about, goal, ours: Vec::new(), peer: Vec::new(), failure: None }
     }
 
     fn medians(samples: &[Sample]) -> Medians {
@@ -64,21 +66,23 @@ impl Outcome {
     }
 
     fn ratios(&self) -> Ratios {
-        let (ours, peer) = (Self::medians(&self.ours), Self::medians(&self.peer));
+        let of = |field: fn(&Sample) -> Option<f64>| {
+            paired_ratios(self.ours.iter().zip(&self.peer).map(|(ours, peer)| (field(ours), field(peer))))
+        };
         Ratios {
-            rate: ratio(ours.rate, peer.rate),
-            cpu: ratio(ours.cpu_ns, peer.cpu_ns),
-            p50: ratio(ours.p50_us, peer.p50_us),
-            p99: ratio(ours.p99_us, peer.p99_us),
-            memory: ratio(ours.memory, peer.memory),
+            rate: of(|sample| Some(sample.rate)),
+            cpu: of(|sample| sample.cpu_ns),
+            p50: of(|sample| sample.p50_us),
+            p99: of(|sample| sample.p99_us),
+            memory: of(|sample| sample.memory),
         }
     }
 
     /// Whether the ratios reach the goal; `None` without a goal or a peer.
     fn reaches_goal(&self) -> Option<bool> {
         let ratios = self.ratios();
-        let at_least = |ratio: Option<f64>, goal: Option<f64>| Some(ratio? >= goal?);
-        let at_most = |ratio: Option<f64>, goal: Option<f64>| Some(ratio? <= goal?);
+        let at_least = |ratio: Option<Spread>, goal: Option<f64>| Some(ratio?.median >= goal?);
+        let at_most = |ratio: Option<Spread>, goal: Option<f64>| Some(ratio?.median <= goal?);
         let parts = [
             at_least(ratios.rate, self.goal.rate),
             at_most(ratios.cpu, self.goal.cpu),
@@ -88,6 +92,9 @@ impl Outcome {
         parts.into_iter().flatten().reduce(|all, part| all && part)
     }
 }
+
+const LEGEND: &str = "\nOurs / the peer's: medians of all runs; then the median of the ratios of runs next to each \
+    other, and their range. Memory is resident; of idle connections it is per connection.\n";
 
 /// Where and how results are printed.
 pub(crate) struct Report {
@@ -108,26 +115,24 @@ impl Report {
     }
 
     /// One measurement is done.
-    pub(crate) fn progress(
-        &self,
-        workload: &Workload,
-        run: u32,
-        runs: u32,
-        side: &str,
-        sample: Option<&Sample>,
-    ) {
-        let Some(sample) = sample else { return };
+    pub(crate) fn progress(&self, workload: &Workload, run: u32, runs: u32, side: &str, sample: &Sample) {
         eprintln!(
-            "{:<26} {run}/{runs} {side}  {:>8}/s  {:>8} CPU/msg  p50 {:>8}  p99 {:>8}  {:>8}  server {} client {:.2} CPUs",
+            "{:<26} {run}/{runs} {side}  {:>8}/s  {:>8} CPU/msg  p50 {:>8}  p99 {:>8}  {:>8}  server {} client {:.2} others {:.2} CPUs",
             workload.name,
             count(Some(sample.rate)),
             nanos(sample.cpu_ns),
             micros(sample.p50_us),
             micros(sample.p99_us),
             bytes(sample.memory),
-            sample.server_cores.map_or("-".to_owned(), |cores| format!("{cores:.2}")),
+            sample.server_cores.map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}")),
             sample.client_cores,
+            sample.other_cores.unwrap_or(0.0),
         );
+    }
+
+    /// One measurement could not be made.
+    pub(crate) fn failure(&self, workload: &Workload, error: &anyhow::Error) {
+        eprintln!("{:<26} FAILED: {error:#}", workload.name);
     }
 
     /// All measurements are done.
@@ -150,6 +155,7 @@ fn json(outcomes: &[Outcome]) -> serde_json::Value {
         json!({
             "name": outcome.name,
             "about": outcome.about,
+            "failure": outcome.failure,
             "ours": { "median": Outcome::medians(&outcome.ours), "runs": outcome.ours },
             "peer": (!outcome.peer.is_empty())
                 .then(|| json!({ "median": Outcome::medians(&outcome.peer), "runs": outcome.peer })),
@@ -157,7 +163,8 @@ fn json(outcomes: &[Outcome]) -> serde_json::Value {
             "reaches_goal": outcome.reaches_goal(),
         })
     });
-    json!({ "workloads": workloads.collect::<Vec<_>>() })
+    let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    json!({ "cpus": cpus, "workloads": workloads.collect::<Vec<_>>() })
 }
 
 /// Medians as a table: one row per workload, and with a peer three values in a cell: ours, the peer's, their ratio.
@@ -175,6 +182,9 @@ fn markdown(outcomes: &[Outcome]) -> String {
             let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
             put_row(&mut text, &rule, &widths);
         }
+    }
+    if compared {
+        text.push_str(LEGEND);
     }
     text
 }
@@ -196,22 +206,25 @@ fn header(compared: bool) -> Vec<String> {
 
 fn row(outcome: &Outcome, compared: bool) -> Vec<String> {
     let (ours, peer) = (Outcome::medians(&outcome.ours), Outcome::medians(&outcome.peer));
-    let cell = |show: fn(Option<f64>) -> String, ours: Option<f64>, peer: Option<f64>| {
-        let relative = ratio(ours, peer).map_or(String::new(), |value| format!(" = {value:.2}"));
+    let ratios = outcome.ratios();
+    let cell = |show: fn(Option<f64>) -> String,
+                ours: Option<f64>,
+                peer: Option<f64>,
+                ratio: Option<Spread>| {
         match (ours, peer) {
             (None, None) => "-".to_owned(),
             (_, None) => show(ours),
-            (_, Some(_)) => format!("{} / {}{relative}", show(ours), show(peer)),
+            (_, Some(_)) => format!("{} / {}{}", show(ours), show(peer), relative(ratio)),
         }
     };
-    let cores = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+    let cores = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
     let mut cells = vec![
         outcome.name.to_owned(),
-        cell(count, ours.rate, peer.rate),
-        cell(nanos, ours.cpu_ns, peer.cpu_ns),
-        cell(micros, ours.p50_us, peer.p50_us),
-        cell(micros, ours.p99_us, peer.p99_us),
-        cell(bytes, ours.memory, peer.memory),
+        cell(count, ours.rate, peer.rate, ratios.rate),
+        cell(nanos, ours.cpu_ns, peer.cpu_ns, ratios.cpu),
+        cell(micros, ours.p50_us, peer.p50_us, ratios.p50),
+        cell(micros, ours.p99_us, peer.p99_us, ratios.p99),
+        cell(bytes, ours.memory, peer.memory, ratios.memory),
         if compared {
             format!("{} / {}", cores(ours.client_cores), cores(peer.client_cores))
         } else {
@@ -219,19 +232,27 @@ fn row(outcome: &Outcome, compared: bool) -> Vec<String> {
         },
     ];
     if compared {
-        cells.push(match outcome.reaches_goal() {
-            Some(true) => "reached".to_owned(),
-            Some(false) => "missed".to_owned(),
-            None => "-".to_owned(),
-        });
+        let verdict = match (&outcome.failure, outcome.reaches_goal()) {
+            (Some(_), _) => "failed",
+            (None, Some(true)) => "reached",
+            (None, Some(false)) => "missed",
+            (None, None) => "-",
+        };
+        cells.push(verdict.to_owned());
     }
     cells
+}
+
+/// The median ratio, and the range if there was more than one pair.
+fn relative(ratio: Option<Spread>) -> String {
+    let Some(Spread { median, low, high }) = ratio else { return String::new() };
+    if low < high { format!(" = {median:.2} ({low:.2}-{high:.2})") } else { format!(" = {median:.2}") }
 }
 
 fn scaled(value: Option<f64>, units: &[(f64, &str)]) -> String {
     let Some(value) = value else { return "-".to_owned() };
     let (size, unit) =
-        units.iter().find(|(size, _)| value >= *size).or(units.last()).copied().unwrap_or((1.0, ""));
+        units.iter().find(|(size, _)| value >= *size).or_else(|| units.last()).copied().unwrap_or((1.0, ""));
     let value = value / size;
     let digits = if value >= 100.0 {
         0
@@ -265,7 +286,14 @@ mod tests {
 
     fn outcome(goal: Goal, ours: f64, peer: f64) -> Outcome {
         let sample = |rate: f64| Sample { rate, cpu_ns: Some(1e9 / rate), ..Sample::default() };
-        Outcome { name: "a", about: "b", goal, ours: vec![sample(ours)], peer: vec![sample(peer)] }
+        Outcome {
+            name: "a",
+            about: "b",
+            goal,
+            ours: vec![sample(ours)],
+            peer: vec![sample(peer)],
+            failure: None,
+        }
     }
 
     #[test]
@@ -287,6 +315,14 @@ mod tests {
     }
 
     #[test]
+    fn range_is_shown_of_several_pairs() {
+        let spread = |median, low, high| Some(Spread { median, low, high });
+        assert_eq!(relative(spread(1.0, 0.9, 1.25)), " = 1.00 (0.90-1.25)");
+        assert_eq!(relative(spread(1.0, 1.0, 1.0)), " = 1.00");
+        assert_eq!(relative(None), "");
+    }
+
+    #[test]
     fn goal_needs_all_its_parts() {
         let goal = Goal::rate_and_cpu(2.5, 0.35);
         assert_eq!(outcome(goal, 3000.0, 1000.0).reaches_goal(), Some(true));
@@ -300,8 +336,8 @@ mod tests {
     fn table_is_markdown() {
         let text = markdown(&[outcome(Goal::rate(1.0), 10.0, 10.0)]);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3);
-        assert!(lines.iter().all(|line| line.starts_with('|') && line.ends_with('|')));
+        assert_eq!(lines.len(), 5, "header, rule, row, blank, legend");
+        assert!(lines[..3].iter().all(|line| line.starts_with('|') && line.ends_with('|')));
         assert!(lines[1].chars().all(|byte| "|- ".contains(byte)));
         assert!(lines[2].contains("reached"));
     }

@@ -1,4 +1,6 @@
-//! Medians, ratios, and their names in a report.
+//! Medians and ratios.
+
+use serde::Serialize;
 
 /// The median; the mean of the middle two if their number is even. `None` of nothing.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
@@ -13,9 +15,31 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 }
 
 /// `ours` over `theirs`, if that means anything.
-pub(crate) fn ratio(ours: Option<f64>, theirs: Option<f64>) -> Option<f64> {
+fn ratio(ours: Option<f64>, theirs: Option<f64>) -> Option<f64> {
     let (ours, theirs) = (ours?, theirs?);
     (theirs > 0.0).then(|| ours / theirs)
+}
+
+/// The ratios of several pairs of measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    /// Their median.
+    pub(crate) median: f64,
+    /// The smallest.
+    pub(crate) low: f64,
+    /// The largest.
+    pub(crate) high: f64,
+}
+
+/// The ratios of measurements that were made next to each other. What else the machine did during both of a pair
+/// weighs on both, so that these vary less than the measurements do.
+pub(crate) fn paired_ratios(pairs: impl IntoIterator<Item = (Option<f64>, Option<f64>)>) -> Option<Spread> {
+    let ratios: Vec<f64> = pairs.into_iter().filter_map(|(ours, theirs)| ratio(ours, theirs)).collect();
+    Some(Spread {
+        median: median(ratios.iter().copied())?,
+        low: ratios.iter().copied().fold(f64::INFINITY, f64::min),
+        high: ratios.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+    })
 }
 
 /// Count per second, exactly enough for a report.
@@ -42,6 +66,14 @@ mod tests {
         assert_eq!(ratio(Some(3.0), Some(0.0)), None);
         assert_eq!(ratio(None, Some(1.0)), None);
         assert_eq!(ratio(Some(1.0), None), None);
+    }
+
+    #[test]
+    fn drift_of_the_machine_does_not_reach_paired_ratios() {
+        let pairs = [(10.0, 20.0), (100.0, 200.0), (40.0, 100.0)].map(|(a, b)| (Some(a), Some(b)));
+        assert_eq!(paired_ratios(pairs), Some(Spread { median: 0.5, low: 0.4, high: 0.5 }));
+        assert_eq!(paired_ratios([(None, Some(1.0))]), None);
+        assert_eq!(paired_ratios([]), None);
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::clock;
 use crate::conn::{Conn, Scratch};
 use crate::frames;
 use crate::measure::{Limit, Meter, Sample};
 use crate::readers::Readers;
 use crate::target::Target;
+use crate::{clock, stats};
 
 /// Bytes per write of a publisher, unless every message of it is multiplied by a large fan-out.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -116,8 +116,8 @@ impl Traffic {
             let churn = scope.spawn(|| churn(churner, rate, &stop));
             let sample = self.measure(target, limit, &mut publishers, &readers);
             stop.store(true, Ordering::Release);
-            churn.join().map_err(|_| anyhow::anyhow!("the churning thread panicked"))??;
-            sample
+            let churn_rate = churn.join().map_err(|_| anyhow::anyhow!("the churning thread panicked"))??;
+            Ok(Sample { churn_rate: Some(churn_rate), ..sample? })
         })
     }
 
@@ -210,11 +210,12 @@ fn publish(conn: &mut Conn, feed: &Feed, limit: Limit, pace: &Pace<'_>) -> Resul
 /// The time between two batches of a churning client.
 const CHURN_TICK: Duration = Duration::from_millis(10);
 
-/// Subscribes to new subjects and drops them one tick later, at a steady rate.
-fn churn(mut conn: Conn, per_second: u32, stop: &AtomicBool) -> Result<()> {
+/// Subscribes to new subjects and drops them one tick later, at a steady rate. Returns the rate that was reached.
+fn churn(mut conn: Conn, per_second: u32, stop: &AtomicBool) -> Result<f64> {
     let mut scratch = Scratch::large();
     let per_tick = u64::from(per_second) / 100;
-    let mut next = clock::now();
+    let start = clock::now();
+    let mut next = start;
     let mut sid = 1;
     let mut batch = Vec::new();
     while !stop.load(Ordering::Acquire) {
@@ -231,7 +232,7 @@ fn churn(mut conn: Conn, per_second: u32, stop: &AtomicBool) -> Result<()> {
         next += CHURN_TICK;
         clock::pace(next);
     }
-    Ok(())
+    Ok(stats::per_second(sid - 1, start.elapsed().as_secs_f64()))
 }
 
 #[cfg(test)]

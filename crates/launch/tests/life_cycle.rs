@@ -8,6 +8,7 @@ use linnet_launch::{Error, JetStream, Options, Ready, Spec, SyncMode, free_port,
 const LONG: Duration = Duration::from_secs(20);
 
 /// The reference server, or `None` with a note that the test did not run; that is a failure in CI.
+#[allow(clippy::print_stdout, reason = "a test that did not run says so")]
 fn program() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os("NATS_SERVER").map(PathBuf::from)
         && path.exists()

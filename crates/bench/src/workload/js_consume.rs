@@ -17,8 +17,9 @@ use crate::window::{self, Window};
 const BATCH: u64 = 500;
 const OPEN_REQUESTS: u64 = 2;
 
-/// Messages stored for each second of measuring, about what the reference server delivers.
-const MESSAGES_PER_SECOND: f64 = 150_000.0;
+/// Messages stored for each second of measuring. Without acks more are needed for a time worth measuring.
+const PER_SECOND_WITHOUT_ACK: f64 = 500_000.0;
+const PER_SECOND_WITH_ACK: f64 = 300_000.0;
 
 /// How long the last acknowledgements may take to be counted.
 const ACK_TIMEOUT: Duration = Duration::from_secs(20);
@@ -48,8 +49,9 @@ enum Acks {
 
 fn pull(context: &Context<'_>, acks: Acks) -> Result<Sample> {
     let addr = context.target.addr;
+    let per_second = if acks == Acks::None { PER_SECOND_WITHOUT_ACK } else { PER_SECOND_WITH_ACK };
     let total = match context.limit {
-        Limit::Time(time) => (time.as_secs_f64() * MESSAGES_PER_SECOND).ceil() as u64,
+        Limit::Time(time) => (time.as_secs_f64() * per_second).ceil() as u64,
         Limit::Messages(messages) => messages,
     };
     let warm_up = total / 10;
