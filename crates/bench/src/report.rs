@@ -34,6 +34,7 @@ struct Medians {
     memory: Option<f64>,
     server_cores: Option<f64>,
     client_cores: Option<f64>,
+    other_cores: Option<f64>,
 }
 
 /// Ours over the peer's, pair by pair.
@@ -62,6 +63,7 @@ impl Outcome {
             memory: of(|sample| sample.memory),
             server_cores: of(|sample| sample.server_cores),
             client_cores: of(|sample| Some(sample.client_cores)),
+            other_cores: of(|sample| sample.other_cores),
         }
     }
 
@@ -94,7 +96,8 @@ impl Outcome {
 }
 
 const LEGEND: &str = "\nOurs / the peer's: medians of all runs; then the median of the ratios of runs next to each \
-    other, and their range. Memory is resident; of idle connections it is per connection.\n";
+    other, and their range. Memory is resident; of idle connections it is per connection. \
+    Other CPUs: processors that neither the server nor the generator used; above 0.2 or so, measure again.\n";
 
 /// Where and how results are printed.
 pub(crate) struct Report {
@@ -117,16 +120,16 @@ impl Report {
     /// One measurement is done.
     pub(crate) fn progress(&self, workload: &Workload, run: u32, runs: u32, side: &str, sample: &Sample) {
         eprintln!(
-            "{:<26} {run}/{runs} {side}  {:>8}/s  {:>8} CPU/msg  p50 {:>8}  p99 {:>8}  {:>8}  server {} client {:.2} others {:.2} CPUs",
+            "{:<26} {run}/{runs} {side}  {:>8}/s  {:>8} CPU/msg  p50 {:>8}  p99 {:>8}  {:>8}  server {} client {:.2} others {} CPUs",
             workload.name,
             count(Some(sample.rate)),
             nanos(sample.cpu_ns),
             micros(sample.p50_us),
             micros(sample.p99_us),
             bytes(sample.memory),
-            sample.server_cores.map_or_else(|| "-".to_owned(), |cores| format!("{cores:.2}")),
+            cores(sample.server_cores),
             sample.client_cores,
-            sample.other_cores.unwrap_or(0.0),
+            cores(sample.other_cores),
         );
     }
 
@@ -197,7 +200,8 @@ fn put_row(text: &mut String, cells: &[String], widths: &[usize]) {
 }
 
 fn header(compared: bool) -> Vec<String> {
-    let mut cells = vec!["workload", "messages/s", "CPU/message", "p50", "p99", "memory", "generator CPUs"];
+    let mut cells =
+        vec!["workload", "messages/s", "CPU/message", "p50", "p99", "memory", "generator CPUs", "other CPUs"];
     if compared {
         cells.push("goal");
     }
@@ -217,7 +221,9 @@ fn row(outcome: &Outcome, compared: bool) -> Vec<String> {
             (_, Some(_)) => format!("{} / {}{}", show(ours), show(peer), relative(ratio)),
         }
     };
-    let cores = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"));
+    let pair = |ours: Option<f64>, peer: Option<f64>| {
+        if compared { format!("{} / {}", cores(ours), cores(peer)) } else { cores(ours) }
+    };
     let mut cells = vec![
         outcome.name.to_owned(),
         cell(count, ours.rate, peer.rate, ratios.rate),
@@ -225,11 +231,8 @@ fn row(outcome: &Outcome, compared: bool) -> Vec<String> {
         cell(micros, ours.p50_us, peer.p50_us, ratios.p50),
         cell(micros, ours.p99_us, peer.p99_us, ratios.p99),
         cell(bytes, ours.memory, peer.memory, ratios.memory),
-        if compared {
-            format!("{} / {}", cores(ours.client_cores), cores(peer.client_cores))
-        } else {
-            cores(ours.client_cores)
-        },
+        pair(ours.client_cores, peer.client_cores),
+        pair(ours.other_cores, peer.other_cores),
     ];
     if compared {
         let verdict = match (&outcome.failure, outcome.reaches_goal()) {
@@ -262,6 +265,10 @@ fn scaled(value: Option<f64>, units: &[(f64, &str)]) -> String {
         2
     };
     format!("{value:.digits$}{unit}")
+}
+
+fn cores(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.2}"))
 }
 
 fn count(value: Option<f64>) -> String {

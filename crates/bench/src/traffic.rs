@@ -203,7 +203,7 @@ fn publish(conn: &mut Conn, feed: &Feed, limit: Limit, pace: &Pace<'_>) -> Resul
         sent += chunk.messages;
         pace.count(chunk.messages)?;
     }
-    // The sockets' buffers hold megabytes: only the answer to a PING shows that all of it was read.
+    // The server's socket may hold megabytes: only the answer to a PING shows that all of it was read.
     conn.flush(&mut Scratch::large()).context("waiting for the server to read everything")
 }
 
