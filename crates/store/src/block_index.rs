@@ -59,7 +59,7 @@ impl Names {
 }
 
 impl BlockIndex {
-    /// An index of nothing, for a block that has no data.
+    /// An index without rows.
     pub(crate) fn empty(is_whole: bool) -> Self {
         Self { is_whole, ..Self::default() }
     }

@@ -95,9 +95,10 @@ impl StreamStore {
         let mut store = Self::new(kind, seed, 1, max_per_subject(&saved.extra)).with_layout(layout);
         store.state.lost = saved.lost;
         let mut named = vec![body.file_name()];
-        for block in &saved.blocks {
+        for (at, block) in saved.blocks.iter().enumerate() {
             named.extend([block_name(block.number), index_name(block.number)]);
-            store.recover_block(disk, &dir, block, &mut report)?;
+            let is_last = at + 1 == saved.blocks.len();
+            store.recover_block(disk, &dir, block, is_last, &mut report)?;
         }
         store.state.last_seq = saved.last_seq;
         store.state.last_ts = saved.last_ts;
@@ -136,6 +137,7 @@ impl StreamStore {
         disk: &Arc<dyn Disk>,
         dir: &Path,
         saved: &SavedBlock,
+        is_last: bool,
         report: &mut OpenReport,
     ) -> Result<(), OpenError> {
         let path = dir.join(block_name(saved.number));
@@ -159,7 +161,8 @@ impl StreamStore {
             block.must_rewrite = saved.must_rewrite;
             block.has_index = has_index;
             block.is_damaged = !index.is_whole;
-            block.closed = !index.is_whole;
+            // Only closed blocks have an index.
+            block.closed = !is_last || has_index || !index.is_whole;
             self.blocks.push_back(block);
         } else if lost > 0 {
             report.ruined.push(path);

@@ -47,56 +47,99 @@ fn read_by_sector(file: &dyn DiskFile, out: &mut [u8], offset: u64) -> io::Resul
 }
 
 /// Finds the records in a block's data. After damage the search goes on at the next place where a record of this
-/// block with a fitting sequence and checksum starts.
+/// block with an intact checksum starts.
 pub(crate) fn scan(data: &[u8], seed: Seed, saved: &SavedBlock) -> BlockIndex {
-    let mut scanner = Scanner { data, seed, saved, at: 0, expected: saved.seqs.first() };
-    let mut index = BlockIndex::default();
-    while scanner.at < data.len() {
-        if let Some((record, len)) = scanner.record_at(scanner.at) {
-            index.push_record(&record, scanner.at);
-            scanner.expected = record.seq + 1;
-            scanner.at += len;
-            continue;
+    let scanner = Scanner { data, seed, saved };
+    let (found, end) = scanner.records();
+    let mut index = BlockIndex::empty(end as u64 == saved.len);
+    let (mut at, mut next_seq) = (0, saved.seqs.first());
+    for place in ascending(found) {
+        if place.at > at {
+            index.is_whole = false;
+            index.push_gap(next_seq, at);
         }
-        index.is_whole = false;
-        match scanner.resynchronise() {
-            Some(at) => {
-                index.push_gap(scanner.expected, scanner.at);
-                scanner.at = at;
-            }
-            None => break,
+        // Verified a moment ago.
+        if let Ok((record, len)) = Record::view(&data[place.at..]) {
+            index.push_record(&record, place.at);
+            at = place.at + len;
+            next_seq = place.seq + 1;
         }
     }
-    index.data_len = u32::try_from(scanner.at).unwrap_or(u32::MAX);
-    index.is_whole &= scanner.at as u64 == saved.len;
+    index.is_whole &= at == end;
+    index.data_len = u32::try_from(at).unwrap_or(u32::MAX);
     index
+}
+
+/// Where a record starts.
+#[derive(Clone, Copy)]
+struct Place {
+    at: usize,
+    seq: StreamSeq,
+}
+
+/// As many of the records as can be kept in ascending order. A misplaced sector shows records that belong further
+/// ahead or behind: one of those must not hide all that lie between.
+fn ascending(found: Vec<Place>) -> Vec<Place> {
+    if found.windows(2).all(|pair| pair[0].seq < pair[1].seq) {
+        return found;
+    }
+    // Longest increasing subsequence: for each length, the record with the lowest sequence that ends one.
+    let mut ends: Vec<usize> = Vec::new();
+    let mut before: Vec<Option<usize>> = Vec::with_capacity(found.len());
+    for (n, place) in found.iter().enumerate() {
+        let len = ends.partition_point(|end| found[*end].seq < place.seq);
+        before.push(len.checked_sub(1).map(|shorter| ends[shorter]));
+        match ends.get_mut(len) {
+            Some(end) => *end = n,
+            None => ends.push(n),
+        }
+    }
+    let last = ends.last().copied();
+    let mut chosen: Vec<Place> = std::iter::successors(last, |n| before[*n]).map(|n| found[n]).collect();
+    chosen.reverse();
+    chosen
 }
 
 struct Scanner<'a> {
     data: &'a [u8],
     seed: Seed,
     saved: &'a SavedBlock,
-    at: usize,
-    /// The next record has this sequence or a higher one.
-    expected: StreamSeq,
 }
 
 impl<'a> Scanner<'a> {
-    /// The record at a position, if it is one that may be there.
+    /// Everything that is an intact record of this block, one behind the other, and where the search ended.
+    fn records(&self) -> (Vec<Place>, usize) {
+        let mut found = Vec::with_capacity(self.saved.seqs.len());
+        let mut at = 0;
+        while at < self.data.len() {
+            if let Some((record, len)) = self.record_at(at) {
+                found.push(Place { at, seq: record.seq });
+                at += len;
+            } else if let Some(next) = self.resynchronise(at) {
+                at = next;
+            } else {
+                // Whatever is behind is no record: not the end of this block's records.
+                return (found, self.data.len());
+            }
+        }
+        (found, at)
+    }
+
+    /// The record at a position, if it is one of this block.
     fn record_at(&self, at: usize) -> Option<(Record<'a>, usize)> {
         let (record, len) = Record::decode(self.data.get(at..)?, self.seed).ok()?;
-        self.may_be_next(record.seq).then_some((record, len))
+        self.is_of_block(record.seq).then_some((record, len))
     }
 
-    fn may_be_next(&self, seq: StreamSeq) -> bool {
-        seq >= self.expected && self.saved.seqs.row_of(seq).is_some()
+    fn is_of_block(&self, seq: StreamSeq) -> bool {
+        self.saved.seqs.row_of(seq).is_some()
     }
 
-    /// Where the next record starts, if any follows the damage at the current position.
-    fn resynchronise(&self) -> Option<usize> {
-        self.skip_damaged_record().or_else(|| {
-            (self.at + 1..self.data.len().saturating_sub(FIXED - 1)).find(|at| {
-                let plausible = self.field(at + 8).is_some_and(|seq| self.may_be_next(seq));
+    /// Where the next record starts, if any follows the damage at a position.
+    fn resynchronise(&self, at: usize) -> Option<usize> {
+        self.skip_damaged_record(at).or_else(|| {
+            (at + 1..self.data.len().saturating_sub(FIXED - 1)).find(|at| {
+                let plausible = self.field(at + 8).is_some_and(|seq| self.is_of_block(seq));
                 plausible && self.record_at(*at).is_some()
             })
         })
@@ -105,14 +148,14 @@ impl<'a> Scanner<'a> {
     /// The end of a record whose frame still makes sense: a record follows, and between the two sequences there is
     /// none that is missed. Searching inside the payload could take a message that contains a copy of a record
     /// for that record.
-    fn skip_damaged_record(&self) -> Option<usize> {
-        let fixed = self.data.get(self.at..self.at + FIXED)?;
+    fn skip_damaged_record(&self, at: usize) -> Option<usize> {
+        let fixed = self.data.get(at..at + FIXED)?;
         let len = u32::from_le_bytes(*fixed.first_chunk()?) as usize;
-        let seq = self.field(self.at + 8).filter(|seq| self.may_be_next(*seq))?;
-        let next = self.at.checked_add(len.max(FIXED))?;
+        let seq = self.field(at + 8).filter(|seq| self.is_of_block(*seq))?;
+        let next = at.checked_add(len.max(FIXED))?;
         let (following, _) = self.record_at(next)?;
-        let none_missed = seq < following.seq
-            && self.saved.live_between(self.expected, following.seq).all(|missed| missed == seq);
+        let none_missed =
+            seq < following.seq && self.saved.live_between(seq + 1, following.seq).next().is_none();
         none_missed.then_some(next)
     }
 

@@ -247,6 +247,8 @@ impl StreamStore {
         if last.live() == 0 {
             self.drop_block(self.blocks.len() - 1);
         } else {
+            // It stays closed when the blocks behind it go: it may be about to be rewritten.
+            last.closed = true;
             if last.is_tail_sparse(&self.layout) {
                 last.squeeze();
             }
