@@ -110,6 +110,8 @@ pub(crate) struct Rows {
     subjects: Vec<u32>,
     /// One bit a row.
     live: Vec<u64>,
+    /// One bit for each word of `live` that has any: a search must not walk through a long dead stretch each time.
+    summary: Vec<u64>,
     live_count: u32,
 }
 
@@ -144,11 +146,16 @@ impl Rows {
         self.seqs.push(seq);
         self.offsets.push(offset);
         self.subjects.push(subject);
+        let word = row / 64;
         if row.is_multiple_of(64) {
             self.live.push(0);
         }
-        if live && let Some(word) = self.live.last_mut() {
-            *word |= 1 << (row % 64);
+        if word / 64 == self.summary.len() {
+            self.summary.push(0);
+        }
+        if live {
+            self.live[word] |= 1 << (row % 64);
+            self.summary[word / 64] |= 1 << (word % 64);
             self.live_count += 1;
         }
     }
@@ -159,7 +166,11 @@ impl Rows {
 
     pub(crate) fn kill(&mut self, row: usize) {
         if self.is_live(row) {
-            self.live[row / 64] &= !(1 << (row % 64));
+            let word = row / 64;
+            self.live[word] &= !(1 << (row % 64));
+            if self.live[word] == 0 {
+                self.summary[word / 64] &= !(1 << (word % 64));
+            }
             self.live_count -= 1;
         }
     }
@@ -182,21 +193,16 @@ impl Rows {
         self.offsets[row] as usize..end
     }
 
-    /// The live bits of the rows from `64 * word` on that lie in `rows`.
+    /// The live bits of a word that lie in `rows`.
     fn live_in(&self, word: usize, rows: &Range<usize>) -> u64 {
-        let mut bits = self.live[word];
-        let first = word * 64;
-        if rows.start > first {
-            bits &= u64::MAX << (rows.start - first).min(63);
-        }
-        if rows.end < first + 64 {
-            bits &= (1 << (rows.end - first)) - 1;
-        }
-        bits
+        self.live[word] & bits_in(word, rows)
     }
 
-    fn words(rows: &Range<usize>) -> Range<usize> {
-        if rows.is_empty() { 0..0 } else { rows.start / 64..rows.end.div_ceil(64) }
+    /// Words with live rows that overlap `rows`, in order.
+    fn words(&self, rows: Range<usize>) -> impl DoubleEndedIterator<Item = usize> {
+        let words = if rows.is_empty() { 0..0 } else { rows.start / 64..rows.end.div_ceil(64) };
+        let groups = if words.is_empty() { 0..0 } else { words.start / 64..words.end.div_ceil(64) };
+        groups.flat_map(move |group| Bits { word: group, left: self.summary[group] & bits_in(group, &words) })
     }
 
     /// Which of the 64 rows of a word have this subject. Without early exit, so that it becomes vector code.
@@ -211,32 +217,34 @@ impl Rows {
 
     /// The first live row from `start` on.
     pub(crate) fn next_live(&self, start: usize) -> Option<usize> {
-        let rows = start..self.len();
-        Self::words(&rows).find_map(|word| first_bit(word, self.live_in(word, &rows)))
+        // Nearly always it is near.
+        let first = start / 64;
+        let near = *self.live.get(first)? & (u64::MAX << (start % 64));
+        if near != 0 {
+            return first_bit(first, near);
+        }
+        let rows = (first + 1) * 64..self.len();
+        self.words(rows.clone()).find_map(|word| first_bit(word, self.live_in(word, &rows)))
     }
 
     /// The last live row before `end`.
     pub(crate) fn previous_live(&self, end: usize) -> Option<usize> {
         let rows = 0..end.min(self.len());
-        Self::words(&rows).rev().find_map(|word| last_bit(word, self.live_in(word, &rows)))
+        self.words(rows.clone()).rev().find_map(|word| last_bit(word, self.live_in(word, &rows)))
     }
 
     /// The first live row of a subject from `start` on.
     pub(crate) fn next_of(&self, start: usize, id: SubjectId) -> Option<usize> {
         let rows = start..self.len();
-        Self::words(&rows).find_map(|word| {
-            let live = self.live_in(word, &rows);
-            if live == 0 { None } else { first_bit(word, live & self.has_subject(word, id)) }
-        })
+        let mut words = self.words(rows.clone());
+        words.find_map(|word| first_bit(word, self.live_in(word, &rows) & self.has_subject(word, id)))
     }
 
     /// The last live row of a subject before `end`.
     pub(crate) fn previous_of(&self, end: usize, id: SubjectId) -> Option<usize> {
         let rows = 0..end.min(self.len());
-        Self::words(&rows).rev().find_map(|word| {
-            let live = self.live_in(word, &rows);
-            if live == 0 { None } else { last_bit(word, live & self.has_subject(word, id)) }
-        })
+        let mut words = self.words(rows.clone()).rev();
+        words.find_map(|word| last_bit(word, self.live_in(word, &rows) & self.has_subject(word, id)))
     }
 
     /// The first live row from `start` on whose subject is wanted.
@@ -273,16 +281,17 @@ impl Rows {
 
     /// Number of live rows in a range.
     pub(crate) fn count_live(&self, rows: Range<usize>) -> u64 {
-        Self::words(&rows).map(|word| u64::from(self.live_in(word, &rows).count_ones())).sum()
+        if rows.start == 0 && rows.end == self.len() {
+            return u64::from(self.live_count);
+        }
+        self.words(rows.clone()).map(|word| u64::from(self.live_in(word, &rows).count_ones())).sum()
     }
 
     /// Number of live rows of a subject in a range.
     pub(crate) fn count_of(&self, rows: Range<usize>, id: SubjectId) -> u64 {
-        Self::words(&rows)
-            .map(|word| match self.live_in(word, &rows) {
-                0 => 0,
-                live => u64::from((live & self.has_subject(word, id)).count_ones()),
-            })
+        let words = self.words(rows.clone());
+        words
+            .map(|word| u64::from((self.live_in(word, &rows) & self.has_subject(word, id)).count_ones()))
             .sum()
     }
 
@@ -296,6 +305,43 @@ impl Rows {
         let mut bitmap: RoaringBitmap = dead.collect();
         bitmap.optimize();
         bitmap
+    }
+}
+
+/// Mask of the bits of a word whose numbers lie in a range that overlaps it.
+fn bits_in(word: usize, range: &Range<usize>) -> u64 {
+    let first = word * 64;
+    let mut mask = u64::MAX;
+    if range.start > first {
+        mask &= u64::MAX << (range.start - first).min(63);
+    }
+    if range.end < first + 64 {
+        mask &= (1 << range.end.saturating_sub(first)) - 1;
+    }
+    mask
+}
+
+/// Numbers of the set bits of one word.
+struct Bits {
+    word: usize,
+    left: u64,
+}
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let bit = first_bit(self.word, self.left)?;
+        self.left &= self.left - 1;
+        Some(bit)
+    }
+}
+
+impl DoubleEndedIterator for Bits {
+    fn next_back(&mut self) -> Option<usize> {
+        let bit = last_bit(self.word, self.left)?;
+        self.left &= !(1 << (bit % 64));
+        Some(bit)
     }
 }
 
@@ -338,17 +384,17 @@ mod tests {
 
         #[test]
         fn scans_agree_with_looking_at_each_row(
-            subjects in proptest::collection::vec(0_u32..4, 1..200),
-            killed in proptest::collection::vec(0_usize..200, 0..200),
-            at in 0_usize..220,
+            subjects in proptest::collection::vec(0_u32..4, 1..9000),
+            killed in proptest::collection::vec((0_usize..9000, 0_usize..5000), 0..20),
+            at in 0_usize..9000,
             id in 0_u32..4,
         ) {
             let mut rows = Rows::default();
             for (n, subject) in subjects.iter().enumerate() {
                 rows.push(n as u64 + 1, 0, *subject, true);
             }
-            for row in killed.into_iter().filter(|r| *r < subjects.len()) {
-                rows.kill(row);
+            for (first, count) in killed {
+                (first..subjects.len().min(first + count)).for_each(|row| rows.kill(row));
             }
             let live: Vec<usize> = (0..subjects.len()).filter(|r| rows.is_live(*r)).collect();
             let of: Vec<usize> = live.iter().copied().filter(|r| subjects[*r] == id).collect();
