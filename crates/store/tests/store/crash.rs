@@ -76,7 +76,7 @@ fn run(seed: u64, faults: Faults) -> Outcome {
 
 #[test]
 fn nothing_recorded_is_lost_in_a_crash() {
-    for seed in seeds(1500) {
+    for seed in seeds(4000) {
         if let Err(error) = run(seed, Faults::Crashes) {
             panic!("LINNET_SEED={seed}: {error}");
         }
@@ -85,7 +85,7 @@ fn nothing_recorded_is_lost_in_a_crash() {
 
 #[test]
 fn nothing_recorded_is_lost_when_writes_and_syncs_fail() {
-    for seed in seeds(1500) {
+    for seed in seeds(4000) {
         if let Err(error) = run(seed, Faults::Errors) {
             panic!("LINNET_SEED={seed}: {error}");
         }
