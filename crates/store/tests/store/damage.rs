@@ -108,7 +108,9 @@ fn a_truncated_block_keeps_what_is_in_front() {
         for cut in 0..len {
             let disk = stored.disk.fork();
             disk.truncate(&block(number), cut).unwrap();
+            let (_, report) = open(&disk, stored.body).unwrap();
             let damaged = damaged_of(&stored, &disk);
+            assert_eq!(report.lost, damaged);
             assert!(!damaged.is_empty() && damaged.len() <= most);
             most = damaged.len();
         }

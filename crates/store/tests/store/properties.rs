@@ -28,6 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::RunCheckpoint),
         2 => Just(Step::GiveCheckpoint),
         2 => any::<bool>().prop_map(|delete| Step::Record { delete }),
+        1 => Just(Step::WriteEverything),
+        1 => Just(Step::Checkpoint),
         1 => any::<bool>().prop_map(|delete_strays| Step::Reopen { delete_strays }),
         1 => Just(Step::Check),
     ]

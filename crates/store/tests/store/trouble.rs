@@ -82,6 +82,49 @@ fn a_full_disk_is_waited_out() {
 }
 
 #[test]
+fn erasing_is_not_forgotten_when_the_disk_is_full() {
+    let disk = new_disk(1);
+    let mut store = new_store(&disk);
+    (1..=30).for_each(|seq| append(&mut store, seq, "s", format!("secret <{seq}>").as_bytes()));
+    checkpoint(&mut store, &disk);
+    store.remove(5, true);
+    disk.set_capacity(Some(disk.used() + 100));
+    let job = store.begin_checkpoint(b"").unwrap();
+    assert!(store.finish_checkpoint(job.run()).is_none());
+    disk.set_capacity(None);
+    checkpoint(&mut store, &disk);
+    assert_eq!(files_with(&disk, b"secret <5>"), 0);
+    let files = disk.files_below(&dir()).len();
+    checkpoint(&mut store, &disk);
+    assert!(disk.files_below(&dir()).len() <= files);
+}
+
+#[test]
+fn a_block_that_is_being_rewritten_is_not_appended_to() {
+    let disk = new_disk(1);
+    let mut store = new_store(&disk);
+    (1..=24).for_each(|seq| append(&mut store, seq, "s", format!("message {seq}").as_bytes()));
+    checkpoint(&mut store, &disk);
+    // The first block shrinks, and shrinks again while the block behind it goes.
+    (1..=8).for_each(|seq| assert!(store.remove(seq, false).is_some()));
+    checkpoint(&mut store, &disk);
+    (9..=11).for_each(|seq| assert!(store.remove(seq, false).is_some()));
+    store.remove(24, true);
+    let taken = store.begin_checkpoint(b"").unwrap().run();
+    (13..=23).for_each(|seq| assert!(store.remove(seq, false).is_some()));
+    (25..=30).for_each(|seq| append(&mut store, seq, "s", format!("message {seq}").as_bytes()));
+    assert!(store.finish_checkpoint(taken).is_some());
+    checkpoint(&mut store, &disk);
+    for seq in [12, 25, 26, 27, 28, 29, 30] {
+        let payload = format!("message {seq}").into_bytes();
+        assert!(
+            matches!(get(&mut store, seq, true), Got::Message { payload: p, .. } if p == payload),
+            "{seq}"
+        );
+    }
+}
+
+#[test]
 fn a_failed_sync_latches() {
     let disk = new_disk(1);
     let mut store = new_store(&disk);

@@ -43,6 +43,10 @@ pub(crate) enum Step {
     Record {
         delete: bool,
     },
+    /// Everything there is, handed out, written and given back.
+    WriteEverything,
+    /// What is left of a checkpoint, from beginning to end.
+    Checkpoint,
     Reopen {
         delete_strays: bool,
     },
@@ -54,7 +58,7 @@ impl Step {
         let below = |n: u64| rng.below(n);
         let small = |n: u64| usize::try_from(rng.below(n)).unwrap();
         match below(100) {
-            0..40 => Self::Append {
+            0..38 => Self::Append {
                 subject: small(SUBJECTS.len() as u64),
                 headers: below(3) == 0,
                 len: small(if below(8) == 0 { 900 } else { 60 }),
@@ -66,6 +70,8 @@ impl Step {
                 },
                 pause: i64::try_from(below(3)).unwrap(),
             },
+            38 => Self::WriteEverything,
+            39 => Self::Checkpoint,
             40..56 => Self::Remove { pick: rng.next_u64(), erase: below(4) == 0 },
             56..62 => Self::RemoveFirst { count: small(20) },
             62 => Self::Skip { by: below(9) },
@@ -198,6 +204,20 @@ impl World {
             }
             Step::GiveCheckpoint => self.give_checkpoint(),
             Step::Record { delete } => self.record(*delete),
+            Step::WriteEverything => {
+                self.writes.extend(self.store.take_writes(true));
+                for job in self.writes.drain(..) {
+                    self.written.push(job.run());
+                }
+                for done in self.written.drain(..) {
+                    self.store.written(done);
+                }
+            }
+            Step::Checkpoint => {
+                let rest = [Step::BeginCheckpoint, Step::RunCheckpoint, Step::GiveCheckpoint];
+                rest.iter().try_for_each(|step| self.step(step))?;
+                self.record(true);
+            }
             Step::Reopen { delete_strays } => {
                 if let Some(disk) = &self.disk {
                     disk.kill();
