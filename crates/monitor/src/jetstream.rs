@@ -85,16 +85,17 @@ impl JsConfig {
 
 impl JsStats {
     pub(crate) fn of(engine: &Engine) -> Self {
-        let (memory, storage) = engine.usage().total();
         let accounts = engine.accounts();
         let mut stats = Self {
-            memory,
-            storage,
             accounts: signed(accounts.len()),
             api: ApiStats { level: API_LEVEL, ..ApiStats::default() },
             ..Self::default()
         };
+        // Not the usage of the server as a whole, in which its own catalogue is included.
         for account in accounts {
+            let (memory, storage) = engine.usage().account(account.name());
+            stats.memory += memory;
+            stats.storage += storage;
             let (memory, storage) = account.reserved();
             let (total, errors) = account.api_counts();
             stats.reserved_memory += memory;

@@ -75,3 +75,12 @@ async fn pages_of_the_process_itself() {
     assert_eq!(accstatz.status, 404);
     assert!(accstatz.body.starts_with("accstatz is not available"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heads_are_bounded_in_size() {
+    let server = Server::start().await;
+    let answer = server.get(&format!("/varz?x={}", "y".repeat(20_000))).await;
+    assert_eq!(answer.status, 200);
+    let answer = server.get(&format!("/varz?x={}", "y".repeat(2 << 20))).await;
+    assert!(matches!(answer.status, 414 | 431), "{}", answer.status);
+}

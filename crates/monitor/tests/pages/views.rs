@@ -123,6 +123,7 @@ async fn jsz_shows_as_much_as_is_asked_for() {
         (&json!(1_000_000), &json!(u64::MAX))
     );
     assert_eq!(account.get("stream_detail"), None);
+    assert_eq!((&account["storage"], &page["storage"]), (&page["bytes"], &page["bytes"]));
     let stream = &server.get("/jsz?streams=1").await.json()["account_details"][0]["stream_detail"][0];
     assert_eq!((&stream["name"], &stream["state"]["messages"]), (&json!("ORDERS"), &json!(2)));
     assert_eq!((stream.get("config"), stream.get("consumer_detail")), (None, None));
