@@ -1,4 +1,6 @@
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +131,22 @@ impl Server {
         let engine = Engine::start(config, self.state.broker.clone(), disk, "n1").await.unwrap();
         self.state.jetstream.store(Some(engine.clone()));
         engine
+    }
+
+    /// Stops JetStream, gives the files of its streams to `change`, starts it again.
+    pub(crate) async fn restart_jetstream(&self, change: impl Fn(&Path)) {
+        let engine = self.state.jetstream.swap(None).expect("JetStream runs");
+        assert!(engine.stop().await.clean);
+        let groups = engine.dir().join("groups");
+        drop(engine);
+        for group in fs::read_dir(groups).unwrap() {
+            let group = group.unwrap().path();
+            // The catalogue's own group has the id 0.
+            if group.file_name().unwrap().to_string_lossy().contains(|c| c != '0') {
+                fs::read_dir(group).unwrap().for_each(|file| change(&file.unwrap().path()));
+            }
+        }
+        self.start_jetstream().await;
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {

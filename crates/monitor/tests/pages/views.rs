@@ -179,3 +179,52 @@ async fn queues_are_listed_by_stream() {
     );
     assert_eq!(server.get("/ipqueuesz?all=1&queues=zzz").await.body, "{}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_message_leaves_the_server_healthy_and_is_named() {
+    let server = Server::start().await;
+    server.start_jetstream().await;
+    let mut alice = server.populate().await;
+    server
+        .restart_jetstream(|file| {
+            if file.extension().is_some_and(|e| e == "blk") {
+                let mut bytes = std::fs::read(file).unwrap();
+                let at = bytes.windows(3).position(|w| w == b"abc").expect("the first message");
+                bytes[at] ^= 1;
+                std::fs::write(file, bytes).unwrap();
+            }
+        })
+        .await;
+    alice.request("$JS.API.STREAM.MSG.GET.ORDERS", r#"{"seq":1}"#).await;
+    server.eventually("/healthz?details=1", |page| page["damaged"] != json!(null)).await;
+    let details = server.get("/healthz?details=1").await;
+    let damaged = &details.json()["damaged"][0];
+    assert_eq!((details.status, &details.json()["status"]), (200, &json!("ok")));
+    assert_eq!((&damaged["account"], &damaged["stream"]), (&json!("A"), &json!("ORDERS")));
+    assert_eq!(damaged["messages"], 1);
+    assert_eq!(server.get("/healthz").await.body, r#"{"status":"ok"}"#);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stream_that_is_not_recovered_makes_the_server_unavailable() {
+    let server = Server::start().await;
+    server.start_jetstream().await;
+    let _alice = server.populate().await;
+    server
+        .restart_jetstream(|file| {
+            if file.file_name().is_some_and(|n| n.to_string_lossy().starts_with("state.")) {
+                std::fs::remove_file(file).unwrap();
+            }
+        })
+        .await;
+    let answer = server.get("/healthz?account=A&stream=ORDERS").await;
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (
+            503,
+            r#"{"status":"unavailable","error":"JetStream stream 'A \u003e ORDERS' could not be recovered"}"#
+        )
+    );
+    assert_eq!(server.get("/healthz?js-enabled-only=1").await.status, 200);
+    assert_eq!(server.get("/healthz?account=EMPTY").await.status, 200);
+}
