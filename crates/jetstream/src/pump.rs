@@ -237,6 +237,7 @@ impl Pump {
                 self.turn(key, at);
             }
             self.log.kick();
+            self.follow_changes();
             self.hub.flush();
             if self.stopping.is_some() && self.is_quiet() {
                 if let Some(done) = self.stopping.take() {

@@ -3,6 +3,7 @@ use linnet_jsapi::StreamConfig;
 use linnet_store::{Filter, Record};
 use linnet_wire::headers;
 
+use super::ttl::Ttl;
 use super::{CommandOutcome, Proposal, Stream};
 use crate::consumer::Context;
 use crate::entry::{Attach, Entry, EntryError, Purge};
@@ -53,6 +54,7 @@ impl Stream {
                 return CommandOutcome::Deleted(removed);
             }
             Entry::Expire(cutoff) => self.apply_expire(cutoff, at, out),
+            Entry::ExpireOwn(now) => self.apply_expire_own(now, at, out),
             Entry::ConsumerAttach(attach) => return self.apply_attach(*attach, at, out),
             Entry::ConsumerDetach(name) => {
                 self.note_arrived(&name);
@@ -93,7 +95,7 @@ impl Stream {
             let mut acks = std::mem::take(&mut self.acks);
             acks.release(applied, |reply, ack| self.send_ack(reply, ack, out));
             self.acks = acks;
-            if self.next_expiry.is_none() {
+            if self.next_expiry.is_none() || self.ttls.first_due().is_some() {
                 self.schedule_expiry(at.now, at.wall);
             }
         }
@@ -123,6 +125,11 @@ impl Stream {
         }
         self.last_id.clear();
         self.last_id.extend_from_slice(id);
+        if self.config.allow_msg_ttl
+            && let Some(ttl) = headers::get(record.headers, "Nats-TTL").and_then(Ttl::parse)
+        {
+            self.ttls.insert(record.seq, ttl.expiry(record.timestamp));
+        }
         self.store.append(bytes);
         self.feed(record.seq, record.subject);
         match rollup {
@@ -169,6 +176,7 @@ impl Stream {
 
     /// Removes one message and tells the consumers that want it. False if it was not there.
     fn remove_message(&mut self, seq: StreamSeq, erase: bool, at: Moment, out: &mut dyn Output) -> bool {
+        self.ttls.remove(seq);
         if self.by_name.is_empty() {
             return self.store.remove(seq, erase).is_some();
         }
@@ -200,6 +208,8 @@ impl Stream {
         } else {
             self.purge_some(&filter, purge)
         };
+        let store = &self.store;
+        self.ttls.retain(|seq| store.contains(seq));
         for (_, consumer) in &mut self.consumers {
             let moves = filter.is_all()
                 || (!consumer.filter.is_all()
@@ -233,8 +243,26 @@ impl Stream {
 
     fn apply_expire(&mut self, cutoff: Wall, at: Moment, out: &mut dyn Output) {
         self.expiry_in_flight = false;
-        while self.store.first_timestamp().is_some_and(|first| first <= cutoff) {
-            self.remove_message(self.store.state().first_seq, false, at, out);
+        let mut from = 0;
+        while let Some(seq) = self.store.next(from, &Filter::all()) {
+            from = seq + 1;
+            if self.ttls.is_exempt(seq) {
+                continue;
+            }
+            if self.store.timestamp(seq).is_none_or(|stored| stored > cutoff) {
+                break;
+            }
+            self.remove_message(seq, false, at, out);
+        }
+        if at.live {
+            self.schedule_expiry(at.now, at.wall);
+        }
+    }
+
+    fn apply_expire_own(&mut self, now: Wall, at: Moment, out: &mut dyn Output) {
+        self.expiry_in_flight = false;
+        for seq in self.ttls.expired(now) {
+            self.remove_message(seq, false, at, out);
         }
         if at.live {
             self.schedule_expiry(at.now, at.wall);
