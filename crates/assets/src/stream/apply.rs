@@ -74,7 +74,12 @@ impl Stream {
                     }
                 }
             }
-            Entry::Deleted => self.deleted = true,
+            Entry::Deleted => {
+                self.deleted = true;
+                if at.live {
+                    self.end_consumers(at, out);
+                }
+            }
             Entry::Leader => {}
             Entry::Skip(last) => {
                 self.store.skip_to(last);
@@ -323,6 +328,23 @@ impl Stream {
         self.mark_ready(id);
         self.touch_timer(id);
         CommandOutcome::Attached(name)
+    }
+
+    /// The stream ends, and its consumers with it.
+    fn end_consumers(&mut self, at: Moment, out: &mut dyn Output) {
+        self.end_requests("409 Consumer Deleted", false, at, out);
+        for consumer in self.by_name.keys() {
+            out.advise(Advisory::ConsumerDeleted { consumer: consumer.clone() });
+        }
+    }
+
+    /// Tells everybody who waits for messages that none will come.
+    pub fn end_requests(&mut self, status: &str, with_leftover: bool, at: Moment, out: &mut dyn Output) {
+        for (_, consumer) in &mut self.consumers {
+            let mut ctx =
+                Context { stream: &self.config.name, store: &mut self.store, out, now: at.now, wall: at.wall };
+            consumer.end_requests(&mut ctx, status, with_leftover);
+        }
     }
 
     /// An entry about the consumer is not in flight any more.
