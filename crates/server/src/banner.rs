@@ -39,8 +39,10 @@ fn feature_flags(options: &Options) {
     let (known, unknown): (Vec<_>, Vec<_>) = flags.iter().partition(|(name, _)| is_known(name));
     tracing::info!("  Feature flags:");
     if !known.is_empty() {
-        let texts: Vec<String> =
-            known.iter().map(|(name, on)| format!("{name} ({})", if **on { "opt-in" } else { "opt-out" })).collect();
+        let texts: Vec<String> = known
+            .iter()
+            .map(|(name, on)| format!("{name} ({})", if **on { "opt-in" } else { "opt-out" }))
+            .collect();
         tracing::info!("    Configured:    {}", texts.join(", "));
     }
     if !unknown.is_empty() {

@@ -209,6 +209,7 @@ pub(crate) fn address(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
         return Ok(SocketAddr::new(ip, port));
     }
-    let mut found = (host, port).to_socket_addrs().with_context(|| format!("cannot resolve host {host:?}"))?;
+    let mut found =
+        (host, port).to_socket_addrs().with_context(|| format!("cannot resolve host {host:?}"))?;
     found.next().with_context(|| format!("host {host:?} has no address"))
 }

@@ -13,7 +13,11 @@ pub(crate) fn write_pid(path: &str) -> io::Result<()> {
 }
 
 /// Writes where the server listens; the file is named after the program and the process id.
-pub(crate) fn write_ports(dir: &str, clients: SocketAddr, monitoring: Option<SocketAddr>) -> io::Result<PathBuf> {
+pub(crate) fn write_ports(
+    dir: &str,
+    clients: SocketAddr,
+    monitoring: Option<SocketAddr>,
+) -> io::Result<PathBuf> {
     let program = std::env::args_os().next().map(PathBuf::from);
     let name = program.as_deref().and_then(Path::file_name).and_then(|n| n.to_str()).unwrap_or("nats-server");
     let path = Path::new(dir).join(format!("{name}_{}.ports", std::process::id()));

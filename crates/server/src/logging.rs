@@ -144,14 +144,17 @@ impl LogFile {
         if self.keep == 0 {
             return Ok(());
         }
-        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|n| n.to_str())) else {
+        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|n| n.to_str()))
+        else {
             return Ok(());
         };
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
         let mut backups: Vec<PathBuf> = std::fs::read_dir(dir)?
             .filter_map(Result::ok)
             .map(|entry| entry.path())
-            .filter(|p| p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(&format!("{name}."))))
+            .filter(|p| {
+                p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(&format!("{name}.")))
+            })
             .collect();
         backups.sort();
         let keep = usize::try_from(self.keep - 1).unwrap_or(usize::MAX);

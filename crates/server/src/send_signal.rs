@@ -21,8 +21,10 @@ pub fn send_signal(request: &SignalRequest) -> anyhow::Result<()> {
     };
     let name = format!("{:?}", request.signal).to_lowercase();
     for pid in targets(&request.target)? {
-        let process = i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("invalid pid: {pid}"))?;
-        kill_process(process, signal).map_err(|e| anyhow::anyhow!("\nsignal {name:?} {pid}: {}", reason(e)))?;
+        let process =
+            i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("invalid pid: {pid}"))?;
+        kill_process(process, signal)
+            .map_err(|e| anyhow::anyhow!("\nsignal {name:?} {pid}: {}", reason(e)))?;
     }
     Ok(())
 }
