@@ -87,6 +87,11 @@ impl StreamHandle {
         &self.cell
     }
 
+    /// Messages and requests that wait to be looked at.
+    pub fn waiting(&self) -> usize {
+        self.inbox.waiting()
+    }
+
     /// Identity of its group.
     pub fn group(&self) -> GroupId {
         self.group

@@ -72,6 +72,16 @@ impl StreamCell {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Sequence of the first message.
+    pub fn first_seq(&self) -> u64 {
+        self.first_seq.load(Ordering::Relaxed)
+    }
+
+    /// Sequence of the last message.
+    pub fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Relaxed)
+    }
+
     /// Consumers.
     pub fn consumers(&self) -> u64 {
         self.consumers.load(Ordering::Relaxed)

@@ -136,6 +136,12 @@ impl StreamInbox {
         receiver
     }
 
+    /// What waits to be taken out.
+    pub(crate) fn waiting(&self) -> usize {
+        let state = self.state.lock();
+        state.publishes.len() + state.others.len() + state.commands.len()
+    }
+
     fn with(&self, add: impl FnOnce(&mut State)) {
         let must_schedule = {
             let mut state = self.state.lock();

@@ -1,14 +1,15 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
-use linnet_env::{OsRng, RealClock, RealDisk, Rng};
+use linnet_env::{Clock, OsRng, RealClock, RealDisk, Rng};
 use linnet_ids::{PublicKeyKind, encode_public_key};
 use linnet_jetstream::Engine;
+use linnet_monitor::{ConfigVersion, ListenerKind, Listeners, Monitor, MonitorState};
 use tokio::sync::watch;
 
 use crate::logging::Log;
@@ -62,17 +63,20 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
     if let Some(path) = &options.process.pid_file {
         files::write_pid(path).with_context(|| format!("could not write pidfile: {path}"))?;
     }
+    let clock = Arc::new(RealClock::new());
     let broker = Broker::new(
         identity.clone(),
         build::broker_config(&options),
         build::authenticator(&options),
         build::accounts(&options),
-        Arc::new(RealClock::new()),
+        clock.clone(),
         Arc::new(OsRng),
         tokio::runtime::Handle::current(),
     );
     let engine = Arc::new(ArcSwapOption::<Engine>::empty());
-    let is_ready = Arc::new(AtomicBool::new(false));
+    let listeners = Arc::new(Listeners::expecting([ListenerKind::Server]));
+    // Before JetStream is restored, so that probes can watch it.
+    let monitoring = monitor(&options, config.as_ref(), &broker, &engine, &listeners, &*clock).await?;
 
     if let Some(settings) = build::jetstream_config(&options) {
         banner::jetstream(&settings, options.jetstream.store_dir.is_none());
@@ -98,9 +102,10 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
         info.port = bound.port();
     });
     let (stop_accepting, accepting) = watch::channel(false);
+    listeners.opened(ListenerKind::Server, bound);
     tracing::info!("Listening for client connections on {}:{}", options.client.host, bound.port());
     let ports_file = match &options.process.ports_file_dir {
-        Some(dir) => match files::write_ports(dir, bound, None) {
+        Some(dir) => match files::write_ports(dir, bound, monitoring) {
             Ok(path) => Some(path),
             Err(error) => {
                 tracing::error!("Could not write ports file in {dir}: {error}");
@@ -113,12 +118,11 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
         let broker = broker.clone();
         async move { broker.serve(listener, accepting).await }
     });
-    is_ready.store(true, Ordering::Relaxed);
     tracing::info!("Server is ready");
 
-    let server = Server { broker, engine, options, stop_accepting, config: config.map(|(path, _)| path) };
+    let config = config.map(|(path, _)| path);
+    let server = Server { broker, engine, options, listeners, stop_accepting, config };
     server.obey(&mut signals, log).await;
-    is_ready.store(false, Ordering::Relaxed);
     server.stop().await;
     let _ = serving.await;
     if let Some(path) = ports_file {
@@ -128,10 +132,44 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
     Ok(())
 }
 
+/// Opens the monitoring listener, if one is configured; its address.
+async fn monitor(
+    options: &Options,
+    config: Option<&(String, String)>,
+    broker: &Broker,
+    engine: &Arc<ArcSwapOption<Engine>>,
+    listeners: &Arc<Listeners>,
+    clock: &dyn Clock,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(port) = options.monitoring.port else { return Ok(None) };
+    let host = options.monitoring.host.as_ref().unwrap_or(&options.client.host);
+    let state = MonitorState {
+        broker: broker.clone(),
+        options: Arc::new(ArcSwap::from_pointee(options.clone())),
+        jetstream: engine.clone(),
+        listeners: listeners.clone(),
+        config: Arc::new(ArcSwap::from_pointee(ConfigVersion {
+            digest: config.map(|(_, digest)| digest.clone()).unwrap_or_default(),
+            loaded: clock.wall(),
+        })),
+        start: clock.wall(),
+        start_mono: clock.mono(),
+        worker_threads: tokio::runtime::Handle::current().metrics().num_workers(),
+    };
+    let address = build::address(host, port.number())?;
+    let (bound, serving) = Monitor::bind(address, state)
+        .await
+        .with_context(|| format!("Can't start monitoring: can't listen to {address}"))?;
+    tracing::info!("Starting http monitor on {bound}");
+    tokio::spawn(serving);
+    Ok(Some(bound))
+}
+
 struct Server {
     broker: Broker,
     engine: Arc<ArcSwapOption<Engine>>,
     options: Options,
+    listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
     config: Option<String>,
 }
@@ -185,6 +223,7 @@ impl Server {
     async fn drain(&self, signals: &mut Signals, log: &Log) {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         let _ = self.stop_accepting.send(true);
+        self.listeners.closed(ListenerKind::Server);
         if let Some(engine) = self.engine.swap(None) {
             tracing::info!("Initiating JetStream Shutdown...");
             engine.stop().await;

@@ -1,3 +1,6 @@
+use std::ops::Range;
+
+use crate::rows::Rows;
 use crate::subjects::{SubjectId, Subjects};
 
 /// Messages looked at before a scan starts to remember its verdicts by subject.
@@ -45,38 +48,84 @@ impl Filter {
     }
 }
 
-/// Verdicts of one scan. A long scan matches each subject once; a short one spares the table.
-pub(crate) struct Scan<'a> {
-    filter: &'a Filter,
-    subjects: &'a Subjects,
-    only: Option<Option<SubjectId>>,
-    looked_at: usize,
-    /// 0 unknown, 1 wanted, 2 not wanted.
-    verdicts: Vec<u8>,
+/// One search through rows. A long search matches each subject once; a short one spares the table.
+pub(crate) enum Scan<'a> {
+    All,
+    Only(SubjectId),
+    Nothing,
+    Matching(Verdicts<'a>),
 }
 
 impl<'a> Scan<'a> {
     pub(crate) fn new(filter: &'a Filter, subjects: &'a Subjects) -> Self {
-        let only = filter.literal().map(|subject| subjects.find(subject));
-        Self { filter, subjects, only, looked_at: 0, verdicts: Vec::new() }
+        if filter.is_all() {
+            return Self::All;
+        }
+        match filter.literal().map(|subject| subjects.find(subject)) {
+            Some(Some(id)) => Self::Only(id),
+            Some(None) => Self::Nothing,
+            None => Self::Matching(Verdicts { filter, subjects, looked_at: 0, known: Vec::new() }),
+        }
     }
 
-    /// True if messages of this subject are wanted.
-    pub(crate) fn wants(&mut self, id: SubjectId) -> bool {
-        if self.filter.is_all() {
-            return true;
+    /// The first wanted row from `start` on.
+    pub(crate) fn next_row(&mut self, rows: &Rows, start: usize) -> Option<usize> {
+        match self {
+            Self::All => rows.next_live(start),
+            Self::Only(id) => rows.next_of(start, *id),
+            Self::Nothing => None,
+            Self::Matching(verdicts) => rows.next_where(start, |id| verdicts.wants(id)),
         }
-        if let Some(only) = self.only {
-            return only == Some(id);
+    }
+
+    /// The last wanted row before `end`.
+    pub(crate) fn previous_row(&mut self, rows: &Rows, end: usize) -> Option<usize> {
+        match self {
+            Self::All => rows.previous_live(end),
+            Self::Only(id) => rows.previous_of(end, *id),
+            Self::Nothing => None,
+            Self::Matching(verdicts) => rows.previous_where(end, |id| verdicts.wants(id)),
         }
+    }
+
+    /// Number of wanted rows in a range.
+    pub(crate) fn count(&mut self, rows: &Rows, range: Range<usize>) -> u64 {
+        match self {
+            Self::All => rows.count_live(range),
+            Self::Only(id) => rows.count_of(range, *id),
+            Self::Nothing => 0,
+            Self::Matching(verdicts) => {
+                let (mut count, mut from) = (0, range.start);
+                while let Some(row) = rows.next_live(from).filter(|row| *row < range.end) {
+                    count += u64::from(verdicts.wants(rows.subject(row)));
+                    from = row + 1;
+                }
+                count
+            }
+        }
+    }
+}
+
+/// Which subjects a filter with wildcards wants.
+pub(crate) struct Verdicts<'a> {
+    filter: &'a Filter,
+    subjects: &'a Subjects,
+    looked_at: usize,
+    /// By subject id: 0 unknown, 1 wanted, 2 not wanted.
+    known: Vec<u8>,
+}
+
+impl Verdicts<'_> {
+    fn wants(&mut self, id: SubjectId) -> bool {
         self.looked_at += 1;
-        if self.looked_at < MEMO_AFTER {
-            return self.filter.matches(self.subjects.subject(id));
+        if self.known.is_empty() {
+            // The table has a byte for every subject: it must not cost more than it spares.
+            if self.looked_at < MEMO_AFTER.max(self.subjects.id_bound() / 32) {
+                return self.filter.matches(self.subjects.subject(id));
+            }
+            self.known = vec![0; self.subjects.id_bound()];
         }
-        if self.verdicts.is_empty() {
-            self.verdicts = vec![0; self.subjects.id_bound()];
-        }
-        match self.verdicts.get_mut(id as usize) {
+        match self.known.get_mut(id as usize) {
             Some(1) => true,
             Some(2) => false,
             Some(verdict) => {

@@ -1,50 +1,118 @@
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use linnet_env::{Disk, DiskFile, OpenMode};
+use linnet_ids::StreamSeq;
+use parking_lot::Mutex;
 
 /// First bytes of a block file; the records follow.
 pub(crate) const MAGIC: &[u8; 16] = b"linnet block v1\n";
 /// Offset of the first record in a block file.
 pub(crate) const HEADER: u64 = MAGIC.len() as u64;
 
-/// A block's file, opened by whoever touches it first.
+/// Name of a block's file.
+pub(crate) fn block_name(number: u64) -> String {
+    format!("{number:010}.blk")
+}
+
+/// Name of the file that spares opening from reading the block.
+pub(crate) fn index_name(number: u64) -> String {
+    format!("{number:010}.idx")
+}
+
+/// True if the error says that what was stored is gone or unreadable, rather than that it cannot be had now.
+pub(crate) fn is_damage(error: &io::Error) -> bool {
+    // EIO, and what file systems answer for data that fails their own checksums.
+    const UNREADABLE: [i32; 4] = [5, 61, 74, 117];
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+    ) || error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code))
+}
+
+/// True if the write can be tried again once there is space.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// A block's file, opened by whoever writes to it first.
 pub(crate) struct BlockFile {
     disk: Arc<dyn Disk>,
+    dir: PathBuf,
     path: PathBuf,
-    handle: OnceLock<Arc<dyn DiskFile>>,
+    number: u64,
+    /// First sequence of its block: how the store finds the block again when a job is done.
+    base: StreamSeq,
+    handle: Mutex<Option<Arc<dyn DiskFile>>>,
+    /// No block uses the file any more; writes that are still under way need not happen.
+    retired: AtomicBool,
 }
 
 impl BlockFile {
-    pub(crate) fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Arc<Self> {
-        Arc::new(Self { disk, path, handle: OnceLock::new() })
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, number: u64, base: StreamSeq) -> Arc<Self> {
+        Arc::new(Self {
+            disk,
+            dir: dir.to_owned(),
+            path: dir.join(block_name(number)),
+            number,
+            base,
+            handle: Mutex::new(None),
+            retired: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
+    pub(crate) fn index_path(&self) -> PathBuf {
+        self.dir.join(index_name(self.number))
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn base(&self) -> StreamSeq {
+        self.base
+    }
+
     /// The open file; created with its header if it does not exist.
-    pub(crate) fn for_writing(&self) -> io::Result<&Arc<dyn DiskFile>> {
-        if let Some(handle) = self.handle.get() {
-            return Ok(handle);
+    pub(crate) fn for_writing(&self) -> io::Result<Arc<dyn DiskFile>> {
+        let mut handle = self.handle.lock();
+        if let Some(file) = &*handle {
+            return Ok(file.clone());
         }
         let file = if self.disk.exists(&self.path)? {
             self.disk.open(&self.path, OpenMode::ReadWrite)?
         } else {
             self.disk.open(&self.path, OpenMode::Create)?
         };
-        file.write_all_at(MAGIC, 0)?;
-        Ok(self.handle.get_or_init(|| file))
+        if file.len()? < HEADER {
+            file.write_all_at(MAGIC, 0)?;
+        }
+        *handle = Some(file.clone());
+        Ok(file)
     }
 
     pub(crate) fn for_reading(&self) -> io::Result<Arc<dyn DiskFile>> {
-        match self.handle.get() {
+        match &*self.handle.lock() {
             Some(handle) => Ok(handle.clone()),
             None => self.disk.open(&self.path, OpenMode::Read),
         }
+    }
+
+    /// Gives the descriptor back; a long stream has more blocks than a process may have files open.
+    pub(crate) fn close(&self) {
+        *self.handle.lock() = None;
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.close();
     }
 }
 
@@ -58,44 +126,68 @@ pub struct WriteJob {
 /// Outcome of a [`WriteJob`].
 pub struct WriteDone {
     pub(crate) file: Arc<BlockFile>,
-    pub(crate) end: u32,
+    pub(crate) offset: u32,
     pub(crate) result: io::Result<()>,
 }
 
 impl WriteJob {
     /// Runs the job; blocks.
     pub fn run(self) -> WriteDone {
-        let result =
-            self.file.for_writing().and_then(|f| f.write_all_at(&self.data, HEADER + u64::from(self.offset)));
-        let end = self.offset + u32::try_from(self.data.len()).unwrap_or(0);
-        WriteDone { file: self.file, end, result }
+        let result = if self.file.retired.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            self.file.for_writing().and_then(|f| f.write_all_at(&self.data, HEADER + u64::from(self.offset)))
+        };
+        WriteDone { file: self.file, offset: self.offset, result }
+    }
+
+    /// Bytes to be written.
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// True if there is nothing to write, which does not happen.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
     }
 }
 
 /// Reads part of a block that is not in memory.
 pub struct LoadJob {
     pub(crate) file: Arc<BlockFile>,
+    pub(crate) seq: StreamSeq,
     pub(crate) offset: usize,
+    /// Bytes of the message that is wanted; what follows is read ahead.
+    pub(crate) needed: usize,
     pub(crate) len: usize,
 }
 
 /// Outcome of a [`LoadJob`].
 pub struct LoadDone {
     pub(crate) file: Arc<BlockFile>,
+    pub(crate) seq: StreamSeq,
     pub(crate) offset: usize,
-    pub(crate) len: usize,
     pub(crate) result: io::Result<Bytes>,
 }
 
 impl LoadJob {
-    /// Runs the job; blocks.
+    /// The message whose bytes are read.
+    pub fn seq(&self) -> StreamSeq {
+        self.seq
+    }
+
+    /// Runs the job; blocks. What cannot be read ahead does not keep the message itself from being read.
     pub fn run(self) -> LoadDone {
-        let mut data = vec![0; self.len];
-        let result = self
-            .file
-            .for_reading()
-            .and_then(|f| f.read_exact_at(&mut data, HEADER + self.offset as u64))
-            .map(|()| Bytes::from(data));
-        LoadDone { file: self.file, offset: self.offset, len: self.len, result }
+        let result = self.file.for_reading().and_then(|file| {
+            let read = |len: usize| {
+                let mut data = vec![0; len];
+                file.read_exact_at(&mut data, HEADER + self.offset as u64).map(|()| Bytes::from(data))
+            };
+            match read(self.len) {
+                Err(_) if self.needed < self.len => read(self.needed),
+                outcome => outcome,
+            }
+        });
+        LoadDone { file: self.file, seq: self.seq, offset: self.offset, result }
     }
 }

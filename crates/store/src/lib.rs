@@ -9,18 +9,29 @@
 //! File and memory streams are the same code: a memory stream simply never hands out jobs.
 
 mod block;
+mod block_index;
+mod bytes_reader;
 mod checkpoint;
+mod checkpoint_job;
 mod filter;
 mod jobs;
+mod layout;
 mod open;
+mod read;
 mod record;
+mod rows;
+mod scan;
+mod search;
+mod state_file;
 mod store;
 mod subjects;
 
-pub use checkpoint::{CheckpointBody, CheckpointJob, CheckpointTaken};
+pub use checkpoint_job::{CheckpointJob, CheckpointTaken};
 pub use filter::Filter;
 pub use jobs::{LoadDone, LoadJob, WriteDone, WriteJob};
+pub use layout::Layout;
 pub use open::{OpenError, OpenReport};
 pub use record::{RECORD_MAX, Record, RecordError, Seed, encode as encode_record};
+pub use state_file::CheckpointBody;
 pub use store::{Kind, Lookup, Removed, State, StreamStore};
 pub use subjects::SubjectState;

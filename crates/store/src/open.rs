@@ -1,20 +1,20 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linnet_env::Disk;
+use linnet_env::{Disk, OpenMode};
 use linnet_ids::StreamSeq;
 use thiserror::Error;
 
 use crate::block::Block;
-use crate::checkpoint::{CheckpointBody, SavedBlock, read_state};
-use crate::jobs::{BlockFile, HEADER, MAGIC};
-use crate::record::Seed;
-use crate::record::{FIXED, Record, RecordError};
+use crate::block_index::BlockIndex;
+use crate::jobs::{BlockFile, HEADER, block_name, index_name, is_damage};
+use crate::layout::Layout;
+use crate::record::{Seed, accounted};
+use crate::rows::Rows;
+use crate::scan::{read_data, scan};
+use crate::state_file::{CheckpointBody, SavedBlock, read_state, state_name};
 use crate::store::{Kind, StreamStore};
-
-/// Bytes of a block in memory at a time while it is scanned.
-const CHUNK: usize = 1 << 20;
 
 /// The store cannot be opened as the checkpoint describes it.
 #[derive(Debug, Error)]
@@ -22,6 +22,14 @@ pub enum OpenError {
     /// The state file is missing, unreadable or not the one that was recorded.
     #[error("{path}: {source}")]
     State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// A block file cannot be opened now, which says nothing about what it holds.
+    #[error("{path}: {source}")]
+    Block {
         /// The file.
         path: PathBuf,
         /// What is wrong.
@@ -40,8 +48,11 @@ pub enum OpenError {
 /// What opening found.
 #[derive(Debug, Default)]
 pub struct OpenReport {
-    /// Sequences whose record is damaged or missing.
+    /// Sequences whose record was found to be damaged or missing. What was found earlier is in
+    /// [`StreamStore::damaged`] only.
     pub lost: Vec<StreamSeq>,
+    /// Files of blocks of which nothing could be saved. They belong to the store no more and are worth keeping.
+    pub ruined: Vec<PathBuf>,
     /// Files in the directory that the checkpoint does not name.
     pub strays: Vec<PathBuf>,
     /// The owner's state saved with the checkpoint.
@@ -58,221 +69,179 @@ impl StreamStore {
         checkpoint: Option<CheckpointBody>,
         max_per_subject: impl FnOnce(&[u8]) -> i64,
     ) -> Result<(Self, OpenReport), OpenError> {
+        Self::open_with_layout(disk, dir, seed, checkpoint, Layout::default(), max_per_subject)
+    }
+
+    /// Like [`StreamStore::open`], with other sizes.
+    pub fn open_with_layout(
+        disk: &Arc<dyn Disk>,
+        dir: PathBuf,
+        seed: Seed,
+        checkpoint: Option<CheckpointBody>,
+        layout: Layout,
+        max_per_subject: impl FnOnce(&[u8]) -> i64,
+    ) -> Result<(Self, OpenReport), OpenError> {
         let mut report = OpenReport::default();
         let kind = Kind::File { disk: disk.clone(), dir: dir.clone() };
+        let names = list(disk, &dir)?;
         let Some(body) = checkpoint else {
-            report.strays = list(disk, &dir, &[])?;
-            return Ok((Self::new(kind, seed, 1, max_per_subject(&[])), report));
+            let mut store = Self::new(kind, seed, 1, max_per_subject(&[])).with_layout(layout);
+            store.number_above(&names);
+            report.strays = names.iter().map(|name| dir.join(name)).collect();
+            return Ok((store, report));
         };
         let saved = read_state(&**disk, &dir, body)
             .map_err(|source| OpenError::State { path: dir.join(body.file_name()), source })?;
-        let mut store = Self::new(kind, seed, 1, max_per_subject(&saved.extra));
+        let mut store = Self::new(kind, seed, 1, max_per_subject(&saved.extra)).with_layout(layout);
+        store.state.lost = saved.lost;
         let mut named = vec![body.file_name()];
-        for block in saved.blocks {
-            named.push(block.name.clone());
-            store.recover_block(disk, &dir, block, &mut report.lost);
+        for (at, block) in saved.blocks.iter().enumerate() {
+            named.extend([block_name(block.number), index_name(block.number)]);
+            let is_last = at + 1 == saved.blocks.len();
+            store.recover_block(disk, &dir, block, is_last, &mut report)?;
         }
         store.state.last_seq = saved.last_seq;
         store.state.last_ts = saved.last_ts;
-        store.state.lost.0 += saved.lost.0;
-        store.state.lost.1 += saved.lost.1;
         store.state.first_seq = match store.next(0, &crate::Filter::all()) {
             Some(first) => first,
             None => saved.first_seq.max(if saved.last_seq > 0 { saved.last_seq + 1 } else { 0 }),
         };
+        store.damaged.extend(report.lost.iter().chain(&saved.damaged));
         store.next_block = saved.next_block;
-        store.checkpoint_number = body.number;
-        report.strays = list(disk, &dir, &named)?;
+        store.recorded_state = Some(body.number);
+        store.next_state = body.number + 1;
+        store.number_above(&names);
+        named.sort_unstable();
+        let strays = names.iter().filter(|name| named.binary_search(name).is_err());
+        report.strays = strays.map(|name| dir.join(name)).collect();
         report.extra = saved.extra;
         Ok((store, report))
+    }
+
+    /// No new file gets the name of one that is there: what a crash left behind stays as it is.
+    fn number_above(&mut self, names: &[String]) {
+        for name in names {
+            let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
+            if let Ok(number) = stem.parse::<u64>() {
+                self.next_block = self.next_block.max(number.saturating_add(1));
+            } else if let Ok(number) = extension.parse::<u64>()
+                && *name == state_name(number)
+            {
+                self.next_state = self.next_state.max(number.saturating_add(1));
+            }
+        }
     }
 
     fn recover_block(
         &mut self,
         disk: &Arc<dyn Disk>,
-        dir: &std::path::Path,
-        saved: SavedBlock,
-        lost: &mut Vec<StreamSeq>,
-    ) {
-        let file = BlockFile::new(disk.clone(), dir.join(&saved.name));
-        let mut block = Block::new(saved.base, Some(file.clone()));
-        let end = saved.base + saved.rows;
-        let mut expected = saved.base;
-        let mut scanner = Scanner::new(&file, saved.len);
-        let is_dead =
-            |seq: StreamSeq| u32::try_from(seq - saved.base).is_ok_and(|row| saved.dead.contains(row));
-        while let Some(piece) = scanner.next(self.seed, expected, end) {
-            match piece {
-                Piece::Record { seq, len, subject, has_headers, accounted } => {
-                    self.note_missing(expected..seq, &is_dead, lost);
-                    expected = seq + 1;
-                    if is_dead(seq) {
-                        block.recover_dead_row(seq, len, has_headers);
-                        continue;
-                    }
-                    let id = self.subjects.add(&subject, seq);
-                    block.recover_row(seq, id, len, has_headers);
-                    self.state.msgs += 1;
-                    self.state.bytes += accounted;
-                }
-                Piece::Garbage(len) => block.recover_gap(expected, end, len),
-            }
-        }
-        self.note_missing(expected..end, &is_dead, lost);
-        block.fill_to(end);
-        block.synced = u32::try_from(block.data_len()).unwrap_or(u32::MAX);
-        if block.live > 0 {
+        dir: &Path,
+        saved: &SavedBlock,
+        is_last: bool,
+        report: &mut OpenReport,
+    ) -> Result<(), OpenError> {
+        let path = dir.join(block_name(saved.number));
+        let (index, has_index) = match read_index(&**disk, dir, self.seed, saved) {
+            Some(index) => (index, true),
+            None => (
+                read_block(&**disk, &path, self.seed, saved)
+                    .map_err(|source| OpenError::Block { path: path.clone(), source })?,
+                false,
+            ),
+        };
+        let lost_before = report.lost.len();
+        note_lost(&index, saved, &mut report.lost);
+        let lost = report.lost.len() - lost_before;
+        self.state.lost.0 += lost as u64;
+        self.state.lost.1 += saved.len.saturating_sub(index.record_bytes());
+        let rows = self.rows_of(&index, saved);
+        if rows.live_count() > 0 {
+            let file = BlockFile::new(disk.clone(), dir, saved.number, saved.base);
+            let mut block = Block::recovered(saved.base, file, rows, index.data_len);
+            block.must_rewrite = saved.must_rewrite;
+            block.has_index = has_index;
+            block.is_damaged = !index.is_whole;
+            // Only closed blocks have an index.
+            block.closed = !is_last || has_index || !index.is_whole;
             self.blocks.push_back(block);
+        } else if lost > 0 {
+            report.ruined.push(path);
         } else {
-            self.obsolete.push(file.path().to_owned());
+            self.obsolete.extend([path, dir.join(index_name(saved.number))]);
         }
+        Ok(())
     }
 
-    /// Live sequences that should have been met and were not.
-    fn note_missing(
-        &mut self,
-        range: std::ops::Range<StreamSeq>,
-        is_dead: &impl Fn(StreamSeq) -> bool,
-        lost: &mut Vec<StreamSeq>,
-    ) {
-        for seq in range.filter(|seq| !is_dead(*seq)) {
-            self.damaged.insert(seq);
-            self.state.lost.0 += 1;
-            lost.push(seq);
+    /// The rows of a block; counts its live messages.
+    fn rows_of(&mut self, index: &BlockIndex, saved: &SavedBlock) -> Rows {
+        let mut rows = Rows::default();
+        let mut ids = vec![None; index.name_count()];
+        let same_rows = index.seqs == saved.seqs;
+        for (row, seq) in index.seqs.iter().enumerate() {
+            let offset = index.offsets.get(row).copied().unwrap_or_default();
+            let saved_row = if same_rows { Some(row) } else { saved.seqs.row_of(seq) };
+            let name = index.name_of(row).filter(|_| saved_row.is_some_and(|row| saved.is_live(row)));
+            let Some(name) = name else {
+                rows.push(seq, offset, 0, false);
+                continue;
+            };
+            let slot = ids.get_mut(name as usize);
+            let known = slot.as_deref().copied().flatten();
+            let id = match known {
+                Some(id) => self.subjects.add_known(id, seq),
+                None => self.subjects.add(index.name(name), seq),
+            };
+            if let Some(slot) = slot {
+                *slot = Some(id);
+            }
+            let headers = index.headers_mark(row);
+            rows.push(seq, offset, id | headers, true);
+            self.state.msgs += 1;
+            self.state.bytes += accounted(index.len_of(row), headers != 0, false);
         }
+        rows
     }
 }
 
-fn list(disk: &Arc<dyn Disk>, dir: &std::path::Path, named: &[String]) -> Result<Vec<PathBuf>, OpenError> {
-    let entries = match disk.list(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(OpenError::Directory { path: dir.to_owned(), source }),
-    };
-    let strays = entries.into_iter().filter(|e| !e.is_dir && !named.contains(&e.name));
-    Ok(strays.map(|e| dir.join(e.name)).collect())
+/// Live sequences that the block does not have.
+fn note_lost(index: &BlockIndex, saved: &SavedBlock, lost: &mut Vec<StreamSeq>) {
+    if index.is_whole && index.seqs == saved.seqs {
+        return;
+    }
+    let missing = saved.live_between(0, StreamSeq::MAX).filter(|seq| {
+        let row = index.seqs.row_of(*seq);
+        row.and_then(|row| index.name_of(row)).is_none()
+    });
+    lost.extend(missing);
 }
 
-/// A stretch of a block file.
-enum Piece {
-    Record {
-        seq: StreamSeq,
-        len: usize,
-        subject: Vec<u8>,
-        has_headers: bool,
-        accounted: u64,
-    },
-    /// Bytes that are no record, or one that cannot be where it is.
-    Garbage(usize),
+/// The block's index file, if it is intact and the block file is as long as it says.
+fn read_index(disk: &dyn Disk, dir: &Path, seed: Seed, saved: &SavedBlock) -> Option<BlockIndex> {
+    let block = disk.open(&dir.join(block_name(saved.number)), OpenMode::Read).ok()?;
+    if block.len().ok()? < HEADER + saved.len {
+        return None;
+    }
+    let bytes = disk.read(&dir.join(index_name(saved.number))).ok()?;
+    BlockIndex::decode(&bytes, seed, saved)
 }
 
-/// Goes through a block file record by record; after damage it searches for the next record whose checksum and
-/// sequence fit.
-struct Scanner<'a> {
-    file: &'a BlockFile,
-    len: u64,
-    /// Bytes from `start` on.
-    buffer: Vec<u8>,
-    start: u64,
-    at: usize,
-    unreadable: bool,
+/// Finds the records by reading the block.
+fn read_block(disk: &dyn Disk, path: &Path, seed: Seed, saved: &SavedBlock) -> io::Result<BlockIndex> {
+    if saved.len == 0 {
+        return Ok(BlockIndex::empty(true));
+    }
+    let opened = disk.open(path, OpenMode::Read).and_then(|file| read_data(&*file, saved.len));
+    match opened {
+        Ok(data) => Ok(scan(&data, seed, saved)),
+        Err(e) if is_damage(&e) => Ok(BlockIndex::empty(false)),
+        Err(e) => Err(e),
+    }
 }
 
-impl<'a> Scanner<'a> {
-    fn new(file: &'a BlockFile, len: u64) -> Self {
-        let mut magic = [0; MAGIC.len()];
-        let readable = file.for_reading().and_then(|f| f.read_exact_at(&mut magic, 0));
-        let unreadable = readable.is_err();
-        Self { file, len, buffer: Vec::new(), start: 0, at: 0, unreadable }
-    }
-
-    /// The bytes at the current position, at least `wanted` of them if the block has that many.
-    fn window(&mut self, wanted: usize) -> &[u8] {
-        let have = self.buffer.len() - self.at;
-        let left = self.len - self.start - self.at as u64;
-        if have < wanted && (have as u64) < left {
-            self.buffer.drain(..self.at);
-            self.start += self.at as u64;
-            self.at = 0;
-            let target = usize::try_from(left.min(wanted.max(CHUNK) as u64)).unwrap_or(CHUNK);
-            let old = self.buffer.len();
-            self.buffer.resize(target, 0);
-            let read = self
-                .file
-                .for_reading()
-                .and_then(|f| f.read_at(&mut self.buffer[old..], HEADER + self.start + old as u64))
-                .unwrap_or(0);
-            self.buffer.truncate(old + read);
-            if read == 0 {
-                // The file is shorter than recorded, or this stretch cannot be read.
-                self.unreadable = true;
-            }
-        }
-        &self.buffer[self.at..]
-    }
-
-    fn next(&mut self, seed: Seed, expected: StreamSeq, end: StreamSeq) -> Option<Piece> {
-        if self.unreadable || self.start + self.at as u64 >= self.len {
-            return None;
-        }
-        match self.record(seed, expected, end) {
-            Some(piece) => Some(piece),
-            None => Some(Piece::Garbage(self.resynchronise(seed, expected, end))),
-        }
-    }
-
-    /// The record at the current position, if it is one that may be here.
-    fn record(&mut self, seed: Seed, expected: StreamSeq, end: StreamSeq) -> Option<Piece> {
-        let announced = {
-            let fixed = self.window(FIXED);
-            match Record::view(fixed) {
-                Ok((_, len)) => len,
-                Err(RecordError::Truncated) => u32::from_le_bytes(fixed.get(..4)?.try_into().ok()?) as usize,
-                Err(_) => return None,
-            }
-        };
-        let left = self.len - self.start - self.at as u64;
-        if announced as u64 > left {
-            return None;
-        }
-        let (record, len) = Record::decode(self.window(announced), seed).ok()?;
-        if record.seq < expected || record.seq >= end {
-            return None;
-        }
-        let piece = Piece::Record {
-            seq: record.seq,
-            len,
-            subject: record.subject.to_vec(),
-            has_headers: !record.headers.is_empty(),
-            accounted: record.accounted(false),
-        };
-        self.at += len;
-        Some(piece)
-    }
-
-    /// Moves to the next position that holds a record; how many bytes were skipped.
-    fn resynchronise(&mut self, seed: Seed, expected: StreamSeq, end: StreamSeq) -> usize {
-        let mut skipped = 0;
-        loop {
-            self.at += 1;
-            skipped += 1;
-            if self.start + self.at as u64 >= self.len {
-                return skipped;
-            }
-            let fixed = self.window(FIXED);
-            if fixed.is_empty() {
-                return skipped;
-            }
-            let seq = fixed.get(8..16).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
-            let plausible =
-                seq.is_some_and(|s| (expected..end).contains(&s)) && fixed.get(30..32) == Some(&[0, 0]);
-            if plausible {
-                let back = self.at;
-                if self.record(seed, expected, end).is_some() {
-                    self.at = back;
-                    return skipped;
-                }
-            }
-        }
+fn list(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<String>, OpenError> {
+    match disk.list(dir) {
+        Ok(entries) => Ok(entries.into_iter().filter(|e| !e.is_dir).map(|e| e.name).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(OpenError::Directory { path: dir.to_owned(), source }),
     }
 }

@@ -29,7 +29,7 @@ impl Seed {
         Self(crc32fast::hash(&group.to_bytes()))
     }
 
-    fn checksum(self, bytes: &[u8]) -> u32 {
+    pub(crate) fn checksum(self, bytes: &[u8]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
         hasher.update(bytes);
         hasher.finalize()

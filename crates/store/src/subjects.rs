@@ -38,7 +38,18 @@ struct Slot {
     msgs: u64,
     /// `first` is the sequence of a message, not only a bound.
     first_is_exact: bool,
+    #[expect(clippy::box_collection, reason = "most streams have none: a slot should not have room for one")]
     history: Option<Box<VecDeque<StreamSeq>>>,
+}
+
+impl Slot {
+    /// The newest of one message is the oldest too.
+    fn note_if_single(&mut self) {
+        if self.msgs == 1 {
+            self.first = self.last;
+            self.first_is_exact = true;
+        }
+    }
 }
 
 impl Subjects {
@@ -91,6 +102,11 @@ impl Subjects {
         let hash = self.hasher.hash_one(subject);
         let found = self.table.find(hash, |id| *self.slots[*id as usize].subject == *subject).copied();
         let id = found.unwrap_or_else(|| self.insert(hash, subject, seq));
+        self.add_known(id, seq)
+    }
+
+    /// Like [`Subjects::add`] for a subject that has messages.
+    pub(crate) fn add_known(&mut self, id: SubjectId, seq: StreamSeq) -> SubjectId {
         let slot = &mut self.slots[id as usize];
         slot.last = seq;
         slot.msgs += 1;
@@ -146,16 +162,19 @@ impl Subjects {
         }
         if slot.first == seq {
             slot.first = seq + 1;
-            slot.first_is_exact = slot.msgs == 1 && slot.last != seq;
-            if slot.first_is_exact {
-                slot.first = slot.last;
-            }
+            slot.first_is_exact = false;
         }
-        slot.last == seq
+        if slot.last == seq {
+            return true;
+        }
+        slot.note_if_single();
+        false
     }
 
     pub(crate) fn set_last(&mut self, id: SubjectId, last: StreamSeq) {
-        self.slots[id as usize].last = last;
+        let slot = &mut self.slots[id as usize];
+        slot.last = last;
+        slot.note_if_single();
     }
 
     pub(crate) fn set_first(&mut self, id: SubjectId, first: StreamSeq) {

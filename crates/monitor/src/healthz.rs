@@ -1,0 +1,113 @@
+//! `/healthz`: gathers what is known, has it judged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use linnet_jetstream::{Engine, StreamHandle};
+use tokio::time::Instant;
+
+use crate::answer::{Page, Refusal, json};
+use crate::ask::ANSWER_TIME_MAX;
+use crate::health::{AccountHealth, Answer, Presence, Query, Snapshot, StreamHealth, evaluate};
+use crate::json::Layout;
+use crate::monitor::Monitor;
+use crate::params::Params;
+
+/// What a stream's reason to stop begins with when it is a write error; the answer says so itself.
+const WRITE_ERROR: &str = "stream write error: ";
+
+/// `/healthz`.
+pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
+    let query = query(params)?;
+    let snapshot = snapshot(monitor, &query).await;
+    let answer = evaluate(&snapshot, &query);
+    log(&answer);
+    let status = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Ok(json(status, &answer.body, Layout::Compact))
+}
+
+fn query(params: &Params) -> Result<Query, Refusal> {
+    let old_enabled_only = params.bool("js-enabled")?;
+    if old_enabled_only {
+        tracing::warn!("Healthcheck: js-enabled deprecated, use js-enabled-only instead");
+    }
+    let js_enabled_only = params.bool("js-enabled-only")? || old_enabled_only;
+    let js_server_only = params.bool("js-server-only")?;
+    // There is no meta layer to stop at without a cluster, as on nats-server.
+    params.bool("js-meta-only")?;
+    Ok(Query {
+        account: params.text("account").to_owned(),
+        stream: params.text("stream").to_owned(),
+        consumer: params.text("consumer").to_owned(),
+        js_enabled_only,
+        js_server_only,
+        details: params.bool("details")?,
+    })
+}
+
+fn log(answer: &Answer) {
+    match (&answer.body.error, answer.body.errors.len()) {
+        (Some(error), _) => tracing::warn!("Healthcheck failed: {error:?}"),
+        (None, 0) => {}
+        (None, n) => tracing::warn!("Healthcheck failed: {n} errors"),
+    }
+}
+
+async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
+    let engine = monitor.engine();
+    let mut snapshot = Snapshot {
+        closed_listeners: monitor.state.listeners.missing(),
+        jetstream_configured: monitor.options().jetstream.enabled,
+        jetstream_running: engine.is_some(),
+        ..Snapshot::default()
+    };
+    if let Some(engine) = engine {
+        snapshot.accounts = accounts(&engine);
+        if !query.consumer.is_empty() {
+            snapshot.consumer = consumer(monitor, &engine, query).await;
+        }
+    }
+    snapshot
+}
+
+/// The accounts with their streams, also those that could not be opened.
+fn accounts(engine: &Engine) -> Vec<AccountHealth> {
+    let mut damage = engine.health().damage();
+    let mut accounts: BTreeMap<String, Vec<StreamHealth>> = BTreeMap::new();
+    for account in engine.accounts() {
+        let streams = account.streams();
+        let streams = streams.iter().map(|stream| {
+            let name = stream.config().name.clone();
+            let seqs = damage.remove(&(account.name().to_owned(), name.clone())).unwrap_or_default();
+            health(stream, name, seqs)
+        });
+        accounts.insert(account.name().to_owned(), streams.collect());
+    }
+    for (account, name, _) in engine.health().not_recovered() {
+        let lost = StreamHealth { name, not_recovered: true, ..StreamHealth::default() };
+        accounts.entry(account).or_default().push(lost);
+    }
+    accounts.into_iter().map(|(name, streams)| AccountHealth { name, streams }).collect()
+}
+
+fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>) -> StreamHealth {
+    let cell = stream.cell();
+    let write_error = cell.failure().map(|reason| match reason.strip_prefix(WRITE_ERROR) {
+        Some(error) => error.to_owned(),
+        None => reason,
+    });
+    StreamHealth { name, not_recovered: false, write_error, damaged: cell.damaged(), damaged_seqs }
+}
+
+async fn consumer(monitor: &Monitor, engine: &Arc<Engine>, query: &Query) -> Presence {
+    let Some(stream) = engine.account(&query.account).and_then(|a| a.stream(&query.stream)) else {
+        return Presence::Absent;
+    };
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    match monitor.asker.ask(engine, &stream, true, deadline).await {
+        Some(said) if said.consumers.iter().any(|c| c.name == query.consumer) => Presence::Present,
+        Some(_) => Presence::Absent,
+        None => Presence::Unknown,
+    }
+}

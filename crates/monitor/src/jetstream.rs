@@ -1,0 +1,136 @@
+//! What `/varz` and `/jsz` both tell about JetStream.
+
+use linnet_conf::Options;
+use linnet_conf::options::{BatchLimits, JetStreamLimits};
+use linnet_jetstream::Engine;
+use linnet_jsapi::API_LEVEL;
+use linnet_jsapi::info::ApiStats;
+use serde::Serialize;
+
+use crate::format::{nanos, signed};
+
+/// The interval nats-server names when every write is synced: its default.
+const SYNC_INTERVAL_DEFAULT: i64 = 120_000_000_000;
+
+/// How JetStream is configured; zeros when it is off.
+#[derive(Default, Serialize)]
+pub(crate) struct JsConfig {
+    max_memory: i64,
+    max_storage: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    store_dir: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    sync_interval: i64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    sync_always: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    domain: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    strict: bool,
+}
+
+/// What JetStream uses on this server.
+#[derive(Default, Serialize)]
+pub(crate) struct JsStats {
+    memory: u64,
+    storage: u64,
+    reserved_memory: u64,
+    reserved_storage: u64,
+    accounts: i64,
+    ha_assets: i64,
+    api: ApiStats,
+}
+
+/// Limits on assets; those not set are left out.
+#[derive(Serialize)]
+pub(crate) struct JsLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_request_batch: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_ack_pending: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_ha_assets: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_duplicate_window: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_batch_inflight_per_stream: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_batch_inflight_total: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_batch_size: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_batch_timeout: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    default_max_consumers: Option<i64>,
+}
+
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+impl JsConfig {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let config = engine.config();
+        Self {
+            max_memory: signed(config.max_memory),
+            max_storage: signed(config.max_storage),
+            store_dir: engine.dir().display().to_string(),
+            sync_interval: config.sync_interval.map_or(SYNC_INTERVAL_DEFAULT, nanos),
+            sync_always: config.sync_interval.is_none(),
+            domain: config.domain.clone(),
+            strict: config.strict,
+        }
+    }
+}
+
+impl JsStats {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let (memory, storage) = engine.usage().total();
+        let accounts = engine.accounts();
+        let mut stats = Self {
+            memory,
+            storage,
+            accounts: signed(accounts.len()),
+            api: ApiStats { level: API_LEVEL, ..ApiStats::default() },
+            ..Self::default()
+        };
+        for account in accounts {
+            let (memory, storage) = account.reserved();
+            let (total, errors) = account.api_counts();
+            stats.reserved_memory += memory;
+            stats.reserved_storage += storage;
+            stats.api.total += total;
+            stats.api.errors += errors;
+        }
+        stats
+    }
+}
+
+impl JsLimits {
+    pub(crate) fn of(options: &Options) -> Self {
+        let JetStreamLimits {
+            max_ack_pending,
+            max_ha_assets,
+            max_request_batch,
+            duplicate_window,
+            default_max_consumers,
+            batch,
+        } = &options.jetstream.limits;
+        let default = BatchLimits::default();
+        let changed = |n: u64, default: u64| (n != default).then(|| signed(n));
+        Self {
+            max_request_batch: max_request_batch.map(signed),
+            max_ack_pending: max_ack_pending.map(signed),
+            max_ha_assets: max_ha_assets.map(signed),
+            max_duplicate_window: duplicate_window.map(nanos),
+            max_batch_inflight_per_stream: changed(
+                batch.max_inflight_per_stream,
+                default.max_inflight_per_stream,
+            ),
+            max_batch_inflight_total: changed(batch.max_inflight_total, default.max_inflight_total),
+            max_batch_size: changed(batch.max_msgs, default.max_msgs),
+            max_batch_timeout: (batch.timeout != default.timeout).then(|| nanos(batch.timeout)),
+            default_max_consumers: default_max_consumers.map(signed),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! `/jsz`: JetStream, its accounts, streams and consumers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use linnet_jetstream::{Engine, JsAccount, StreamHandle};
+use linnet_jsapi::info::{ApiStats, ClusterInfo, ConsumerInfo, StreamState};
+use linnet_jsapi::{Metadata, StreamConfig, metadata};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::answer::{Page, Refusal, page as answer};
+use crate::format::signed;
+use crate::jetstream::{JsConfig, JsLimits, JsStats};
+use crate::monitor::Monitor;
+use crate::params::{LIMIT_DEFAULT, Params, cut};
+
+/// Streams asked at a time.
+const ASKED_AT_ONCE: usize = 64;
+/// Time for all streams of an answer; those that were not reached are shown with their published values.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
+#[derive(Serialize)]
+struct Jsz {
+    #[serde(flatten)]
+    stats: JsStats,
+    server_id: String,
+    now: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    disabled: bool,
+    config: JsConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<JsLimits>,
+    streams: i64,
+    #[serde(skip_serializing_if = "is_none_or_zero")]
+    streams_leader: Option<i64>,
+    consumers: i64,
+    #[serde(skip_serializing_if = "is_none_or_zero")]
+    consumers_leader: Option<i64>,
+    messages: u64,
+    bytes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    account_details: Vec<AccountDetail>,
+    total: i64,
+}
+
+#[derive(Serialize)]
+struct AccountDetail {
+    name: String,
+    id: String,
+    memory: u64,
+    storage: u64,
+    /// The account's limits, as nats-server has it; no limit is the largest number.
+    reserved_memory: u64,
+    reserved_storage: u64,
+    accounts: i64,
+    ha_assets: i64,
+    api: ApiStats,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stream_detail: Vec<StreamDetail>,
+}
+
+#[derive(Serialize)]
+struct StreamDetail {
+    name: String,
+    created: String,
+    cluster: ClusterInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<StreamConfig>,
+    state: StreamState,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consumer_detail: Vec<ConsumerInfo>,
+    /// The stream did not answer in time: `state` is what it last published, consumers are not listed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    not_answering: bool,
+}
+
+fn is_none_or_zero(n: &Option<i64>) -> bool {
+    n.unwrap_or(0) == 0
+}
+
+/// What is asked for.
+struct Question<'a> {
+    account: &'a str,
+    accounts: bool,
+    streams: bool,
+    consumers: bool,
+    config: bool,
+    leader_only: bool,
+    raft: bool,
+    offset: i64,
+    limit: i64,
+}
+
+impl<'a> Question<'a> {
+    fn of(params: &'a Params) -> Result<Self, Refusal> {
+        let accounts = params.bool("accounts")?;
+        let streams = params.bool("streams")?;
+        let consumers = params.bool("consumers")?;
+        // Mirrors and sources are not served by consumers here, so there is nothing to add.
+        params.bool("direct-consumers")?;
+        let config = params.bool("config")?;
+        let offset = params.int("offset")?;
+        let limit = params.int("limit")?;
+        let leader_only = params.bool("leader-only")?;
+        let raft = params.bool("raft")?;
+        // Every stream of a server without a cluster is led here.
+        params.bool("stream-leader-only")?;
+        Ok(Self {
+            account: params.text("acc"),
+            accounts: accounts || streams || consumers,
+            streams: streams || consumers,
+            consumers,
+            config,
+            leader_only,
+            raft,
+            offset,
+            limit,
+        })
+    }
+
+    /// The accounts whose details are wanted.
+    fn accounts(&self, engine: &Engine) -> Vec<Arc<JsAccount>> {
+        if !self.account.is_empty() {
+            return engine.account(self.account).into_iter().collect();
+        }
+        match self.limit {
+            _ if !self.accounts => Vec::new(),
+            ..0 => engine.accounts(),
+            0 => cut(engine.accounts(), self.offset, LIMIT_DEFAULT),
+            limit => cut(engine.accounts(), self.offset, limit),
+        }
+    }
+}
+
+/// `/jsz`.
+pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
+    let question = Question::of(params)?;
+    let engine = monitor.engine();
+    if question.leader_only && engine.is_none() {
+        return Err(Refusal::bad_request("filtered response: not leader"));
+    }
+    let mut jsz = Jsz {
+        stats: JsStats::default(),
+        server_id: monitor.server_id(),
+        now: monitor.now(),
+        disabled: engine.is_none(),
+        config: JsConfig::default(),
+        limits: None,
+        streams: 0,
+        streams_leader: None,
+        consumers: 0,
+        consumers_leader: None,
+        messages: 0,
+        bytes: 0,
+        account_details: Vec::new(),
+        total: 0,
+    };
+    if let Some(engine) = engine {
+        summarise(&mut jsz, &engine, monitor, question.raft);
+        let deadline = Instant::now() + ANSWER_TIME_MAX;
+        for account in question.accounts(&engine) {
+            jsz.account_details.push(detail(monitor, &engine, &account, &question, deadline).await);
+        }
+    }
+    answer(&jsz)
+}
+
+fn summarise(jsz: &mut Jsz, engine: &Engine, monitor: &Monitor, raft: bool) {
+    jsz.stats = JsStats::of(engine);
+    jsz.config = JsConfig::of(engine);
+    jsz.limits = Some(JsLimits::of(&monitor.options()));
+    let accounts = engine.accounts();
+    jsz.total = signed(accounts.len());
+    for stream in accounts.iter().flat_map(|a| a.streams()) {
+        let cell = stream.cell();
+        jsz.streams += 1;
+        jsz.consumers += signed(cell.consumers());
+        jsz.messages += cell.msgs();
+        jsz.bytes += cell.bytes();
+    }
+    if raft {
+        // Without a cluster everything is led here.
+        jsz.streams_leader = Some(jsz.streams);
+        jsz.consumers_leader = Some(jsz.consumers);
+    }
+}
+
+async fn detail(
+    monitor: &Monitor,
+    engine: &Arc<Engine>,
+    account: &JsAccount,
+    question: &Question<'_>,
+    deadline: Instant,
+) -> AccountDetail {
+    let (memory, storage) = engine.usage().account(account.name());
+    let (total, errors) = account.api_counts();
+    let limits = account.limits();
+    let streams = if question.streams { account.streams() } else { Vec::new() };
+    let stream_detail = futures_util::stream::iter(streams)
+        .map(|stream| async move { stream_detail(monitor, engine, &stream, question, deadline).await })
+        .buffered(ASKED_AT_ONCE)
+        .collect()
+        .await;
+    AccountDetail {
+        name: account.name().to_owned(),
+        id: account.name().to_owned(),
+        memory,
+        storage,
+        reserved_memory: u64::try_from(limits.max_memory).unwrap_or(u64::MAX),
+        reserved_storage: u64::try_from(limits.max_storage).unwrap_or(u64::MAX),
+        accounts: 0,
+        ha_assets: 0,
+        api: ApiStats { total, errors, ..ApiStats::default() },
+        stream_detail,
+    }
+}
+
+async fn stream_detail(
+    monitor: &Monitor,
+    engine: &Arc<Engine>,
+    stream: &Arc<StreamHandle>,
+    question: &Question<'_>,
+    deadline: Instant,
+) -> StreamDetail {
+    let said = monitor.asker.ask(engine, stream, question.consumers, deadline).await;
+    let not_answering = said.is_none();
+    let (state, mut consumers) = match said {
+        Some(said) => (said.state, said.consumers),
+        None => (published(stream), Vec::new()),
+    };
+    for consumer in &mut consumers {
+        consumer.cluster = None;
+        consumer.config = consumer.config.take().filter(|_| question.config);
+        if let Some(config) = &mut consumer.config {
+            without_server_keys(&mut config.metadata);
+        }
+    }
+    let mut config = (*stream.config()).clone();
+    without_server_keys(&mut config.metadata);
+    StreamDetail {
+        name: config.name.clone(),
+        created: stream.created().rfc3339(),
+        cluster: ClusterInfo { leader: monitor.server_name(), ..ClusterInfo::default() },
+        config: question.config.then_some(config),
+        state,
+        consumer_detail: consumers,
+        not_answering,
+    }
+}
+
+/// Clients are told who runs an asset, monitoring shows what is stored.
+fn without_server_keys(metadata: &mut Metadata) {
+    metadata.remove(metadata::LEVEL_KEY);
+    metadata.remove(metadata::VERSION_KEY);
+}
+
+/// What is known of a stream without asking it.
+fn published(stream: &StreamHandle) -> StreamState {
+    let cell = stream.cell();
+    StreamState {
+        msgs: cell.msgs(),
+        bytes: cell.bytes(),
+        first_seq: cell.first_seq(),
+        last_seq: cell.last_seq(),
+        consumer_count: cell.consumers(),
+        ..StreamState::default()
+    }
+}

@@ -1,0 +1,67 @@
+//! Routes, gateways and leafnodes. This server has none of them, and says so in the words of one that could.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::answer::{Page, page};
+use crate::monitor::Monitor;
+use crate::params::Params;
+
+/// Lists that are always empty.
+type Nothing = [(); 0];
+
+#[derive(Serialize)]
+struct Routez {
+    server_id: String,
+    server_name: String,
+    now: String,
+    num_routes: i64,
+    routes: Nothing,
+}
+
+#[derive(Serialize)]
+struct Gatewayz {
+    server_id: String,
+    now: String,
+    outbound_gateways: BTreeMap<(), ()>,
+    inbound_gateways: BTreeMap<(), ()>,
+}
+
+#[derive(Serialize)]
+struct Leafz {
+    server_id: String,
+    now: String,
+    leafnodes: i64,
+    leafs: Nothing,
+}
+
+/// `/routez`.
+pub(crate) fn routez(monitor: &Monitor, params: &Params) -> Page {
+    params.subs()?;
+    page(&Routez {
+        server_id: monitor.server_id(),
+        server_name: monitor.server_name(),
+        now: monitor.now(),
+        num_routes: 0,
+        routes: [],
+    })
+}
+
+/// `/gatewayz`.
+pub(crate) fn gatewayz(monitor: &Monitor, params: &Params) -> Page {
+    params.subs()?;
+    params.bool("accs")?;
+    page(&Gatewayz {
+        server_id: monitor.server_id(),
+        now: monitor.now(),
+        outbound_gateways: BTreeMap::new(),
+        inbound_gateways: BTreeMap::new(),
+    })
+}
+
+/// `/leafz`.
+pub(crate) fn leafz(monitor: &Monitor, params: &Params) -> Page {
+    params.bool("subs")?;
+    page(&Leafz { server_id: monitor.server_id(), now: monitor.now(), leafnodes: 0, leafs: [] })
+}

@@ -1,0 +1,100 @@
+//! The HTTP listener. axum's own `serve` has no bounds on time and size of a request's head, so connections are
+//! driven by hyper here, with axum's router as the service.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::monitor::{Monitor, MonitorState};
+use crate::pages;
+use crate::process::SAMPLE_EVERY;
+
+/// Time for the head of a request, also between two requests of a connection.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+/// Bytes of a request's head.
+const HEAD_BYTES_MAX: usize = 1 << 20;
+/// Connections at a time; others wait in the kernel.
+const CONNECTIONS_MAX: usize = 512;
+/// A connection takes no further request after this long, so that readers that never finish do not use all of them
+/// up.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(120);
+/// What an answer may take after that.
+const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Pause after an accept error such as "too many open files", so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+impl Monitor {
+    /// Opens the listener. The future serves the pages until it is dropped, which closes every connection.
+    pub async fn bind(
+        addr: SocketAddr,
+        state: MonitorState,
+    ) -> io::Result<(SocketAddr, impl Future<Output = ()> + Send + 'static)> {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        let monitor = Self::new(state);
+        // A new cell is empty.
+        let _ = monitor.addr.set(addr);
+        Ok((addr, run(listener, monitor)))
+    }
+}
+
+async fn run(listener: TcpListener, monitor: Arc<Monitor>) {
+    let router = pages::router(monitor.clone());
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut samples = tokio::time::interval(SAMPLE_EVERY);
+    samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            (stream, permit) = accept(&listener, &permits) => {
+                connections.spawn(serve(stream, permit, router.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+            _ = samples.tick() => monitor.cpu.sample(monitor.broker().clock().mono()),
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // The semaphore is never closed; without a permit the connection would merely not be counted.
+    let permit = permits.clone().acquire_owned().await.ok();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, permit),
+            Err(e) => {
+                tracing::error!("Error accepting a monitoring connection: {e}");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    if tokio::time::timeout(CONNECTION_AGE_MAX, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        // Whether the last answer was taken or not, the connection ends.
+        let _ = tokio::time::timeout(LAST_ANSWER_TIME_MAX, connection).await;
+    }
+    drop(permit);
+}

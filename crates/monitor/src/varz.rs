@@ -1,0 +1,238 @@
+//! `/varz`: the server, its configuration and its counters.
+
+use std::collections::BTreeMap;
+
+use linnet_conf::Options;
+use linnet_conf::options::{FEATURE_FLAGS, WriteTimeout};
+use serde::Serialize;
+
+use crate::answer::{Page, page as answer};
+use crate::format::{nanos, signed, uptime};
+use crate::jetstream::{JsConfig, JsLimits, JsStats};
+use crate::listeners::ListenerKind;
+use crate::monitor::Monitor;
+use crate::process;
+
+/// A listener or feature that is not configured.
+#[derive(Default, Serialize)]
+struct NotConfigured {}
+
+#[derive(Serialize)]
+struct Varz {
+    server_id: String,
+    server_name: String,
+    version: String,
+    /// Version of this software; `version` is the one whose behaviour it has.
+    linnet_version: &'static str,
+    proto: i64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    git_commit: String,
+    go: String,
+    host: String,
+    port: i64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    auth_required: bool,
+    max_connections: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_subscriptions: Option<i64>,
+    ping_interval: i64,
+    ping_max: i64,
+    http_host: String,
+    http_port: i64,
+    http_base_path: String,
+    https_port: i64,
+    auth_timeout: f64,
+    max_control_line: i64,
+    max_payload: i64,
+    max_pending: i64,
+    cluster: NotConfigured,
+    gateway: NotConfigured,
+    leaf: NotConfigured,
+    mqtt: NotConfigured,
+    websocket: NotConfigured,
+    jetstream: JetStream,
+    tls_timeout: f64,
+    write_deadline: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_timeout: Option<&'static str>,
+    start: String,
+    now: String,
+    uptime: String,
+    mem: i64,
+    cores: i64,
+    gomaxprocs: i64,
+    cpu: f64,
+    connections: i64,
+    total_connections: u64,
+    routes: i64,
+    remotes: i64,
+    leafnodes: i64,
+    in_msgs: i64,
+    in_bytes: i64,
+    in_client_msgs: i64,
+    in_client_bytes: i64,
+    out_msgs: i64,
+    out_bytes: i64,
+    out_client_msgs: i64,
+    out_client_bytes: i64,
+    slow_consumers: i64,
+    stale_connections: i64,
+    stalled_clients: i64,
+    subscriptions: i64,
+    http_req_stats: BTreeMap<&'static str, u64>,
+    config_load_time: String,
+    config_digest: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tags: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    feature_flags: BTreeMap<String, bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system_account: Option<String>,
+    slow_consumer_stats: PerKind,
+    stale_connection_stats: PerKind,
+    disk_io_wait_stats: DiskWaits,
+}
+
+/// A counter by kind of connection.
+#[derive(Default, Serialize)]
+struct PerKind {
+    clients: u64,
+    routes: u64,
+    gateways: u64,
+    leafs: u64,
+}
+
+/// nats-server bounds how many of its tasks use the disk at a time and counts the waits; here nothing waits so.
+#[derive(Default, Serialize)]
+struct DiskWaits {
+    waiters: i64,
+    waits: u64,
+    wait_time: i64,
+    max_wait_time: i64,
+}
+
+#[derive(Default, Serialize)]
+struct JetStream {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<JsConfig>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<JsStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<JsLimits>,
+}
+
+/// `/varz`.
+pub(crate) fn page(monitor: &Monitor) -> Page {
+    answer(&varz(monitor))
+}
+
+fn varz(monitor: &Monitor) -> Varz {
+    let options = monitor.options();
+    let broker = monitor.broker();
+    let identity = broker.identity();
+    let (stats, config) = (broker.stats(), monitor.state.config.load());
+    let client_addr = monitor.state.listeners.address(ListenerKind::Server);
+    let http_port = monitor.addr.get().map(|a| a.port());
+    let (client, limits) = (&options.client, &options.limits);
+    Varz {
+        server_id: identity.id.clone(),
+        server_name: identity.name.clone(),
+        version: identity.version.clone(),
+        linnet_version: env!("CARGO_PKG_VERSION"),
+        proto: 1,
+        git_commit: identity.git_commit.clone(),
+        go: identity.go.clone(),
+        host: client.host.clone(),
+        port: client_addr.map_or_else(|| client.port.number(), |a| a.port()).into(),
+        auth_required: requires_auth(&options),
+        max_connections: signed(limits.max_connections),
+        max_subscriptions: limits.max_subscriptions.map(signed),
+        ping_interval: nanos(client.ping_interval),
+        ping_max: client.ping_max.into(),
+        http_host: options.monitoring.host.clone().unwrap_or_else(|| client.host.clone()),
+        http_port: http_port.or_else(|| options.monitoring.port.map(|p| p.number())).map_or(0, Into::into),
+        http_base_path: Some(options.monitoring.base_path.clone()).filter(|b| b != "/").unwrap_or_default(),
+        https_port: 0,
+        auth_timeout: options.authorization.timeout.as_secs_f64(),
+        max_control_line: limits.max_control_line.into(),
+        max_payload: limits.max_payload.into(),
+        max_pending: signed(limits.max_pending),
+        cluster: NotConfigured {},
+        gateway: NotConfigured {},
+        leaf: NotConfigured {},
+        mqtt: NotConfigured {},
+        websocket: NotConfigured {},
+        jetstream: jetstream(monitor, &options),
+        tls_timeout: TLS_TIMEOUT_DEFAULT,
+        write_deadline: nanos(client.write_deadline),
+        write_timeout: match client.write_timeout {
+            WriteTimeout::Default => None,
+            WriteTimeout::Close => Some("close"),
+            WriteTimeout::Retry => Some("retry"),
+        },
+        start: monitor.state.start.rfc3339(),
+        now: monitor.now(),
+        uptime: uptime(monitor.uptime()),
+        mem: signed(process::memory().1),
+        cores: signed(process::cores()),
+        gomaxprocs: signed(monitor.state.worker_threads),
+        cpu: monitor.cpu.percent(),
+        connections: signed(broker.connection_count()),
+        total_connections: stats.total_connections,
+        routes: 0,
+        remotes: 0,
+        leafnodes: 0,
+        in_msgs: signed(stats.in_msgs),
+        in_bytes: signed(stats.in_bytes),
+        in_client_msgs: signed(stats.in_msgs),
+        in_client_bytes: signed(stats.in_bytes),
+        out_msgs: signed(stats.out_msgs),
+        out_bytes: signed(stats.out_bytes),
+        out_client_msgs: signed(stats.out_msgs),
+        out_client_bytes: signed(stats.out_bytes),
+        slow_consumers: signed(stats.slow_consumers),
+        stale_connections: signed(stats.stale_connections),
+        stalled_clients: signed(stats.stalled_clients),
+        subscriptions: signed(
+            broker.accounts().iter().map(|a| a.interest_stats().subscriptions).sum::<u64>(),
+        ),
+        http_req_stats: monitor.requests.snapshot(),
+        config_load_time: config.loaded.rfc3339(),
+        config_digest: config.digest.clone(),
+        tags: options.identity.server_tags.clone(),
+        metadata: options.identity.server_metadata.clone(),
+        feature_flags: feature_flags(&options),
+        system_account: monitor.system_account(),
+        slow_consumer_stats: PerKind { clients: stats.slow_consumers, ..PerKind::default() },
+        stale_connection_stats: PerKind { clients: stats.stale_connections, ..PerKind::default() },
+        disk_io_wait_stats: DiskWaits::default(),
+    }
+}
+
+/// Seconds; there is no TLS to configure another value for.
+const TLS_TIMEOUT_DEFAULT: f64 = 2.0;
+
+/// Whether the configuration knows any credentials, also when clients may come without.
+fn requires_auth(options: &Options) -> bool {
+    let login = &options.authorization;
+    login.user.is_some()
+        || login.token.is_some()
+        || login.users.is_some()
+        || options.accounts.accounts.iter().flatten().any(|a| !a.users.is_empty())
+}
+
+fn feature_flags(options: &Options) -> BTreeMap<String, bool> {
+    let mut flags: BTreeMap<_, _> = FEATURE_FLAGS.iter().map(|(n, on)| ((*n).to_owned(), *on)).collect();
+    flags.extend(options.identity.feature_flags.clone());
+    flags
+}
+
+fn jetstream(monitor: &Monitor, options: &Options) -> JetStream {
+    monitor.engine().map_or_else(JetStream::default, |engine| JetStream {
+        config: Some(JsConfig::of(&engine)),
+        stats: Some(JsStats::of(&engine)),
+        limits: Some(JsLimits::of(options)),
+    })
+}

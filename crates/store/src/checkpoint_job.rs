@@ -1,0 +1,153 @@
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use linnet_env::{Disk, OpenMode};
+
+use crate::jobs::{BlockFile, HEADER, block_name, index_name, is_damage, is_disk_full};
+use crate::record::Seed;
+use crate::scan::{read_data, scan};
+use crate::state_file::{CheckpointBody, SavedBlock, SavedState, state_name, write_new};
+
+/// Bytes copied at a time when a block is rewritten.
+const COPY: usize = 1 << 20;
+
+/// Makes the blocks durable and writes a state file that describes them. Runs on any thread; meanwhile the store
+/// goes on.
+pub struct CheckpointJob {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) seed: Seed,
+    pub(crate) number: u64,
+    /// Parts of blocks that their files are not known to hold.
+    pub(crate) writes: Vec<(Arc<BlockFile>, u32, Bytes)>,
+    pub(crate) rewrites: Vec<Rewrite>,
+    pub(crate) syncs: Vec<Arc<BlockFile>>,
+    /// Blocks to write an index file for, by their place in the state.
+    pub(crate) indexes: Vec<usize>,
+    pub(crate) state: SavedState,
+}
+
+/// Copies what is alive of a block into a new file.
+pub(crate) struct Rewrite {
+    /// Place of the block in the state.
+    pub(crate) at: usize,
+    pub(crate) from: Arc<BlockFile>,
+    pub(crate) to: Arc<BlockFile>,
+    pub(crate) spans: Vec<Range<usize>>,
+}
+
+/// Outcome of a [`CheckpointJob`], to be given back to the store.
+pub struct CheckpointTaken {
+    pub(crate) result: Result<Taken, Failed>,
+}
+
+pub(crate) struct Taken {
+    pub(crate) body: CheckpointBody,
+    /// For each rewrite, whether it was done: a block that cannot be read stays where it is.
+    pub(crate) rewritten: Vec<bool>,
+}
+
+pub(crate) struct Failed {
+    pub(crate) error: io::Error,
+    /// True if only space was missing and no sync failed: another attempt may succeed.
+    pub(crate) can_retry: bool,
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        let can_retry = is_disk_full(&error);
+        Self { error, can_retry }
+    }
+}
+
+fn sync_failed(error: io::Error) -> Failed {
+    Failed { error, can_retry: false }
+}
+
+impl CheckpointTaken {
+    /// Why it failed, if it did.
+    pub fn error(&self) -> Option<&io::Error> {
+        self.result.as_ref().err().map(|failed| &failed.error)
+    }
+}
+
+impl CheckpointJob {
+    /// Runs the job; blocks.
+    pub fn run(self) -> CheckpointTaken {
+        CheckpointTaken { result: self.try_run() }
+    }
+
+    fn try_run(mut self) -> Result<Taken, Failed> {
+        for (file, offset, data) in &self.writes {
+            file.for_writing()?.write_all_at(data, HEADER + u64::from(*offset))?;
+        }
+        let mut rewritten = Vec::with_capacity(self.rewrites.len());
+        for rewrite in &self.rewrites {
+            let done = rewrite.run()?;
+            if let Some(block) = self.state.blocks.get_mut(rewrite.at).filter(|_| done) {
+                block.number = rewrite.to.number();
+                block.len = rewrite.spans.iter().map(|s| s.len() as u64).sum();
+                block.must_rewrite = false;
+                self.syncs.push(rewrite.to.clone());
+            }
+            rewritten.push(done);
+        }
+        for file in &self.syncs {
+            file.for_writing()?.sync_data().map_err(sync_failed)?;
+        }
+        for block in self.indexes.iter().filter_map(|at| self.state.blocks.get(*at)) {
+            self.write_index(block);
+        }
+        let content = self.state.encode();
+        let body =
+            CheckpointBody { number: self.number, len: content.len() as u64, crc: crc32fast::hash(&content) };
+        let file = write_new(&*self.disk, &self.dir.join(state_name(self.number)), &content)?;
+        file.sync_data().map_err(sync_failed)?;
+        self.disk.sync_dir(&self.dir).map_err(sync_failed)?;
+        Ok(Taken { body, rewritten })
+    }
+
+    /// Writes the index of a block from what its file holds. Opening verifies an index and does without it, so it
+    /// is neither synced nor missed when it cannot be written. A damaged block has none: opening must look at it.
+    fn write_index(&self, block: &SavedBlock) {
+        let path = self.dir.join(block_name(block.number));
+        let file = self.disk.open(&path, OpenMode::Read);
+        let Ok(data) = file.and_then(|f| read_data(&*f, block.len)) else { return };
+        let index = scan(&data, self.seed, block);
+        if index.is_whole {
+            let content = index.encode(block.number, self.seed);
+            let _ = write_new(&*self.disk, &self.dir.join(index_name(block.number)), &content);
+        }
+    }
+}
+
+impl Rewrite {
+    /// False if the old file cannot be read.
+    fn run(&self) -> io::Result<bool> {
+        let from = match self.from.for_reading() {
+            Err(e) if is_damage(&e) => return Ok(false),
+            outcome => outcome?,
+        };
+        let to = self.to.for_writing()?;
+        let mut at = HEADER;
+        let mut buffer = Vec::new();
+        for span in &self.spans {
+            let mut next = span.start;
+            while next < span.end {
+                let len = (span.end - next).min(COPY);
+                buffer.resize(len, 0);
+                match from.read_exact_at(&mut buffer, HEADER + next as u64) {
+                    Err(e) if is_damage(&e) => return Ok(false),
+                    outcome => outcome?,
+                }
+                to.write_all_at(&buffer, at)?;
+                at += len as u64;
+                next += len;
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,228 @@
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use linnet_env::{Disk, DiskFile, OpenMode};
+use linnet_ids::{StreamSeq, Wall};
+use roaring::RoaringBitmap;
+
+use crate::bytes_reader::Reader;
+use crate::rows::Runs;
+
+/// First bytes of a state file; the fields follow. The log's checkpoint record holds length and checksum of the
+/// whole.
+const MAGIC: &[u8; 16] = b"linnet state v2\n";
+
+/// What the log records about a checkpoint: which state file is the valid one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointBody {
+    /// Number in the file's name.
+    pub number: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// CRC-32 of the whole file.
+    pub crc: u32,
+}
+
+impl CheckpointBody {
+    /// Length of [`CheckpointBody::to_bytes`].
+    pub const LEN: usize = 20;
+
+    /// Fixed-size little-endian form.
+    pub fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        out[..8].copy_from_slice(&self.number.to_le_bytes());
+        out[8..16].copy_from_slice(&self.len.to_le_bytes());
+        out[16..].copy_from_slice(&self.crc.to_le_bytes());
+        out
+    }
+
+    /// Inverse of [`CheckpointBody::to_bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
+        let mut reader = Reader(bytes);
+        Some(Self { number: reader.u64()?, len: reader.u64()?, crc: reader.u32()? })
+    }
+
+    pub(crate) fn file_name(self) -> String {
+        state_name(self.number)
+    }
+}
+
+pub(crate) fn state_name(number: u64) -> String {
+    format!("state.{number:010}")
+}
+
+/// Content of a state file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SavedState {
+    pub(crate) first_seq: StreamSeq,
+    pub(crate) last_seq: StreamSeq,
+    pub(crate) last_ts: Option<Wall>,
+    pub(crate) lost: (u64, u64),
+    pub(crate) next_block: u64,
+    pub(crate) blocks: Vec<SavedBlock>,
+    /// Sequences known to be lost to damage.
+    pub(crate) damaged: Vec<StreamSeq>,
+    pub(crate) extra: Vec<u8>,
+}
+
+/// What a state file says about one block.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SavedBlock {
+    /// Number of its file.
+    pub(crate) number: u64,
+    pub(crate) base: StreamSeq,
+    /// Data bytes in the file.
+    pub(crate) len: u64,
+    /// It holds removed records that must go.
+    pub(crate) must_rewrite: bool,
+    pub(crate) seqs: Runs,
+    /// Rows that are not alive.
+    pub(crate) dead: RoaringBitmap,
+}
+
+impl SavedBlock {
+    pub(crate) fn is_live(&self, row: usize) -> bool {
+        u32::try_from(row).is_ok_and(|row| !self.dead.contains(row))
+    }
+
+    /// Live sequences in a range. Costs no more than the rows it has there.
+    pub(crate) fn live_between(&self, from: StreamSeq, to: StreamSeq) -> impl Iterator<Item = StreamSeq> {
+        let rows = self.seqs.row_from(from)..self.seqs.row_from(to);
+        rows.filter(|row| self.is_live(*row)).map(|row| self.seqs.seq_of(row))
+    }
+}
+
+impl SavedState {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        let word = |out: &mut Vec<u8>, n: u64| out.extend_from_slice(&n.to_le_bytes());
+        word(&mut out, self.first_seq);
+        word(&mut out, self.last_seq);
+        word(&mut out, u64::from(self.last_ts.is_some()));
+        word(&mut out, self.last_ts.map_or(0, |t| t.0.cast_unsigned()));
+        word(&mut out, self.lost.0);
+        word(&mut out, self.lost.1);
+        word(&mut out, self.next_block);
+        word(&mut out, self.blocks.len() as u64);
+        for block in &self.blocks {
+            word(&mut out, block.number);
+            word(&mut out, block.base);
+            word(&mut out, block.len);
+            word(&mut out, u64::from(block.must_rewrite));
+            word(&mut out, block.seqs.len() as u64);
+            word(&mut out, block.seqs.parts().len() as u64);
+            for (row, seq) in block.seqs.parts() {
+                out.extend_from_slice(&row.to_le_bytes());
+                word(&mut out, seq);
+            }
+            word(&mut out, block.dead.serialized_size() as u64);
+            block.dead.serialize_into(&mut out).expect("writing to memory does not fail");
+        }
+        word(&mut out, self.damaged.len() as u64);
+        self.damaged.iter().for_each(|seq| word(&mut out, *seq));
+        word(&mut out, self.extra.len() as u64);
+        out.extend_from_slice(&self.extra);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes.strip_prefix(MAGIC.as_slice())?);
+        let (first_seq, last_seq) = (reader.u64()?, reader.u64()?);
+        let (has_ts, ts) = (reader.u64()?, reader.u64()?);
+        let lost = (reader.u64()?, reader.u64()?);
+        let next_block = reader.u64()?;
+        let mut blocks = Vec::new();
+        for _ in 0..reader.u64()? {
+            blocks.push(decode_block(&mut reader)?);
+        }
+        let mut damaged = Vec::new();
+        for _ in 0..reader.u64()? {
+            damaged.push(reader.u64()?);
+        }
+        let last_ts = (has_ts == 1).then_some(Wall(ts.cast_signed()));
+        let extra = reader.blob()?.to_vec();
+        Some(Self { first_seq, last_seq, last_ts, lost, next_block, blocks, damaged, extra })
+    }
+}
+
+fn decode_block(reader: &mut Reader<'_>) -> Option<SavedBlock> {
+    let (number, base, len) = (reader.u64()?, reader.u64()?, reader.u64()?);
+    let must_rewrite = reader.u64()? == 1;
+    let rows = u32::try_from(reader.u64()?).ok()?;
+    let mut runs = Vec::new();
+    for _ in 0..reader.u64()? {
+        runs.push((reader.u32()?, reader.u64()?));
+    }
+    let seqs = Runs::from_parts(runs, rows)?;
+    let dead = RoaringBitmap::deserialize_from(reader.blob()?).ok()?;
+    Some(SavedBlock { number, base, len, must_rewrite, seqs, dead })
+}
+
+/// Writes a new file, or over what an attempt that failed for want of space left behind.
+pub(crate) fn write_new(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+    if disk.exists(path)? {
+        disk.remove_file(path)?;
+    }
+    let file = disk.open(path, OpenMode::Create)?;
+    file.write_all_at(content, 0)?;
+    Ok(file)
+}
+
+/// Reads and verifies the state file that a checkpoint names.
+pub(crate) fn read_state(disk: &dyn Disk, dir: &Path, body: CheckpointBody) -> io::Result<SavedState> {
+    let content = disk.read(&dir.join(body.file_name()))?;
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "state file does not match its checkpoint");
+    if content.len() as u64 != body.len || crc32fast::hash(&content) != body.crc {
+        return Err(broken());
+    }
+    SavedState::decode(&content).ok_or_else(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use linnet_ids::Wall;
+
+    use super::{CheckpointBody, SavedBlock, SavedState};
+    use crate::rows::Runs;
+
+    fn sample() -> SavedState {
+        let mut seqs = Runs::default();
+        [4, 5, 9, 1 << 40].into_iter().for_each(|seq| seqs.push(seq));
+        let dead = [1].into_iter().collect();
+        SavedState {
+            first_seq: 4,
+            last_seq: 1 << 41,
+            last_ts: Some(Wall(-3)),
+            lost: (1, 70),
+            next_block: 3,
+            blocks: vec![SavedBlock { number: 2, base: 3, len: 120, must_rewrite: true, seqs, dead }],
+            damaged: vec![6],
+            extra: b"owner".to_vec(),
+        }
+    }
+
+    #[test]
+    fn states_round_trip() {
+        let saved = sample();
+        assert_eq!(SavedState::decode(&saved.encode()), Some(saved.clone()));
+        let live: Vec<u64> = saved.blocks[0].live_between(0, u64::MAX).collect();
+        assert_eq!(live, [4, 9, 1 << 40]);
+        let body = CheckpointBody { number: 1, len: 2, crc: 3 };
+        assert_eq!(CheckpointBody::from_bytes(&body.to_bytes()), Some(body));
+    }
+
+    #[test]
+    fn a_state_with_any_bit_or_length_changed_does_not_panic() {
+        let bytes = sample().encode();
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let _ = SavedState::decode(&bad);
+        }
+        for len in 0..bytes.len() {
+            assert_eq!(SavedState::decode(&bytes[..len]), None);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Tests of the store from outside: one battery over both kinds, a model, crashes, damage.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+mod battery;
+mod crash;
+mod damage;
+mod model;
+mod properties;
+mod support;
+mod trouble;
+mod world;
