@@ -7,3 +7,10 @@
 mod harness;
 
 mod wire_scripts;
+mod jetstream_semantics;
+mod clients;
+mod processes;
+mod bad_input;
+mod stores;
+mod crash;
+mod other_clients;

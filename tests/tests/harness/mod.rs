@@ -13,17 +13,19 @@ pub(crate) use wait::{LONG, eventually, within};
 /// Defines tests once and runs each against both servers, as `linnet::name` and `peer::name`.
 macro_rules! on_both_servers {
     ($options:expr; $($(#[doc = $doc:literal])* async fn $name:ident($server:ident) $body:block)+) => {
+        const OPTIONS: fn() -> linnet_launch::Options = $options;
+
         $($(#[doc = $doc])* async fn $name($server: &mut $crate::harness::Fixture) $body)+
 
         mod linnet {
             $(#[test] fn $name() {
-                $crate::harness::run_with($crate::harness::Kind::Linnet, $options, super::$name);
+                $crate::harness::run_with($crate::harness::Kind::Linnet, super::OPTIONS, super::$name);
             })+
         }
 
         mod peer {
             $(#[test] fn $name() {
-                $crate::harness::run_with($crate::harness::Kind::Peer, $options, super::$name);
+                $crate::harness::run_with($crate::harness::Kind::Peer, super::OPTIONS, super::$name);
             })+
         }
     };
