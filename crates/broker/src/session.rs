@@ -89,6 +89,16 @@ enum End {
     Said(CloseReason),
 }
 
+/// The INFO a new connection gets.
+pub(crate) fn greeting(shared: &Shared, conn: &Conn) -> Vec<u8> {
+    let mut info = shared.info.read().clone();
+    info.client_id = conn.cid();
+    info.client_ip = conn.peer().ip().to_string();
+    let mut line = Vec::with_capacity(512);
+    info.encode(&mut line);
+    line
+}
+
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, conn: Arc<Conn>, stream: Arc<TcpStream>) -> Self {
         let config = shared.config.load();
@@ -167,11 +177,7 @@ impl Session {
 
     /// Sends INFO and starts the timers.
     fn greet(&mut self) {
-        let mut info = self.shared.info.read().clone();
-        info.client_id = self.conn.cid();
-        info.client_ip = self.conn.peer().ip().to_string();
-        let mut line = Vec::with_capacity(512);
-        info.encode(&mut line);
+        let line = greeting(&self.shared, &self.conn);
         self.publisher.push(&self.conn, &line);
         self.publisher.flush();
         let now = self.shared.clock.mono();
@@ -270,6 +276,10 @@ impl Session {
     fn act(&mut self, buffer: &[u8]) -> Next {
         let mut at = 0;
         let next = loop {
+            if self.must_login && buffer.get(at).is_some_and(|first| !first.eq_ignore_ascii_case(&b'C')) {
+                // Not even a whole line of anything else is waited for.
+                break Next::End(self.refuse_login());
+            }
             match client::parse(&buffer[at..], &self.limits) {
                 Parsed::Op(op, used) => {
                     if let Some(next) = self.on_op(op) {
@@ -285,7 +295,7 @@ impl Session {
                     self.wanted = total.unwrap_or(0);
                     break Next::Again;
                 }
-                Parsed::Error(error) => break Next::End(self.on_parse_error(error, &buffer[at..])),
+                Parsed::Error(error) => break Next::End(self.on_parse_error(error)),
             }
         };
         self.keep(&buffer[at..]);
@@ -328,10 +338,7 @@ impl Session {
         End::Said(reason)
     }
 
-    fn on_parse_error(&mut self, error: client::Error, at: &[u8]) -> End {
-        if self.must_login && !at.first().is_some_and(|b| b.eq_ignore_ascii_case(&b'C')) {
-            return self.refuse_login();
-        }
+    fn on_parse_error(&mut self, error: client::Error) -> End {
         let reason = match error {
             client::Error::UnknownOperation => CloseReason::ProtocolViolation,
             client::Error::ControlLine => CloseReason::MaximumControlLineExceeded,

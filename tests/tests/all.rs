@@ -1,0 +1,16 @@
+//! Tests of the built server from outside. Those that say what nats-server does run against it too, so that they are
+//! honest. `LINNET_BIN` and `NATS_SERVER` name the programs; without them they are taken from the target directory.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[macro_use]
+mod harness;
+
+mod wire_scripts;
+mod jetstream_semantics;
+mod clients;
+mod processes;
+mod bad_input;
+mod stores;
+mod crash;
+mod other_clients;
