@@ -13,4 +13,5 @@ mod processes;
 mod bad_input;
 mod stores;
 mod crash;
+mod fuzz_replay;
 mod other_clients;
