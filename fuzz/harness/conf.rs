@@ -9,7 +9,11 @@ struct World;
 
 impl Source for World {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
-        if path.ends_with("other.conf") { Ok(b"port: 4333\n".to_vec()) } else { Err(io::ErrorKind::NotFound.into()) }
+        if path.ends_with("other.conf") {
+            Ok(b"port: 4333\n".to_vec())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     fn env(&self, name: &str) -> Option<String> {

@@ -102,7 +102,9 @@ impl Fixture {
     /// An acknowledgement of some kind, confirmed.
     async fn ack(&mut self, delivered: &Delivered, payload: &str) {
         let client = self.client().await;
-        within("a confirmation", client.request(delivered.ack.clone(), payload.to_owned().into())).await.unwrap();
+        within("a confirmation", client.request(delivered.ack.clone(), payload.to_owned().into()))
+            .await
+            .unwrap();
     }
 }
 
