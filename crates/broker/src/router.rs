@@ -238,11 +238,14 @@ impl Output {
         if conn.no_echo.load(Ordering::Relaxed) && origin.is_some_and(|o| Arc::ptr_eq(o, conn)) {
             return false;
         }
-        let nth = sub.delivered.fetch_add(1, Ordering::Relaxed) + 1;
         let max = sub.max.load(Ordering::Relaxed);
-        if max > 0 && nth >= max {
-            conn.subs.lock().remove(&sub.sid);
-            account.remove(sub);
+        if max > 0 {
+            // The count includes this message: whoever brings it to the limit ends the subscription.
+            let nth = sub.claimed.fetch_add(1, Ordering::Relaxed) + 1;
+            if nth >= max {
+                conn.subs.lock().remove(&sub.sid);
+                account.remove(sub);
+            }
             if nth > max {
                 return false;
             }
@@ -271,7 +274,7 @@ impl Output {
             frame.header_len = 0;
             frame.shared = None;
         }
-        match conn.outbound.deliver(&frame, self.max_pending) {
+        match conn.outbound.deliver(&frame, &sub.delivered, self.max_pending) {
             Pushed::Queued { schedule, pending } => {
                 if schedule {
                     self.touched.push(conn.clone());

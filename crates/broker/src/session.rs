@@ -524,9 +524,16 @@ impl Session {
     fn on_pub(&mut self, publication: &Pub<'_>) {
         self.in_msgs += 1;
         self.in_bytes += publication.body.len() as u64;
-        let Some(account) = self.account.clone() else { return };
+        // Moved out and back: counting a reference up and down would cost more than everything else here.
+        if let Some(account) = self.account.take() {
+            self.publish(&account, publication);
+            self.account = Some(account);
+        }
+    }
+
+    fn publish(&mut self, account: &Arc<Account>, publication: &Pub<'_>) {
         let Pub { subject, reply, header_len, body } = *publication;
-        if !self.may_publish(&account, subject, reply) {
+        if !self.may_publish(account, subject, reply) {
             return;
         }
         if self.pedantic && !linnet_subject::is_valid_literal(subject) {
@@ -536,7 +543,7 @@ impl Session {
             self.publisher.push(&self.conn, encode::OK);
         }
         let message = Message { subject, shown_subject: b"", reply, header_len, body };
-        let delivered = self.publisher.route(&account, Some(&self.conn), &message);
+        let delivered = self.publisher.route(account, Some(&self.conn), &message);
         if delivered == 0 && self.no_responders && !reply.is_empty() {
             self.say_no_responders(subject, reply);
         }
@@ -601,9 +608,8 @@ impl Session {
         line.extend_from_slice(&block);
         line.extend_from_slice(encode::CRLF);
         self.publisher.push(&self.conn, &line);
-        let nth = sub.delivered.fetch_add(1, Ordering::Relaxed) + 1;
         let max = sub.max.load(Ordering::Relaxed);
-        if max > 0 && nth >= max {
+        if max > 0 && sub.claimed.fetch_add(1, Ordering::Relaxed) + 1 >= max {
             self.remove_sub(&sub.sid);
         }
     }
@@ -648,6 +654,7 @@ impl Session {
                 filtered: verdict == SubscribeVerdict::Filtered,
                 max: AtomicU64::new(0),
                 delivered: AtomicU64::new(0),
+                claimed: AtomicU64::new(0),
                 closed: AtomicBool::new(false),
             }));
             self.conn.subs.lock().insert(sid.into(), sub.clone());

@@ -237,6 +237,7 @@ impl Pump {
                 self.turn(key, at);
             }
             self.log.kick();
+            self.follow_changes();
             self.hub.flush();
             if self.stopping.is_some() && self.is_quiet() {
                 if let Some(done) = self.stopping.take() {
@@ -316,8 +317,12 @@ impl Pump {
             Control::Stop { checkpoint, done } => {
                 self.stopping = Some(done);
                 let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
+                let at = Moment { now: self.clock.mono(), wall: self.clock.wall(), live: true };
                 for key in keys {
                     touched.add(key);
+                    self.guarded(key, |slot, outbox, _| {
+                        slot.group.stream_mut().end_requests("409 Server Shutdown", true, at, outbox);
+                    });
                     if checkpoint {
                         self.checkpoint(key);
                     }
