@@ -6,11 +6,11 @@
 #[macro_use]
 mod harness;
 
-mod wire_scripts;
-mod jetstream_semantics;
-mod clients;
-mod processes;
 mod bad_input;
-mod stores;
+mod clients;
 mod crash;
+mod jetstream_semantics;
 mod other_clients;
+mod processes;
+mod stores;
+mod wire_scripts;

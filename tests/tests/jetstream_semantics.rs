@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, Kind, eventually, within};
+use crate::harness::{Fixture, JETSTREAM, Kind, eventually, round_trip, within};
 
 /// Answers to a pull: the messages, then the status that ended it.
 struct Pulled {
@@ -102,7 +102,9 @@ impl Fixture {
     /// An acknowledgement of some kind, confirmed.
     async fn ack(&mut self, delivered: &Delivered, payload: &str) {
         let client = self.client().await;
-        within("a confirmation", client.request(delivered.ack.clone(), payload.to_owned().into())).await.unwrap();
+        within("a confirmation", client.request(delivered.ack.clone(), payload.to_owned().into()))
+            .await
+            .unwrap();
     }
 }
 
@@ -429,7 +431,7 @@ mod delivery_and_acks {
                 "ack_wait": 200_000_000})).await;
             let client = s.client().await;
             let mut told = client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.S.C").await.unwrap();
-            client.flush().await.unwrap();
+            round_trip(&client).await;
             s.publish("a", "x").await;
             s.pull("S", "C", json!({"batch": 1})).await;
             let advisory = within("the advisory", told.next()).await.unwrap();
@@ -525,7 +527,7 @@ mod delivery_and_acks {
             s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
             let client = s.client().await;
             let mut told = client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.*.S.C").await.unwrap();
-            client.flush().await.unwrap();
+            round_trip(&client).await;
             s.publish("a", "1").await;
             s.publish("a", "2").await;
             let pulled = s.pull("S", "C", json!({"batch": 2})).await;

@@ -34,7 +34,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, first_segment_bytes: 4 << 20, max_bytes: 1 << 30, reserve_segments: 1 }
+        Self {
+            segment_bytes: 64 << 20,
+            first_segment_bytes: 4 << 20,
+            max_bytes: 1 << 30,
+            reserve_segments: 1,
+        }
     }
 }
 

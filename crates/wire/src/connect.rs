@@ -94,6 +94,8 @@ mod tests {
         assert!(connect.verbose && connect.pedantic && connect.echo && !connect.headers);
         assert!(Connect::parse(b"{").is_err());
         assert!(Connect::parse(br#"{"unknown":[1],"user":"a"}"#).is_ok_and(|c| c.user == "a"));
-        assert!(Connect::parse(br#"{"user":null,"verbose":null}"#).is_ok_and(|c| c.user.is_empty() && c.verbose));
+        assert!(
+            Connect::parse(br#"{"user":null,"verbose":null}"#).is_ok_and(|c| c.user.is_empty() && c.verbose)
+        );
     }
 }

@@ -341,8 +341,13 @@ impl Stream {
     /// Tells everybody who waits for messages that none will come.
     pub fn end_requests(&mut self, status: &str, with_leftover: bool, at: Moment, out: &mut dyn Output) {
         for (_, consumer) in &mut self.consumers {
-            let mut ctx =
-                Context { stream: &self.config.name, store: &mut self.store, out, now: at.now, wall: at.wall };
+            let mut ctx = Context {
+                stream: &self.config.name,
+                store: &mut self.store,
+                out,
+                now: at.now,
+                wall: at.wall,
+            };
             consumer.end_requests(&mut ctx, status, with_leftover);
         }
     }

@@ -369,7 +369,8 @@ impl Stream {
 
     /// Sets the expiry timer by what expires first.
     fn schedule_expiry(&mut self, now: Mono, wall: Wall) {
-        let by_age = self.oldest_that_ages().map(|oldest| Wall(oldest.0.saturating_add(self.config.max_age.0)));
+        let by_age =
+            self.oldest_that_ages().map(|oldest| Wall(oldest.0.saturating_add(self.config.max_age.0)));
         let first = by_age.into_iter().chain(self.ttls.first_due()).min();
         self.next_expiry = first.map(|due| {
             let wait = due.0.saturating_sub(wall.0);
