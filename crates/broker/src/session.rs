@@ -22,6 +22,8 @@ use crate::subscription::{SubRef, Subscription, Target};
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;
+/// Bytes read per call into an operation larger than that.
+const LARGE_READ_MAX: usize = 4 * READ_MAX;
 /// Memory an idle connection keeps for unfinished operations.
 const PARTIAL_KEPT: usize = 1024;
 /// Read calls between two chances for other tasks.
@@ -252,7 +254,8 @@ impl Session {
     fn read_large(&mut self) -> Next {
         let have = self.partial.len();
         let mut whole = std::mem::take(&mut self.partial);
-        whole.resize(self.wanted, 0);
+        // An announced size is not touched before its bytes come, else a line of twenty bytes would cost megabytes.
+        whole.resize(self.wanted.min(have + LARGE_READ_MAX), 0);
         let read = self.read(&mut whole[have..]);
         let got = match &read {
             Ok(n) => *n,

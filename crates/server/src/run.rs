@@ -6,6 +6,7 @@ use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
+use linnet_conf::flags::Overrides;
 use linnet_env::{Clock, OsRng, RealClock, RealDisk, Rng};
 use linnet_ids::{PublicKeyKind, encode_public_key};
 use linnet_jetstream::Engine;
@@ -19,17 +20,18 @@ use crate::{NATS_VERSION, banner, build, files};
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
 
-/// Runs a server until it is told to stop. `config` is the file the options come from and its digest.
+/// Runs a server until it is told to stop. `config` is the file the options come from and its digest; `overrides` are
+/// the flags laid over it, which also belong over the file when it is read again.
 ///
 /// An error has been logged as `[FTL]` would be; the caller exits with 1.
-pub fn run(options: Options, config: Option<(String, String)>) -> anyhow::Result<()> {
+pub fn run(options: Options, overrides: Overrides, config: Option<(String, String)>) -> anyhow::Result<()> {
     let log = Log::start(&options.logging).context("error opening file")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("linnet-net")
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(serve(options, config, &log));
+    let outcome = runtime.block_on(serve(options, overrides, config, &log));
     // What is still running serves nobody any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Err(error) = &outcome {
@@ -51,7 +53,12 @@ fn identity(options: &Options) -> ServerIdentity {
     }
 }
 
-async fn serve(options: Options, config: Option<(String, String)>, log: &Log) -> anyhow::Result<()> {
+async fn serve(
+    options: Options,
+    overrides: Overrides,
+    config: Option<(String, String)>,
+    log: &Log,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let identity = identity(&options);
     banner::opening(
@@ -121,7 +128,7 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
     tracing::info!("Server is ready");
 
     let config = config.map(|(path, _)| path);
-    let server = Server { broker, engine, options, listeners, stop_accepting, config };
+    let server = Server { broker, engine, options, overrides, listeners, stop_accepting, config };
     server.obey(&mut signals, log).await;
     server.stop().await;
     let _ = serving.await;
@@ -172,6 +179,7 @@ struct Server {
     listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
     config: Option<String>,
+    overrides: Overrides,
 }
 
 impl Server {
@@ -201,7 +209,8 @@ impl Server {
         };
         match linnet_conf::load(path, &linnet_conf::ProcessSource) {
             Err(rejected) => tracing::error!("Failed to reload server configuration: {rejected}"),
-            Ok(parsed) => {
+            Ok(mut parsed) => {
+                self.overrides.apply(&mut parsed.options);
                 let changed: Vec<String> = linnet_conf::diff(&self.options, &parsed.options)
                     .into_iter()
                     .map(|change| change.key.to_string())
