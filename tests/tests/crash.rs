@@ -2,7 +2,7 @@
 //!
 //! `LINNET_CRASH_ROUNDS` sets the number of kills.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ use crate::harness::{JETSTREAM, Kind, LONG, program, run, within};
 
 const STREAMS: usize = 20;
 /// Publishes of one stream that are under way at the same time.
-const WINDOW: usize = 16;
+const WINDOW: usize = 4;
+/// Long enough that no acknowledgement is late, short enough that messages come again within a long run.
+const ACK_WAIT_NANOS: u64 = 15_000_000_000;
 
 /// What clients have been told by the server.
 #[derive(Default)]
@@ -24,7 +26,7 @@ struct Promises {
     /// Sequence and number of every acknowledged message, by stream.
     acknowledged: Vec<BTreeMap<u64, u64>>,
     /// Stream sequences whose acknowledgement was confirmed, by stream.
-    confirmed: Vec<Vec<u64>>,
+    confirmed: Vec<BTreeSet<u64>>,
     /// Names of consumers that were answered as created, and of those answered as deleted.
     created: Vec<String>,
     deleted: Vec<String>,
@@ -50,7 +52,7 @@ async fn crash(rounds: u32) {
     let mut server = spec.ready(linnet_launch::Ready::Info, LONG).start().unwrap();
     let promises = Arc::new(Mutex::new(Promises {
         acknowledged: vec![BTreeMap::new(); STREAMS],
-        confirmed: vec![Vec::new(); STREAMS],
+        confirmed: vec![BTreeSet::new(); STREAMS],
         next: vec![0; STREAMS],
         ..Promises::default()
     }));
@@ -59,7 +61,7 @@ async fn crash(rounds: u32) {
         let name = format!("S{n}");
         api(&client, &format!("STREAM.CREATE.{name}"), json!({"name": name, "subjects": [format!("s.{n}")]}))
             .await;
-        let config = json!({"durable_name": "C", "ack_policy": "explicit", "ack_wait": 2_000_000_000_u64});
+        let config = json!({"durable_name": "C", "ack_policy": "explicit", "ack_wait": ACK_WAIT_NANOS});
         let body = json!({"stream_name": name, "config": config});
         api(&client, &format!("CONSUMER.CREATE.{name}.C"), body).await;
     }
@@ -72,7 +74,7 @@ async fn crash(rounds: u32) {
     }
     let promises = promises.lock();
     assert!(promises.acknowledged.iter().map(BTreeMap::len).sum::<usize>() > 0, "nothing was acknowledged");
-    assert!(promises.confirmed.iter().map(Vec::len).sum::<usize>() > 0, "nothing was confirmed");
+    assert!(promises.confirmed.iter().map(BTreeSet::len).sum::<usize>() > 0, "nothing was confirmed");
     assert!(!promises.created.is_empty(), "no call was answered");
 }
 
@@ -98,7 +100,7 @@ async fn load_until_killed(server: &mut Server, promises: &Arc<Mutex<Promises>>,
     let mut tasks = tokio::task::JoinSet::new();
     let client = connect(server).await;
     for stream in 0..STREAMS {
-        for _ in 0..WINDOW / 4 {
+        for _ in 0..WINDOW {
             tasks.spawn(publish(client.clone(), promises.clone(), stream));
         }
     }
@@ -114,7 +116,14 @@ async fn load_until_killed(server: &mut Server, promises: &Arc<Mutex<Promises>>,
     }
     server.kill().unwrap();
     // What was under way has no answer; nobody waits for it.
-    tasks.shutdown().await;
+    tasks.abort_all();
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
 }
 
 async fn publish(client: async_nats::Client, promises: Arc<Mutex<Promises>>, stream: usize) {
@@ -149,7 +158,8 @@ async fn consume(client: async_nats::Client, promises: Arc<Mutex<Promises>>, str
             if client.request(reply, Bytes::from_static(b"+ACK")).await.is_err() {
                 return;
             }
-            promises.lock().confirmed[stream].push(seq);
+            let is_new = promises.lock().confirmed[stream].insert(seq);
+            assert!(is_new, "stream {stream}: {seq} came again after its acknowledgement was confirmed");
         }
     }
 }
@@ -250,7 +260,7 @@ async fn read_all(client: &async_nats::Client, stream: usize) -> BTreeMap<u64, u
 }
 
 /// No message whose acknowledgement was confirmed is pending or comes again.
-async fn check_consumer(client: &async_nats::Client, stream: usize, confirmed: &[u64], what: &str) {
+async fn check_consumer(client: &async_nats::Client, stream: usize, confirmed: &BTreeSet<u64>, what: &str) {
     let info = api(client, &format!("CONSUMER.INFO.S{stream}.C"), Value::Null).await;
     let floor = info["ack_floor"]["stream_seq"].as_u64().unwrap();
     let delivered = info["delivered"]["stream_seq"].as_u64().unwrap();
