@@ -9,6 +9,7 @@ mod harness;
 mod bad_input;
 mod clients;
 mod crash;
+mod fuzz_replay;
 mod jetstream_semantics;
 mod other_clients;
 mod processes;

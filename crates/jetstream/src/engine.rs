@@ -245,6 +245,7 @@ impl Engine {
             workers: workers.clone(),
             asked: None,
             clock: clock.clone(),
+            health: health.clone(),
         };
         let thread = std::thread::Builder::new().name("js-log".to_owned());
         threads.push(thread.spawn(move || writer.run()).map_err(at(&dir))?);
@@ -522,17 +523,19 @@ impl Engine {
             pump.control(Control::Stop { checkpoint: true, done });
             waits.push(stopped);
         }
-        let mut clean = true;
+        let mut clean = self.health.log_failure().is_none();
+        let mut ended = true;
         for wait in waits {
-            clean &= matches!(tokio::time::timeout(STOP_MAX, wait).await, Ok(Ok(())));
+            ended &= matches!(tokio::time::timeout(STOP_MAX, wait).await, Ok(Ok(())));
         }
         self.log.stop();
         self.workers.stop();
-        if clean {
+        if ended {
             let threads = std::mem::take(&mut *self.threads.lock());
             let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|t| t.join().is_ok()));
-            clean = joined.await.unwrap_or(false);
+            ended = joined.await.unwrap_or(false);
         }
+        clean &= ended;
         if let Some(lazy) = self.lazy.clone() {
             clean &= matches!(tokio::task::spawn_blocking(move || lazy.sync_all()).await, Ok(Ok(())));
         }

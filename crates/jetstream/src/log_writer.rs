@@ -129,6 +129,7 @@ pub(crate) struct LogWriter {
     pub(crate) workers: DiskWorkers,
     pub(crate) asked: Option<(linnet_wal::SegmentNo, linnet_ids::Mono)>,
     pub(crate) clock: Arc<dyn linnet_env::Clock>,
+    pub(crate) health: Arc<crate::cell::Health>,
 }
 
 impl LogWriter {
@@ -235,6 +236,7 @@ impl LogWriter {
 
     fn fail(&self, error: Error) {
         tracing::error!("JetStream is stopped: {error}");
+        self.health.fail_log(&error.to_string());
         for pump in &self.pumps {
             pump.log_failed(LogFailure(error.clone()));
         }
