@@ -60,7 +60,7 @@ fn log_of(server: &Server) -> String {
 }
 
 /// The text of a log line after process id, time and level, whose form is checked.
-fn text_of<'a>(line: &'a str, pid: u32, with_time: bool) -> (&'a str, &'a str) {
+fn text_of(line: &str, pid: u32, with_time: bool) -> (&str, &str) {
     let rest = line.strip_prefix(&format!("[{pid}] ")).unwrap_or_else(|| panic!("no [pid]: {line}"));
     let rest = if with_time {
         let (time, rest) = rest.split_at("2006/01/02 15:04:05.000000".len());

@@ -6,7 +6,7 @@ mod raw;
 mod wait;
 
 pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
-pub(crate) use programs::{Kind, nats_cli, not_run, program, python};
+pub(crate) use programs::{Kind, nats_cli, program, python};
 pub(crate) use raw::Raw;
 pub(crate) use wait::{LONG, eventually, round_trip, within};
 
