@@ -1,5 +1,7 @@
 //! The corpus of every fuzz target, replayed on stable.
 
+#![allow(unreachable_pub, reason = "the harnesses are shared with the fuzz targets, where they are public")]
+
 #[path = "../../fuzz/harness/client.rs"]
 mod client;
 #[path = "../../fuzz/harness/conf.rs"]

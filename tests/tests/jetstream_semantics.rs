@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, eventually, within};
+use crate::harness::{Fixture, JETSTREAM, Kind, eventually, round_trip, within};
 
 /// Answers to a pull: the messages, then the status that ended it.
 struct Pulled {
@@ -190,8 +190,12 @@ mod sequences_and_storage {
             let id = ("Nats-Msg-Id", "i");
             s.publish_with("a", &[id], "1").await;
             s.publish("a", "2").await;
-            let refused = s.publish_with("a", &[id, ("Nats-Expected-Last-Sequence", "1")], "1").await;
-            assert_eq!(err_code(&refused), 10071);
+            let stale = s.publish_with("a", &[id, ("Nats-Expected-Last-Sequence", "1")], "1").await;
+            // Linnet judges every publish as the peer judges one of a replicated stream.
+            match s.kind {
+                Kind::Linnet => assert_eq!(stale["duplicate"], true),
+                Kind::Peer => assert_eq!(err_code(&stale), 10071),
+            }
             let again = s.publish_with("a", &[id, ("Nats-Expected-Last-Sequence", "2")], "1").await;
             assert_eq!(again["duplicate"], true);
         }
@@ -427,7 +431,7 @@ mod delivery_and_acks {
                 "ack_wait": 200_000_000})).await;
             let client = s.client().await;
             let mut told = client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.S.C").await.unwrap();
-            client.flush().await.unwrap();
+            round_trip(&client).await;
             s.publish("a", "x").await;
             s.pull("S", "C", json!({"batch": 1})).await;
             let advisory = within("the advisory", told.next()).await.unwrap();
@@ -472,6 +476,11 @@ mod delivery_and_acks {
             s.publish("a", "x").await;
             let until = "2099-01-01T00:00:00Z";
             let paused = s.api("CONSUMER.PAUSE.S.C", json!({"pause_until": until})).await;
+            if s.kind == Kind::Linnet {
+                assert_eq!(err_code(&paused), 10052);
+                assert_eq!(paused["error"]["description"], "consumer pause is not supported yet");
+                return;
+            }
             assert_eq!((&paused["paused"], &paused["pause_until"]), (&json!(true), &json!(until)));
             assert_eq!(s.consumer_info("S", "C").await["num_pending"], 1);
             let none = s.pull("S", "C", json!({"batch": 1, "no_wait": true})).await;
@@ -518,7 +527,7 @@ mod delivery_and_acks {
             s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
             let client = s.client().await;
             let mut told = client.subscribe("$JS.EVENT.ADVISORY.CONSUMER.*.S.C").await.unwrap();
-            client.flush().await.unwrap();
+            round_trip(&client).await;
             s.publish("a", "1").await;
             s.publish("a", "2").await;
             let pulled = s.pull("S", "C", json!({"batch": 2})).await;

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
             }
         },
         Action::Check => check(invocation.config.as_deref().unwrap_or_default()),
-        Action::Serve => serve(&invocation),
+        Action::Serve => serve(invocation),
     }
 }
 
@@ -81,7 +81,7 @@ fn check(path: &str) -> ExitCode {
     }
 }
 
-fn serve(invocation: &Invocation) -> ExitCode {
+fn serve(invocation: Invocation) -> ExitCode {
     let (mut options, config) = match &invocation.config {
         None => (Options::default(), None),
         Some(path) => match linnet_conf::load(path, &ProcessSource) {
@@ -104,7 +104,7 @@ fn serve(invocation: &Invocation) -> ExitCode {
         }
         return ExitCode::FAILURE;
     }
-    match linnet_server::run(options, config) {
+    match linnet_server::run(options, invocation.overrides, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -13,6 +13,7 @@ use crate::conn::Conn;
 use crate::outbound::{Frame, Pushed, SHARE_MIN, WriteFailure};
 use crate::sink::Delivery;
 use crate::subscription::{SubRef, Target};
+use crate::trace;
 
 /// A message to publish. Borrows the publisher's buffer.
 #[derive(Clone, Copy)]
@@ -138,6 +139,9 @@ impl Publisher {
 
     /// Appends protocol bytes to the publisher's own connection, to be written with the next flush.
     pub(crate) fn push(&mut self, conn: &Arc<Conn>, bytes: &[u8]) {
+        if trace::is_on() {
+            trace::said(conn, bytes);
+        }
         if let Pushed::Queued { schedule: true, .. } = conn.outbound.push(bytes) {
             self.out.touched.push(conn.clone());
         }
@@ -170,6 +174,9 @@ pub(crate) fn flush_conn(shared: &Arc<Shared>, conn: &Arc<Conn>, write_deadline:
 
 /// Appends protocol bytes to a connection from outside its reader task and writes them.
 pub(crate) fn push_and_flush(shared: &Arc<Shared>, conn: &Arc<Conn>, bytes: &[u8]) {
+    if trace::is_on() {
+        trace::said(conn, bytes);
+    }
     if let Pushed::Queued { schedule: true, .. } = conn.outbound.push(bytes) {
         flush_conn(shared, conn, shared.config.load().write_deadline);
     }
@@ -273,6 +280,9 @@ impl Output {
             frame.body = message.body.get(message.header_len..).unwrap_or_default();
             frame.header_len = 0;
             frame.shared = None;
+        }
+        if trace::is_on() {
+            trace::delivered(conn, &frame, self.shared.config.load().max_traced_msg_len);
         }
         match conn.outbound.deliver(&frame, &sub.delivered, self.max_pending) {
             Pushed::Queued { schedule, pending } => {

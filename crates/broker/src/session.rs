@@ -19,9 +19,12 @@ use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::router::{Message, Publisher};
 use crate::subscription::{SubRef, Subscription, Target};
+use crate::trace;
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;
+/// Bytes read per call into an operation larger than that.
+const LARGE_READ_MAX: usize = 4 * READ_MAX;
 /// Memory an idle connection keeps for unfinished operations.
 const PARTIAL_KEPT: usize = 1024;
 /// Read calls between two chances for other tasks.
@@ -252,7 +255,8 @@ impl Session {
     fn read_large(&mut self) -> Next {
         let have = self.partial.len();
         let mut whole = std::mem::take(&mut self.partial);
-        whole.resize(self.wanted, 0);
+        // An announced size is not touched before its bytes come, else a line of twenty bytes would cost megabytes.
+        whole.resize(self.wanted.min(have + LARGE_READ_MAX), 0);
         let read = self.read(&mut whole[have..]);
         let got = match &read {
             Ok(n) => *n,
@@ -355,8 +359,8 @@ impl Session {
 
     /// Acts on one operation; `Some` interrupts the batch.
     fn on_op(&mut self, op: Op<'_>) -> Option<Next> {
-        if self.shared_trace() {
-            self.trace_in(&op);
+        if trace::is_on() {
+            trace::received(&self.conn, &op, self.shared.config.load().max_traced_msg_len);
         }
         if self.must_login && !matches!(op, Op::Connect(_)) {
             return Some(Next::End(self.refuse_login()));
@@ -737,44 +741,6 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(LINGER, drain).await;
-    }
-
-    fn shared_trace(&self) -> bool {
-        tracing::enabled!(tracing::Level::TRACE)
-    }
-
-    fn trace_in(&self, op: &Op<'_>) {
-        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-        let line = match op {
-            Op::Connect(_) => "CONNECT".to_owned(),
-            Op::Pub(p) if p.header_len > 0 => {
-                format!("HPUB {} {} {} {}", text(p.subject), text(p.reply), p.header_len, p.body.len())
-            }
-            Op::Pub(p) => format!("PUB {} {} {}", text(p.subject), text(p.reply), p.body.len()),
-            Op::Sub { subject, queue, sid } => {
-                format!("SUB {} {} {}", text(subject), text(queue.unwrap_or_default()), text(sid))
-            }
-            Op::Unsub { sid, max } => {
-                format!("UNSUB {} {}", text(sid), max.map_or(String::new(), |m| m.to_string()))
-            }
-            Op::Ping => "PING".to_owned(),
-            Op::Pong => "PONG".to_owned(),
-            Op::Info(_) => "INFO".to_owned(),
-            Op::Ok => "+OK".to_owned(),
-            Op::Err(e) => format!("-ERR {}", text(e)),
-        };
-        tracing::trace!("{} - <<- [{line}]", self.conn.log_prefix());
-        if let Op::Pub(p) = op {
-            let max = match self.shared.config.load().max_traced_msg_len {
-                0 => p.body.len(),
-                max => max.min(p.body.len()),
-            };
-            tracing::trace!(
-                "{} - <<- MSG_PAYLOAD: [{:?}]",
-                self.conn.log_prefix(),
-                text(p.body.get(..max).unwrap_or_default())
-            );
-        }
     }
 }
 

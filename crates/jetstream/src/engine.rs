@@ -183,6 +183,8 @@ impl Engine {
             move |source| StartError::Io { path, source }
         };
         disk.create_dir_all(&dir).map_err(at(&dir))?;
+        // Before the lock file is made: what is not ours stays as it is.
+        Marker::check(&*disk, &dir)?;
         let lock_path = dir.join("lock");
         let lock =
             disk.lock(&lock_path).map_err(at(&lock_path))?.ok_or_else(|| StartError::Locked(dir.clone()))?;

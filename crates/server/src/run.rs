@@ -7,6 +7,7 @@ use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
+use linnet_conf::flags::Overrides;
 use linnet_env::{Clock, OsRng, RealClock, RealDisk, Rng};
 use linnet_ids::{PublicKeyKind, encode_public_key};
 use linnet_jetstream::Engine;
@@ -22,17 +23,18 @@ const LAST_BYTES: Duration = Duration::from_millis(200);
 /// Pause before a store whose log failed is opened again.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs a server until it is told to stop. `config` is the file the options come from and its digest.
+/// Runs a server until it is told to stop. `config` is the file the options come from and its digest; `overrides` are
+/// the flags laid over it, which also belong over the file when it is read again.
 ///
 /// An error has been logged as `[FTL]` would be; the caller exits with 1.
-pub fn run(options: Options, config: Option<(String, String)>) -> anyhow::Result<()> {
+pub fn run(options: Options, overrides: Overrides, config: Option<(String, String)>) -> anyhow::Result<()> {
     let log = Log::start(&options.logging).context("error opening file")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("linnet-net")
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(serve(options, config, &log));
+    let outcome = runtime.block_on(serve(options, overrides, config, &log));
     // What is still running serves nobody any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Err(error) = &outcome {
@@ -54,7 +56,12 @@ fn identity(options: &Options) -> ServerIdentity {
     }
 }
 
-async fn serve(options: Options, config: Option<(String, String)>, log: &Log) -> anyhow::Result<()> {
+async fn serve(
+    options: Options,
+    overrides: Overrides,
+    config: Option<(String, String)>,
+    log: &Log,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let identity = identity(&options);
     banner::opening(
@@ -132,7 +139,7 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
     tracing::info!("Server is ready");
 
     let config = config.map(|(path, _)| path);
-    let server = Server { broker, engine, options, listeners, stop_accepting, stopping, config };
+    let server = Server { broker, engine, options, listeners, stop_accepting, stopping, config, overrides };
     server.obey(&mut signals, log).await;
     server.stop().await;
     let _ = serving.await;
@@ -223,6 +230,7 @@ struct Server {
     /// JetStream is not to be started again.
     stopping: Arc<AtomicBool>,
     config: Option<String>,
+    overrides: Overrides,
 }
 
 impl Server {
@@ -252,7 +260,8 @@ impl Server {
         };
         match linnet_conf::load(path, &linnet_conf::ProcessSource) {
             Err(rejected) => tracing::error!("Failed to reload server configuration: {rejected}"),
-            Ok(parsed) => {
+            Ok(mut parsed) => {
+                self.overrides.apply(&mut parsed.options);
                 let changed: Vec<String> = linnet_conf::diff(&self.options, &parsed.options)
                     .into_iter()
                     .map(|change| change.key.to_string())

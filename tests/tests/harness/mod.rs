@@ -6,9 +6,9 @@ mod raw;
 mod wait;
 
 pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
-pub(crate) use programs::{Kind, nats_cli, not_run, program, python};
+pub(crate) use programs::{Kind, nats_cli, program, python};
 pub(crate) use raw::Raw;
-pub(crate) use wait::{LONG, eventually, within};
+pub(crate) use wait::{LONG, eventually, round_trip, within};
 
 /// Defines tests once and runs each against both servers, as `linnet::name` and `peer::name`.
 macro_rules! on_both_servers {

@@ -58,7 +58,7 @@ fn or_not_run(path: PathBuf, what: &str) -> Option<PathBuf> {
 }
 
 /// Names the running test as not run, even where the output of passing tests is hidden; in CI that is a failure.
-pub(crate) fn not_run(why: &str) {
+fn not_run(why: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{test} cannot run: {why}");

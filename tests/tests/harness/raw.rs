@@ -89,11 +89,6 @@ impl Raw {
         lines
     }
 
-    /// Whether nothing comes for a moment.
-    pub(crate) fn is_quiet(&mut self, moment: Duration) -> bool {
-        self.unread.is_empty() && !self.fill(Deadline::after(moment))
-    }
-
     /// Reads what is there; `false` if nothing came in time.
     fn fill(&mut self, deadline: Deadline) -> bool {
         let mut buffer = [0; 64 * 1024];

@@ -25,3 +25,9 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         Err(_) => panic!("not within {LONG:?}: {what}"),
     }
 }
+
+/// Waits until the server has worked off everything this connection has sent.
+pub(crate) async fn round_trip(client: &async_nats::Client) {
+    let nobody = within("a round trip", client.request("nobody.is.there", "".into())).await;
+    assert_eq!(nobody.unwrap_err().kind(), async_nats::RequestErrorKind::NoResponders);
+}
