@@ -129,6 +129,11 @@ impl StreamStore {
         self
     }
 
+    /// Goes on with other sizes. What is stored stays as it is.
+    pub fn set_layout(&mut self, layout: Layout) {
+        self.layout = layout;
+    }
+
     /// True for a memory stream.
     pub fn is_memory(&self) -> bool {
         matches!(self.kind, Kind::Memory)
