@@ -142,14 +142,19 @@ impl LogWriter {
                         return;
                     }
                 }
-                Work::Idle => {
-                    if self.wal.needs_seal()
-                        && let Err(error) = self.wal.seal()
-                    {
+                Work::Idle => match self.wal.seal() {
+                    Ok(_) => {}
+                    Err(error) if error.is_retryable() => {
+                        // Nothing was written. The batch is durable all the same; only its loss would go unnoticed.
+                        tracing::warn!("{error}; retrying");
+                        self.make_room();
+                        self.pause();
+                    }
+                    Err(error) => {
                         self.fail(error);
                         return;
                     }
-                }
+                },
                 Work::Prepared(Ok(prepared)) => self.wal.install(prepared),
                 Work::Prepared(Err(error)) => {
                     tracing::warn!("Preparing a segment of the write-ahead log failed: {error}");
@@ -197,12 +202,7 @@ impl LogWriter {
                 Err(error @ (Error::DiskFull { .. } | Error::Full { .. })) => {
                     tracing::warn!("{error}; retrying");
                     self.make_room();
-                    if let Work::Prepared(outcome) = self.wait_a_moment() {
-                        match outcome {
-                            Ok(prepared) => self.wal.install(prepared),
-                            Err(_) => self.wal.prepare_failed(),
-                        }
-                    }
+                    self.pause();
                     self.maintain();
                 }
                 Err(error) => {
@@ -224,12 +224,17 @@ impl LogWriter {
         true
     }
 
-    fn wait_a_moment(&self) -> Work {
-        let mut state = self.handle.shared.state.lock();
-        self.handle.shared.work.wait_for(&mut state, RETRY);
-        match state.prepared.take() {
-            Some(outcome) => Work::Prepared(outcome),
-            None => Work::Idle,
+    /// Waits a moment for a segment that is being prepared, or for whatever else makes room.
+    fn pause(&mut self) {
+        let prepared = {
+            let mut state = self.handle.shared.state.lock();
+            self.handle.shared.work.wait_for(&mut state, RETRY);
+            state.prepared.take()
+        };
+        match prepared {
+            Some(Ok(prepared)) => self.wal.install(prepared),
+            Some(Err(_)) => self.wal.prepare_failed(),
+            None => {}
         }
     }
 
