@@ -100,7 +100,7 @@ pub fn recover(
             Err(e) => restored.lost_entries.push(e.to_string()),
         }
     }
-    stream.finish_replay(now);
+    stream.finish_replay(now, wall);
     let damage = match recovered.map(|r| &r.integrity) {
         Some(Integrity::Damaged(damage)) => Some(damage.clone()),
         _ => None,

@@ -176,8 +176,8 @@ impl Consumer {
 
     fn note_delivered(&mut self, ctx: &mut Context<'_>, pick: Pick) {
         let policy = self.config.ack_policy;
-        let (_, deliveries) = self.state.deliver(pick.seq, ctx.wall, policy);
-        self.record(ConsumerOp::Deliver { seq: pick.seq, count: 1, at: ctx.wall });
+        let (consumer_seq, deliveries) = self.state.deliver(pick.seq, ctx.wall, policy);
+        self.record(ConsumerOp::Deliver { seq: pick.seq, consumer_seq, count: 1, at: ctx.wall });
         self.last_activity = ctx.now;
         if pick.again {
             self.redeliver.pop_front();

@@ -408,16 +408,22 @@ impl Stream {
     }
 
     /// Everything in the log has been replayed: consumers start from the state it led to.
-    pub fn finish_replay(&mut self, now: Mono) {
+    pub fn finish_replay(&mut self, now: Mono, wall: Wall) {
         let saved = self.saved().consumers;
         self.consumers.clear();
         self.by_name.clear();
         self.wants = Interest::default();
         self.timers.clear();
         self.ready.clear();
-        for attach in saved {
+        for mut attach in saved {
+            // A removal may stand in the log before the delivery of what it removed, and what the consumer made of it
+            // may be lost: nobody can acknowledge these any more.
+            if let Some(state) = &mut attach.state {
+                state.drop_missing(|seq| self.store.contains(seq));
+            }
             self.install_consumer(attach, now);
         }
+        self.schedule_expiry(now, wall);
     }
 
     /// Remembers the id (empty for none) of a stored message that the duplicate window still covers. To be called in
