@@ -33,7 +33,7 @@ impl Consumer {
             push.look_for_interest(ctx);
         }
         let stop = loop {
-            if self.loading {
+            if self.loading.is_some() {
                 break Stop::Loading;
             }
             if !self.has_demand() {
@@ -51,7 +51,7 @@ impl Consumer {
                 }
                 Lookup::Cold(job) => {
                     ctx.out.load(job);
-                    self.loading = true;
+                    self.loading = Some(pick.seq);
                 }
             }
         };

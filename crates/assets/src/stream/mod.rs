@@ -121,7 +121,8 @@ pub struct Stream {
     dirty_since: Option<Mono>,
     next_expiry: Option<Mono>,
     expiry_in_flight: bool,
-    gets: Vec<reads::ParkedGet>,
+    /// Reads that wait for the disk, each for one message.
+    gets: Vec<(StreamSeq, reads::ParkedGet)>,
     /// Consumers whose creation, change or removal is in flight, with the number of such entries.
     attaching: HashMap<String, usize>,
     /// Commands about consumers whose creation or removal is in flight.
