@@ -29,8 +29,7 @@ impl World {
                 }
             }
         }
-        let gone: Vec<GroupId> =
-            self.facts.streams.keys().copied().filter(|g| !here.contains(g)).collect();
+        let gone: Vec<GroupId> = self.facts.streams.keys().copied().filter(|g| !here.contains(g)).collect();
         for group in gone {
             let Some(stream) = self.facts.streams.get_mut(&group) else { continue };
             if stream.created && !stream.ending && self.is_damaged && meta_is_whole {

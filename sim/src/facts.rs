@@ -192,7 +192,8 @@ impl StreamFacts {
             let config = &consumer.config;
             facts.waits_for_ack = config.ack_policy != AckPolicy::None && config.max_deliver <= 0;
             if consumer.born == index {
-                facts.wants_all = config.deliver_policy != linnet_jsapi::policies::DeliverPolicy::LastPerSubject;
+                facts.wants_all =
+                    config.deliver_policy != linnet_jsapi::policies::DeliverPolicy::LastPerSubject;
             }
         }
         Ok(())
@@ -258,7 +259,9 @@ impl Facts {
         for entry in appended {
             match self.streams.get_mut(&entry.group) {
                 Some(stream) => stream.append(entry)?,
-                None => return broken("durability", format!("group {} writes and nobody made it", entry.group)),
+                None => {
+                    return broken("durability", format!("group {} writes and nobody made it", entry.group));
+                }
             }
         }
         Ok(())

@@ -196,7 +196,12 @@ impl Process {
         token
     }
 
-    pub(crate) fn install(&mut self, key: Option<GroupKey>, mut group: SoloGroup, flow: Option<u64>) -> GroupKey {
+    pub(crate) fn install(
+        &mut self,
+        key: Option<GroupKey>,
+        mut group: SoloGroup,
+        flow: Option<u64>,
+    ) -> GroupKey {
         let key = key.unwrap_or_else(|| {
             self.next_key += 1;
             self.next_key - 1
@@ -320,7 +325,8 @@ impl Process {
     ) -> Option<R> {
         let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
         let group = slot.group.group();
-        let mut outbox = Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf: self.deaf };
+        let mut outbox =
+            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf: self.deaf };
         Some(act(slot, &mut outbox, &mut self.log))
     }
 
@@ -479,8 +485,11 @@ impl Process {
     }
 
     pub(crate) fn seal(&mut self) {
-        if let Err(error) = self.wal.seal() {
-            self.fail_log(error);
+        self.take_prepared();
+        match self.wal.seal() {
+            Ok(_) => {}
+            Err(error) if error.is_retryable() => self.make_room(),
+            Err(error) => self.fail_log(error),
         }
     }
 

@@ -165,7 +165,9 @@ fn expire(world: &mut World) -> Check {
         world.advance(Duration::from_secs(1));
     }
     let wall = linnet_env::Clock::wall(&*world.clock).0;
-    for stream in world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some() && !s.is_lossy) {
+    for stream in
+        world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some() && !s.is_lossy)
+    {
         let age = stream.model.config.max_age.0;
         let oldest = stream.model.messages.values().next().map_or(i64::MAX, |m| m.time);
         // The wall clock may have been behind the messages by as much as its steps.

@@ -23,7 +23,8 @@ impl World {
     /// One thing that some client does.
     pub(crate) fn act(&mut self) {
         let streams = usable(self);
-        let picked = if streams.is_empty() { None } else { streams.iter().nth(self.rng.usize(..streams.len())) };
+        let picked =
+            if streams.is_empty() { None } else { streams.iter().nth(self.rng.usize(..streams.len())) };
         let Some((name, group)) = picked.map(|(n, g)| (n.clone(), *g)) else {
             self.create();
             return;
@@ -242,8 +243,11 @@ impl World {
             (false, false) => String::new(),
         };
         if is_final
-            && let Some(facts) =
-                self.facts.streams.get_mut(&group).and_then(|s| s.consumers.get_mut(&(consumer.clone(), born)))
+            && let Some(facts) = self
+                .facts
+                .streams
+                .get_mut(&group)
+                .and_then(|s| s.consumers.get_mut(&(consumer.clone(), born)))
         {
             if is_all {
                 let below: Vec<u64> = facts.delivered.range(..=seq).map(|(seq, _)| *seq).collect();
@@ -309,7 +313,8 @@ impl World {
             None => config,
         };
         self.trace.line(|| format!("create consumer {config:?}"));
-        let request = CreateConsumerRequest { stream: name.to_owned(), config, ..CreateConsumerRequest::default() };
+        let request =
+            CreateConsumerRequest { stream: name.to_owned(), config, ..CreateConsumerRequest::default() };
         let command = ConsumerCommand::Create {
             request: Box::new(request),
             suggested_name: "x".to_owned(),

@@ -13,7 +13,7 @@ use linnet_jsapi::subjects::AckSubject;
 use crate::facts::{Facts, StreamFacts};
 use crate::flows::Waiter;
 use crate::invariants::{Check, Violation, answered, broken, content, deliveries, usage};
-use crate::mutation::{Mutation, MutatedDisk};
+use crate::mutation::{MutatedDisk, Mutation};
 use crate::outbox::Event;
 use crate::process::Process;
 use crate::restore::{self, OpenFailed};
@@ -80,7 +80,12 @@ pub(crate) struct Totals {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, mode: Mode, mutation: Option<Mutation>, trace: Trace) -> Result<Self, Violation> {
+    pub(crate) fn new(
+        seed: u64,
+        mode: Mode,
+        mutation: Option<Mutation>,
+        trace: Trace,
+    ) -> Result<Self, Violation> {
         let rng = fastrand::Rng::with_seed(seed);
         let disk = FaultyDisk::new(seed);
         disk.ignore_syncs(mutation == Some(Mutation::IgnoreSyncs));
@@ -290,7 +295,10 @@ impl World {
             let id = publish.id.clone();
             let same = original.and_then(|o| self.facts.publishes.get(o)).is_some_and(|o| o.id == id);
             if !same || id.is_none() {
-                return broken("duplicates", format!("{}: publish {no} is no duplicate of {seq}", stream.name));
+                return broken(
+                    "duplicates",
+                    format!("{}: publish {no} is no duplicate of {seq}", stream.name),
+                );
             }
             return Ok(());
         }
@@ -317,7 +325,9 @@ impl World {
         headers: &[u8],
         payload: &[u8],
     ) -> Check {
-        let Some(ack) = AckSubject::parse(reply) else { return broken("deliveries", "no acknowledgement subject") };
+        let Some(ack) = AckSubject::parse(reply) else {
+            return broken("deliveries", "no acknowledgement subject");
+        };
         let Some(stream) = self.facts.streams.get_mut(&group) else { return Ok(()) };
         let is_lossy = stream.is_lossy;
         let Some((born, facts)) = stream.consumer_mut(ack.consumer) else {
@@ -333,6 +343,7 @@ impl World {
             *facts.delivered.entry(ack.stream_seq).or_default() += 1;
         }
         self.totals.delivered += 1;
+        self.trace.line(|| format!("delivered {} {} as {}", ack.consumer, ack.stream_seq, ack.consumer_seq));
         self.held.push(Held {
             group,
             consumer: ack.consumer.to_owned(),
@@ -368,6 +379,10 @@ impl World {
             // A later opening of the same restart may fall too, but not for ever.
             if attempt < 4 && self.mode == Mode::Faults && self.rng.u8(..4) == 0 {
                 self.disk.power_off_after(self.rng.u64(..40));
+            }
+            if attempt > 3 {
+                // Somebody makes room: a store on a full disk does not open.
+                self.disk.set_capacity(None);
             }
             let before = self.disk.counters();
             let opened =

@@ -23,9 +23,10 @@ pub(crate) fn keeps_promises(stream: &StreamFacts, attach: &Attach, facts: &Cons
         let text = format!("{who}: delivered up to {}, {last} was confirmed", state.delivered.stream);
         return broken(NAME, text);
     }
-    let lowest = open.min().copied().unwrap_or(state.delivered.stream + 1);
-    if state.ack_floor.stream + 1 < lowest {
-        let text = format!("{who}: floor is {}, the lowest open is {lowest}", state.ack_floor.stream);
+    if let Some(lowest) = open.min()
+        && state.ack_floor.stream >= *lowest
+    {
+        let text = format!("{who}: floor is {}, {lowest} is open, {state:?}", state.ack_floor.stream);
         return broken(NAME, text);
     }
     if state.delivered.consumer > facts.deliveries {

@@ -9,7 +9,12 @@ use crate::model::Message;
 const NAME: &str = "content";
 
 /// A message about to be visible is what a client sent.
-pub(crate) fn is_as_sent(publishes: &[PublishFacts], stream: &StreamFacts, seq: u64, message: &Message) -> Check {
+pub(crate) fn is_as_sent(
+    publishes: &[PublishFacts],
+    stream: &StreamFacts,
+    seq: u64,
+    message: &Message,
+) -> Check {
     let Some((no, sent)) = publish_of(publishes, message) else {
         return broken(NAME, format!("{}: nobody sent message {seq}", stream.name));
     };
@@ -25,7 +30,10 @@ pub(crate) fn is_as_sent(publishes: &[PublishFacts], stream: &StreamFacts, seq: 
 /// A positive answer to publish `no` names the sequence at which it is stored, and no other publish got that one.
 pub(crate) fn is_acknowledged_once(stream: &StreamFacts, no: usize, seq: u64) -> Check {
     if stream.stored.get(&seq) != Some(&no) {
-        return broken(NAME, format!("{}: publish {no} was acknowledged as {seq}, which it is not", stream.name));
+        return broken(
+            NAME,
+            format!("{}: publish {no} was acknowledged as {seq}, which it is not", stream.name),
+        );
     }
     if let Some(other) = stream.acked.get(&seq) {
         return broken(NAME, format!("{}: {seq} acknowledged publishes {other} and {no}", stream.name));

@@ -24,7 +24,10 @@ pub(crate) fn is_contained(stream: &StreamFacts, store: &mut StreamStore, found:
             continue;
         };
         if stream.everything.get(&seq).is_none_or(|known| !known.contains(&message)) {
-            return broken(NAME, format!("{}: message {seq} is served with a content nobody stored", stream.name));
+            return broken(
+                NAME,
+                format!("{}: message {seq} is served with a content nobody stored", stream.name),
+            );
         }
     }
     for seq in stream.model.messages.keys().filter(|seq| stream.acked.contains_key(seq)) {

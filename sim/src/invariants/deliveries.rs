@@ -32,7 +32,10 @@ pub(crate) fn is_right(
     }
     let before = facts.delivered.get(&seq).copied().unwrap_or(0);
     if ack.delivered > before + 1 {
-        return broken(NAME, format!("{who}: {seq} delivered {} times, says attempt {}", before, ack.delivered));
+        return broken(
+            NAME,
+            format!("{who}: {seq} delivered {} times, says attempt {}", before, ack.delivered),
+        );
     }
     Ok(())
 }
@@ -47,7 +50,10 @@ pub(crate) fn are_complete(stream: &StreamFacts, name: &str, facts: &ConsumerFac
             return broken(NAME, format!("{} > {name}: {seq} was never delivered", stream.name));
         }
         if wanted && facts.waits_for_ack && !facts.acked.contains(seq) {
-            return broken(NAME, format!("{} > {name}: {seq} was not offered until it was acknowledged", stream.name));
+            return broken(
+                NAME,
+                format!("{} > {name}: {seq} was not offered until it was acknowledged", stream.name),
+            );
         }
     }
     Ok(())

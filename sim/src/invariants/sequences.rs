@@ -10,7 +10,10 @@ pub(crate) fn is_new(stream: &StreamFacts, seq: u64, time: i64) -> Check {
         return broken("sequences", text);
     }
     if time < stream.visible_time {
-        return broken("sequences", format!("{}: message {seq} is older than the one before it", stream.name));
+        return broken(
+            "sequences",
+            format!("{}: message {seq} is older than the one before it", stream.name),
+        );
     }
     Ok(())
 }

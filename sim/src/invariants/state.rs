@@ -54,7 +54,10 @@ pub(crate) fn assets_equal_model(stream: &StreamFacts, found: &linnet_assets::St
     }
     for consumer in &found.consumers {
         if stream.model.consumers.get(&consumer.name).is_some_and(|m| m.config != consumer.config) {
-            return broken("state", format!("{}: consumer {} has another config", stream.name, consumer.name));
+            return broken(
+                "state",
+                format!("{}: consumer {} has another config", stream.name, consumer.name),
+            );
         }
     }
     if found.config != stream.model.config {
