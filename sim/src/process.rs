@@ -523,8 +523,13 @@ impl Process {
         let now = self.clock.mono();
         match self.asked {
             Some((segment, since)) if segment == oldest => {
-                if now.since(since) >= PATIENCE && self.wal.rewrite_oldest(Unverifiable::Keep).is_ok() {
+                if now.since(since) >= PATIENCE
+                    && let Ok(done) = self.wal.rewrite_oldest(Unverifiable::Keep)
+                {
                     self.work.rewrites += 1;
+                    if !done.damaged.is_empty() {
+                        let _ = self.wal.rewrite_oldest(Unverifiable::GiveUp);
+                    }
                 }
             }
             _ => {

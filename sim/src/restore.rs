@@ -93,6 +93,7 @@ struct Starting<'a> {
     wal: &'a Wal,
     groups: &'a [RecoveredGroup],
     clock: &'a ManualClock,
+    may_lack_groups: bool,
 }
 
 impl Starting<'_> {
@@ -123,7 +124,7 @@ impl Starting<'_> {
     ) -> Result<(SoloGroup, Restored), String> {
         let created = Wall(assignment.created);
         if self.recovered(group).is_none() {
-            if assignment.live {
+            if assignment.live || self.may_lack_groups {
                 return Err("its log is lost".to_owned());
             }
             let kind = Kind::File { disk: self.disk.clone(), dir: group_dir(self.dir, group) };
@@ -207,11 +208,13 @@ pub(crate) fn open(
     let opened = Wal::open(disk.clone(), dir, wal_config(), StoreIdentity { store_id: [7; 16] });
     let Opened { wal, groups, report } = opened.map_err(|e| refused(e.to_string()))?;
     let mut log = SimLog::new(mutation);
-    let starting = Starting { disk: &disk, dir, wal: &wal, groups: &groups, clock };
+    let may_lack_groups = report.any_group_may_be_affected();
+    let mut starting = Starting { disk: &disk, dir, wal: &wal, groups: &groups, clock, may_lack_groups };
     let meta_last = starting.recovered(GroupId::META).map(|g| g.last);
     let opening = starting.opening(GroupId::META, catalogue_config(), clock.wall());
     let (mut meta, meta_found) =
         recover(opening, &mut log, &mut Nobody).map_err(|e| refused(format!("catalogue: {e}")))?;
+    starting.may_lack_groups |= meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
     let mut known = vec![GroupId::META];
     let mut next_index = 1;
     let mut streams = Vec::new();

@@ -266,7 +266,20 @@ impl LogWriter {
                     return;
                 }
                 match self.wal.rewrite_oldest(Unverifiable::Keep) {
-                    Ok(_) => {}
+                    Ok(done) if done.damaged.is_empty() => {}
+                    Ok(done) => {
+                        // Nobody made them unneeded. Kept, they would hold the segment for ever.
+                        for (group, index) in done.damaged {
+                            tracing::error!(
+                                "Write-ahead log: entry {index} of group {group} is damaged and given up"
+                            );
+                        }
+                        if let Err(error) = self.wal.rewrite_oldest(Unverifiable::GiveUp) {
+                            tracing::warn!(
+                                "Rewriting the oldest segment of the write-ahead log failed: {error}"
+                            );
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}")
                     }
