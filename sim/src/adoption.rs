@@ -50,6 +50,10 @@ impl World {
         stream.created = true;
         stream.ending = false;
         let saved = slot.group.stream().saved();
+        self.trace.line(|| {
+            let (applied, name) = (stream.applied, &stream.name);
+            format!("{name}: log ends at {last:?}, {applied} applied before, {restored:?}")
+        });
         let store = slot.group.stream_mut().store_mut();
         if self.is_damaged {
             let last = last.unwrap_or(0);

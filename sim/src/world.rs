@@ -372,7 +372,7 @@ impl World {
         self.count_work();
         self.restarts += 1;
         self.end_life(power_loss);
-        if self.mode == Mode::Damage && self.restarts > 1 {
+        if self.mode == Mode::Damage && self.restarts > 1 && !self.is_damaged {
             self.damage();
         }
         for attempt in 0..OPENINGS_MAX {
