@@ -250,9 +250,29 @@ impl LogWriter {
         if let Some(job) = self.wal.prepare_next() {
             self.workers.submit(DiskWork::Prepare(Box::new(job), self.handle.clone()));
         }
+        self.come_below_bound();
         let usage = self.wal.usage();
         if usage.live_bytes > usage.max_bytes / 2 {
             self.make_room();
+        }
+    }
+
+    /// Every opening begins a segment, so a server that keeps dying soon after its start gets over the bound. Such
+    /// segments hold little: copying it is quick.
+    fn come_below_bound(&mut self) {
+        loop {
+            let usage = self.wal.usage();
+            if usage.live_bytes <= usage.max_bytes {
+                return;
+            }
+            match self.wal.rewrite_oldest(Unverifiable::Keep) {
+                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
+                    return;
+                }
+            }
         }
     }
 
@@ -267,8 +287,10 @@ impl LogWriter {
                 }
                 match self.wal.rewrite_oldest(Unverifiable::Keep) {
                     Ok(done) if done.damaged.is_empty() => {}
+                    // A read may fail and succeed later, so there is no hurry.
+                    Ok(_) if self.wal.usage().live_bytes <= self.wal.usage().max_bytes / 4 * 3 => {}
                     Ok(done) => {
-                        // Nobody made them unneeded. Kept, they would hold the segment for ever.
+                        // Nobody made them unneeded. Kept, they would hold the segment until the log is full.
                         for (group, index) in done.damaged {
                             tracing::error!(
                                 "Write-ahead log: entry {index} of group {group} is damaged and given up"
