@@ -117,6 +117,8 @@ pub(crate) struct Process {
     pub(crate) next_meta_index: u64,
     /// The failure that ended the log, in words.
     pub(crate) log_failure: Option<String>,
+    /// It was not the disk.
+    pub(crate) log_refused: bool,
     mutation: Option<Mutation>,
     next_key: GroupKey,
     next_flow: u64,
@@ -162,6 +164,7 @@ impl Process {
             deaf: false,
             next_meta_index: 1,
             log_failure: None,
+            log_refused: false,
             mutation,
             next_key: META_KEY + 1,
             next_flow: 1,
@@ -496,6 +499,7 @@ impl Process {
     fn fail_log(&mut self, error: Error) {
         self.work.log_failures += 1;
         self.log_failure = Some(error.to_string());
+        self.log_refused = matches!(error, Error::Refused { .. } | Error::TooLarge { .. } | Error::Config);
         self.failure_mail = Some(error);
     }
 
@@ -512,9 +516,25 @@ impl Process {
         if let Some(job) = self.wal.prepare_next() {
             self.jobs.push(Job::Prepare(Box::new(job)));
         }
+        self.come_below_bound();
         let usage = self.wal.usage();
         if usage.live_bytes > usage.max_bytes / 2 {
             self.make_room();
+        }
+    }
+
+    fn come_below_bound(&mut self) {
+        loop {
+            let usage = self.wal.usage();
+            if usage.live_bytes <= usage.max_bytes {
+                return;
+            }
+            match self.wal.rewrite_oldest(Unverifiable::Keep) {
+                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {
+                    self.work.rewrites += 1;
+                }
+                _ => return,
+            }
         }
     }
 
@@ -527,7 +547,8 @@ impl Process {
                     && let Ok(done) = self.wal.rewrite_oldest(Unverifiable::Keep)
                 {
                     self.work.rewrites += 1;
-                    if !done.damaged.is_empty() {
+                    let usage = self.wal.usage();
+                    if !done.damaged.is_empty() && usage.live_bytes > usage.max_bytes / 4 * 3 {
                         let _ = self.wal.rewrite_oldest(Unverifiable::GiveUp);
                     }
                 }

@@ -201,8 +201,7 @@ impl World {
         let counters = self.disk.counters();
         let faults = counters.sync_errors + counters.write_errors + counters.reads_failed;
         if let Some(failure) = &self.process.log_failure
-            && faults == 0
-            && !self.is_damaged
+            && (faults == 0 || self.process.log_refused)
         {
             return broken("log", format!("the log stopped and the disk is well: {failure}"));
         }
