@@ -68,6 +68,7 @@ impl World {
             stream.applied = last;
             let mut model = Model::new(saved.config.clone());
             model.last = store.state().last_seq;
+            model.ttls = saved.ttls.iter().copied().collect();
             let mut next = 0;
             while let Some(seq) = store.next(next, &Filter::all()) {
                 next = seq + 1;

@@ -34,6 +34,8 @@ const WRITE_AT: usize = 2 << 10;
 const RECLAIM_AT: u64 = 16 << 10;
 /// How long groups that were asked for a checkpoint have before the log copies what they still need.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the groups that hold on to the oldest segment are listed.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Sizes at which a few messages exercise what otherwise takes gigabytes.
 pub(crate) fn layout() -> Layout {
@@ -126,7 +128,9 @@ pub(crate) struct Process {
     waiting: VecDeque<(Ticket, GroupKey)>,
     stuck: Option<(Ticket, Batch)>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
-    asked: Option<(SegmentNo, Mono)>,
+    asked: BTreeMap<GroupId, Mono>,
+    looked: Option<Mono>,
+    waiting_for: Option<(SegmentNo, Mono)>,
     // Mail of the pump.
     done: Vec<(GroupKey, Done)>,
     durable: Ticket,
@@ -172,7 +176,9 @@ impl Process {
             waiting: VecDeque::new(),
             stuck: None,
             prepared: None,
-            asked: None,
+            asked: BTreeMap::new(),
+            looked: None,
+            waiting_for: None,
             done: Vec::new(),
             durable: 0,
             applied: 0,
@@ -209,6 +215,7 @@ impl Process {
             self.next_key += 1;
             self.next_key - 1
         });
+        // The configuration shapes blocks, so every turn makes them small again.
         group.stream_mut().store_mut().set_layout(layout());
         let slot = Slot {
             dir: group_dir(&self.dir, group.group()),
@@ -413,6 +420,7 @@ impl Process {
         }
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.timer = slot.group.next_due();
+        slot.group.stream_mut().store_mut().set_layout(layout());
         self.disk_chores(key);
         if more {
             self.ready.insert(key);
@@ -477,6 +485,7 @@ impl Process {
             Err(Error::DiskFull { .. } | Error::Full { .. }) => {
                 self.work.refused_space += 1;
                 self.make_room();
+                self.copy_what_is_left();
                 self.stuck = Some((ticket, batch));
             }
             Err(error) => {
@@ -518,8 +527,11 @@ impl Process {
         }
         self.come_below_bound();
         let usage = self.wal.usage();
-        if usage.live_bytes > usage.max_bytes / 2 {
+        if usage.live_bytes > usage.max_bytes / 8 * 3 {
             self.make_room();
+        }
+        if usage.live_bytes > usage.max_bytes / 2 {
+            self.copy_what_is_left();
         }
     }
 
@@ -538,26 +550,37 @@ impl Process {
         }
     }
 
+    /// Asks the groups that hold on to the oldest segment for checkpoints.
     fn make_room(&mut self) {
-        let oldest = self.wal.usage().oldest;
         let now = self.clock.mono();
-        match self.asked {
-            Some((segment, since)) if segment == oldest => {
+        if self.looked.is_some_and(|last| now.since(last) < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(now);
+        self.asked.retain(|_, since| now.since(*since) < PATIENCE);
+        for (group, _) in self.wal.groups_pinning_oldest() {
+            if self.key_of(group).is_some() && self.asked.insert(group, now).is_none() {
+                self.checkpoints.push(group);
+            }
+        }
+    }
+
+    /// What groups still hold of the oldest segment long after they were asked is written again.
+    fn copy_what_is_left(&mut self) {
+        let usage = self.wal.usage();
+        let now = self.clock.mono();
+        match self.waiting_for {
+            Some((segment, since)) if segment == usage.oldest => {
                 if now.since(since) >= PATIENCE
                     && let Ok(done) = self.wal.rewrite_oldest(Unverifiable::Keep)
                 {
                     self.work.rewrites += 1;
-                    let usage = self.wal.usage();
                     if !done.damaged.is_empty() && usage.live_bytes > usage.max_bytes / 4 * 3 {
                         let _ = self.wal.rewrite_oldest(Unverifiable::GiveUp);
                     }
                 }
             }
-            _ => {
-                self.asked = Some((oldest, now));
-                let pinning = self.wal.groups_pinning_oldest();
-                self.checkpoints.extend(pinning.into_iter().map(|(group, _)| group));
-            }
+            _ => self.waiting_for = Some((usage.oldest, now)),
         }
     }
 

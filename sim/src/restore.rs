@@ -22,7 +22,12 @@ const QUARANTINE: &str = "quarantine";
 
 /// Sizes of the log: a few batches fill a segment.
 pub(crate) fn wal_config() -> Config {
-    Config { segment_bytes: 64 << 10, max_bytes: 512 << 10, reserve_segments: 1 }
+    Config {
+        segment_bytes: 64 << 10,
+        first_segment_bytes: 64 << 10,
+        max_bytes: 512 << 10,
+        reserve_segments: 1,
+    }
 }
 
 pub(crate) fn place() -> Place {

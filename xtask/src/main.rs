@@ -1,2 +1,39 @@
-//! Developer tasks.
-fn main() {}
+//! Developer tasks: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask tools`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its terminal")]
+
+mod ci;
+mod layers;
+mod metadata;
+mod text;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <task>
+
+  ci      format, lints, tidy, tools, and all tests
+  tidy    layers of the crates, and rules for the text of the files
+  tools   installs what the tests need beyond Rust under the target directory";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["ci"] => ci::run(),
+        ["tidy"] => tidy::run(),
+        ["tools"] => tools::install().map(|_| ()),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

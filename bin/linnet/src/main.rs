@@ -1,14 +1,26 @@
-//! The `linnet` binary: the server, also when started as `nats-server`.
+//! The `linnet` binary: the server, also when started as `nats-server`; a tool when one of its own words comes first.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its terminal")]
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use linnet_conf::flags::{self, Action, Invocation};
 use linnet_conf::{Options, ProcessSource};
 use linnet_server::{LINNET_VERSION, NATS_VERSION};
 
+/// `linnet bench`.
+#[derive(Parser)]
+#[command(name = "linnet bench", about = "Measures a NATS server, or two side by side")]
+struct Bench {
+    #[command(flatten)]
+    args: linnet_bench::Args,
+}
+
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "bench") {
+        return bench();
+    }
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
     let invocation = match flags::parse(&arguments) {
@@ -39,7 +51,19 @@ fn main() -> ExitCode {
             }
         },
         Action::Check => check(invocation.config.as_deref().unwrap_or_default()),
-        Action::Serve => serve(&invocation),
+        Action::Serve => serve(invocation),
+    }
+}
+
+fn bench() -> ExitCode {
+    let program = std::env::args_os().take(1);
+    let bench = Bench::parse_from(program.chain(std::env::args_os().skip(2)));
+    match linnet_bench::run(&bench.args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("linnet bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -57,7 +81,7 @@ fn check(path: &str) -> ExitCode {
     }
 }
 
-fn serve(invocation: &Invocation) -> ExitCode {
+fn serve(invocation: Invocation) -> ExitCode {
     let (mut options, config) = match &invocation.config {
         None => (Options::default(), None),
         Some(path) => match linnet_conf::load(path, &ProcessSource) {
@@ -80,7 +104,7 @@ fn serve(invocation: &Invocation) -> ExitCode {
         }
         return ExitCode::FAILURE;
     }
-    match linnet_server::run(options, config) {
+    match linnet_server::run(options, invocation.overrides, config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -22,8 +22,10 @@ pub enum Entry<'a> {
         /// Overwrite the bytes on disk.
         erase: bool,
     },
-    /// Removal of everything stored at or before a time.
+    /// Removal of everything stored at or before a time, except what never expires.
     Expire(Wall),
+    /// Removal of the messages whose own time to live is over at a time.
+    ExpireOwn(Wall),
     /// A consumer exists from here on, or has this configuration from here on.
     ConsumerAttach(Box<Attach>),
     /// A consumer exists no more.
@@ -90,6 +92,7 @@ const DELTA: u8 = 8;
 const DELETED: u8 = 9;
 const LEADER: u8 = 10;
 const SKIP: u8 = 11;
+const EXPIRE_OWN: u8 = 12;
 
 impl<'a> Entry<'a> {
     /// First byte of an entry of messages; records follow it.
@@ -118,6 +121,7 @@ impl<'a> Entry<'a> {
                 out
             }
             Self::Expire(cutoff) => [&[EXPIRE], cutoff.0.to_le_bytes().as_slice()].concat(),
+            Self::ExpireOwn(now) => [&[EXPIRE_OWN], now.0.to_le_bytes().as_slice()].concat(),
             Self::ConsumerAttach(attach) => json(ATTACH, serde_json::to_vec(attach)),
             Self::ConsumerDetach(name) => [&[DETACH], name.as_bytes()].concat(),
             Self::ConsumerDelta(delta) => {
@@ -145,6 +149,10 @@ impl<'a> Entry<'a> {
                 let (erase, seq) = rest.split_first().ok_or_else(content)?;
                 let seq: [u8; 8] = seq.try_into().map_err(|_| content())?;
                 Self::Delete { seq: u64::from_le_bytes(seq), erase: *erase == 1 }
+            }
+            EXPIRE_OWN => {
+                let now: [u8; 8] = rest.try_into().map_err(|_| content())?;
+                Self::ExpireOwn(Wall(i64::from_le_bytes(now)))
             }
             EXPIRE => {
                 let cutoff: [u8; 8] = rest.try_into().map_err(|_| content())?;

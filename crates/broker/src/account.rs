@@ -112,6 +112,7 @@ impl Account {
             filtered: false,
             max: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }));
         self.insert(&sub);

@@ -25,6 +25,7 @@ mod sink;
 mod stats;
 mod subscription;
 mod sweeper;
+mod trace;
 
 pub use account::{Account, AccountLimits, InternalSubscription};
 pub use broker::{Broker, ServerIdentity};

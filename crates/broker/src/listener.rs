@@ -13,7 +13,7 @@ use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::registry::{ClosedConn, describe};
 use crate::router::close_with_text;
-use crate::session::Session;
+use crate::session::{Session, greeting};
 use crate::sweeper;
 
 /// Connections the kernel holds for us before they are accepted.
@@ -76,6 +76,7 @@ impl Broker {
         let config = shared.config.load_full();
         if !shared.registry.admit(&conn, config.max_connections) {
             tracing::error!("{} - maximum connections exceeded", conn.log_prefix());
+            conn.outbound.push(&greeting(shared, &conn));
             close_with_text(
                 shared,
                 &conn,

@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -147,8 +148,9 @@ impl Outbound {
         (state.msgs, state.msg_bytes)
     }
 
-    /// Appends a message.
-    pub(crate) fn deliver(&self, frame: &Frame<'_>, max_pending: usize) -> Pushed {
+    /// Appends a message and counts it at its subscription. All deliveries of a subscription happen under this lock,
+    /// so the count needs no atomic addition.
+    pub(crate) fn deliver(&self, frame: &Frame<'_>, delivered: &AtomicU64, max_pending: usize) -> Pushed {
         let mut state = self.state.lock();
         if state.sealed {
             return Pushed::Closed;
@@ -175,6 +177,7 @@ impl Outbound {
                 state.queued += written;
             }
         }
+        delivered.store(delivered.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         state.msgs += 1;
         state.msg_bytes += frame.body.len() as u64;
         state.schedule()

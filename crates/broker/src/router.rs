@@ -13,6 +13,7 @@ use crate::conn::Conn;
 use crate::outbound::{Frame, Pushed, SHARE_MIN, WriteFailure};
 use crate::sink::Delivery;
 use crate::subscription::{SubRef, Target};
+use crate::trace;
 
 /// A message to publish. Borrows the publisher's buffer.
 #[derive(Clone, Copy)]
@@ -138,6 +139,9 @@ impl Publisher {
 
     /// Appends protocol bytes to the publisher's own connection, to be written with the next flush.
     pub(crate) fn push(&mut self, conn: &Arc<Conn>, bytes: &[u8]) {
+        if trace::is_on() {
+            trace::said(conn, bytes);
+        }
         if let Pushed::Queued { schedule: true, .. } = conn.outbound.push(bytes) {
             self.out.touched.push(conn.clone());
         }
@@ -170,6 +174,9 @@ pub(crate) fn flush_conn(shared: &Arc<Shared>, conn: &Arc<Conn>, write_deadline:
 
 /// Appends protocol bytes to a connection from outside its reader task and writes them.
 pub(crate) fn push_and_flush(shared: &Arc<Shared>, conn: &Arc<Conn>, bytes: &[u8]) {
+    if trace::is_on() {
+        trace::said(conn, bytes);
+    }
     if let Pushed::Queued { schedule: true, .. } = conn.outbound.push(bytes) {
         flush_conn(shared, conn, shared.config.load().write_deadline);
     }
@@ -238,11 +245,14 @@ impl Output {
         if conn.no_echo.load(Ordering::Relaxed) && origin.is_some_and(|o| Arc::ptr_eq(o, conn)) {
             return false;
         }
-        let nth = sub.delivered.fetch_add(1, Ordering::Relaxed) + 1;
         let max = sub.max.load(Ordering::Relaxed);
-        if max > 0 && nth >= max {
-            conn.subs.lock().remove(&sub.sid);
-            account.remove(sub);
+        if max > 0 {
+            // The count includes this message: whoever brings it to the limit ends the subscription.
+            let nth = sub.claimed.fetch_add(1, Ordering::Relaxed) + 1;
+            if nth >= max {
+                conn.subs.lock().remove(&sub.sid);
+                account.remove(sub);
+            }
             if nth > max {
                 return false;
             }
@@ -271,7 +281,10 @@ impl Output {
             frame.header_len = 0;
             frame.shared = None;
         }
-        match conn.outbound.deliver(&frame, self.max_pending) {
+        if trace::is_on() {
+            trace::delivered(conn, &frame, self.shared.config.load().max_traced_msg_len);
+        }
+        match conn.outbound.deliver(&frame, &sub.delivered, self.max_pending) {
             Pushed::Queued { schedule, pending } => {
                 if schedule {
                     self.touched.push(conn.clone());

@@ -19,9 +19,12 @@ use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::router::{Message, Publisher};
 use crate::subscription::{SubRef, Subscription, Target};
+use crate::trace;
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;
+/// Bytes read per call into an operation larger than that.
+const LARGE_READ_MAX: usize = 4 * READ_MAX;
 /// Memory an idle connection keeps for unfinished operations.
 const PARTIAL_KEPT: usize = 1024;
 /// Read calls between two chances for other tasks.
@@ -87,6 +90,16 @@ enum End {
     Gone(CloseReason),
     /// We close it and say why.
     Said(CloseReason),
+}
+
+/// The INFO a new connection gets.
+pub(crate) fn greeting(shared: &Shared, conn: &Conn) -> Vec<u8> {
+    let mut info = shared.info.read().clone();
+    info.client_id = conn.cid();
+    info.client_ip = conn.peer().ip().to_string();
+    let mut line = Vec::with_capacity(512);
+    info.encode(&mut line);
+    line
 }
 
 impl Session {
@@ -167,11 +180,7 @@ impl Session {
 
     /// Sends INFO and starts the timers.
     fn greet(&mut self) {
-        let mut info = self.shared.info.read().clone();
-        info.client_id = self.conn.cid();
-        info.client_ip = self.conn.peer().ip().to_string();
-        let mut line = Vec::with_capacity(512);
-        info.encode(&mut line);
+        let line = greeting(&self.shared, &self.conn);
         self.publisher.push(&self.conn, &line);
         self.publisher.flush();
         let now = self.shared.clock.mono();
@@ -246,7 +255,8 @@ impl Session {
     fn read_large(&mut self) -> Next {
         let have = self.partial.len();
         let mut whole = std::mem::take(&mut self.partial);
-        whole.resize(self.wanted, 0);
+        // An announced size is not touched before its bytes come, else a line of twenty bytes would cost megabytes.
+        whole.resize(self.wanted.min(have + LARGE_READ_MAX), 0);
         let read = self.read(&mut whole[have..]);
         let got = match &read {
             Ok(n) => *n,
@@ -270,6 +280,10 @@ impl Session {
     fn act(&mut self, buffer: &[u8]) -> Next {
         let mut at = 0;
         let next = loop {
+            if self.must_login && buffer.get(at).is_some_and(|first| !first.eq_ignore_ascii_case(&b'C')) {
+                // Not even a whole line of anything else is waited for.
+                break Next::End(self.refuse_login());
+            }
             match client::parse(&buffer[at..], &self.limits) {
                 Parsed::Op(op, used) => {
                     if let Some(next) = self.on_op(op) {
@@ -285,7 +299,7 @@ impl Session {
                     self.wanted = total.unwrap_or(0);
                     break Next::Again;
                 }
-                Parsed::Error(error) => break Next::End(self.on_parse_error(error, &buffer[at..])),
+                Parsed::Error(error) => break Next::End(self.on_parse_error(error)),
             }
         };
         self.keep(&buffer[at..]);
@@ -328,10 +342,7 @@ impl Session {
         End::Said(reason)
     }
 
-    fn on_parse_error(&mut self, error: client::Error, at: &[u8]) -> End {
-        if self.must_login && !at.first().is_some_and(|b| b.eq_ignore_ascii_case(&b'C')) {
-            return self.refuse_login();
-        }
+    fn on_parse_error(&mut self, error: client::Error) -> End {
         let reason = match error {
             client::Error::UnknownOperation => CloseReason::ProtocolViolation,
             client::Error::ControlLine => CloseReason::MaximumControlLineExceeded,
@@ -348,8 +359,8 @@ impl Session {
 
     /// Acts on one operation; `Some` interrupts the batch.
     fn on_op(&mut self, op: Op<'_>) -> Option<Next> {
-        if self.shared_trace() {
-            self.trace_in(&op);
+        if trace::is_on() {
+            trace::received(&self.conn, &op, self.shared.config.load().max_traced_msg_len);
         }
         if self.must_login && !matches!(op, Op::Connect(_)) {
             return Some(Next::End(self.refuse_login()));
@@ -517,9 +528,16 @@ impl Session {
     fn on_pub(&mut self, publication: &Pub<'_>) {
         self.in_msgs += 1;
         self.in_bytes += publication.body.len() as u64;
-        let Some(account) = self.account.clone() else { return };
+        // Moved out and back: counting a reference up and down would cost more than everything else here.
+        if let Some(account) = self.account.take() {
+            self.publish(&account, publication);
+            self.account = Some(account);
+        }
+    }
+
+    fn publish(&mut self, account: &Arc<Account>, publication: &Pub<'_>) {
         let Pub { subject, reply, header_len, body } = *publication;
-        if !self.may_publish(&account, subject, reply) {
+        if !self.may_publish(account, subject, reply) {
             return;
         }
         if self.pedantic && !linnet_subject::is_valid_literal(subject) {
@@ -529,7 +547,7 @@ impl Session {
             self.publisher.push(&self.conn, encode::OK);
         }
         let message = Message { subject, shown_subject: b"", reply, header_len, body };
-        let delivered = self.publisher.route(&account, Some(&self.conn), &message);
+        let delivered = self.publisher.route(account, Some(&self.conn), &message);
         if delivered == 0 && self.no_responders && !reply.is_empty() {
             self.say_no_responders(subject, reply);
         }
@@ -594,9 +612,8 @@ impl Session {
         line.extend_from_slice(&block);
         line.extend_from_slice(encode::CRLF);
         self.publisher.push(&self.conn, &line);
-        let nth = sub.delivered.fetch_add(1, Ordering::Relaxed) + 1;
         let max = sub.max.load(Ordering::Relaxed);
-        if max > 0 && nth >= max {
+        if max > 0 && sub.claimed.fetch_add(1, Ordering::Relaxed) + 1 >= max {
             self.remove_sub(&sub.sid);
         }
     }
@@ -641,6 +658,7 @@ impl Session {
                 filtered: verdict == SubscribeVerdict::Filtered,
                 max: AtomicU64::new(0),
                 delivered: AtomicU64::new(0),
+                claimed: AtomicU64::new(0),
                 closed: AtomicBool::new(false),
             }));
             self.conn.subs.lock().insert(sid.into(), sub.clone());
@@ -723,44 +741,6 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(LINGER, drain).await;
-    }
-
-    fn shared_trace(&self) -> bool {
-        tracing::enabled!(tracing::Level::TRACE)
-    }
-
-    fn trace_in(&self, op: &Op<'_>) {
-        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-        let line = match op {
-            Op::Connect(_) => "CONNECT".to_owned(),
-            Op::Pub(p) if p.header_len > 0 => {
-                format!("HPUB {} {} {} {}", text(p.subject), text(p.reply), p.header_len, p.body.len())
-            }
-            Op::Pub(p) => format!("PUB {} {} {}", text(p.subject), text(p.reply), p.body.len()),
-            Op::Sub { subject, queue, sid } => {
-                format!("SUB {} {} {}", text(subject), text(queue.unwrap_or_default()), text(sid))
-            }
-            Op::Unsub { sid, max } => {
-                format!("UNSUB {} {}", text(sid), max.map_or(String::new(), |m| m.to_string()))
-            }
-            Op::Ping => "PING".to_owned(),
-            Op::Pong => "PONG".to_owned(),
-            Op::Info(_) => "INFO".to_owned(),
-            Op::Ok => "+OK".to_owned(),
-            Op::Err(e) => format!("-ERR {}", text(e)),
-        };
-        tracing::trace!("{} - <<- [{line}]", self.conn.log_prefix());
-        if let Op::Pub(p) = op {
-            let max = match self.shared.config.load().max_traced_msg_len {
-                0 => p.body.len(),
-                max => max.min(p.body.len()),
-            };
-            tracing::trace!(
-                "{} - <<- MSG_PAYLOAD: [{:?}]",
-                self.conn.log_prefix(),
-                text(p.body.get(..max).unwrap_or_default())
-            );
-        }
     }
 }
 

@@ -18,7 +18,10 @@ pub struct Subscription {
     pub(crate) filtered: bool,
     /// Ends after this many deliveries; 0 for never.
     pub(crate) max: AtomicU64,
+    /// Written under the lock of the connection's outbound queue.
     pub(crate) delivered: AtomicU64,
+    /// Deliveries counted towards `max` since it was set.
+    pub(crate) claimed: AtomicU64,
     pub(crate) closed: AtomicBool,
 }
 

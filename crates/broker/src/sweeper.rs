@@ -38,7 +38,9 @@ fn sweep(shared: &Arc<Shared>, conn: &Arc<Conn>, now: u64) {
         }
         return;
     }
-    if now < timers.next_ping.load(Ordering::Relaxed) {
+    let next_ping = timers.next_ping.load(Ordering::Relaxed);
+    // Unset: the connection has not been greeted, and INFO comes before everything else.
+    if next_ping == 0 || now < next_ping {
         return;
     }
     let config = shared.config.load();

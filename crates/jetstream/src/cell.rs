@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use linnet_assets::Stream;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// Published values of one stream. Its pump writes, monitoring reads.
 #[derive(Debug, Default)]
@@ -101,6 +102,8 @@ const DAMAGE_LISTED: usize = 1000;
 pub struct Health {
     damage: Mutex<BTreeMap<(String, String), Vec<u64>>>,
     not_recovered: Mutex<Vec<(String, String, String)>>,
+    log_failure: Mutex<Option<String>>,
+    log_failed: Notify,
 }
 
 impl Health {
@@ -114,6 +117,26 @@ impl Health {
 
     pub(crate) fn note_not_recovered(&self, account: &str, stream: &str, reason: &str) {
         self.not_recovered.lock().push((account.to_owned(), stream.to_owned(), reason.to_owned()));
+    }
+
+    pub(crate) fn fail_log(&self, reason: &str) {
+        *self.log_failure.lock() = Some(reason.to_owned());
+        self.log_failed.notify_waiters();
+    }
+
+    /// Why the write-ahead log stopped, if it did.
+    pub fn log_failure(&self) -> Option<String> {
+        self.log_failure.lock().clone()
+    }
+
+    /// Returns once the write-ahead log has stopped.
+    pub async fn wait_for_log_failure(&self) {
+        let mut failed = std::pin::pin!(self.log_failed.notified());
+        // Registered before looking, so that a failure in between is not missed.
+        failed.as_mut().enable();
+        if self.log_failure().is_none() {
+            failed.await;
+        }
     }
 
     pub(crate) fn forget(&self, account: &str, stream: &str) {

@@ -1,5 +1,6 @@
 //! One opening of a store directory.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::api::Api;
+use crate::budget::Budget;
 use crate::catalogue::{Accounts, Assignment, JsAccount, StreamHandle};
 use crate::cell::{Health, StreamCell};
 use crate::config::Config;
@@ -183,6 +185,8 @@ impl Engine {
             move |source| StartError::Io { path, source }
         };
         disk.create_dir_all(&dir).map_err(at(&dir))?;
+        // Before the lock file is made: what is not ours stays as it is.
+        Marker::check(&*disk, &dir)?;
         let lock_path = dir.join("lock");
         let lock =
             disk.lock(&lock_path).map_err(at(&lock_path))?.ok_or_else(|| StartError::Locked(dir.clone()))?;
@@ -226,6 +230,7 @@ impl Engine {
         let own_account = Account::new("_server_", true, AccountLimits::default());
         let inbox_limits = InboxLimits { msgs: config.max_buffered_msgs, bytes: config.max_buffered_bytes };
         let meta_pump = pumps.first().cloned().unwrap_or_else(PumpHandle::new);
+        let budget = Arc::new(Budget::default());
         let meta = StreamInbox::new(META_KEY, meta_pump.clone(), inbox_limits);
         for (n, handle) in pumps.iter().enumerate() {
             let pump = Pump::new(
@@ -234,6 +239,7 @@ impl Engine {
                 log.clone(),
                 workers.clone(),
                 usage.clone(),
+                budget.clone(),
                 health.clone(),
             );
             let thread = std::thread::Builder::new().name(format!("js-pump-{n}"));
@@ -244,8 +250,12 @@ impl Engine {
             handle: log.clone(),
             pumps: pumps.clone(),
             workers: workers.clone(),
-            asked: None,
+            asked: HashMap::new(),
+            waiting_for: None,
+            looked: None,
+            is_stuck: false,
             clock: clock.clone(),
+            health: health.clone(),
         };
         let thread = std::thread::Builder::new().name("js-log".to_owned());
         threads.push(thread.spawn(move || writer.run()).map_err(at(&dir))?);
@@ -523,17 +533,19 @@ impl Engine {
             pump.control(Control::Stop { checkpoint: true, done });
             waits.push(stopped);
         }
-        let mut clean = true;
+        let mut clean = self.health.log_failure().is_none();
+        let mut ended = true;
         for wait in waits {
-            clean &= matches!(tokio::time::timeout(STOP_MAX, wait).await, Ok(Ok(())));
+            ended &= matches!(tokio::time::timeout(STOP_MAX, wait).await, Ok(Ok(())));
         }
         self.log.stop();
         self.workers.stop();
-        if clean {
+        if ended {
             let threads = std::mem::take(&mut *self.threads.lock());
             let joined = tokio::task::spawn_blocking(move || threads.into_iter().all(|t| t.join().is_ok()));
-            clean = joined.await.unwrap_or(false);
+            ended = joined.await.unwrap_or(false);
         }
+        clean &= ended;
         if let Some(lazy) = self.lazy.clone() {
             clean &= matches!(tokio::task::spawn_blocking(move || lazy.sync_all()).await, Ok(Ok(())));
         }

@@ -72,16 +72,26 @@ impl Marker {
         Some(id)
     }
 
+    /// Fails if the directory is not ours to open; changes nothing.
+    pub(crate) fn check(disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
+        Self::find(disk, dir).map(|_| ())
+    }
+
+    /// The marker of a directory; `None` if the directory may become a store.
+    fn find(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, MarkerError> {
+        let path = dir.join(FILE);
+        if disk.exists(&path).map_err(|source| MarkerError::Io { path: path.clone(), source })? {
+            return read(disk, &path).map(Some);
+        }
+        refuse_foreign(disk, dir).map(|()| None)
+    }
+
     /// Reads the marker of a directory, or makes one if the directory is empty. Returns what was there before this
     /// opening; on disk the store counts as opened.
     pub(crate) fn open(disk: &dyn Disk, dir: &Path, rng: &dyn Rng) -> Result<Self, MarkerError> {
-        let path = dir.join(FILE);
-        let at = |source| MarkerError::Io { path: path.clone(), source };
-        let found = if disk.exists(&path).map_err(at)? { Some(read(disk, &path)?) } else { None };
-        let marker = match found {
+        let marker = match Self::find(disk, dir)? {
             Some(marker) => marker,
             None => {
-                refuse_foreign(disk, dir)?;
                 let mut id = [0; 16];
                 rng.fill(&mut id);
                 let store_id = id.iter().map(|b| format!("{b:02x}")).collect();

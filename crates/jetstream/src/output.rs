@@ -17,7 +17,9 @@ use crate::pump::{GroupKey, PumpHandle};
 /// The sending side of a pump, shared by its groups.
 pub(crate) struct Hub {
     publisher: Publisher,
-    answers: Slab<oneshot::Sender<Answer>>,
+    waiting: Slab<oneshot::Sender<Answer>>,
+    /// Given, but not sent yet: whoever gets them may use at once what they speak of.
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     changes: Vec<Change>,
     max_direct_bytes: u64,
     health: Arc<Health>,
@@ -45,7 +47,8 @@ impl Hub {
     pub(crate) fn new(broker: &Broker, health: Arc<Health>) -> Self {
         Self {
             publisher: broker.publisher(),
-            answers: Slab::new(),
+            waiting: Slab::new(),
+            answers: Vec::new(),
             changes: Vec::new(),
             max_direct_bytes: broker.config().max_pending as u64,
             health,
@@ -64,8 +67,12 @@ impl Hub {
         Outbox { hub: self, key, account, stream, workers, pump }
     }
 
-    /// Writes what groups sent.
+    /// Sends answers and writes what groups sent. Subscriptions have followed what the answers speak of.
     pub(crate) fn flush(&mut self) {
+        for (sender, answer) in self.answers.drain(..) {
+            // Whoever asked may have stopped waiting.
+            let _ = sender.send(answer);
+        }
         self.publisher.flush();
     }
 
@@ -78,7 +85,7 @@ impl Hub {
 impl Outbox<'_> {
     /// Registers somebody who waits for an answer.
     pub(crate) fn expect(&mut self, sender: oneshot::Sender<Answer>) -> Token {
-        self.hub.answers.insert(sender) as Token
+        self.hub.waiting.insert(sender) as Token
     }
 
     /// Refuses a publish because the inbox was full.
@@ -116,9 +123,8 @@ impl Output for Outbox<'_> {
 
     fn answer(&mut self, token: Token, answer: Answer) {
         let at = usize::try_from(token).unwrap_or(usize::MAX);
-        if let Some(sender) = self.hub.answers.try_remove(at) {
-            // Whoever asked may have stopped waiting.
-            let _ = sender.send(answer);
+        if let Some(sender) = self.hub.waiting.try_remove(at) {
+            self.hub.answers.push((sender, answer));
         }
     }
 

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,26 +37,67 @@ impl Asker {
         with_consumers: bool,
         deadline: Instant,
     ) -> Option<Said> {
-        if self.is_owing(stream.group()) {
-            return None;
-        }
         let (engine, handle) = (engine.clone(), stream.clone());
-        let mut asking = tokio::spawn(async move {
+        let question = async move {
             let state = engine.stream_state(&handle).await?;
             let consumers = if with_consumers { engine.consumer_infos(&handle).await } else { Vec::new() };
             Some(Said { state, consumers })
-        });
+        };
+        self.put(stream.group(), question, deadline).await
+    }
+
+    /// The answer to a question put to a group. The question stays open after the deadline: only its answer shows that
+    /// the group can be asked again.
+    async fn put<T: Send + 'static>(
+        &self,
+        group: GroupId,
+        question: impl Future<Output = Option<T>> + Send + 'static,
+        deadline: Instant,
+    ) -> Option<T> {
+        if self.is_owing(group) {
+            return None;
+        }
         let now = Instant::now();
+        let mut asking = tokio::spawn(question);
         // Noted before waiting: whoever asks may go away meanwhile.
-        self.asked.lock().entry(stream.group()).or_insert_with(|| (now, asking.abort_handle()));
+        self.asked.lock().entry(group).or_insert_with(|| (now, asking.abort_handle()));
         let deadline = deadline.min(now + ANSWER_TIME_MAX);
         tokio::time::timeout_at(deadline, &mut asking).await.ok()?.ok().flatten()
     }
 
-    /// True if the stream has had its time for an earlier question.
+    /// True if the group has had its time for an earlier question.
     fn is_owing(&self, group: GroupId) -> bool {
         let mut asked = self.asked.lock();
         asked.retain(|_, (_, asking)| !asking.is_finished());
         asked.get(&group).is_some_and(|(since, _)| since.elapsed() >= ANSWER_TIME_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn group_that_owes_an_answer_is_asked_again_only_after_it() {
+        let asker = Asker::default();
+        let far = Instant::now() + Duration::from_secs(3600);
+        let count = Arc::new(AtomicUsize::new(0));
+        let (answer, answered) = oneshot::channel();
+        let first = asker.put(GroupId::META, async move { answered.await.ok() }, far).await;
+        assert_eq!(first, None::<u32>);
+        let ask = || {
+            let count = count.clone();
+            asker.put(GroupId::META, async move { Some(count.fetch_add(1, Ordering::SeqCst)) }, far)
+        };
+        assert_eq!(ask().await, None);
+        assert_eq!(count.load(Ordering::SeqCst), 0, "the question was not put");
+        answer.send(7).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while ask().await.is_none() {
+            assert!(Instant::now() < deadline, "still not asked");
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! What `/varz` and `/jsz` both tell about JetStream.
 
 use linnet_conf::Options;
-use linnet_conf::options::{BatchLimits, JetStreamLimits};
+use linnet_conf::options::JetStreamLimits;
 use linnet_jetstream::Engine;
 use linnet_jsapi::API_LEVEL;
 use linnet_jsapi::info::ApiStats;
@@ -85,16 +85,17 @@ impl JsConfig {
 
 impl JsStats {
     pub(crate) fn of(engine: &Engine) -> Self {
-        let (memory, storage) = engine.usage().total();
         let accounts = engine.accounts();
         let mut stats = Self {
-            memory,
-            storage,
             accounts: signed(accounts.len()),
             api: ApiStats { level: API_LEVEL, ..ApiStats::default() },
             ..Self::default()
         };
+        // Not the usage of the server as a whole, in which its own catalogue is included.
         for account in accounts {
+            let (memory, storage) = engine.usage().account(account.name());
+            stats.memory += memory;
+            stats.storage += storage;
             let (memory, storage) = account.reserved();
             let (total, errors) = account.api_counts();
             stats.reserved_memory += memory;
@@ -116,20 +117,17 @@ impl JsLimits {
             default_max_consumers,
             batch,
         } = &options.jetstream.limits;
-        let default = BatchLimits::default();
-        let changed = |n: u64, default: u64| (n != default).then(|| signed(n));
+        let is_set = |key: &str| options.explicit.contains(&format!("jetstream.limits.batch.{key}"));
+        let set = |key: &str, n: u64| is_set(key).then(|| signed(n));
         Self {
             max_request_batch: max_request_batch.map(signed),
             max_ack_pending: max_ack_pending.map(signed),
             max_ha_assets: max_ha_assets.map(signed),
             max_duplicate_window: duplicate_window.map(nanos),
-            max_batch_inflight_per_stream: changed(
-                batch.max_inflight_per_stream,
-                default.max_inflight_per_stream,
-            ),
-            max_batch_inflight_total: changed(batch.max_inflight_total, default.max_inflight_total),
-            max_batch_size: changed(batch.max_msgs, default.max_msgs),
-            max_batch_timeout: (batch.timeout != default.timeout).then(|| nanos(batch.timeout)),
+            max_batch_inflight_per_stream: set("max_inflight_per_stream", batch.max_inflight_per_stream),
+            max_batch_inflight_total: set("max_inflight_total", batch.max_inflight_total),
+            max_batch_size: set("max_msgs", batch.max_msgs),
+            max_batch_timeout: is_set("timeout").then(|| nanos(batch.timeout)),
             default_max_consumers: default_max_consumers.map(signed),
         }
     }

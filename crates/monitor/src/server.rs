@@ -25,6 +25,8 @@ use crate::process::SAMPLE_EVERY;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 1 << 20;
+/// Lines of a request's head.
+const HEAD_LINES_MAX: usize = 512;
 /// Connections at a time; others wait in the kernel.
 const CONNECTIONS_MAX: usize = 512;
 /// A connection takes no further request after this long, so that readers that never finish do not use all of them
@@ -89,6 +91,9 @@ async fn serve(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: 
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEAD_LINES_MAX)
+        // Scripts that look for `Content-Type` do exist.
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = pin!(connection);
     if tokio::time::timeout(CONNECTION_AGE_MAX, connection.as_mut()).await.is_err() {

@@ -79,8 +79,10 @@ pub fn recover(
         |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
     let (store, report) = StreamStore::open(disk, dir, Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
-    let (config, consumers) = saved.map_or((config, Vec::new()), |s| (s.config, s.consumers));
+    let (config, consumers, ttls) =
+        saved.map_or((config, Vec::new(), Vec::new()), |s| (s.config, s.consumers, s.ttls));
     let mut stream = Stream::new(config, created, place, store, consumers, now);
+    stream.restore_ttls(&ttls);
     remember_ids(&mut stream, wall);
     let mut restored = Restored { lost: report.lost, strays: report.strays, ..Restored::default() };
 
@@ -100,7 +102,7 @@ pub fn recover(
             Err(e) => restored.lost_entries.push(e.to_string()),
         }
     }
-    stream.finish_replay(now, wall);
+    stream.finish_replay(now);
     let damage = match recovered.map(|r| &r.integrity) {
         Some(Integrity::Damaged(damage)) => Some(damage.clone()),
         _ => None,

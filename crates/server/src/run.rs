@@ -1,11 +1,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
+use linnet_conf::flags::Overrides;
 use linnet_env::{Clock, OsRng, RealClock, RealDisk, Rng};
 use linnet_ids::{PublicKeyKind, encode_public_key};
 use linnet_jetstream::Engine;
@@ -18,18 +20,21 @@ use crate::{NATS_VERSION, banner, build, files};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
+/// Pause before a store whose log failed is opened again.
+const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
-/// Runs a server until it is told to stop. `config` is the file the options come from and its digest.
+/// Runs a server until it is told to stop. `config` is the file the options come from and its digest; `overrides` are
+/// the flags laid over it, which also belong over the file when it is read again.
 ///
 /// An error has been logged as `[FTL]` would be; the caller exits with 1.
-pub fn run(options: Options, config: Option<(String, String)>) -> anyhow::Result<()> {
+pub fn run(options: Options, overrides: Overrides, config: Option<(String, String)>) -> anyhow::Result<()> {
     let log = Log::start(&options.logging).context("error opening file")?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("linnet-net")
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(serve(options, config, &log));
+    let outcome = runtime.block_on(serve(options, overrides, config, &log));
     // What is still running serves nobody any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Err(error) = &outcome {
@@ -51,7 +56,12 @@ fn identity(options: &Options) -> ServerIdentity {
     }
 }
 
-async fn serve(options: Options, config: Option<(String, String)>, log: &Log) -> anyhow::Result<()> {
+async fn serve(
+    options: Options,
+    overrides: Overrides,
+    config: Option<(String, String)>,
+    log: &Log,
+) -> anyhow::Result<()> {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let identity = identity(&options);
     banner::opening(
@@ -74,6 +84,7 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
         tokio::runtime::Handle::current(),
     );
     let engine = Arc::new(ArcSwapOption::<Engine>::empty());
+    let stopping = Arc::new(AtomicBool::new(false));
     let listeners = Arc::new(Listeners::expecting([ListenerKind::Server]));
     // Before JetStream is restored, so that probes can watch it.
     let monitoring = monitor(&options, config.as_ref(), &broker, &engine, &listeners, &*clock).await?;
@@ -81,10 +92,17 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
     if let Some(settings) = build::jetstream_config(&options) {
         banner::jetstream(&settings, options.jetstream.store_dir.is_none());
         let domain = settings.domain.clone();
-        let started = Engine::start(settings, broker.clone(), Arc::new(RealDisk), &identity.name)
+        let started = Engine::start(settings.clone(), broker.clone(), Arc::new(RealDisk), &identity.name)
             .await
             .context("Can't start JetStream")?;
         engine.store(Some(started));
+        let keeper = Keeper {
+            settings,
+            broker: broker.clone(),
+            engine: engine.clone(),
+            server: identity.name.clone(),
+        };
+        tokio::spawn(keeper.run(stopping.clone()));
         broker.update_info(|info| {
             info.jetstream = true;
             info.domain = domain;
@@ -121,7 +139,7 @@ async fn serve(options: Options, config: Option<(String, String)>, log: &Log) ->
     tracing::info!("Server is ready");
 
     let config = config.map(|(path, _)| path);
-    let server = Server { broker, engine, options, listeners, stop_accepting, config };
+    let server = Server { broker, engine, options, listeners, stop_accepting, stopping, config, overrides };
     server.obey(&mut signals, log).await;
     server.stop().await;
     let _ = serving.await;
@@ -165,13 +183,54 @@ async fn monitor(
     Ok(Some(bound))
 }
 
+/// Opens the store again after its log has failed: a failed write or sync ends the log for that opening, and only
+/// reading everything anew tells what is durable.
+struct Keeper {
+    settings: linnet_jetstream::Config,
+    broker: Broker,
+    engine: Arc<ArcSwapOption<Engine>>,
+    server: String,
+}
+
+impl Keeper {
+    async fn run(self, stopping: Arc<AtomicBool>) {
+        loop {
+            let Some(current) = self.engine.load_full() else { return };
+            current.health().wait_for_log_failure().await;
+            // Whoever asks meanwhile is answered by the streams themselves, with the error.
+            tokio::time::sleep(REOPEN_AFTER).await;
+            if stopping.load(Ordering::SeqCst) {
+                return;
+            }
+            self.engine.store(None);
+            current.stop().await;
+            drop(current);
+            while !stopping.load(Ordering::SeqCst) {
+                tracing::warn!("Opening the JetStream store again");
+                let disk = Arc::new(RealDisk);
+                match Engine::start(self.settings.clone(), self.broker.clone(), disk, &self.server).await {
+                    Ok(started) => {
+                        self.engine.store(Some(started));
+                        break;
+                    }
+                    Err(error) => tracing::error!("JetStream cannot be started again: {error}"),
+                }
+                tokio::time::sleep(REOPEN_AFTER).await;
+            }
+        }
+    }
+}
+
 struct Server {
     broker: Broker,
     engine: Arc<ArcSwapOption<Engine>>,
     options: Options,
     listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
+    /// JetStream is not to be started again.
+    stopping: Arc<AtomicBool>,
     config: Option<String>,
+    overrides: Overrides,
 }
 
 impl Server {
@@ -201,7 +260,8 @@ impl Server {
         };
         match linnet_conf::load(path, &linnet_conf::ProcessSource) {
             Err(rejected) => tracing::error!("Failed to reload server configuration: {rejected}"),
-            Ok(parsed) => {
+            Ok(mut parsed) => {
+                self.overrides.apply(&mut parsed.options);
                 let changed: Vec<String> = linnet_conf::diff(&self.options, &parsed.options)
                     .into_iter()
                     .map(|change| change.key.to_string())
@@ -224,11 +284,7 @@ impl Server {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         let _ = self.stop_accepting.send(true);
         self.listeners.closed(ListenerKind::Server);
-        if let Some(engine) = self.engine.swap(None) {
-            tracing::info!("Initiating JetStream Shutdown...");
-            engine.stop().await;
-            tracing::info!("JetStream Shutdown");
-        }
+        self.stop_jetstream().await;
         if self.broker.announce_lame_duck() == 0 {
             return;
         }
@@ -253,14 +309,19 @@ impl Server {
         }
     }
 
-    async fn stop(&self) {
-        tracing::info!("Initiating Shutdown...");
-        let _ = self.stop_accepting.send(true);
+    async fn stop_jetstream(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
         if let Some(engine) = self.engine.swap(None) {
             tracing::info!("Initiating JetStream Shutdown...");
             engine.stop().await;
             tracing::info!("JetStream Shutdown");
         }
+    }
+
+    async fn stop(&self) {
+        tracing::info!("Initiating Shutdown...");
+        let _ = self.stop_accepting.send(true);
+        self.stop_jetstream().await;
         self.broker.close_clients();
         let closed = async {
             while self.broker.connection_count() > 0 {

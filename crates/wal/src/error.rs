@@ -80,7 +80,8 @@ pub enum Error {
     },
     /// The configuration is out of bounds.
     #[error(
-        "segment_bytes must be a multiple of 4096 from 65536 to 1073741824, and max_bytes at least four of them"
+        "segment_bytes must be a multiple of 4096 from 65536 to 1073741824, first_segment_bytes one up to it, and \
+         max_bytes at least four segments"
     )]
     Config,
     /// The file system refused something that is not the writing of a batch.

@@ -239,7 +239,7 @@ impl Opening<'_> {
         let needed =
             directory::measure(first.records.len(), first.data.len()).map_or(u32::MAX, |(_, _, total)| total);
         let sectors =
-            sectors_of(self.config.segment_bytes).max(needed.saturating_add(2 * EMPTY_BATCH_SECTORS));
+            sectors_of(self.config.first_segment_bytes).max(needed.saturating_add(2 * EMPTY_BATCH_SECTORS));
         let (segment, next_no) = self.new_segment(chain, sectors)?;
         first.start.sectors = segment.sectors;
         let mut scratch = Scratch::default();

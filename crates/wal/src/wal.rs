@@ -24,6 +24,8 @@ use crate::state::{Placement, State};
 pub struct Config {
     /// Length of a segment; a batch never spans two.
     pub segment_bytes: u64,
+    /// Length of the segment that an opening begins: filling it with zeros is what opening waits for.
+    pub first_segment_bytes: u64,
     /// Bytes of needed segments above which ordinary batches are refused.
     pub max_bytes: u64,
     /// Prepared segments that only urgent batches and rewriting may begin.
@@ -32,7 +34,12 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, max_bytes: 1 << 30, reserve_segments: 1 }
+        Self {
+            segment_bytes: 64 << 20,
+            first_segment_bytes: 4 << 20,
+            max_bytes: 1 << 30,
+            reserve_segments: 1,
+        }
     }
 }
 
@@ -40,6 +47,8 @@ impl Config {
     fn check(&self) -> Result<(), Error> {
         let sound = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
             && self.segment_bytes.is_multiple_of(4096)
+            && (SEGMENT_BYTES_MIN..=self.segment_bytes).contains(&self.first_segment_bytes)
+            && self.first_segment_bytes.is_multiple_of(4096)
             && self.max_bytes >= 4 * self.segment_bytes;
         if sound { Ok(()) } else { Err(Error::Config) }
     }

@@ -194,11 +194,21 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Parsed<'a> {
 fn arguments<const N: usize>(line: &[u8]) -> Result<([&[u8]; N], usize), Error> {
     let mut out: [&[u8]; N] = [b""; N];
     let mut count = 0;
-    for part in line.split(|b| matches!(b, b' ' | b'\t')).filter(|p| !p.is_empty()) {
+    let mut rest = line;
+    loop {
+        while let [b' ' | b'\t', tail @ ..] = rest {
+            rest = tail;
+        }
+        if rest.is_empty() {
+            return Ok((out, count));
+        }
+        // Arguments are short: a plain loop beats a vectorised search.
+        let end = rest.iter().position(|b| matches!(b, b' ' | b'\t')).unwrap_or(rest.len());
+        let (part, tail) = rest.split_at(end);
         *out.get_mut(count).ok_or(Error::Malformed)? = part;
         count += 1;
+        rest = tail;
     }
-    Ok((out, count))
 }
 
 fn sub(line: &[u8]) -> Result<Op<'_>, Error> {

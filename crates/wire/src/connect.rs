@@ -77,7 +77,10 @@ pub struct ConnectError(#[from] serde_json::Error);
 impl Connect {
     /// Parses the argument of `CONNECT`.
     pub fn parse(json: &[u8]) -> Result<Self, ConnectError> {
-        Ok(serde_json::from_slice(json)?)
+        let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json)?;
+        // Clients send null for what they do not set.
+        fields.retain(|_, value| !value.is_null());
+        Ok(serde_json::from_value(serde_json::Value::Object(fields))?)
     }
 }
 
@@ -91,5 +94,8 @@ mod tests {
         assert!(connect.verbose && connect.pedantic && connect.echo && !connect.headers);
         assert!(Connect::parse(b"{").is_err());
         assert!(Connect::parse(br#"{"unknown":[1],"user":"a"}"#).is_ok_and(|c| c.user == "a"));
+        assert!(
+            Connect::parse(br#"{"user":null,"verbose":null}"#).is_ok_and(|c| c.user.is_empty() && c.verbose)
+        );
     }
 }

@@ -16,7 +16,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use linnet_ids::{Mono, StreamSeq, Wall};
-use linnet_jsapi::info::{ClusterInfo, ConsumerInfo, SequenceInfo};
+use linnet_jsapi::info::{ConsumerInfo, SequenceInfo};
 use linnet_jsapi::policies::{AckPolicy, DeliverPolicy};
 use linnet_jsapi::{ConsumerConfig, Nanos};
 use linnet_store::{Filter, StreamStore};
@@ -242,7 +242,7 @@ impl Consumer {
     }
 
     /// What the API tells.
-    pub fn info(&self, stream: &str, server: &str, bound: bool, wall: Wall) -> ConsumerInfo {
+    pub fn info(&self, stream: &str, bound: bool, wall: Wall) -> ConsumerInfo {
         let redelivered = if self.config.max_deliver == 1 { 0 } else { self.state.redelivered() };
         let sequence = |floor: Floor, last: Option<i64>| SequenceInfo {
             consumer_seq: floor.consumer,
@@ -260,7 +260,7 @@ impl Consumer {
             num_redelivered: redelivered,
             num_waiting: self.waiting.len() as u64,
             num_pending: self.num_pending,
-            cluster: Some(ClusterInfo { leader: server.to_owned(), ..ClusterInfo::default() }),
+            cluster: None,
             push_bound: bound,
             paused: false,
             pause_remaining: Nanos::ZERO,

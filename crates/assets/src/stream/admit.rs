@@ -5,6 +5,7 @@ use linnet_store::{Filter, RECORD_MAX, encode_record};
 use linnet_wire::headers;
 
 use super::ack_queue::Ack;
+use super::ttl::Ttl;
 use super::{Publish, Stream, StreamLimits};
 use crate::entry::Entry;
 
@@ -36,6 +37,7 @@ struct Wishes<'a> {
     expected_subject: Option<&'a [u8]>,
     expected_last_id: Option<&'a [u8]>,
     rollup: Option<&'a [u8]>,
+    ttl: Option<&'a [u8]>,
     /// A header of a feature that the stream does not have.
     refused: Option<ApiError>,
 }
@@ -78,8 +80,11 @@ impl<'a> Wishes<'a> {
                     wishes.rollup.get_or_insert(value);
                     continue;
                 }
+                b"Nats-TTL" => {
+                    wishes.ttl.get_or_insert(value);
+                    continue;
+                }
                 b"Nats-Incr" => errors::MESSAGE_INCR_DISABLED,
-                b"Nats-TTL" => errors::MESSAGE_TTL_DISABLED,
                 b"Nats-Batch-Id" => errors::ATOMIC_PUBLISH_DISABLED,
                 b"Nats-Schedule" => errors::MESSAGE_SCHEDULES_DISABLED,
                 _ => continue,
@@ -153,6 +158,14 @@ impl Stream {
         }
         if wishes.expected_stream.is_some_and(|name| name != self.config.name.as_bytes()) {
             return Admitted::Rejected(errors::STREAM_NOT_MATCH);
+        }
+        if let Some(ttl) = wishes.ttl {
+            if !self.config.allow_msg_ttl {
+                return Admitted::Rejected(errors::MESSAGE_TTL_DISABLED);
+            }
+            if Ttl::parse(ttl).is_none() {
+                return Admitted::Rejected(errors::MESSAGE_TTL_INVALID);
+            }
         }
         if !wishes.id.is_empty()
             && !self.config.duplicate_window.is_zero()

@@ -3,6 +3,7 @@ use linnet_jsapi::StreamConfig;
 use linnet_store::{Filter, Record};
 use linnet_wire::headers;
 
+use super::ttl::Ttl;
 use super::{CommandOutcome, Proposal, Stream};
 use crate::consumer::Context;
 use crate::entry::{Attach, Entry, EntryError, Purge};
@@ -53,6 +54,7 @@ impl Stream {
                 return CommandOutcome::Deleted(removed);
             }
             Entry::Expire(cutoff) => self.apply_expire(cutoff, at, out),
+            Entry::ExpireOwn(now) => self.apply_expire_own(now, at, out),
             Entry::ConsumerAttach(attach) => return self.apply_attach(*attach, at, out),
             Entry::ConsumerDetach(name) => {
                 self.note_arrived(&name);
@@ -72,7 +74,12 @@ impl Stream {
                     }
                 }
             }
-            Entry::Deleted => self.deleted = true,
+            Entry::Deleted => {
+                self.deleted = true;
+                if at.live {
+                    self.end_consumers(at, out);
+                }
+            }
             Entry::Leader => {}
             Entry::Skip(last) => {
                 self.store.skip_to(last);
@@ -93,7 +100,7 @@ impl Stream {
             let mut acks = std::mem::take(&mut self.acks);
             acks.release(applied, |reply, ack| self.send_ack(reply, ack, out));
             self.acks = acks;
-            if self.next_expiry.is_none() {
+            if self.next_expiry.is_none() || self.ttls.first_due().is_some() {
                 self.schedule_expiry(at.now, at.wall);
             }
         }
@@ -123,6 +130,11 @@ impl Stream {
         }
         self.last_id.clear();
         self.last_id.extend_from_slice(id);
+        if self.config.allow_msg_ttl
+            && let Some(ttl) = headers::get(record.headers, "Nats-TTL").and_then(Ttl::parse)
+        {
+            self.ttls.insert(record.seq, ttl.expiry(record.timestamp));
+        }
         self.store.append(bytes);
         self.feed(record.seq, record.subject);
         match rollup {
@@ -169,6 +181,7 @@ impl Stream {
 
     /// Removes one message and tells the consumers that want it. False if it was not there.
     fn remove_message(&mut self, seq: StreamSeq, erase: bool, at: Moment, out: &mut dyn Output) -> bool {
+        self.ttls.remove(seq);
         if self.by_name.is_empty() {
             return self.store.remove(seq, erase).is_some();
         }
@@ -200,6 +213,8 @@ impl Stream {
         } else {
             self.purge_some(&filter, purge)
         };
+        let store = &self.store;
+        self.ttls.retain(|seq| store.contains(seq));
         for (_, consumer) in &mut self.consumers {
             let moves = filter.is_all()
                 || (!consumer.filter.is_all()
@@ -233,8 +248,33 @@ impl Stream {
 
     fn apply_expire(&mut self, cutoff: Wall, at: Moment, out: &mut dyn Output) {
         self.expiry_in_flight = false;
-        while self.store.first_timestamp().is_some_and(|first| first <= cutoff) {
-            self.remove_message(self.store.state().first_seq, false, at, out);
+        let mut from = 0;
+        let mut unknown = Vec::new();
+        while let Some(seq) = self.store.next(from, &Filter::all()) {
+            from = seq + 1;
+            if self.ttls.is_exempt(seq) {
+                continue;
+            }
+            match self.store.timestamp(seq) {
+                // Damaged: it is too old if one behind it is.
+                None => unknown.push(seq),
+                Some(stored) if stored > cutoff => break,
+                Some(_) => {
+                    for old in unknown.drain(..).chain([seq]) {
+                        self.remove_message(old, false, at, out);
+                    }
+                }
+            }
+        }
+        if at.live {
+            self.schedule_expiry(at.now, at.wall);
+        }
+    }
+
+    fn apply_expire_own(&mut self, now: Wall, at: Moment, out: &mut dyn Output) {
+        self.expiry_in_flight = false;
+        for seq in self.ttls.expired(now) {
+            self.remove_message(seq, false, at, out);
         }
         if at.live {
             self.schedule_expiry(at.now, at.wall);
@@ -246,6 +286,7 @@ impl Stream {
             && (self.config.max_msgs_per_subject <= 0
                 || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
         self.store.set_max_per_subject(config.max_msgs_per_subject);
+        self.store.fit_to(config.max_bytes);
         if self.store.state().last_seq == 0 && config.first_seq > 1 {
             self.store.skip_to(config.first_seq - 1);
             self.head_seq = self.head_seq.max(config.first_seq - 1);
@@ -295,6 +336,28 @@ impl Stream {
         self.mark_ready(id);
         self.touch_timer(id);
         CommandOutcome::Attached(name)
+    }
+
+    /// The stream ends, and its consumers with it.
+    fn end_consumers(&mut self, at: Moment, out: &mut dyn Output) {
+        self.end_requests("409 Consumer Deleted", false, at, out);
+        for consumer in self.by_name.keys() {
+            out.advise(Advisory::ConsumerDeleted { consumer: consumer.clone() });
+        }
+    }
+
+    /// Tells everybody who waits for messages that none will come.
+    pub fn end_requests(&mut self, status: &str, with_leftover: bool, at: Moment, out: &mut dyn Output) {
+        for (_, consumer) in &mut self.consumers {
+            let mut ctx = Context {
+                stream: &self.config.name,
+                store: &mut self.store,
+                out,
+                now: at.now,
+                wall: at.wall,
+            };
+            consumer.end_requests(&mut ctx, status, with_leftover);
+        }
     }
 
     /// An entry about the consumer is not in flight any more.

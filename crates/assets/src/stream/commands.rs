@@ -220,7 +220,7 @@ impl Stream {
     pub(super) fn consumer_info(&self, name: &str, wall: Wall, out: &mut dyn Output) -> Option<ConsumerInfo> {
         let consumer = self.consumers.get(*self.by_name.get(name)?)?;
         let bound = consumer.is_push() && out.has_interest(consumer.config.deliver_subject.as_bytes());
-        let mut info = consumer.info(&self.config.name, &self.place.server, bound, wall);
+        let mut info = consumer.info(&self.config.name, bound, wall);
         if let Some(config) = &mut info.config {
             metadata::add_server_keys(&mut config.metadata);
         }

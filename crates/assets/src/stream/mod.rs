@@ -8,6 +8,7 @@ mod dedupe;
 mod feed;
 mod in_flight;
 mod reads;
+mod ttl;
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use linnet_interest::{Interest, Matches};
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::info::{LostStreamData, StreamState};
 use linnet_jsapi::{PubAck, StreamConfig, write_pub_error};
-use linnet_store::StreamStore;
+use linnet_store::{Filter, StreamStore};
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
@@ -27,6 +28,7 @@ use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
 use dedupe::Dedupe;
 use in_flight::InFlight;
+use ttl::Ttls;
 
 pub use admit::Admitted;
 pub use apply::Moment;
@@ -86,6 +88,9 @@ pub struct StreamSaved {
     pub config: StreamConfig,
     /// Consumers with their state.
     pub consumers: Vec<Attach>,
+    /// Messages with a time to live of their own: when each expires, nanoseconds since the Unix epoch, or never.
+    #[serde(default)]
+    pub ttls: Vec<(StreamSeq, Option<i64>)>,
 }
 
 /// A stream on the server that leads it.
@@ -119,6 +124,9 @@ pub struct Stream {
     /// A delta entry is in flight.
     delta_in_flight: bool,
     dirty_since: Option<Mono>,
+    ttls: Ttls,
+    /// Every message before this one never expires by age.
+    ages_from: StreamSeq,
     next_expiry: Option<Mono>,
     expiry_in_flight: bool,
     /// Reads that wait for the disk, each for one message.
@@ -142,6 +150,7 @@ impl Stream {
         now: Mono,
     ) -> Self {
         store.set_max_per_subject(config.max_msgs_per_subject);
+        store.fit_to(config.max_bytes);
         let head_seq = store.state().last_seq;
         let head_ts = store.state().last_ts.unwrap_or_default();
         let mut stream = Self {
@@ -166,7 +175,9 @@ impl Stream {
             barriers: 0,
             delta_in_flight: false,
             dirty_since: None,
-            next_expiry: None,
+            ttls: Ttls::default(),
+            ages_from: 0,
+            next_expiry: Some(now),
             expiry_in_flight: false,
             gets: Vec::new(),
             attaching: HashMap::new(),
@@ -236,7 +247,7 @@ impl Stream {
             created: c.created.0,
             state: Some(c.state.clone()),
         });
-        StreamSaved { config: self.config.clone(), consumers: consumers.collect() }
+        StreamSaved { config: self.config.clone(), consumers: consumers.collect(), ttls: self.ttls.save() }
     }
 
     /// Takes the entries to be written, in order.
@@ -318,36 +329,54 @@ impl Stream {
         self.run_consumer_timers(now, wall, out);
     }
 
-    /// Proposes the removal of messages that are too old.
+    /// Proposes the removal of messages that are too old or whose time is over.
     fn expire(&mut self, now: Mono, wall: Wall) {
-        if self.config.max_age.0 <= 0 || self.expiry_in_flight {
+        if self.expiry_in_flight || self.next_expiry.is_none_or(|due| now < due) {
             return;
         }
-        if self.next_expiry.is_some_and(|due| now < due) {
-            return;
-        }
-        let cutoff = Wall(wall.0.saturating_sub(self.config.max_age.0));
-        let Some(first) = self.store.first_timestamp() else {
-            self.next_expiry = None;
-            return;
-        };
-        if first <= cutoff {
+        if self.oldest_that_ages().is_some_and(|oldest| oldest <= self.age_cutoff(wall)) {
             self.expiry_in_flight = true;
-            self.propose(&Entry::Expire(cutoff), None);
-        } else {
-            self.schedule_expiry(now, wall);
+            self.propose(&Entry::Expire(self.age_cutoff(wall)), None);
+        }
+        if self.ttls.first_due().is_some_and(|due| due <= wall) {
+            self.expiry_in_flight = true;
+            self.propose(&Entry::ExpireOwn(wall), None);
+        }
+        self.schedule_expiry(now, wall);
+    }
+
+    /// Messages stored at or before this are too old.
+    fn age_cutoff(&self, wall: Wall) -> Wall {
+        Wall(wall.0.saturating_sub(self.config.max_age.0))
+    }
+
+    /// When the oldest message was stored that `max_age` concerns, if the stream has one.
+    fn oldest_that_ages(&mut self) -> Option<Wall> {
+        if self.config.max_age.0 <= 0 {
+            return None;
+        }
+        loop {
+            let seq = self.store.next(self.ages_from, &Filter::all())?;
+            if !self.ttls.is_exempt(seq) {
+                self.ages_from = seq;
+                return if seq == self.store.state().first_seq {
+                    self.store.first_timestamp()
+                } else {
+                    self.store.timestamp(seq)
+                };
+            }
+            self.ages_from = seq + 1;
         }
     }
 
-    /// Sets the expiry timer by the oldest message.
+    /// Sets the expiry timer by what expires first.
     fn schedule_expiry(&mut self, now: Mono, wall: Wall) {
-        if self.config.max_age.0 <= 0 {
-            self.next_expiry = None;
-            return;
-        }
-        self.next_expiry = self.store.first_timestamp().map(|first| {
-            let due = first.0.saturating_add(self.config.max_age.0).saturating_sub(wall.0);
-            now + Duration::from_nanos(u64::try_from(due).unwrap_or(0)).max(EXPIRE_SPACING)
+        let by_age =
+            self.oldest_that_ages().map(|oldest| Wall(oldest.0.saturating_add(self.config.max_age.0)));
+        let first = by_age.into_iter().chain(self.ttls.first_due()).min();
+        self.next_expiry = first.map(|due| {
+            let wait = due.0.saturating_sub(wall.0);
+            now + Duration::from_nanos(u64::try_from(wait).unwrap_or(0)).max(EXPIRE_SPACING)
         });
     }
 
@@ -409,7 +438,8 @@ impl Stream {
     }
 
     /// Everything in the log has been replayed: consumers start from the state it led to.
-    pub fn finish_replay(&mut self, now: Mono, wall: Wall) {
+    pub fn finish_replay(&mut self, now: Mono) {
+        self.next_expiry = Some(now);
         let saved = self.saved().consumers;
         self.consumers.clear();
         self.by_name.clear();
@@ -424,7 +454,11 @@ impl Stream {
             }
             self.install_consumer(attach, now);
         }
-        self.schedule_expiry(now, wall);
+    }
+
+    /// Takes over what a checkpoint said of messages with a time to live of their own.
+    pub fn restore_ttls(&mut self, saved: &[(StreamSeq, Option<i64>)]) {
+        self.ttls = Ttls::load(saved);
     }
 
     /// Remembers the id (empty for none) of a stored message that the duplicate window still covers. To be called in

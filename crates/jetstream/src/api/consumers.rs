@@ -31,11 +31,7 @@ pub(super) async fn create(
         limits: Box::new(limits_for(call.account, &call.engine.accounts, &call.engine.config)),
     };
     match handle.ask(Command::Consumer(command)).await? {
-        CommandOutcome::Consumer(mut info) => {
-            // Only info tells where a consumer lives.
-            info.cluster = None;
-            Ok(ConsumerCreateResponse { info: *info })
-        }
+        CommandOutcome::Consumer(info) => Ok(ConsumerCreateResponse { info: *info }),
         _ => Err(errors::CONSUMER_NOT_FOUND),
     }
 }
@@ -63,7 +59,6 @@ pub(super) async fn list(call: &Call<'_>, stream: &str) -> Result<ConsumerListRe
     let (paging, page) = Paging::at(all.len(), request.offset, LIST_PAGE_MAX);
     let mut consumers = all.get(page).unwrap_or_default().to_vec();
     for info in &mut consumers {
-        info.cluster = None;
         if let Some(config) = &mut info.config {
             config.metadata.remove(linnet_jsapi::metadata::LEVEL_KEY);
             config.metadata.remove(linnet_jsapi::metadata::VERSION_KEY);

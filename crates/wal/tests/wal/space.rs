@@ -216,7 +216,12 @@ fn rewriting_moves_what_is_needed_and_nothing_else() {
 #[test]
 fn a_smaller_configured_segment_still_opens_a_larger_log() {
     let disk = FaultyDisk::new(1);
-    let large = Config { segment_bytes: 1 << 20, max_bytes: 8 << 20, reserve_segments: 0 };
+    let large = Config {
+        segment_bytes: 1 << 20,
+        first_segment_bytes: 1 << 20,
+        max_bytes: 8 << 20,
+        reserve_segments: 0,
+    };
     let mut wal = open_with(&disk, large).unwrap().wal;
     upkeep(&mut wal);
     append(&mut wal, 1, &[9; 600_000]).unwrap();

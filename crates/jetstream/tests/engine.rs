@@ -1,0 +1,136 @@
+//! An engine over a disk that fails: what it promised holds, what it could not keep it did not promise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_auth::Authenticator;
+use linnet_broker::{Account, AccountLimits, Broker, Config, Delivery, Message, ServerIdentity, Sink};
+use linnet_env::{FaultyDisk, OsRng, RealClock};
+use linnet_jetstream::Engine;
+use linnet_jsapi::info::AccountLimits as JsLimits;
+use tokio::sync::mpsc;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Collect(mpsc::Sender<Vec<u8>>);
+
+impl Sink for Collect {
+    fn deliver(&self, delivery: &Delivery<'_>) {
+        let _ = self.0.try_send(delivery.payload().to_vec());
+    }
+}
+
+fn broker() -> Broker {
+    let identity = ServerIdentity {
+        id: "N".into(),
+        name: "n".into(),
+        version: "2.15.1".into(),
+        git_commit: String::new(),
+        go: "rust".into(),
+    };
+    Broker::new(
+        identity,
+        Config::default(),
+        Authenticator::open("$G"),
+        [Account::new("$G", false, AccountLimits::default())],
+        Arc::new(RealClock::new()),
+        Arc::new(OsRng),
+        tokio::runtime::Handle::current(),
+    )
+}
+
+fn settings() -> linnet_jetstream::Config {
+    linnet_jetstream::Config {
+        store_dir: "/store".into(),
+        max_memory: 1 << 30,
+        max_storage: 1 << 30,
+        domain: String::new(),
+        sync_interval: None,
+        strict: true,
+        max_buffered_msgs: 1000,
+        max_buffered_bytes: 1 << 20,
+        request_queue_limit: 100,
+        max_ack_pending: 0,
+        max_request_batch: 0,
+        max_duplicate_window: 0,
+        accounts: vec![("$G".into(), JsLimits::default())],
+    }
+}
+
+/// Asks and waits for the answer.
+async fn request(broker: &Broker, subject: &str, body: &str) -> String {
+    let account = broker.account("$G").unwrap();
+    let (sender, mut answers) = mpsc::channel(4);
+    let _inbox = account.subscribe(b"inbox", None, Arc::new(Collect(sender)));
+    let message = Message {
+        subject: subject.as_bytes(),
+        shown_subject: b"",
+        reply: b"inbox",
+        header_len: 0,
+        body: body.as_bytes(),
+    };
+    broker.publisher().publish(&account, &message);
+    let answer = tokio::time::timeout(PATIENCE, answers.recv()).await.expect("an answer in time");
+    String::from_utf8(answer.expect("the inbox is open")).unwrap()
+}
+
+async fn start(broker: &Broker, disk: &FaultyDisk) -> Arc<Engine> {
+    Engine::start(settings(), broker.clone(), Arc::new(disk.clone()), "n").await.expect("the engine starts")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_sync_acknowledges_nothing_and_reopening_keeps_what_was_acknowledged() {
+    let disk = FaultyDisk::new(1);
+    let broker = broker();
+    let engine = start(&broker, &disk).await;
+    request(&broker, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.*"]}"#).await;
+    for n in 1..=3 {
+        let ack = request(&broker, "s.a", &format!("kept {n}")).await;
+        assert_eq!(ack, format!(r#"{{"stream":"S","seq":{n}}}"#));
+    }
+
+    disk.fail_sync_after(0);
+    let refused = request(&broker, "s.a", "not promised").await;
+    assert!(refused.contains("\"error\"") && refused.contains("\"err_code\":10077"), "{refused}");
+    tokio::time::timeout(PATIENCE, engine.health().wait_for_log_failure())
+        .await
+        .expect("the failure is known");
+    let refused = request(&broker, "s.a", "nor is this").await;
+    assert!(refused.contains("\"error\""), "{refused}");
+
+    assert!(!engine.stop().await.clean);
+    drop(engine);
+    let engine = start(&broker, &disk).await;
+    for n in 1..=3 {
+        let got = request(&broker, "$JS.API.STREAM.MSG.GET.S", &format!(r#"{{"seq":{n}}}"#)).await;
+        assert!(got.contains("\"message\""), "{got}");
+    }
+    let ack = request(&broker, "s.a", "goes on").await;
+    assert!(ack.contains("\"seq\":"), "{ack}");
+    assert!(engine.stop().await.clean);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_loss_keeps_every_answered_call() {
+    let mut disk = FaultyDisk::new(2);
+    let broker = broker();
+    let mut last = 0;
+    for round in 0..6 {
+        let engine = start(&broker, &disk).await;
+        if round == 0 {
+            request(&broker, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.*"]}"#).await;
+        }
+        let info = request(&broker, "$JS.API.STREAM.INFO.S", "").await;
+        assert!(info.contains(&format!("\"messages\":{last},")), "round {round}: {info}");
+        for _ in 0..20 {
+            let ack = request(&broker, "s.a", "x").await;
+            last += 1;
+            assert_eq!(ack, format!(r#"{{"stream":"S","seq":{last}}}"#));
+        }
+        // The disk as a power loss leaves it; the engine that ran on it goes down with its own handles.
+        let next = disk.fork();
+        next.crash(round);
+        engine.stop().await;
+        disk = next;
+    }
+}

@@ -1,0 +1,17 @@
+//! Tests of the built server from outside. Those that say what nats-server does run against it too, so that they are
+//! honest. `LINNET_BIN` and `NATS_SERVER` name the programs; without them they are taken from the target directory.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[macro_use]
+mod harness;
+
+mod bad_input;
+mod clients;
+mod crash;
+mod fuzz_replay;
+mod jetstream_semantics;
+mod other_clients;
+mod processes;
+mod stores;
+mod wire_scripts;

@@ -1,0 +1,276 @@
+//! The server is killed at random moments under load. What it acknowledged is there afterwards, in order, once.
+//!
+//! `LINNET_CRASH_ROUNDS` sets the number of kills.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use linnet_launch::{Deadline, JetStream, Options, Server, Spec, free_port};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::harness::{JETSTREAM, Kind, LONG, program, run, within};
+
+const STREAMS: usize = 20;
+/// Publishes of one stream that are under way at the same time.
+const WINDOW: usize = 4;
+/// Long enough that no acknowledgement is late, short enough that messages come again within a long run.
+const ACK_WAIT_NANOS: u64 = 15_000_000_000;
+
+/// What clients have been told by the server.
+#[derive(Default)]
+struct Promises {
+    /// Sequence and number of every acknowledged message, by stream.
+    acknowledged: Vec<BTreeMap<u64, u64>>,
+    /// Stream sequences whose acknowledgement was confirmed, by stream.
+    confirmed: Vec<BTreeSet<u64>>,
+    /// Names of consumers that were answered as created, and of those answered as deleted.
+    created: Vec<String>,
+    deleted: Vec<String>,
+    /// The number of the next message, by stream.
+    next: Vec<u64>,
+    /// The next consumer.
+    next_consumer: u64,
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_kill() {
+    let rounds = std::env::var("LINNET_CRASH_ROUNDS").map_or(3, |text| text.parse().unwrap());
+    run(async || crash(rounds).await);
+}
+
+async fn crash(rounds: u32) {
+    let seed =
+        std::env::var("LINNET_CRASH_SEED").map_or_else(|_| fastrand::u64(..), |text| text.parse().unwrap());
+    let mut random = fastrand::Rng::with_seed(seed);
+    let options =
+        Options { port: Some(free_port().unwrap()), jetstream: Some(JetStream::default()), ..JETSTREAM() };
+    let spec = Spec::new(program(Kind::Linnet).unwrap()).options(options);
+    let mut server = spec.ready(linnet_launch::Ready::Info, LONG).start().unwrap();
+    let promises = Arc::new(Mutex::new(Promises {
+        acknowledged: vec![BTreeMap::new(); STREAMS],
+        confirmed: vec![BTreeSet::new(); STREAMS],
+        next: vec![0; STREAMS],
+        ..Promises::default()
+    }));
+    let client = connect(&server).await;
+    for n in 0..STREAMS {
+        let name = format!("S{n}");
+        api(&client, &format!("STREAM.CREATE.{name}"), json!({"name": name, "subjects": [format!("s.{n}")]}))
+            .await;
+        let config = json!({"durable_name": "C", "ack_policy": "explicit", "ack_wait": ACK_WAIT_NANOS});
+        let body = json!({"stream_name": name, "config": config});
+        api(&client, &format!("CONSUMER.CREATE.{name}.C"), body).await;
+    }
+    for round in 0..rounds {
+        let moment = Duration::from_millis(random.u64(100..1500));
+        load_until_killed(&mut server, &promises, moment).await;
+        server.restart().unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
+        let client = connect(&server).await;
+        verify(&client, &promises, &format!("seed {seed}, round {round}")).await;
+    }
+    let promises = promises.lock();
+    assert!(promises.acknowledged.iter().map(BTreeMap::len).sum::<usize>() > 0, "nothing was acknowledged");
+    assert!(promises.confirmed.iter().map(BTreeSet::len).sum::<usize>() > 0, "nothing was confirmed");
+    assert!(!promises.created.is_empty(), "no call was answered");
+}
+
+async fn connect(server: &Server) -> async_nats::Client {
+    let options = async_nats::ConnectOptions::new().request_timeout(None).max_reconnects(1);
+    within("connect", options.connect(server.client_url().unwrap())).await.unwrap()
+}
+
+async fn try_api(client: &async_nats::Client, subject: &str, body: Value) -> Option<Value> {
+    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let answer = client.request(format!("$JS.API.{subject}"), body.into()).await.ok()?;
+    serde_json::from_slice(&answer.payload).ok()
+}
+
+async fn api(client: &async_nats::Client, subject: &str, body: Value) -> Value {
+    let answer = within(subject, try_api(client, subject, body)).await.unwrap();
+    assert_eq!(answer["error"], Value::Null, "{subject}: {answer}");
+    answer
+}
+
+/// Publishes, acknowledges and calls until the moment comes, then kills the server.
+async fn load_until_killed(server: &mut Server, promises: &Arc<Mutex<Promises>>, moment: Duration) {
+    let mut tasks = tokio::task::JoinSet::new();
+    let client = connect(server).await;
+    for stream in 0..STREAMS {
+        for _ in 0..WINDOW {
+            tasks.spawn(publish(client.clone(), promises.clone(), stream));
+        }
+    }
+    let consuming = connect(server).await;
+    for stream in 0..STREAMS {
+        tasks.spawn(consume(consuming.clone(), promises.clone(), stream));
+    }
+    tasks.spawn(manage(connect(server).await, promises.clone()));
+    let until = Deadline::after(moment);
+    let mut ticks = tokio::time::interval(Duration::from_millis(2));
+    while !until.has_passed() {
+        ticks.tick().await;
+    }
+    server.kill().unwrap();
+    // What was under way has no answer; nobody waits for it.
+    tasks.abort_all();
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+async fn publish(client: async_nats::Client, promises: Arc<Mutex<Promises>>, stream: usize) {
+    loop {
+        let number = {
+            let mut promises = promises.lock();
+            promises.next[stream] += 1;
+            promises.next[stream]
+        };
+        let body = format!("{number}:{}", "x".repeat(usize::try_from(number % 500).unwrap()));
+        let Ok(answer) = client.request(format!("s.{stream}"), body.into()).await else { return };
+        let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload) else { return };
+        let seq = answer["seq"].as_u64().filter(|seq| *seq > 0).unwrap_or_else(|| panic!("{answer}"));
+        let before = promises.lock().acknowledged[stream].insert(seq, number);
+        assert_eq!(before, None, "stream {stream}: sequence {seq} was acknowledged twice");
+    }
+}
+
+async fn consume(client: async_nats::Client, promises: Arc<Mutex<Promises>>, stream: usize) {
+    let inbox = client.new_inbox();
+    let Ok(mut messages) = client.subscribe(inbox.clone()).await else { return };
+    let next = format!("$JS.API.CONSUMER.MSG.NEXT.S{stream}.C");
+    loop {
+        let pull = client.publish_with_reply(next.clone(), inbox.clone(), Bytes::from_static(b"10"));
+        if pull.await.is_err() {
+            return;
+        }
+        for _ in 0..10 {
+            let Some(message) = messages.next().await else { return };
+            let Some(reply) = message.reply else { return };
+            let seq = reply.split('.').nth(5).unwrap().parse().unwrap();
+            if client.request(reply, Bytes::from_static(b"+ACK")).await.is_err() {
+                return;
+            }
+            let is_new = promises.lock().confirmed[stream].insert(seq);
+            assert!(is_new, "stream {stream}: {seq} came again after its acknowledgement was confirmed");
+        }
+    }
+}
+
+/// Creates consumers and deletes every second one.
+async fn manage(client: async_nats::Client, promises: Arc<Mutex<Promises>>) {
+    loop {
+        let number = {
+            let mut promises = promises.lock();
+            promises.next_consumer += 1;
+            promises.next_consumer
+        };
+        let name = format!("M{number}");
+        let body = json!({"stream_name": "S0", "config": {"durable_name": name, "ack_policy": "explicit"}});
+        let Some(answer) = try_api(&client, &format!("CONSUMER.CREATE.S0.{name}"), body).await else {
+            return;
+        };
+        assert_eq!(answer["error"], Value::Null, "{answer}");
+        promises.lock().created.push(name.clone());
+        if number % 2 == 0 {
+            // From the request on it may be gone; only the answer makes it a promise.
+            promises.lock().created.retain(|created| *created != name);
+            let Some(answer) = try_api(&client, &format!("CONSUMER.DELETE.S0.{name}"), Value::Null).await
+            else {
+                return;
+            };
+            assert_eq!(answer["success"], true, "{answer}");
+            promises.lock().deleted.push(name);
+        }
+    }
+}
+
+async fn verify(client: &async_nats::Client, promises: &Arc<Mutex<Promises>>, what: &str) {
+    let (acknowledged, confirmed, created, deleted) = {
+        let promises = promises.lock();
+        let (created, deleted) = (promises.created.clone(), promises.deleted.clone());
+        (promises.acknowledged.clone(), promises.confirmed.clone(), created, deleted)
+    };
+    for stream in 0..STREAMS {
+        let stored = read_all(client, stream).await;
+        for (seq, number) in &acknowledged[stream] {
+            assert_eq!(
+                stored.get(seq),
+                Some(number),
+                "{what}: stream {stream}, sequence {seq} was acknowledged"
+            );
+        }
+        let mut numbers: Vec<u64> = stored.values().copied().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), stored.len(), "{what}: stream {stream} has a message twice");
+        let sequences: Vec<u64> = stored.keys().copied().collect();
+        let expected: Vec<u64> = (1..=sequences.len() as u64).collect();
+        assert_eq!(sequences, expected, "{what}: stream {stream} has no holes");
+        check_consumer(client, stream, &confirmed[stream], what).await;
+    }
+    let mut names: Vec<String> = Vec::new();
+    loop {
+        let page = api(client, "CONSUMER.NAMES.S0", json!({"offset": names.len()})).await;
+        let found = page["consumers"].as_array().unwrap();
+        names.extend(found.iter().map(|name| name.as_str().unwrap().to_owned()));
+        if found.is_empty() || names.len() as u64 >= page["total"].as_u64().unwrap() {
+            break;
+        }
+    }
+    for name in &created {
+        assert!(names.contains(name), "{what}: consumer {name} was created");
+    }
+    for name in &deleted {
+        assert!(!names.contains(name), "{what}: consumer {name} was deleted");
+    }
+}
+
+/// Number of every message by its sequence, read with an ordered consumer's means.
+async fn read_all(client: &async_nats::Client, stream: usize) -> BTreeMap<u64, u64> {
+    let info = api(client, &format!("STREAM.INFO.S{stream}"), Value::Null).await;
+    let count = info["state"]["messages"].as_u64().unwrap();
+    let inbox = client.new_inbox();
+    let mut messages = client.subscribe(inbox.clone()).await.unwrap();
+    let config = json!({"deliver_subject": inbox, "ack_policy": "none", "mem_storage": true,
+        "inactive_threshold": 60_000_000_000_u64});
+    let body = json!({"stream_name": format!("S{stream}"), "config": config});
+    api(client, &format!("CONSUMER.CREATE.S{stream}"), body).await;
+    let mut stored = BTreeMap::new();
+    let mut last = 0;
+    while (stored.len() as u64) < count {
+        let message = within("a stored message", messages.next()).await.unwrap();
+        let seq: u64 = message.reply.unwrap().split('.').nth(5).unwrap().parse().unwrap();
+        assert!(seq > last, "stream {stream}: {seq} after {last}");
+        last = seq;
+        let text = std::str::from_utf8(&message.payload).unwrap();
+        let (number, filling) = text.split_once(':').unwrap();
+        let number: u64 = number.parse().unwrap();
+        assert_eq!(filling.len() as u64, number % 500, "stream {stream}: message {seq} is whole");
+        stored.insert(seq, number);
+    }
+    stored
+}
+
+/// No message whose acknowledgement was confirmed is pending or comes again.
+async fn check_consumer(client: &async_nats::Client, stream: usize, confirmed: &BTreeSet<u64>, what: &str) {
+    let info = api(client, &format!("CONSUMER.INFO.S{stream}.C"), Value::Null).await;
+    let floor = info["ack_floor"]["stream_seq"].as_u64().unwrap();
+    let delivered = info["delivered"]["stream_seq"].as_u64().unwrap();
+    if let Some(highest) = confirmed.iter().max() {
+        assert!(delivered >= *highest, "{what}: stream {stream}: delivered {delivered}, confirmed {highest}");
+    }
+    let pending = info["num_ack_pending"].as_u64().unwrap();
+    let above = confirmed.iter().filter(|seq| **seq > floor).count() as u64;
+    assert!(
+        delivered.saturating_sub(floor) >= pending + above,
+        "{what}: stream {stream}: between {floor} and {delivered}, {above} are confirmed and {pending} pending"
+    );
+}

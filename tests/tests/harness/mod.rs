@@ -1,0 +1,32 @@
+//! Programs, running servers, waiting, and raw connections.
+
+mod fixture;
+mod programs;
+mod raw;
+mod wait;
+
+pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
+pub(crate) use programs::{Kind, nats_cli, program, python};
+pub(crate) use raw::Raw;
+pub(crate) use wait::{LONG, eventually, round_trip, within};
+
+/// Defines tests once and runs each against both servers, as `linnet::name` and `peer::name`.
+macro_rules! on_both_servers {
+    ($options:expr; $($(#[doc = $doc:literal])* async fn $name:ident($server:ident) $body:block)+) => {
+        const OPTIONS: fn() -> linnet_launch::Options = $options;
+
+        $($(#[doc = $doc])* async fn $name($server: &mut $crate::harness::Fixture) $body)+
+
+        mod linnet {
+            $(#[test] fn $name() {
+                $crate::harness::run_with($crate::harness::Kind::Linnet, super::OPTIONS, super::$name);
+            })+
+        }
+
+        mod peer {
+            $(#[test] fn $name() {
+                $crate::harness::run_with($crate::harness::Kind::Peer, super::OPTIONS, super::$name);
+            })+
+        }
+    };
+}

@@ -1,0 +1,121 @@
+//! Store directories that are not ours to open: refused with the reason, and left as they are.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use linnet_launch::{Error, JetStream, Options, Spec};
+use serde_json::{Value, json};
+
+use crate::harness::{Fixture, JETSTREAM, Kind, LONG, program, run};
+
+/// Every file below a directory with its content.
+fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(content(&path));
+            found.insert(path, Vec::new());
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+fn options(store: &Path) -> Options {
+    Options {
+        jetstream: Some(JetStream { store_dir: Some(store.to_owned()), ..JetStream::default() }),
+        ..JETSTREAM()
+    }
+}
+
+/// What the server says when it refuses the store.
+fn refusal(store: &Path) -> String {
+    let before = content(store);
+    let error = Spec::new(program(Kind::Linnet).unwrap()).options(options(store)).start().unwrap_err();
+    let Error::Ended { status, log_tail, .. } = error else { panic!("{error}") };
+    assert_eq!(status.code(), Some(1), "{log_tail}");
+    let after = content(store);
+    for path in before.keys().chain(after.keys()) {
+        assert!(before.get(path) == after.get(path), "{} has changed; {log_tail}", path.display());
+    }
+    log_tail
+}
+
+/// A store with a message in it, made by a server that has stopped in order.
+async fn used_store(kind: Kind, store: &Path) {
+    let Some(program) = program(kind) else { return };
+    let mut s = Fixture::start(kind, Spec::new(program).options(options(store)));
+    s.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["a"]})).await;
+    assert_eq!(s.request("a", "x").await["seq"], 1);
+    s.server.terminate(LONG).unwrap();
+}
+
+#[test]
+fn a_store_of_nats_server_is_refused() {
+    if program(Kind::Peer).is_none() {
+        return;
+    }
+    run(async || {
+        let store = tempfile::tempdir().unwrap();
+        used_store(Kind::Peer, store.path()).await;
+        let said = refusal(store.path());
+        assert!(said.contains("nats-server") && said.contains("untouched"), "{said}");
+    });
+}
+
+#[test]
+fn a_store_in_use_is_refused() {
+    run(async || {
+        let store = tempfile::tempdir().unwrap();
+        let program = program(Kind::Linnet).unwrap();
+        let mut first = Fixture::start(Kind::Linnet, Spec::new(&program).options(options(store.path())));
+        first.api("STREAM.CREATE.S", json!({"name": "S", "subjects": ["a"]})).await;
+        // Paused, it changes nothing itself.
+        first.server.pause().unwrap();
+        let said = refusal(store.path());
+        first.server.resume().unwrap();
+        assert!(said.contains("another process") || said.contains("in use"), "{said}");
+        assert_eq!(first.request("a", "x").await["seq"], 1, "the first one goes on");
+    });
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_refused() {
+    run(async || {
+        let store = tempfile::tempdir().unwrap();
+        used_store(Kind::Linnet, store.path()).await;
+        let marker = content(store.path()).into_keys().find(|path| path.ends_with("linnet.store")).unwrap();
+        let mut fields: Value = serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
+        fields["format"] = json!(999);
+        fs::write(&marker, fields.to_string()).unwrap();
+        let said = refusal(store.path());
+        assert!(said.contains("format 999"), "{said}");
+    });
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let store = tempfile::tempdir().unwrap();
+    fs::create_dir(store.path().join("jetstream")).unwrap();
+    fs::write(store.path().join("jetstream/thesis.txt"), "years of work").unwrap();
+    let said = refusal(store.path());
+    assert!(said.contains("not a store of this server"), "{said}");
+}
+
+#[test]
+fn a_store_survives_a_restart_in_another_place() {
+    run(async || {
+        let dir = tempfile::tempdir().unwrap();
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        used_store(Kind::Linnet, &here).await;
+        fs::rename(&here, &there).unwrap();
+        let program = program(Kind::Linnet).unwrap();
+        let mut s = Fixture::start(Kind::Linnet, Spec::new(program).options(options(&there)));
+        assert_eq!(s.request("a", "x").await["seq"], 2);
+        assert_eq!(s.api("STREAM.MSG.GET.S", json!({"seq": 1})).await["message"]["data"], "eA==");
+    });
+}
