@@ -46,6 +46,8 @@ pub(crate) struct Model {
     pub(crate) last: u64,
     pub(crate) consumers: BTreeMap<String, ModelConsumer>,
     pub(crate) deleted: bool,
+    /// Messages with a time to live of their own: when it ends, if it does.
+    pub(crate) ttls: BTreeMap<u64, Option<i64>>,
     /// Sequences of messages stored by the last entry.
     pub(crate) stored: Vec<u64>,
 }
@@ -80,6 +82,16 @@ impl Model {
         self.messages.iter().rev().find(|(_, m)| m.subject == subject).map_or(0, |(seq, _)| *seq)
     }
 
+    /// True if the age of the stream does not concern the message.
+    pub(crate) fn is_exempt(&self, seq: u64) -> bool {
+        self.ttls.get(&seq) == Some(&None)
+    }
+
+    /// When the message's own time is over.
+    pub(crate) fn end_of(&self, seq: u64) -> Option<i64> {
+        self.ttls.get(&seq).copied().flatten()
+    }
+
     /// Applies the entry at `index`. False if it cannot be understood.
     pub(crate) fn apply(&mut self, index: u64, entry: &[u8]) -> bool {
         self.stored.clear();
@@ -92,12 +104,13 @@ impl Model {
                 self.messages.remove(&seq);
             }
             Entry::Expire(cutoff) => {
-                while self.messages.first_key_value().is_some_and(|(_, m)| m.time <= cutoff.0) {
-                    self.messages.pop_first();
-                }
+                let ttls = &self.ttls;
+                self.messages.retain(|seq, m| m.time > cutoff.0 || ttls.get(seq) == Some(&None));
             }
-            // No stream of the workload lets messages carry a lifetime.
-            Entry::ExpireOwn(_) => return false,
+            Entry::ExpireOwn(now) => {
+                let ttls = &self.ttls;
+                self.messages.retain(|seq, _| !matches!(ttls.get(seq), Some(Some(end)) if *end <= now.0));
+            }
             Entry::ConsumerAttach(attach) => {
                 if let Some(state) = attach.state {
                     let start = state.delivered.stream + 1;
@@ -130,6 +143,10 @@ impl Model {
             self.stored.push(record.seq);
             let rollup = message.header("Nats-Rollup").map(<[u8]>::to_ascii_lowercase);
             let subject = message.subject.clone();
+            if let Some(ttl) = message.header("Nats-TTL").filter(|_| self.config.allow_msg_ttl) {
+                let seconds = std::str::from_utf8(ttl).ok().and_then(|t| t.parse::<i64>().ok());
+                self.ttls.insert(record.seq, seconds.map(|s| message.time + s * 1_000_000_000));
+            }
             self.messages.insert(record.seq, message);
             match rollup.as_deref() {
                 Some(b"sub") => self.messages.retain(|seq, m| *seq == record.seq || m.subject != subject),

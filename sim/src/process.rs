@@ -34,6 +34,8 @@ const WRITE_AT: usize = 2 << 10;
 const RECLAIM_AT: u64 = 16 << 10;
 /// How long groups that were asked for a checkpoint have before the log copies what they still need.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the groups that hold on to the oldest segment are listed.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Sizes at which a few messages exercise what otherwise takes gigabytes.
 pub(crate) fn layout() -> Layout {
@@ -117,6 +119,8 @@ pub(crate) struct Process {
     pub(crate) next_meta_index: u64,
     /// The failure that ended the log, in words.
     pub(crate) log_failure: Option<String>,
+    /// It was not the disk.
+    pub(crate) log_refused: bool,
     mutation: Option<Mutation>,
     next_key: GroupKey,
     next_flow: u64,
@@ -124,7 +128,9 @@ pub(crate) struct Process {
     waiting: VecDeque<(Ticket, GroupKey)>,
     stuck: Option<(Ticket, Batch)>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
-    asked: Option<(SegmentNo, Mono)>,
+    asked: BTreeMap<GroupId, Mono>,
+    looked: Option<Mono>,
+    waiting_for: Option<(SegmentNo, Mono)>,
     // Mail of the pump.
     done: Vec<(GroupKey, Done)>,
     durable: Ticket,
@@ -162,6 +168,7 @@ impl Process {
             deaf: false,
             next_meta_index: 1,
             log_failure: None,
+            log_refused: false,
             mutation,
             next_key: META_KEY + 1,
             next_flow: 1,
@@ -169,7 +176,9 @@ impl Process {
             waiting: VecDeque::new(),
             stuck: None,
             prepared: None,
-            asked: None,
+            asked: BTreeMap::new(),
+            looked: None,
+            waiting_for: None,
             done: Vec::new(),
             durable: 0,
             applied: 0,
@@ -206,6 +215,7 @@ impl Process {
             self.next_key += 1;
             self.next_key - 1
         });
+        // The configuration shapes blocks, so every turn makes them small again.
         group.stream_mut().store_mut().set_layout(layout());
         let slot = Slot {
             dir: group_dir(&self.dir, group.group()),
@@ -410,6 +420,7 @@ impl Process {
         }
         let Some(slot) = self.slots.get_mut(&key) else { return };
         slot.timer = slot.group.next_due();
+        slot.group.stream_mut().store_mut().set_layout(layout());
         self.disk_chores(key);
         if more {
             self.ready.insert(key);
@@ -474,6 +485,7 @@ impl Process {
             Err(Error::DiskFull { .. } | Error::Full { .. }) => {
                 self.work.refused_space += 1;
                 self.make_room();
+                self.copy_what_is_left();
                 self.stuck = Some((ticket, batch));
             }
             Err(error) => {
@@ -496,6 +508,7 @@ impl Process {
     fn fail_log(&mut self, error: Error) {
         self.work.log_failures += 1;
         self.log_failure = Some(error.to_string());
+        self.log_refused = matches!(error, Error::Refused { .. } | Error::TooLarge { .. } | Error::Config);
         self.failure_mail = Some(error);
     }
 
@@ -512,31 +525,62 @@ impl Process {
         if let Some(job) = self.wal.prepare_next() {
             self.jobs.push(Job::Prepare(Box::new(job)));
         }
+        self.come_below_bound();
         let usage = self.wal.usage();
-        if usage.live_bytes > usage.max_bytes / 2 {
+        if usage.live_bytes > usage.max_bytes / 8 * 3 {
             self.make_room();
+        }
+        if usage.live_bytes > usage.max_bytes / 2 {
+            self.copy_what_is_left();
         }
     }
 
+    fn come_below_bound(&mut self) {
+        loop {
+            let usage = self.wal.usage();
+            if usage.live_bytes <= usage.max_bytes {
+                return;
+            }
+            match self.wal.rewrite_oldest(Unverifiable::Keep) {
+                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {
+                    self.work.rewrites += 1;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Asks the groups that hold on to the oldest segment for checkpoints.
     fn make_room(&mut self) {
-        let oldest = self.wal.usage().oldest;
         let now = self.clock.mono();
-        match self.asked {
-            Some((segment, since)) if segment == oldest => {
+        if self.looked.is_some_and(|last| now.since(last) < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(now);
+        self.asked.retain(|_, since| now.since(*since) < PATIENCE);
+        for (group, _) in self.wal.groups_pinning_oldest() {
+            if self.key_of(group).is_some() && self.asked.insert(group, now).is_none() {
+                self.checkpoints.push(group);
+            }
+        }
+    }
+
+    /// What groups still hold of the oldest segment long after they were asked is written again.
+    fn copy_what_is_left(&mut self) {
+        let usage = self.wal.usage();
+        let now = self.clock.mono();
+        match self.waiting_for {
+            Some((segment, since)) if segment == usage.oldest => {
                 if now.since(since) >= PATIENCE
                     && let Ok(done) = self.wal.rewrite_oldest(Unverifiable::Keep)
                 {
                     self.work.rewrites += 1;
-                    if !done.damaged.is_empty() {
+                    if !done.damaged.is_empty() && usage.live_bytes > usage.max_bytes / 4 * 3 {
                         let _ = self.wal.rewrite_oldest(Unverifiable::GiveUp);
                     }
                 }
             }
-            _ => {
-                self.asked = Some((oldest, now));
-                let pinning = self.wal.groups_pinning_oldest();
-                self.checkpoints.extend(pinning.into_iter().map(|(group, _)| group));
-            }
+            _ => self.waiting_for = Some((usage.oldest, now)),
         }
     }
 

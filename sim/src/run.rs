@@ -169,10 +169,11 @@ fn expire(world: &mut World) -> Check {
         world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some() && !s.is_lossy)
     {
         let age = stream.model.config.max_age.0;
-        let oldest = stream.model.messages.values().next().map_or(i64::MAX, |m| m.time);
-        // The wall clock may have been behind the messages by as much as its steps.
-        if age > 0 && oldest < wall - age {
-            return broken("expiry", format!("{}: a message outlives its age", stream.name));
+        for (seq, message) in &stream.model.messages {
+            let by_age = age > 0 && message.time < wall - age && !stream.model.is_exempt(*seq);
+            if by_age || stream.model.end_of(*seq).is_some_and(|end| end < wall) {
+                return broken("expiry", format!("{}: message {seq} outlives its time", stream.name));
+            }
         }
     }
     Ok(())

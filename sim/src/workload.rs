@@ -65,6 +65,7 @@ impl World {
             duplicate_window: Nanos(pick(&[0, 5 * SECOND, 120 * SECOND])),
             first_seq: u64::try_from(pick(&[0, 0, 0, 100])).unwrap_or(0),
             allow_rollup_hdrs: true,
+            allow_msg_ttl: pick(&[0, 0, 1]) == 1,
             ..StreamConfig::default()
         }
     }
@@ -92,7 +93,12 @@ impl World {
         let old = slot.group.stream().config().clone();
         let new = self.stream_config(name);
         // What decides about duplicates and first sequence stays, so that the model can judge them.
-        let config = StreamConfig { duplicate_window: old.duplicate_window, first_seq: old.first_seq, ..new };
+        let config = StreamConfig {
+            duplicate_window: old.duplicate_window,
+            first_seq: old.first_seq,
+            allow_msg_ttl: old.allow_msg_ttl || new.allow_msg_ttl,
+            ..new
+        };
         self.trace.line(|| format!("update {config:?}"));
         self.process.update_stream(0, key, config);
         self.call = Some(Call::Update(group));
@@ -132,6 +138,8 @@ impl World {
             0 => headers::push(&mut block, "Nats-Rollup", b"sub"),
             1 => headers::push(&mut block, "Nats-Rollup", b"all"),
             2 => headers::push(&mut block, "Anything", b"else"),
+            3 => headers::push(&mut block, "Nats-TTL", b"never"),
+            4 | 5 => headers::push(&mut block, "Nats-TTL", self.rng.u32(1..20).to_string().as_bytes()),
             _ => {}
         }
         if block.len() == bare {

@@ -286,6 +286,7 @@ impl LogWriter {
         if let Some(job) = self.wal.prepare_next() {
             self.workers.submit(DiskWork::Prepare(Box::new(job), self.handle.clone()));
         }
+        self.come_below_bound();
         let usage = self.wal.usage();
         if usage.live_bytes > usage.max_bytes / 8 * 3 {
             self.make_room();
@@ -315,6 +316,25 @@ impl LogWriter {
         }
     }
 
+    /// Every opening begins a segment, so a server that keeps dying soon after its start gets over the bound. Such
+    /// segments hold little: copying it is quick.
+    fn come_below_bound(&mut self) {
+        loop {
+            let usage = self.wal.usage();
+            if usage.live_bytes <= usage.max_bytes {
+                return;
+            }
+            match self.wal.rewrite_oldest(Unverifiable::Keep) {
+                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
     /// What groups still hold of the oldest segment although they were asked long ago is written again, so that the
     /// segment becomes free: groups without a pump, and those that have nothing to checkpoint.
     fn copy_what_is_left(&mut self) {
@@ -330,18 +350,20 @@ impl LogWriter {
         }
     }
 
+    /// One step of copying the oldest segment.
     fn copy_oldest(&mut self) {
-        let copied = match self.wal.rewrite_oldest(Unverifiable::Keep) {
-            Ok(done) if done.damaged.is_empty() => return,
-            Ok(done) => {
-                // Nobody made them unneeded. Kept, they would hold the segment for ever.
-                for (group, index) in done.damaged {
-                    tracing::error!("Write-ahead log: entry {index} of group {group} is damaged and given up");
-                }
-                self.wal.rewrite_oldest(Unverifiable::GiveUp)
+        let usage = self.wal.usage();
+        let copied = self.wal.rewrite_oldest(Unverifiable::Keep).and_then(|done| {
+            // A read may fail and succeed later, so there is no hurry.
+            if done.damaged.is_empty() || usage.live_bytes <= usage.max_bytes / 4 * 3 {
+                return Ok(());
             }
-            Err(error) => Err(error),
-        };
+            // Nobody made them unneeded. Kept, they would hold the segment until the log is full.
+            for (group, index) in done.damaged {
+                tracing::error!("Write-ahead log: entry {index} of group {group} is damaged and given up");
+            }
+            self.wal.rewrite_oldest(Unverifiable::GiveUp).map(|_| ())
+        });
         if let Err(error) = copied {
             tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
         }

@@ -102,7 +102,7 @@ pub fn recover(
             Err(e) => restored.lost_entries.push(e.to_string()),
         }
     }
-    stream.finish_replay(now, wall);
+    stream.finish_replay(now);
     let damage = match recovered.map(|r| &r.integrity) {
         Some(Integrity::Damaged(damage)) => Some(damage.clone()),
         _ => None,

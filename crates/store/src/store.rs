@@ -74,8 +74,6 @@ pub struct StreamStore {
     pub(crate) kind: Kind,
     pub(crate) seed: Seed,
     pub(crate) layout: Layout,
-    /// The layout before it was fitted to the stream's limit.
-    usual: Layout,
     /// In the order of their sequences.
     pub(crate) blocks: VecDeque<Block>,
     pub(crate) subjects: Subjects,
@@ -105,7 +103,6 @@ impl StreamStore {
             kind,
             seed,
             layout: Layout::default(),
-            usual: Layout::default(),
             blocks: VecDeque::new(),
             subjects: Subjects::new(max_per_subject),
             // A fresh stream shows 0 and 0; one that starts elsewhere shows where.
@@ -131,24 +128,23 @@ impl StreamStore {
     /// The same store with other sizes.
     #[must_use]
     pub fn with_layout(mut self, layout: Layout) -> Self {
-        self.set_layout(layout);
+        self.layout = layout;
         self
     }
 
     /// Goes on with other sizes. What is stored stays as it is.
     pub fn set_layout(&mut self, layout: Layout) {
-        self.usual = layout;
         self.layout = layout;
     }
 
     /// Follows the stream's limit of bytes: blocks of a small stream are small, so that what it pushed out does not
     /// fill the disk. 0 or less is no limit.
     pub fn fit_to(&mut self, max_bytes: i64) {
-        let usual = self.usual;
-        let least = BLOCK_MIN.min(usual.block_max);
+        let usual = Layout::default();
         let max = usize::try_from(max_bytes).ok().filter(|max| *max > 0);
-        self.layout.block_max = max.map_or(usual.block_max, |max| (max / 8).clamp(least, usual.block_max));
-        self.layout.extent = usual.extent.min(self.layout.block_max / 2).max(1);
+        self.layout.block_max =
+            max.map_or(usual.block_max, |max| (max / 8).clamp(BLOCK_MIN, usual.block_max));
+        self.layout.extent = usual.extent.min(self.layout.block_max / 2);
     }
 
     /// True for a memory stream.

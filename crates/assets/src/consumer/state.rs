@@ -382,7 +382,7 @@ mod tests {
             let mut state = ConsumerState::starting_at(1);
             let mut ops = Vec::new();
             for (seq, acked) in seqs {
-                let op = if acked {
+                let op = if acked && seq <= state.delivered.stream {
                     ConsumerOp::Ack { seq, count: 1 }
                 } else {
                     // What was acknowledged is not delivered again.
@@ -402,14 +402,13 @@ mod tests {
             let mut joined = Vec::new();
             let (mut a, mut b) = (ConsumerState::starting_at(1), ConsumerState::starting_at(1));
             // First deliveries happen in stream order.
-            let (mut next, mut next_delivery) = (1, 1);
+            let mut next = 1;
             let ops: Vec<ConsumerOp> = ops
                 .into_iter()
                 .map(|op| match op {
-                    ConsumerOp::Deliver { seq, count, at, .. } => {
-                        let (seq, consumer_seq) = (next + seq % 3, next_delivery);
+                    ConsumerOp::Deliver { seq, consumer_seq, count, at } => {
+                        let seq = next + seq % 3;
                         next = seq + count;
-                        next_delivery += count;
                         ConsumerOp::Deliver { seq, consumer_seq, count, at }
                     }
                     other => other,

@@ -438,7 +438,8 @@ impl Stream {
     }
 
     /// Everything in the log has been replayed: consumers start from the state it led to.
-    pub fn finish_replay(&mut self, now: Mono, wall: Wall) {
+    pub fn finish_replay(&mut self, now: Mono) {
+        self.next_expiry = Some(now);
         let saved = self.saved().consumers;
         self.consumers.clear();
         self.by_name.clear();
@@ -453,7 +454,6 @@ impl Stream {
             }
             self.install_consumer(attach, now);
         }
-        self.schedule_expiry(now, wall);
     }
 
     /// Takes over what a checkpoint said of messages with a time to live of their own.
