@@ -14,7 +14,9 @@ use crate::world::World;
 impl World {
     /// Checks every stream that was found and lets the evidence follow it.
     pub(crate) fn adopt(&mut self, found: Found) -> Check {
-        let Found { meta, meta_last, streams, .. } = found;
+        let Found { meta, meta_last, streams, report } = found;
+        // A durable batch that no later one vouches for and that rots looks unfinished: outside the promise.
+        self.may_look_torn = self.was_unsealed && report.torn_tail.is_some();
         let meta_is_whole = is_whole(&meta);
         self.adopt_stream(GroupId::META, meta_last, &meta)?;
         let mut here = vec![GroupId::META];
@@ -62,7 +64,7 @@ impl World {
             if kept == stream.applied {
                 stream.apply_while(&self.facts.publishes, i64::MAX, |index, _| index <= last)?;
             }
-            damage::is_contained(stream, store, restored)?;
+            damage::is_contained(stream, store, restored, self.may_look_torn)?;
             stream.is_lossy = true;
             stream.entries.clear();
             stream.applied = last;

@@ -56,6 +56,9 @@ pub(crate) struct World {
     pub(crate) totals: Totals,
     pub(crate) is_damaged: bool,
     pub(crate) gave_up: bool,
+    /// The last batch of the life that ended was not marked durable by a later one.
+    pub(crate) was_unsealed: bool,
+    pub(crate) may_look_torn: bool,
     mutation: Option<Mutation>,
     dir: PathBuf,
 }
@@ -112,6 +115,8 @@ impl World {
             totals: Totals::default(),
             is_damaged: false,
             gave_up: false,
+            was_unsealed: false,
+            may_look_torn: false,
             mutation,
             dir,
         };
@@ -370,6 +375,7 @@ impl World {
     pub(crate) fn restart(&mut self, power_loss: bool) -> Check {
         self.count_work();
         self.restarts += 1;
+        self.was_unsealed = self.process.wal.needs_seal();
         self.end_life(power_loss);
         if self.mode == Mode::Damage && self.restarts > 1 && !self.is_damaged {
             self.damage();

@@ -12,9 +12,14 @@ use crate::facts::StreamFacts;
 const NAME: &str = "damage";
 
 /// Every readable message is one the stream once stored, with that content; every acknowledged one that is missing
-/// is reported.
-pub(crate) fn is_contained(stream: &StreamFacts, store: &mut StreamStore, found: &Restored) -> Check {
-    let log_lost = found.damage.is_some() || !found.lost_entries.is_empty();
+/// is reported. With `may_look_torn` the last batch may have rotted in a way that nobody can tell from a crash.
+pub(crate) fn is_contained(
+    stream: &StreamFacts,
+    store: &mut StreamStore,
+    found: &Restored,
+    may_look_torn: bool,
+) -> Check {
+    let log_lost = may_look_torn || found.damage.is_some() || !found.lost_entries.is_empty();
     let reported: BTreeSet<u64> = found.lost.iter().chain(store.damaged()).copied().collect();
     let mut next = 0;
     while let Some(seq) = store.next(next, &linnet_store::Filter::all()) {
