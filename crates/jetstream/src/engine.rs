@@ -694,6 +694,7 @@ fn open_group(
             found.lost.len()
         );
     }
+    quarantine(starting, &group_dir(starting.dir, group), &found.ruined);
     // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
     if found.damage.is_none() {
         for stray in &found.strays {
@@ -722,6 +723,12 @@ fn quarantine(starting: &Starting<'_>, dir: &Path, files: &[PathBuf]) {
         tracing::warn!("  Moved {} to {}", file.display(), to.display());
         if let Err(e) = starting.disk.rename(file, &to.join(name)) {
             tracing::error!("  Moving {}: {e}", file.display());
+        }
+    }
+    // A move that a power loss undoes would leave a file that the next opening takes for one of no use.
+    for dir in [&to, dir] {
+        if let Err(e) = starting.disk.sync_dir(dir) {
+            tracing::error!("  Syncing {}: {e}", dir.display());
         }
     }
 }
