@@ -139,6 +139,7 @@ impl Starting<'_> {
         }
         let opening = self.opening(group, assignment.config.clone(), created);
         let (solo, found) = recover(opening, log, &mut Nobody).map_err(|e| e.to_string())?;
+        self.quarantine(&group_dir(self.dir, group), &found.ruined);
         if found.damage.is_none() {
             for stray in &found.strays {
                 let _ = self.disk.remove_file(stray);
@@ -159,6 +160,8 @@ impl Starting<'_> {
                 let _ = self.disk.rename(file, &to.join(name));
             }
         }
+        let _ = self.disk.sync_dir(&to);
+        let _ = self.disk.sync_dir(dir);
     }
 
     fn put_away_strays(&self, known: &[GroupId]) {
