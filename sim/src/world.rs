@@ -237,7 +237,7 @@ impl World {
                 broken("damage", format!("group {group}: {seq} is called damaged and is not"))
             }
             Event::Damaged { .. } => Ok(()),
-            Event::FlowDone { ok, .. } => {
+            Event::FlowDone { ok } => {
                 self.call_done(ok);
                 Ok(())
             }
