@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linnet_assets::{Advisory, Answer, Output, Place, Token};
+use linnet_assets::{Advisory, Answer, Entry, Output, Place, Token};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Wall};
 use linnet_jsapi::StreamConfig;
@@ -249,6 +249,12 @@ pub(crate) fn open(
             Err(reason) => found.outcome = Err(reason),
         }
         streams.push(found);
+    }
+    for group in groups.iter().map(|g| g.group).filter(|g| !known.contains(g)) {
+        let mut entries = wal.entries(group).flatten();
+        if entries.any(|entry| matches!(Entry::decode(&entry.payload), Ok(Entry::Deleted))) {
+            log.end_group(group);
+        }
     }
     starting.put_away_strays(&known);
     let mut process = Process::new(disk, dir.to_owned(), clock.clone(), wal, log, mutation);
