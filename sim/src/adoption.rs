@@ -1,14 +1,15 @@
 //! After an opening: the evidence is held against what was found, and becomes the base of what follows.
 
-use linnet_env::DamageKind;
+use std::path::{Path, PathBuf};
+
+use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
 use linnet_replication::Restored;
 use linnet_store::Filter;
-use std::path::Path;
 
 use crate::invariants::{Check, broken, consumers, content, damage, durability, state};
 use crate::model::{Model, ModelConsumer};
-use crate::restore::Found;
+use crate::restore::{Found, FoundStream};
 use crate::world::World;
 
 impl World {
@@ -18,6 +19,7 @@ impl World {
         // A durable batch that no later one vouches for and that rots looks unfinished: outside the promise.
         self.may_look_torn = self.was_unsealed && report.torn_tail.is_some();
         let meta_is_whole = is_whole(&meta);
+        self.keep_damaged(&streams);
         self.adopt_stream(GroupId::META, meta_last, &meta)?;
         let mut here = vec![GroupId::META];
         for stream in streams {
@@ -83,6 +85,10 @@ impl World {
                 let consumer = ModelConsumer { born: last, config: attach.config, start };
                 model.consumers.insert(attach.name, consumer);
             }
+            if self.may_look_torn {
+                stream.visible_last = model.last;
+                stream.acked.retain(|seq, _| *seq <= model.last);
+            }
             stream.model = model;
             return Ok(());
         }
@@ -109,6 +115,23 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Blocks of which nothing can be read stay on disk, aside.
+    fn keep_damaged(&mut self, streams: &[FoundStream]) {
+        for restored in streams.iter().filter_map(|s| s.outcome.as_ref().ok()) {
+            for path in &restored.ruined {
+                let aside =
+                    path.parent().zip(path.file_name()).map(|(dir, name)| dir.join("quarantine").join(name));
+                self.keep([path.clone(), aside.unwrap_or_default()]);
+            }
+        }
+    }
+
+    fn keep(&mut self, names: [PathBuf; 2]) {
+        if names.iter().any(|name| self.disk.exists(name).unwrap_or(false)) {
+            self.kept.push(names);
+        }
     }
 
     /// Damages something that is stored.

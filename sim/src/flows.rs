@@ -35,25 +35,25 @@ pub(crate) enum Waiter {
 /// An API call in progress.
 pub(crate) enum Flow {
     /// The assignment is being stored; then the group begins.
-    Create { client: u64, group: GroupId, assignment: Assignment },
+    Create { group: GroupId, assignment: Assignment },
     /// The group writes its first entry.
-    Install { client: Option<u64>, assignment: Assignment },
-    /// The assignment is being marked as live.
-    MarkLive { client: Option<u64> },
+    Install { assignment: Assignment },
+    /// The assignment is being marked as live; somebody may wait for that.
+    MarkLive { answers: bool },
     /// The assignment is being stored; then the stream is told.
-    Update { client: u64, key: GroupKey, config: StreamConfig },
+    Update { key: GroupKey, config: StreamConfig },
     /// The stream changes.
-    Updating { client: u64 },
+    Updating,
     /// The stream ends.
-    Delete { client: u64, key: GroupKey, group: GroupId, name: String },
+    Delete { key: GroupKey, group: GroupId, name: String },
     /// The catalogue forgets it.
-    Forget { client: u64, key: GroupKey, group: GroupId },
+    Forget { key: GroupKey, group: GroupId },
     /// The catalogue forgets a stream that had ended before the restart.
     ForgetEnded,
 }
 
 impl Process {
-    pub(crate) fn create_stream(&mut self, client: u64, config: StreamConfig, random: u64) -> GroupId {
+    pub(crate) fn create_stream(&mut self, config: StreamConfig, random: u64) -> GroupId {
         let group = GroupId { epoch: 0, meta_index: self.next_meta_index, random };
         self.next_meta_index += 1;
         let created = self.at().wall.0;
@@ -61,11 +61,11 @@ impl Process {
         let assignment = Assignment { account, group: group.to_string(), created, live: false, config };
         let flow = self.next_flow();
         self.store_assignment(flow, &assignment);
-        self.flows.insert(flow, Flow::Create { client, group, assignment });
+        self.flows.insert(flow, Flow::Create { group, assignment });
         group
     }
 
-    pub(crate) fn update_stream(&mut self, client: u64, key: GroupKey, config: StreamConfig) {
+    pub(crate) fn update_stream(&mut self, key: GroupKey, config: StreamConfig) {
         let Some(slot) = self.slots.get(&key) else { return };
         let (group, created) = (slot.group.group(), slot.group.stream().created());
         let assignment = Assignment {
@@ -77,23 +77,23 @@ impl Process {
         };
         let flow = self.next_flow();
         self.store_assignment(flow, &assignment);
-        self.flows.insert(flow, Flow::Update { client, key, config });
+        self.flows.insert(flow, Flow::Update { key, config });
     }
 
-    pub(crate) fn delete_stream(&mut self, client: u64, key: GroupKey) {
+    pub(crate) fn delete_stream(&mut self, key: GroupKey) {
         let Some(slot) = self.slots.get(&key) else { return };
         let (group, name) = (slot.group.group(), slot.group.stream().config().name.clone());
         let flow = self.next_flow();
         let token = self.expect(Waiter::Flow(flow));
         self.command(key, Command::Delete, token);
-        self.flows.insert(flow, Flow::Delete { client, key, group, name });
+        self.flows.insert(flow, Flow::Delete { key, group, name });
     }
 
     /// A restored stream that was not marked as live is, once it runs.
     pub(crate) fn mark_live(&mut self, assignment: &Assignment) {
         let flow = self.next_flow();
         self.store_assignment(flow, &Assignment { live: true, ..assignment.clone() });
-        self.flows.insert(flow, Flow::MarkLive { client: None });
+        self.flows.insert(flow, Flow::MarkLive { answers: false });
     }
 
     /// The catalogue forgets a stream that has ended.
@@ -118,9 +118,9 @@ impl Process {
 
     /// A group that a flow waits for has applied everything it proposed.
     pub(crate) fn flow_installed(&mut self, flow: u64) {
-        if let Some(Flow::Install { client, assignment }) = self.flows.remove(&flow) {
+        if let Some(Flow::Install { assignment }) = self.flows.remove(&flow) {
             self.store_assignment(flow, &Assignment { live: true, ..assignment });
-            self.flows.insert(flow, Flow::MarkLive { client });
+            self.flows.insert(flow, Flow::MarkLive { answers: true });
         }
     }
 
@@ -128,37 +128,37 @@ impl Process {
     pub(crate) fn flow_answered(&mut self, id: u64, answer: &Answer) {
         let Some(flow) = self.flows.remove(&id) else { return };
         let ok = answer.is_ok();
-        let mut end = |client: u64| self.events.push(Event::FlowDone { client, ok });
+        let mut end = || self.events.push(Event::FlowDone { ok });
         match flow {
-            Flow::Create { client, .. } if !ok => end(client),
-            Flow::Create { client, group, assignment } => {
+            Flow::Create { .. } if !ok => end(),
+            Flow::Create { group, assignment } => {
                 let kind = Kind::File { disk: self.disk.clone(), dir: group_dir(&self.dir, group) };
                 let created = Wall(assignment.created);
                 let now = self.at().now;
                 let config = assignment.config.clone();
                 let solo = fresh(group, kind, config, created, crate::restore::place(), now);
-                self.flows.insert(id, Flow::Install { client: Some(client), assignment });
+                self.flows.insert(id, Flow::Install { assignment });
                 self.install(None, solo, Some(id));
             }
-            Flow::MarkLive { client: Some(client) } => end(client),
-            Flow::Update { client, .. } if !ok => end(client),
-            Flow::Update { client, key, config } => {
+            Flow::MarkLive { answers: true } => end(),
+            Flow::Update { .. } if !ok => end(),
+            Flow::Update { key, config } => {
                 let token = self.expect(Waiter::Flow(id));
                 self.command(key, Command::Update(Box::new(config)), token);
-                self.flows.insert(id, Flow::Updating { client });
+                self.flows.insert(id, Flow::Updating);
             }
-            Flow::Updating { client } => end(client),
-            Flow::Delete { client, .. } | Flow::Forget { client, .. } if !ok => end(client),
-            Flow::Delete { client, key, group, name } => {
+            Flow::Updating => end(),
+            Flow::Delete { .. } | Flow::Forget { .. } if !ok => end(),
+            Flow::Delete { key, group, name } => {
                 self.forget_assignment(id, &name);
-                self.flows.insert(id, Flow::Forget { client, key, group });
+                self.flows.insert(id, Flow::Forget { key, group });
             }
-            Flow::Forget { client, key, group } => {
-                end(client);
+            Flow::Forget { key, group } => {
+                end();
                 self.remove(key);
                 self.log.end_group(group);
             }
-            Flow::Install { .. } | Flow::MarkLive { client: None } | Flow::ForgetEnded => {}
+            Flow::Install { .. } | Flow::MarkLive { answers: false } | Flow::ForgetEnded => {}
         }
     }
 }

@@ -72,3 +72,8 @@ pub fn replay(seed: u64, mode: Mode) -> (Vec<String>, Result<(), Violation>) {
 pub fn fingerprint(seed: u64, mode: Mode) -> u64 {
     run::run(seed, mode, None, false).hash
 }
+
+/// Positive answers to publishes before and after a sync of the log fails, while clients go on.
+pub fn acks_around_failing_sync(seed: u64) -> Result<(u64, u64), Violation> {
+    run::around_failing_sync(seed)
+}

@@ -163,6 +163,6 @@ impl SimLog {
                 Item::Entry { group: other, index, .. } if *other == group => Some(*index),
                 _ => None,
             })
-            .last()
+            .next_back()
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linnet_assets::{Advisory, Answer, Output, Place, Token};
+use linnet_assets::{Advisory, Answer, Entry, Output, Place, Token};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Wall};
 use linnet_jsapi::StreamConfig;
@@ -139,6 +139,7 @@ impl Starting<'_> {
         }
         let opening = self.opening(group, assignment.config.clone(), created);
         let (solo, found) = recover(opening, log, &mut Nobody).map_err(|e| e.to_string())?;
+        self.quarantine(&group_dir(self.dir, group), &found.ruined);
         if found.damage.is_none() {
             for stray in &found.strays {
                 let _ = self.disk.remove_file(stray);
@@ -159,6 +160,8 @@ impl Starting<'_> {
                 let _ = self.disk.rename(file, &to.join(name));
             }
         }
+        let _ = self.disk.sync_dir(&to);
+        let _ = self.disk.sync_dir(dir);
     }
 
     fn put_away_strays(&self, known: &[GroupId]) {
@@ -246,6 +249,12 @@ pub(crate) fn open(
             Err(reason) => found.outcome = Err(reason),
         }
         streams.push(found);
+    }
+    for group in groups.iter().map(|g| g.group).filter(|g| !known.contains(g)) {
+        let mut entries = wal.entries(group).flatten();
+        if entries.any(|entry| matches!(Entry::decode(&entry.payload), Ok(Entry::Deleted))) {
+            log.end_group(group);
+        }
     }
     starting.put_away_strays(&known);
     let mut process = Process::new(disk, dir.to_owned(), clock.clone(), wal, log, mutation);

@@ -7,7 +7,7 @@ use linnet_env::FaultCounters;
 use linnet_ids::GroupId;
 
 use crate::Mode;
-use crate::invariants::{Check, Violation, broken, deliveries};
+use crate::invariants::{Check, Violation, broken, damage, deliveries};
 use crate::mutation::Mutation;
 use crate::trace::Trace;
 use crate::world::{Totals, World};
@@ -154,7 +154,26 @@ fn finish(world: &mut World) -> Check {
     let mode = std::mem::replace(&mut world.mode, Mode::Calm);
     world.restart(true)?;
     world.mode = mode;
-    world.settle(4000)
+    world.settle(4000)?;
+    damage::nothing_is_deleted(&world.disk, &world.kept)
+}
+
+/// Publishes, then lets the next sync fail: positive answers before and after. For a test.
+pub(crate) fn around_failing_sync(seed: u64) -> Result<(u64, u64), Violation> {
+    let mut world = World::new(seed, Mode::Calm, None, Trace::default())?;
+    while world.totals.acknowledged < 5 {
+        world.act();
+        world.turn_server()?;
+    }
+    world.settle(1000)?;
+    world.disk.fail_sync_after(0);
+    let before = world.totals.acknowledged;
+    for _ in 0..200 {
+        world.act();
+        world.turn_server()?;
+    }
+    world.settle(1000)?;
+    Ok((before, world.totals.acknowledged))
 }
 
 /// Messages that are too old go, even if nobody does anything.

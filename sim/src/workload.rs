@@ -82,7 +82,7 @@ impl World {
         let config = self.stream_config(name);
         self.trace.line(|| format!("create {config:?}"));
         let random = self.rng.u64(..);
-        let group = self.process.create_stream(0, config.clone(), random);
+        let group = self.process.create_stream(config.clone(), random);
         self.facts.streams.insert(group, StreamFacts::new(name, group, config));
         self.call = Some(Call::Create(group));
     }
@@ -100,14 +100,14 @@ impl World {
             ..new
         };
         self.trace.line(|| format!("update {config:?}"));
-        self.process.update_stream(0, key, config);
+        self.process.update_stream(key, config);
         self.call = Some(Call::Update(group));
     }
 
     fn delete(&mut self, group: GroupId) {
         let (Some(key), None) = (self.process.key_of(group), self.call) else { return };
         self.trace.line(|| format!("delete {group}"));
-        self.process.delete_stream(0, key);
+        self.process.delete_stream(key);
         self.call = Some(Call::Delete(group));
         if let Some(stream) = self.facts.streams.get_mut(&group) {
             stream.ending = true;

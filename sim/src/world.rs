@@ -59,6 +59,8 @@ pub(crate) struct World {
     /// The last batch of the life that ended was not marked durable by a later one.
     pub(crate) was_unsealed: bool,
     pub(crate) may_look_torn: bool,
+    /// Damaged files that must stay, under one name or the other.
+    pub(crate) kept: Vec<[PathBuf; 2]>,
     mutation: Option<Mutation>,
     dir: PathBuf,
 }
@@ -117,6 +119,7 @@ impl World {
             gave_up: false,
             was_unsealed: false,
             may_look_torn: false,
+            kept: Vec::new(),
             mutation,
             dir,
         };
@@ -234,7 +237,7 @@ impl World {
                 broken("damage", format!("group {group}: {seq} is called damaged and is not"))
             }
             Event::Damaged { .. } => Ok(()),
-            Event::FlowDone { ok, .. } => {
+            Event::FlowDone { ok } => {
                 self.call_done(ok);
                 Ok(())
             }

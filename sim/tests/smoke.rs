@@ -29,3 +29,9 @@ fn the_same_seed_gives_the_same_bytes() {
         assert_eq!(fingerprint(seed, Mode::Faults), fingerprint(seed, Mode::Faults), "seed {seed}");
     }
 }
+
+#[test]
+fn smoke_with_damage() {
+    let summary = sweep(0..100, Mode::Damage);
+    assert!(summary.failures.is_empty(), "{summary}");
+}

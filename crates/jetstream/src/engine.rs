@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use linnet_assets::{Advisory, Answer, Command, CommandOutcome, Output, Place, Purge, Token};
+use linnet_assets::{Advisory, Answer, Command, CommandOutcome, Entry, Output, Place, Purge, Token};
 use linnet_broker::{Account, AccountLimits, Broker};
 use linnet_env::{Clock, Disk, DiskLock, OsRng, Rng};
 use linnet_ids::{GroupId, Wall};
@@ -619,6 +619,7 @@ fn restore(mut starting: Starting<'_>, log: &mut LogHandle, health: &Health) -> 
             }
         }
     }
+    end_forgotten(starting, &known, log);
     put_away_strays(starting, &known);
     Ok(Restored { meta, streams, ended, next_index })
 }
@@ -694,6 +695,7 @@ fn open_group(
             found.lost.len()
         );
     }
+    quarantine(starting, &group_dir(starting.dir, group), &found.ruined);
     // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
     if found.damage.is_none() {
         for stray in &found.strays {
@@ -722,6 +724,22 @@ fn quarantine(starting: &Starting<'_>, dir: &Path, files: &[PathBuf]) {
         tracing::warn!("  Moved {} to {}", file.display(), to.display());
         if let Err(e) = starting.disk.rename(file, &to.join(name)) {
             tracing::error!("  Moving {}: {e}", file.display());
+        }
+    }
+    // A move that a power loss undoes would leave a file that the next opening takes for one of no use.
+    for dir in [&to, dir] {
+        if let Err(e) = starting.disk.sync_dir(dir) {
+            tracing::error!("  Syncing {}: {e}", dir.display());
+        }
+    }
+}
+
+/// A deletion may be cut off after the catalogue forgot the stream: its log, which says that it has ended, goes now.
+fn end_forgotten(starting: &Starting<'_>, known: &[GroupId], log: &mut LogHandle) {
+    for group in starting.groups.iter().map(|g| g.group).filter(|g| !known.contains(g)) {
+        let mut entries = starting.wal.entries(group).flatten();
+        if entries.any(|entry| matches!(Entry::decode(&entry.payload), Ok(Entry::Deleted))) {
+            log.end_group(group);
         }
     }
 }

@@ -84,7 +84,8 @@ pub fn recover(
     let mut stream = Stream::new(config, created, place, store, consumers, now);
     stream.restore_ttls(&ttls);
     remember_ids(&mut stream, wall);
-    let mut restored = Restored { lost: report.lost, strays: report.strays, ..Restored::default() };
+    let mut restored =
+        Restored { lost: report.lost, ruined: report.ruined, strays: report.strays, ..Restored::default() };
 
     let mut last =
         recovered.and_then(|r| r.checkpoint).map(|c| LogPosition { index: c.applied, term: c.term });
@@ -141,6 +142,8 @@ pub struct Restored {
     pub lost_entries: Vec<String>,
     /// What the log says is or may be missing.
     pub damage: Option<Damage>,
+    /// Block files of which nothing could be read. No later checkpoint names them, and they are worth keeping.
+    pub ruined: Vec<PathBuf>,
     /// Files in the group's directory that belong to no checkpoint.
     pub strays: Vec<PathBuf>,
 }

@@ -1,7 +1,9 @@
 //! Damaged data is never served, and what is gone because of damage is reported.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
+use linnet_env::{Disk, FaultyDisk};
 use linnet_replication::Restored;
 use linnet_store::StreamStore;
 
@@ -39,6 +41,19 @@ pub(crate) fn is_contained(
         let gone = !store.contains(*seq);
         if gone && !log_lost && !reported.contains(seq) {
             return broken(NAME, format!("{}: message {seq} is gone and nothing says so", stream.name));
+        }
+    }
+    Ok(())
+}
+
+/// A file that was found damaged is where it was, or in quarantine; only the deletion of its stream takes it.
+pub(crate) fn nothing_is_deleted(disk: &FaultyDisk, kept: &[[PathBuf; 2]]) -> Check {
+    for names in kept {
+        let there = |path: &PathBuf| disk.exists(path).unwrap_or(true);
+        let group_gone = names[0].starts_with("/store/jetstream/groups")
+            && names[0].parent().is_some_and(|d| !disk.exists(d).unwrap_or(true));
+        if !names.iter().any(there) && !group_gone {
+            return broken(NAME, format!("{} was damaged and is gone", names[0].display()));
         }
     }
     Ok(())

@@ -11,6 +11,9 @@ use crate::entry::Entry;
 
 /// Most bytes of a message's header block (jetstream, "Limits and defaults").
 const HEADERS_MAX: usize = 65_535;
+/// Bytes after which an entry of messages is complete: what a busy inbox holds must not become one entry that no
+/// segment of the log has room for.
+const ENTRY_BYTES: usize = 1 << 20;
 /// Bytes a record adds to subject and body.
 const RECORD_OVERHEAD: usize = 64;
 
@@ -345,6 +348,9 @@ impl Stream {
             body,
         );
         self.in_flight.add(subject, id, self.head_seq, bytes);
+        if self.messages.len() >= ENTRY_BYTES {
+            self.close_messages();
+        }
     }
 }
 
