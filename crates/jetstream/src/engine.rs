@@ -1,5 +1,6 @@
 //! One opening of a store directory.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::api::Api;
+use crate::budget::Budget;
 use crate::catalogue::{Accounts, Assignment, JsAccount, StreamHandle};
 use crate::cell::{Health, StreamCell};
 use crate::config::Config;
@@ -225,6 +227,7 @@ impl Engine {
         let own_account = Account::new("_server_", true, AccountLimits::default());
         let inbox_limits = InboxLimits { msgs: config.max_buffered_msgs, bytes: config.max_buffered_bytes };
         let meta_pump = pumps.first().cloned().unwrap_or_else(PumpHandle::new);
+        let budget = Arc::new(Budget::default());
         let meta = StreamInbox::new(META_KEY, meta_pump.clone(), inbox_limits);
         for (n, handle) in pumps.iter().enumerate() {
             let pump = Pump::new(
@@ -233,6 +236,7 @@ impl Engine {
                 log.clone(),
                 workers.clone(),
                 usage.clone(),
+                budget.clone(),
                 health.clone(),
             );
             let thread = std::thread::Builder::new().name(format!("js-pump-{n}"));
@@ -243,7 +247,10 @@ impl Engine {
             handle: log.clone(),
             pumps: pumps.clone(),
             workers: workers.clone(),
-            asked: None,
+            asked: HashMap::new(),
+            waiting_for: None,
+            looked: None,
+            is_stuck: false,
             clock: clock.clone(),
             health: health.clone(),
         };

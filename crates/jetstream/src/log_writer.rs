@@ -18,10 +18,13 @@ const BATCH_MAX: usize = 4 << 20;
 const SEAL_AFTER: Duration = Duration::from_millis(10);
 /// Pause before a batch that found no space is tried again.
 const RETRY: Duration = Duration::from_millis(50);
-/// Groups asked for a checkpoint at a time.
-const CHECKPOINTS_AT_ONCE: usize = 32;
-/// How long groups that were asked for a checkpoint have before the log copies what they still need.
+/// Bytes that may wait to be written before streams take no more messages.
+const QUEUED_MAX: usize = 64 << 20;
+/// How long a group that was asked for a checkpoint has before it is asked again, and how long all of those that
+/// hold on to the oldest segment have before the log copies what they still need.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the groups that hold on to the oldest segment are listed.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The writing end that pumps share.
 #[derive(Clone)]
@@ -42,6 +45,10 @@ struct State {
     spare: Vec<Batch>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
     owners: HashMap<GroupId, PumpHandle>,
+    /// Bytes of full batches and of the one being written.
+    queued: usize,
+    /// The log is nearly as large as it may become.
+    is_short_of_space: bool,
     is_stopping: bool,
 }
 
@@ -58,6 +65,8 @@ impl LogHandle {
             spare: Vec::new(),
             prepared: None,
             owners: HashMap::new(),
+            queued: 0,
+            is_short_of_space: false,
             is_stopping: false,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() }) }
@@ -70,6 +79,12 @@ impl LogHandle {
 
     pub(crate) fn disown(&self, group: GroupId) {
         self.shared.state.lock().owners.remove(&group);
+    }
+
+    /// True if streams should take no more messages for now.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.is_short_of_space || state.queued + state.open.bytes() > QUEUED_MAX
     }
 
     /// Starts writing what was appended.
@@ -95,6 +110,7 @@ impl LogHandle {
             let next = state.spare.pop().unwrap_or_default();
             let full = std::mem::replace(&mut state.open, next);
             let ticket = state.open_ticket;
+            state.queued += full.bytes();
             state.full.push_back((ticket, full));
             state.open_ticket += 1;
         }
@@ -127,7 +143,14 @@ pub(crate) struct LogWriter {
     pub(crate) handle: LogHandle,
     pub(crate) pumps: Vec<PumpHandle>,
     pub(crate) workers: DiskWorkers,
-    pub(crate) asked: Option<(linnet_wal::SegmentNo, linnet_ids::Mono)>,
+    /// When each group was last asked for a checkpoint.
+    pub(crate) asked: HashMap<GroupId, linnet_ids::Mono>,
+    /// The last batch found no space.
+    pub(crate) is_stuck: bool,
+    /// When the groups that hold on to the oldest segment were last listed.
+    pub(crate) looked: Option<linnet_ids::Mono>,
+    /// The oldest segment, and since when it is.
+    pub(crate) waiting_for: Option<(linnet_wal::SegmentNo, linnet_ids::Mono)>,
     pub(crate) clock: Arc<dyn linnet_env::Clock>,
     pub(crate) health: Arc<crate::cell::Health>,
 }
@@ -175,6 +198,7 @@ impl LogWriter {
                 let batch = std::mem::replace(&mut state.open, next);
                 let ticket = state.open_ticket;
                 state.open_ticket += 1;
+                state.queued += batch.bytes();
                 return Work::Batch(ticket, batch);
             }
             if state.is_stopping {
@@ -192,12 +216,21 @@ impl LogWriter {
 
     /// False if the log has failed.
     fn commit(&mut self, ticket: Ticket, mut batch: Batch) -> bool {
+        let bytes = batch.bytes();
         loop {
             match self.wal.commit(&mut batch) {
-                Ok(_) => break,
+                Ok(_) => {
+                    if std::mem::take(&mut self.is_stuck) {
+                        tracing::info!("The write-ahead log goes on");
+                    }
+                    break;
+                }
                 Err(error @ (Error::DiskFull { .. } | Error::Full { .. })) => {
-                    tracing::warn!("{error}; retrying");
+                    if !std::mem::replace(&mut self.is_stuck, true) {
+                        tracing::warn!("{error}; retrying");
+                    }
                     self.make_room();
+                    self.copy_what_is_left();
                     if let Work::Prepared(outcome) = self.wait_a_moment() {
                         match outcome {
                             Ok(prepared) => self.wal.install(prepared),
@@ -212,14 +245,15 @@ impl LogWriter {
                 }
             }
         }
-        for pump in &self.pumps {
-            pump.durable(ticket);
-        }
         {
             let mut state = self.handle.shared.state.lock();
+            state.queued = state.queued.saturating_sub(bytes);
             if state.spare.len() < 4 {
                 state.spare.push(batch);
             }
+        }
+        for pump in &self.pumps {
+            pump.durable(ticket);
         }
         self.maintain();
         true
@@ -248,37 +282,48 @@ impl LogWriter {
             self.workers.submit(DiskWork::Prepare(Box::new(job), self.handle.clone()));
         }
         let usage = self.wal.usage();
-        if usage.live_bytes > usage.max_bytes / 2 {
+        if usage.live_bytes > usage.max_bytes / 8 * 3 {
             self.make_room();
+        }
+        if usage.live_bytes > usage.max_bytes / 2 {
+            self.copy_what_is_left();
+        }
+        self.handle.shared.state.lock().is_short_of_space = usage.live_bytes > usage.max_bytes / 4 * 3;
+    }
+
+    /// Asks the groups that hold on to the oldest segment for checkpoints.
+    fn make_room(&mut self) {
+        let now = self.clock.mono();
+        if self.looked.is_some_and(|last| now.since(last) < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(now);
+        self.asked.retain(|_, since| now.since(*since) < PATIENCE);
+        let pinning = self.wal.groups_pinning_oldest();
+        let state = self.handle.shared.state.lock();
+        for (group, _) in pinning {
+            if let Some(pump) = state.owners.get(&group)
+                && self.asked.insert(group, now).is_none()
+            {
+                pump.checkpoint(group);
+            }
         }
     }
 
-    /// Asks the groups that hold on to the oldest segment for checkpoints; what they still hold later is copied.
-    fn make_room(&mut self) {
+    /// What groups still hold of the oldest segment although they were asked long ago is written again, so that the
+    /// segment becomes free: groups without a pump, and those that have nothing to checkpoint.
+    fn copy_what_is_left(&mut self) {
         let oldest = self.wal.usage().oldest;
         let now = self.clock.mono();
-        match self.asked {
+        match self.waiting_for {
             Some((segment, since)) if segment == oldest => {
-                if now.since(since) < PATIENCE {
-                    return;
-                }
-                match self.wal.rewrite_oldest(Unverifiable::Keep) {
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}")
-                    }
+                if now.since(since) >= PATIENCE
+                    && let Err(error) = self.wal.rewrite_oldest(Unverifiable::Keep)
+                {
+                    tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
                 }
             }
-            _ => {
-                self.asked = Some((oldest, now));
-                let pinning = self.wal.groups_pinning_oldest();
-                let state = self.handle.shared.state.lock();
-                for (group, _) in pinning.into_iter().take(CHECKPOINTS_AT_ONCE) {
-                    if let Some(pump) = state.owners.get(&group) {
-                        pump.checkpoint(group);
-                    }
-                }
-            }
+            _ => self.waiting_for = Some((oldest, now)),
         }
     }
 }

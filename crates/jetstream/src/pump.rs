@@ -18,6 +18,7 @@ use linnet_replication::{SoloGroup, Ticket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use crate::budget::{Budget, Share};
 use crate::cell::StreamCell;
 use crate::disk_work::{DiskDone, DiskWork, DiskWorkers};
 use crate::inbox::{LetterKind, Mail, StreamInbox};
@@ -30,12 +31,10 @@ pub(crate) type GroupKey = u64;
 
 /// Messages one group may process before others get their turn.
 const TURN_MAX: usize = 4096;
-/// Unwritten bytes of a stream that are worth handing to a disk thread.
-const WRITE_AT: usize = 1 << 20;
-/// Bytes of dead files after which a stream is checkpointed to free them.
-const RECLAIM_AT: u64 = 32 << 20;
 /// A pump looks around this often even if nothing happens.
 const NAP_MAX: Duration = Duration::from_secs(10);
+/// How often all streams are asked to give up what they hold while the disk is behind.
+const RELIEVE_EVERY: Duration = Duration::from_millis(100);
 
 /// The way to reach a pump from other threads.
 #[derive(Clone)]
@@ -145,6 +144,7 @@ struct Slot {
     dir: std::path::PathBuf,
     services: ConsumerServices,
     mail: Mail,
+    share: Share,
     /// Messages of `mail` that are dealt with.
     read: usize,
     timer: Option<Mono>,
@@ -166,6 +166,10 @@ pub(crate) struct Pump {
     hub: Hub,
     clock: Arc<dyn Clock>,
     usage: Arc<crate::usage::Usage>,
+    budget: Arc<Budget>,
+    /// Groups whose messages wait because the log has too much to write.
+    pressed: Vec<GroupKey>,
+    relieved: Option<Mono>,
     reported_failure: bool,
     stopping: Option<oneshot::Sender<()>>,
 }
@@ -177,6 +181,7 @@ impl Pump {
         log: LogHandle,
         workers: DiskWorkers,
         usage: Arc<crate::usage::Usage>,
+        budget: Arc<Budget>,
         health: Arc<crate::cell::Health>,
     ) -> Self {
         Self {
@@ -190,6 +195,9 @@ impl Pump {
             hub: Hub::new(broker, health),
             clock: broker.clock().clone(),
             usage,
+            budget,
+            pressed: Vec::new(),
+            relieved: None,
             reported_failure: false,
             stopping: None,
         }
@@ -199,8 +207,9 @@ impl Pump {
     pub(crate) fn run(mut self) {
         let mut applied = 0;
         loop {
-            let nap =
-                self.timers.first().map_or(NAP_MAX, |(due, _)| due.since(self.clock.mono()).min(NAP_MAX));
+            let longest = if self.pressed.is_empty() { NAP_MAX } else { RELIEVE_EVERY };
+            let due = self.timers.first().map(|(due, _)| *due);
+            let nap = due.map_or(longest, |due| due.since(self.clock.mono()).min(longest));
             let mail = self.handle.wait(nap);
             let at = Moment { now: self.clock.mono(), wall: self.clock.wall(), live: true };
             let mut touched = Touched::default();
@@ -233,6 +242,7 @@ impl Pump {
             for key in mail.ready {
                 touched.add(key);
             }
+            self.relieve(at, &mut touched);
             for key in touched.keys {
                 self.turn(key, at);
             }
@@ -290,6 +300,7 @@ impl Pump {
                     dir,
                     services,
                     mail: Mail::default(),
+                    share: Share::default(),
                     read: 0,
                     timer: None,
                     failed: None,
@@ -302,7 +313,8 @@ impl Pump {
                 touched.add(key);
             }
             Control::Remove { key, remove_files, done } => {
-                if let Some(slot) = self.groups.remove(&key) {
+                if let Some(mut slot) = self.groups.remove(&key) {
+                    self.budget.update(&mut slot.share, 0, 0);
                     self.by_group.remove(&slot.group.group());
                     self.usage.forget(&slot.cell);
                     if let Some(due) = slot.timer {
@@ -395,11 +407,41 @@ impl Pump {
         }
     }
 
+    /// True if no more messages should be taken: the log or the disk is behind.
+    fn is_pressed(&self) -> bool {
+        self.log.is_pressed() || self.budget.is_exceeded()
+    }
+
+    /// When the disk is far behind, every stream gives it what it has, also those that nobody writes to. When it has
+    /// caught up, the streams that waited go on.
+    fn relieve(&mut self, at: Moment, touched: &mut Touched) {
+        if self.budget.is_exceeded() && self.relieved.is_none_or(|last| at.now.since(last) >= RELIEVE_EVERY) {
+            self.relieved = Some(at.now);
+            let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
+            for key in keys {
+                let Some(slot) = self.groups.get_mut(&key) else { continue };
+                let store = slot.group.stream_mut().store_mut();
+                for job in store.take_writes(true) {
+                    self.workers.submit(DiskWork::Write(job, slot.dir.clone(), key, self.handle.clone()));
+                }
+                if store.obsolete_bytes() > 0 {
+                    self.checkpoint(key);
+                }
+            }
+        }
+        if !self.pressed.is_empty() && !self.is_pressed() {
+            for key in self.pressed.drain(..) {
+                touched.add(key);
+            }
+        }
+    }
+
     /// Lets a group read its mail and act on it.
     fn turn(&mut self, key: GroupKey, at: Moment) {
         let usage = self.usage.clone();
+        let is_pressed = self.is_pressed();
         let outcome = self.guarded(key, |slot, outbox, log| {
-            let more = read_mail(slot, at, &usage, outbox);
+            let more = read_mail(slot, at, &usage, is_pressed, outbox);
             let ticket = slot.group.flush(at, log, outbox);
             (more, ticket)
         });
@@ -432,8 +474,10 @@ impl Pump {
             slot.timer = due;
         }
         self.disk_chores(key);
-        if more {
-            self.handle.schedule(key);
+        match more {
+            More::None => {}
+            More::Now => self.handle.schedule(key),
+            More::WhenLogAllows => self.pressed.push(key),
         }
     }
 
@@ -461,13 +505,13 @@ impl Pump {
     fn disk_chores(&mut self, key: GroupKey) {
         let Some(slot) = self.groups.get_mut(&key) else { return };
         let store = slot.group.stream_mut().store_mut();
-        if store.unwritten() >= WRITE_AT {
-            for job in store.take_writes(false) {
+        let chores = self.budget.update(&mut slot.share, store.unwritten() as u64, store.obsolete_bytes());
+        if chores.write {
+            for job in store.take_writes(chores.write_all) {
                 self.workers.submit(DiskWork::Write(job, slot.dir.clone(), key, self.handle.clone()));
             }
         }
-        let wants_room = store.obsolete_bytes() > RECLAIM_AT.max(store.state().bytes / 2);
-        if wants_room {
+        if chores.checkpoint {
             self.checkpoint(key);
         }
     }
@@ -509,8 +553,24 @@ impl Touched {
     }
 }
 
-/// Gives the stream what is in its inbox. True if something is left that can go on now.
-fn read_mail(slot: &mut Slot, at: Moment, usage: &crate::usage::Usage, outbox: &mut Outbox<'_>) -> bool {
+/// What is left in a group's mail.
+enum More {
+    /// Nothing, or it goes on when the group's own entries are durable.
+    None,
+    /// Something that can go on now.
+    Now,
+    /// Messages that wait until the log has less to write.
+    WhenLogAllows,
+}
+
+/// Gives the stream what is in its inbox.
+fn read_mail(
+    slot: &mut Slot,
+    at: Moment,
+    usage: &crate::usage::Usage,
+    is_pressed: bool,
+    outbox: &mut Outbox<'_>,
+) -> More {
     let keep = slot.read < slot.mail.publishes.len();
     slot.inbox.take(&mut slot.mail, keep);
     let stream_name = slot.group.stream().config().name.clone();
@@ -556,8 +616,11 @@ fn read_mail(slot: &mut Slot, at: Moment, usage: &crate::usage::Usage, outbox: &
         }
     }
     slot.mail.others.clear();
+    if is_pressed && (slot.read < slot.mail.publishes.len() || slot.inbox.has_publishes()) {
+        return More::WhenLogAllows;
+    }
     let limits = usage.limits(&slot.cell);
-    admit(slot, at, &limits, outbox)
+    if admit(slot, at, &limits, outbox) { More::Now } else { More::None }
 }
 
 /// Offers publishes until none is left, the turn is over, or the log must catch up first.

@@ -14,6 +14,9 @@ use crate::read::Reading;
 use crate::record::{Record, Seed};
 use crate::subjects::{SubjectId, Subjects};
 
+/// Blocks are not made smaller than this for a small stream: each is a file.
+const BLOCK_MIN: usize = 128 << 10;
+
 /// Where a stream keeps its messages.
 #[derive(Clone)]
 pub enum Kind {
@@ -127,6 +130,16 @@ impl StreamStore {
     pub fn with_layout(mut self, layout: Layout) -> Self {
         self.layout = layout;
         self
+    }
+
+    /// Follows the stream's limit of bytes: blocks of a small stream are small, so that what it pushed out does not
+    /// fill the disk. 0 or less is no limit.
+    pub fn fit_to(&mut self, max_bytes: i64) {
+        let usual = Layout::default();
+        let max = usize::try_from(max_bytes).ok().filter(|max| *max > 0);
+        self.layout.block_max =
+            max.map_or(usual.block_max, |max| (max / 8).clamp(BLOCK_MIN, usual.block_max));
+        self.layout.extent = usual.extent.min(self.layout.block_max / 2);
     }
 
     /// True for a memory stream.

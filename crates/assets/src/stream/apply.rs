@@ -279,6 +279,7 @@ impl Stream {
             && (self.config.max_msgs_per_subject <= 0
                 || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
         self.store.set_max_per_subject(config.max_msgs_per_subject);
+        self.store.fit_to(config.max_bytes);
         if self.store.state().last_seq == 0 && config.first_seq > 1 {
             self.store.skip_to(config.first_seq - 1);
             self.head_seq = self.head_seq.max(config.first_seq - 1);

@@ -149,6 +149,7 @@ impl Stream {
         now: Mono,
     ) -> Self {
         store.set_max_per_subject(config.max_msgs_per_subject);
+        store.fit_to(config.max_bytes);
         let head_seq = store.state().last_seq;
         let head_ts = store.state().last_ts.unwrap_or_default();
         let mut stream = Self {
