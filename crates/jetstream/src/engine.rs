@@ -130,6 +130,8 @@ struct Starting<'a> {
     groups: &'a [RecoveredGroup],
     place: &'a Place,
     clock: &'a Arc<dyn Clock>,
+    /// Damage of the log may have taken a group, or what the catalogue said of it.
+    may_lack_groups: bool,
 }
 
 impl Starting<'_> {
@@ -221,8 +223,9 @@ impl Engine {
             groups: &opened.groups,
             place: &place,
             clock: &clock,
+            may_lack_groups: opened.report.any_group_may_be_affected(),
         };
-        let restored = restore(&starting, &mut log, &health)?;
+        let restored = restore(starting, &mut log, &health)?;
 
         let own_account = Account::new("_server_", true, AccountLimits::default());
         let inbox_limits = InboxLimits { msgs: config.max_buffered_msgs, bytes: config.max_buffered_bytes };
@@ -586,10 +589,12 @@ struct Restored {
 }
 
 /// Restores the catalogue and the groups it names.
-fn restore(starting: &Starting<'_>, log: &mut LogHandle, health: &Health) -> Result<Restored, StartError> {
+fn restore(mut starting: Starting<'_>, log: &mut LogHandle, health: &Health) -> Result<Restored, StartError> {
     let opening = starting.opening(GroupId::META, catalogue_config(), starting.clock.wall());
     let (mut meta, found) =
         recover(opening, log, &mut Nobody).map_err(|e| StartError::Catalogue(e.to_string()))?;
+    starting.may_lack_groups |= found.damage.is_some() || !found.lost_entries.is_empty();
+    let starting = &starting;
     for lost in found.lost_entries.iter() {
         tracing::error!("  Catalogue of streams: {lost}");
     }
@@ -669,7 +674,8 @@ fn open_group(
     }
     let recovered = starting.groups.iter().any(|g| g.group == group);
     if !recovered {
-        if assignment.live {
+        // Without damage, a stream that is not live has stored nothing yet.
+        if assignment.live || starting.may_lack_groups {
             return Err("its log is lost".to_owned());
         }
         let kind = Kind::File { disk: starting.disk.clone(), dir: group_dir(starting.dir, group) };

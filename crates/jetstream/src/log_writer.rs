@@ -166,14 +166,19 @@ impl LogWriter {
                         return;
                     }
                 }
-                Work::Idle => {
-                    if self.wal.needs_seal()
-                        && let Err(error) = self.wal.seal()
-                    {
+                Work::Idle => match self.wal.seal() {
+                    Ok(_) => {}
+                    Err(error) if error.is_retryable() => {
+                        // Nothing was written. The batch is durable all the same; only its loss would go unnoticed.
+                        tracing::warn!("{error}; retrying");
+                        self.make_room();
+                        self.pause();
+                    }
+                    Err(error) => {
                         self.fail(error);
                         return;
                     }
-                }
+                },
                 Work::Prepared(Ok(prepared)) => self.wal.install(prepared),
                 Work::Prepared(Err(error)) => {
                     tracing::warn!("Preparing a segment of the write-ahead log failed: {error}");
@@ -231,12 +236,7 @@ impl LogWriter {
                     }
                     self.make_room();
                     self.copy_what_is_left();
-                    if let Work::Prepared(outcome) = self.wait_a_moment() {
-                        match outcome {
-                            Ok(prepared) => self.wal.install(prepared),
-                            Err(_) => self.wal.prepare_failed(),
-                        }
-                    }
+                    self.pause();
                     self.maintain();
                 }
                 Err(error) => {
@@ -259,12 +259,17 @@ impl LogWriter {
         true
     }
 
-    fn wait_a_moment(&self) -> Work {
-        let mut state = self.handle.shared.state.lock();
-        self.handle.shared.work.wait_for(&mut state, RETRY);
-        match state.prepared.take() {
-            Some(outcome) => Work::Prepared(outcome),
-            None => Work::Idle,
+    /// Waits a moment for a segment that is being prepared, or for whatever else makes room.
+    fn pause(&mut self) {
+        let prepared = {
+            let mut state = self.handle.shared.state.lock();
+            self.handle.shared.work.wait_for(&mut state, RETRY);
+            state.prepared.take()
+        };
+        match prepared {
+            Some(Ok(prepared)) => self.wal.install(prepared),
+            Some(Err(_)) => self.wal.prepare_failed(),
+            None => {}
         }
     }
 
@@ -281,6 +286,7 @@ impl LogWriter {
         if let Some(job) = self.wal.prepare_next() {
             self.workers.submit(DiskWork::Prepare(Box::new(job), self.handle.clone()));
         }
+        self.come_below_bound();
         let usage = self.wal.usage();
         if usage.live_bytes > usage.max_bytes / 8 * 3 {
             self.make_room();
@@ -310,6 +316,25 @@ impl LogWriter {
         }
     }
 
+    /// Every opening begins a segment, so a server that keeps dying soon after its start gets over the bound. Such
+    /// segments hold little: copying it is quick.
+    fn come_below_bound(&mut self) {
+        loop {
+            let usage = self.wal.usage();
+            if usage.live_bytes <= usage.max_bytes {
+                return;
+            }
+            match self.wal.rewrite_oldest(Unverifiable::Keep) {
+                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {}
+                Ok(_) => return,
+                Err(error) => {
+                    tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
     /// What groups still hold of the oldest segment although they were asked long ago is written again, so that the
     /// segment becomes free: groups without a pump, and those that have nothing to checkpoint.
     fn copy_what_is_left(&mut self) {
@@ -317,13 +342,30 @@ impl LogWriter {
         let now = self.clock.mono();
         match self.waiting_for {
             Some((segment, since)) if segment == oldest => {
-                if now.since(since) >= PATIENCE
-                    && let Err(error) = self.wal.rewrite_oldest(Unverifiable::Keep)
-                {
-                    tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
+                if now.since(since) >= PATIENCE {
+                    self.copy_oldest();
                 }
             }
             _ => self.waiting_for = Some((oldest, now)),
+        }
+    }
+
+    /// One step of copying the oldest segment.
+    fn copy_oldest(&mut self) {
+        let usage = self.wal.usage();
+        let copied = self.wal.rewrite_oldest(Unverifiable::Keep).and_then(|done| {
+            // A read may fail and succeed later, so there is no hurry.
+            if done.damaged.is_empty() || usage.live_bytes <= usage.max_bytes / 4 * 3 {
+                return Ok(());
+            }
+            // Nobody made them unneeded. Kept, they would hold the segment until the log is full.
+            for (group, index) in done.damaged {
+                tracing::error!("Write-ahead log: entry {index} of group {group} is damaged and given up");
+            }
+            self.wal.rewrite_oldest(Unverifiable::GiveUp).map(|_| ())
+        });
+        if let Err(error) = copied {
+            tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
         }
     }
 }

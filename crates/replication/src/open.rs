@@ -111,10 +111,20 @@ pub fn recover(
     let last = LogPosition { index: recovered.map_or(0, |r| r.last).max(last.index), term: last.term };
     let term = recovered.and_then(|r| r.hard_state.as_ref()).map_or(0, |h| h.term).max(last.term) + 1;
     let mut solo = SoloGroup::new(group, stream, last, term);
+    if damage.is_some() || !restored.lost_entries.is_empty() {
+        // The log may not hold the entry at its end: only one of the new term can be the end of a checkpoint.
+        solo.forget_position();
+    }
     if !solo.stream().store().is_memory() && !solo.stream().is_deleted() {
-        log.hard_state(group, &HardState { term, ..HardState::default() });
+        let state = HardState { term, ..HardState::default() };
         let skips = damage.is_some().then(|| solo.stream().store().state().last_seq + SKIP_AFTER_LOSS);
         solo.stream_mut().start_term(skips);
+        if damage.is_some() {
+            // It tells the log that the damage is dealt with, which is so when the skipped sequences are written.
+            solo.defer_hard_state(state);
+        } else {
+            log.hard_state(group, &state);
+        }
     }
     restored.damage = damage;
     Ok((solo, restored))

@@ -5,6 +5,7 @@ use linnet_assets::{EntryError, Moment, Output, Proposal, Stream};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::ApiError;
 use linnet_store::{CheckpointJob, CheckpointTaken};
+use linnet_wal::HardState;
 
 use crate::log::{Log, Ticket};
 
@@ -38,6 +39,8 @@ pub struct SoloGroup {
     obsolete: VecDeque<(Ticket, Vec<PathBuf>)>,
     /// Bytes given to the log since the last checkpoint began.
     since_checkpoint: u64,
+    /// To be written behind the next entries.
+    deferred_state: Option<HardState>,
 }
 
 struct Unapplied {
@@ -61,7 +64,18 @@ impl SoloGroup {
             covering: None,
             obsolete: VecDeque::new(),
             since_checkpoint: 0,
+            deferred_state: None,
         }
+    }
+
+    /// What is applied so far cannot be the end of a checkpoint; the next entry can.
+    pub(crate) fn forget_position(&mut self) {
+        self.applied = LogPosition::default();
+    }
+
+    /// Writes a hard state behind the next entries.
+    pub(crate) fn defer_hard_state(&mut self, state: HardState) {
+        self.deferred_state = Some(state);
     }
 
     /// A group that starts with an empty log.
@@ -123,6 +137,11 @@ impl SoloGroup {
                 break;
             }
             self.stream.run_deferred(at.wall, out);
+        }
+        if last_ticket.is_some()
+            && let Some(state) = self.deferred_state.take()
+        {
+            log.hard_state(self.group, &state);
         }
         self.stream.run_ready(at.now, at.wall, out);
         Ok(last_ticket)

@@ -170,6 +170,13 @@ pub struct LoadDone {
     pub(crate) result: io::Result<Bytes>,
 }
 
+impl LoadDone {
+    /// The message whose bytes were read.
+    pub fn seq(&self) -> StreamSeq {
+        self.seq
+    }
+}
+
 impl LoadJob {
     /// The message whose bytes are read.
     pub fn seq(&self) -> StreamSeq {

@@ -106,6 +106,11 @@ impl StreamStore {
     pub fn loaded(&mut self, done: LoadDone) -> Result<(), io::Error> {
         match done.result {
             Ok(data) => {
+                // Several readers asked for the same: one copy is enough.
+                let span = done.offset..done.offset + data.len();
+                if self.reading.cached(&done.file, &span).is_some() {
+                    return Ok(());
+                }
                 while self.reading.cache.len() >= self.layout.cache_extents.max(1) {
                     self.reading.cache.pop_front();
                 }

@@ -132,6 +132,11 @@ impl StreamStore {
         self
     }
 
+    /// Goes on with other sizes. What is stored stays as it is.
+    pub fn set_layout(&mut self, layout: Layout) {
+        self.layout = layout;
+    }
+
     /// Follows the stream's limit of bytes: blocks of a small stream are small, so that what it pushed out does not
     /// fill the disk. 0 or less is no limit.
     pub fn fit_to(&mut self, max_bytes: i64) {

@@ -33,7 +33,7 @@ impl Consumer {
             push.look_for_interest(ctx);
         }
         let stop = loop {
-            if self.loading {
+            if self.loading.is_some() {
                 break Stop::Loading;
             }
             if !self.has_demand() {
@@ -51,7 +51,7 @@ impl Consumer {
                 }
                 Lookup::Cold(job) => {
                     ctx.out.load(job);
-                    self.loading = true;
+                    self.loading = Some(pick.seq);
                 }
             }
         };
@@ -176,8 +176,8 @@ impl Consumer {
 
     fn note_delivered(&mut self, ctx: &Context<'_>, pick: Pick) {
         let policy = self.config.ack_policy;
-        let (_, deliveries) = self.state.deliver(pick.seq, ctx.wall, policy);
-        self.record(ConsumerOp::Deliver { seq: pick.seq, count: 1, at: ctx.wall });
+        let (consumer_seq, deliveries) = self.state.deliver(pick.seq, ctx.wall, policy);
+        self.record(ConsumerOp::Deliver { seq: pick.seq, consumer_seq, count: 1, at: ctx.wall });
         self.last_activity = ctx.now;
         if pick.again {
             self.redeliver.pop_front();

@@ -68,8 +68,8 @@ pub struct Consumer {
     last_activity: Mono,
     /// When its timer last ran.
     polled: Mono,
-    /// A part of the stream is being read from disk for this consumer.
-    loading: bool,
+    /// The message that is being read from disk for this consumer.
+    loading: Option<StreamSeq>,
     /// It is on the stream's list of consumers to run.
     pub(crate) is_ready: bool,
     /// When the stream has it on its timer list.
@@ -110,7 +110,7 @@ impl Consumer {
             confirmations: Vec::new(),
             last_activity: now,
             polled: now,
-            loading: false,
+            loading: None,
             is_ready: false,
             timer: None,
             scratch: Vec::new(),
@@ -186,12 +186,13 @@ impl Consumer {
 
     /// True if running it now may deliver something.
     pub(crate) fn is_hungry(&self) -> bool {
-        !self.loading && (!self.waiting.is_empty() || self.push.is_some())
+        self.loading.is_none() && (!self.waiting.is_empty() || self.push.is_some())
     }
 
     /// A part of a block that was asked for is in memory, or will not come.
-    pub(crate) fn on_loaded(&mut self) -> bool {
-        std::mem::take(&mut self.loading)
+    /// True if it waited for this one: what was read for others leaves its own job under way.
+    pub(crate) fn on_loaded(&mut self, seq: StreamSeq) -> bool {
+        self.loading.take_if(|awaited| *awaited == seq).is_some()
     }
 
     /// Time from a delivery until the message is due again.

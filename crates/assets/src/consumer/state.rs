@@ -46,6 +46,8 @@ pub enum ConsumerOp {
     Deliver {
         /// First message.
         seq: StreamSeq,
+        /// Sequence of its delivery; those of the others follow.
+        consumer_seq: ConsumerSeq,
         /// How many.
         count: u64,
         /// When.
@@ -86,9 +88,13 @@ impl ConsumerState {
     /// a newer state.
     pub fn apply(&mut self, op: &ConsumerOp, policy: AckPolicy) {
         match *op {
-            ConsumerOp::Deliver { seq, count, at } => {
-                for seq in seq..seq + count {
-                    self.deliver(seq, at, policy);
+            ConsumerOp::Deliver { seq, consumer_seq, count, at } => {
+                for (seq, consumer_seq) in (seq..seq + count).zip(consumer_seq..) {
+                    // Counting a delivery twice would use up the attempts of its message.
+                    if consumer_seq > self.delivered.consumer {
+                        self.delivered.consumer = consumer_seq - 1;
+                        self.deliver(seq, at, policy);
+                    }
                 }
             }
             ConsumerOp::Ack { seq, count } => {
@@ -147,6 +153,16 @@ impl ConsumerState {
         Some(pending)
     }
 
+    /// Forgets what is awaited of messages that do not exist.
+    pub(crate) fn drop_missing(&mut self, exists: impl Fn(StreamSeq) -> bool) {
+        let before = self.pending.len() + self.exhausted.len();
+        self.pending.retain(|seq, _| exists(*seq));
+        self.exhausted.retain(|seq, _| exists(*seq));
+        if self.pending.len() + self.exhausted.len() < before {
+            self.raise_floor();
+        }
+    }
+
     /// Messages below `next` will not be delivered any more.
     pub(crate) fn move_to(&mut self, next: StreamSeq) {
         let last = next.saturating_sub(1);
@@ -177,9 +193,9 @@ impl ConsumerState {
 pub(crate) fn push_op(ops: &mut Vec<ConsumerOp>, op: ConsumerOp) {
     match (ops.last_mut(), op) {
         (
-            Some(ConsumerOp::Deliver { seq, count, at }),
-            ConsumerOp::Deliver { seq: next, count: 1, at: now },
-        ) if *seq + *count == next => {
+            Some(ConsumerOp::Deliver { seq, consumer_seq, count, at }),
+            ConsumerOp::Deliver { seq: next, consumer_seq: next_delivery, count: 1, at: now },
+        ) if *seq + *count == next && *consumer_seq + *count == next_delivery => {
             *count += 1;
             *at = now;
         }
@@ -204,9 +220,10 @@ impl ConsumerOp {
         varint(ops.len() as u64, out);
         for op in ops {
             match *op {
-                Self::Deliver { seq, count, at } => {
+                Self::Deliver { seq, consumer_seq, count, at } => {
                     out.push(1);
                     varint(seq, out);
+                    varint(consumer_seq, out);
                     varint(count, out);
                     varint(at.0.cast_unsigned(), out);
                 }
@@ -253,7 +270,12 @@ impl ConsumerOp {
         *bytes = rest;
         let mut next = || read_varint(bytes);
         Some(match kind {
-            1 => Self::Deliver { seq: next()?, count: next()?, at: Wall(next()?.cast_signed()) },
+            1 => Self::Deliver {
+                seq: next()?,
+                consumer_seq: next()?,
+                count: next()?,
+                at: Wall(next()?.cast_signed()),
+            },
             2 => Self::Ack { seq: next()?, count: next()? },
             3 => Self::AckAll { seq: next()? },
             4 => Self::Exhaust { seq: next()? },
@@ -330,10 +352,8 @@ mod tests {
     fn any_op() -> impl Strategy<Value = ConsumerOp> {
         let n = || 1..20_u64;
         prop_oneof![
-            (n(), 1..4_u64, any::<i64>()).prop_map(|(seq, count, at)| ConsumerOp::Deliver {
-                seq,
-                count,
-                at: Wall(at)
+            (n(), 1..20_u64, 1..4_u64, any::<i64>()).prop_map(|(seq, consumer_seq, count, at)| {
+                ConsumerOp::Deliver { seq, consumer_seq, count, at: Wall(at) }
             }),
             (n(), 1..4_u64).prop_map(|(seq, count)| ConsumerOp::Ack { seq, count }),
             n().prop_map(|seq| ConsumerOp::AckAll { seq }),
@@ -358,6 +378,26 @@ mod tests {
         }
 
         #[test]
+        fn repeating_operations_over_a_newer_state_changes_nothing(seqs in proptest::collection::vec((1..9_u64, any::<bool>()), 0..20), from in 0..20_usize) {
+            let mut state = ConsumerState::starting_at(1);
+            let mut ops = Vec::new();
+            for (seq, acked) in seqs {
+                let op = if acked && seq <= state.delivered.stream {
+                    ConsumerOp::Ack { seq, count: 1 }
+                } else {
+                    // What was acknowledged is not delivered again.
+                    let seq = if state.pending.contains_key(&seq) { seq } else { state.delivered.stream + 1 };
+                    ConsumerOp::Deliver { seq, consumer_seq: state.delivered.consumer + 1, count: 1, at: Wall(1) }
+                };
+                state.apply(&op, AckPolicy::Explicit);
+                ops.push(op);
+            }
+            let before = state.clone();
+            ops.iter().skip(from).for_each(|op| state.apply(op, AckPolicy::Explicit));
+            prop_assert_eq!(before, state);
+        }
+
+        #[test]
         fn joining_operations_changes_nothing(ops in proptest::collection::vec(any_op(), 0..40)) {
             let mut joined = Vec::new();
             let (mut a, mut b) = (ConsumerState::starting_at(1), ConsumerState::starting_at(1));
@@ -366,10 +406,10 @@ mod tests {
             let ops: Vec<ConsumerOp> = ops
                 .into_iter()
                 .map(|op| match op {
-                    ConsumerOp::Deliver { seq, count, at } => {
+                    ConsumerOp::Deliver { seq, consumer_seq, count, at } => {
                         let seq = next + seq % 3;
                         next = seq + count;
-                        ConsumerOp::Deliver { seq, count, at }
+                        ConsumerOp::Deliver { seq, consumer_seq, count, at }
                     }
                     other => other,
                 })

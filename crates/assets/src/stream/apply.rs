@@ -249,15 +249,22 @@ impl Stream {
     fn apply_expire(&mut self, cutoff: Wall, at: Moment, out: &mut dyn Output) {
         self.expiry_in_flight = false;
         let mut from = 0;
+        let mut unknown = Vec::new();
         while let Some(seq) = self.store.next(from, &Filter::all()) {
             from = seq + 1;
             if self.ttls.is_exempt(seq) {
                 continue;
             }
-            if self.store.timestamp(seq).is_none_or(|stored| stored > cutoff) {
-                break;
+            match self.store.timestamp(seq) {
+                // Damaged: it is too old if one behind it is.
+                None => unknown.push(seq),
+                Some(stored) if stored > cutoff => break,
+                Some(_) => {
+                    for old in unknown.drain(..).chain([seq]) {
+                        self.remove_message(old, false, at, out);
+                    }
+                }
             }
-            self.remove_message(seq, false, at, out);
         }
         if at.live {
             self.schedule_expiry(at.now, at.wall);

@@ -7,7 +7,7 @@ use linnet_ids::{StreamSeq, Wall};
 #[derive(Default)]
 pub(super) struct Dedupe {
     known: HashMap<Arc<[u8]>, StreamSeq>,
-    by_age: VecDeque<(Wall, Arc<[u8]>)>,
+    by_age: VecDeque<(Wall, StreamSeq, Arc<[u8]>)>,
 }
 
 impl Dedupe {
@@ -20,13 +20,14 @@ impl Dedupe {
     pub(super) fn insert(&mut self, id: &[u8], seq: StreamSeq, at: Wall) {
         let id: Arc<[u8]> = id.into();
         self.known.insert(id.clone(), seq);
-        self.by_age.push_back((at, id));
+        self.by_age.push_back((at, seq, id));
     }
 
     /// Forgets ids of messages stored before `cutoff`.
     pub(super) fn forget_before(&mut self, cutoff: Wall) {
-        while self.by_age.front().is_some_and(|(at, _)| *at < cutoff) {
-            if let Some((_, id)) = self.by_age.pop_front() {
+        while let Some((_, seq, id)) = self.by_age.pop_front_if(|(at, _, _)| *at < cutoff) {
+            // A newer message may have the same id: a replayed log holds both.
+            if self.known.get(&id) == Some(&seq) {
                 self.known.remove(&id);
             }
         }
@@ -49,5 +50,13 @@ mod tests {
         dedupe.forget_before(Wall(20));
         assert_eq!(dedupe.find(b"a"), None);
         assert_eq!(dedupe.find(b"b"), Some(2));
+    }
+    #[test]
+    fn an_id_used_again_stays_known_when_its_first_use_is_forgotten() {
+        let mut dedupe = Dedupe::default();
+        dedupe.insert(b"a", 1, Wall(10));
+        dedupe.insert(b"a", 2, Wall(30));
+        dedupe.forget_before(Wall(20));
+        assert_eq!(dedupe.find(b"a"), Some(2));
     }
 }

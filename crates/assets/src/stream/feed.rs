@@ -176,16 +176,17 @@ impl Stream {
 
     /// A part of a block that was asked for is here, or cannot be read.
     pub fn on_loaded(&mut self, done: LoadDone, now: Mono, wall: Wall, out: &mut dyn Output) {
+        let seq = done.seq();
         if self.store.loaded(done).is_err() {
             for seq in self.store.damaged() {
                 out.advise(Advisory::Damaged { stream_seq: *seq });
             }
         }
         let waiting: Vec<usize> =
-            self.consumers.iter_mut().filter_map(|(id, c)| c.on_loaded().then_some(id)).collect();
+            self.consumers.iter_mut().filter_map(|(id, c)| c.on_loaded(seq).then_some(id)).collect();
         for id in waiting {
             self.with_consumer(id, now, wall, out, Consumer::run);
         }
-        self.resume_gets(out);
+        self.resume_gets(seq, out);
     }
 }

@@ -129,7 +129,8 @@ pub struct Stream {
     ages_from: StreamSeq,
     next_expiry: Option<Mono>,
     expiry_in_flight: bool,
-    gets: Vec<reads::ParkedGet>,
+    /// Reads that wait for the disk, each for one message.
+    gets: Vec<(StreamSeq, reads::ParkedGet)>,
     /// Consumers whose creation, change or removal is in flight, with the number of such entries.
     attaching: HashMap<String, usize>,
     /// Commands about consumers whose creation or removal is in flight.
@@ -445,7 +446,12 @@ impl Stream {
         self.wants = Interest::default();
         self.timers.clear();
         self.ready.clear();
-        for attach in saved {
+        for mut attach in saved {
+            // A removal may stand in the log before the delivery of what it removed, and what the consumer made of it
+            // may be lost: nobody can acknowledge these any more.
+            if let Some(state) = &mut attach.state {
+                state.drop_missing(|seq| self.store.contains(seq));
+            }
             self.install_consumer(attach, now);
         }
     }

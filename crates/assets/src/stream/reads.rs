@@ -85,7 +85,7 @@ impl Stream {
             Lookup::Cold(job) => {
                 if self.gets.len() < PARKED_MAX {
                     out.load(job);
-                    self.gets.push(ParkedGet::Api { seq, no_hdr, token });
+                    self.gets.push((seq, ParkedGet::Api { seq, no_hdr, token }));
                     return;
                 }
                 Err(errors::STREAM_TOO_MANY_REQUESTS)
@@ -241,7 +241,7 @@ impl Stream {
                         return;
                     }
                     out.load(job);
-                    self.gets.push(ParkedGet::Direct(direct));
+                    self.gets.push((seq, ParkedGet::Direct(direct)));
                     return;
                 }
             };
@@ -264,9 +264,11 @@ impl Stream {
         }
     }
 
-    /// Tries every read again that waits for the disk.
-    pub(super) fn resume_gets(&mut self, out: &mut dyn Output) {
-        for parked in std::mem::take(&mut self.gets) {
+    /// Tries every read again that waits for the message.
+    pub(super) fn resume_gets(&mut self, seq: StreamSeq, out: &mut dyn Output) {
+        let waiting = self.gets.extract_if(.., |(awaited, _)| *awaited == seq);
+        let resumed: Vec<ParkedGet> = waiting.map(|(_, parked)| parked).collect();
+        for parked in resumed {
             match parked {
                 ParkedGet::Api { seq, no_hdr, token } => self.get_one(seq, no_hdr, token, out),
                 ParkedGet::Direct(direct) => self.go_on(direct, out),

@@ -130,8 +130,8 @@ impl FaultyDisk {
         state.counters.kills += 1;
     }
 
-    /// Lets this many more changing operations through; then every operation fails until [`FaultyDisk::crash`] or
-    /// [`FaultyDisk::kill`]. If the first one refused is a write, some of its sectors are stored.
+    /// Lets this many more changing operations through; the next one and every operation after it fail until
+    /// [`FaultyDisk::crash`] or [`FaultyDisk::kill`]. If the first one refused is a write, some of its sectors are stored.
     pub fn power_off_after(&self, operations: u64) {
         let mut state = self.state.lock();
         state.operations_until_off = Some(operations);

@@ -214,7 +214,7 @@ impl Disk for FaultyDisk {
         let life = state.life;
         let file = match mode {
             OpenMode::Read | OpenMode::ReadWrite => {
-                if state.operations_until_off == Some(0) {
+                if state.refused {
                     return Err(power_is_off());
                 }
                 state.names.file(path)?
@@ -382,7 +382,8 @@ impl FaultyFile {
 impl DiskFile for FaultyFile {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         self.with(|state| {
-            if state.operations_until_off == Some(0) {
+            // The power goes off with the first change it refuses: until then reads are what they were.
+            if state.refused {
                 return Err(power_is_off());
             }
             let read = state.content(self.file)?.read(out, offset);

@@ -175,6 +175,7 @@ fn an_error_that_is_no_damage_marks_nothing() {
     let Lookup::Cold(job) = store.get(1, false) else { panic!("the message is in the file only") };
     // No power: nothing is known about what is stored.
     disk.power_off_after(0);
+    disk.sync_dir(&dir()).unwrap_err();
     let error = store.loaded(job.run()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::NotConnected);
     assert!(store.damaged().is_empty());

@@ -1,0 +1,130 @@
+//! After an opening: the evidence is held against what was found, and becomes the base of what follows.
+
+use linnet_env::DamageKind;
+use linnet_ids::GroupId;
+use linnet_replication::Restored;
+use linnet_store::Filter;
+use std::path::Path;
+
+use crate::invariants::{Check, broken, consumers, content, damage, durability, state};
+use crate::model::{Model, ModelConsumer};
+use crate::restore::Found;
+use crate::world::World;
+
+impl World {
+    /// Checks every stream that was found and lets the evidence follow it.
+    pub(crate) fn adopt(&mut self, found: Found) -> Check {
+        let Found { meta, meta_last, streams, report } = found;
+        // A durable batch that no later one vouches for and that rots looks unfinished: outside the promise.
+        self.may_look_torn = self.was_unsealed && report.torn_tail.is_some();
+        let meta_is_whole = is_whole(&meta);
+        self.adopt_stream(GroupId::META, meta_last, &meta)?;
+        let mut here = vec![GroupId::META];
+        for stream in streams {
+            here.push(stream.group);
+            match &stream.outcome {
+                Ok(_) if stream.ended => {}
+                Ok(restored) => self.adopt_stream(stream.group, stream.last, restored)?,
+                Err(reason) => {
+                    self.trace.line(|| format!("{} is not served: {reason}", stream.name));
+                    here.pop();
+                }
+            }
+        }
+        let gone: Vec<GroupId> = self.facts.streams.keys().copied().filter(|g| !here.contains(g)).collect();
+        for group in gone {
+            let Some(stream) = self.facts.streams.get_mut(&group) else { continue };
+            if stream.created && !stream.ending && self.is_damaged && meta_is_whole {
+                let named = self.process.key_of(group).is_some();
+                self.trace.line(|| format!("{} is gone, named {named}", group));
+            }
+            stream.ending = true;
+        }
+        Ok(())
+    }
+
+    fn adopt_stream(&mut self, group: GroupId, last: Option<u64>, restored: &Restored) -> Check {
+        let Some(key) = self.process.key_of(group) else { return Ok(()) };
+        let Some(slot) = self.process.slots.get_mut(&key) else { return Ok(()) };
+        let Some(stream) = self.facts.streams.get_mut(&group) else {
+            return broken("answered", format!("group {group} is there and nobody made it"));
+        };
+        stream.created = true;
+        stream.ending = false;
+        let saved = slot.group.stream().saved();
+        self.trace.line(|| {
+            let (applied, name) = (stream.applied, &stream.name);
+            format!("{name}: log ends at {last:?}, {applied} applied before, {restored:?}")
+        });
+        let store = slot.group.stream_mut().store_mut();
+        if self.is_damaged {
+            let last = last.unwrap_or(0);
+            let kept = stream.applied.min(last);
+            let _ = stream.entries.split_off(&(last + 1));
+            if kept == stream.applied {
+                stream.apply_while(&self.facts.publishes, i64::MAX, |index, _| index <= last)?;
+            }
+            damage::is_contained(stream, store, restored, self.may_look_torn)?;
+            stream.is_lossy = true;
+            stream.entries.clear();
+            stream.applied = last;
+            let mut model = Model::new(saved.config.clone());
+            model.last = store.state().last_seq;
+            model.ttls = saved.ttls.iter().copied().collect();
+            let mut next = 0;
+            while let Some(seq) = store.next(next, &Filter::all()) {
+                next = seq + 1;
+                if let Ok(message) = content::read(store, seq) {
+                    model.messages.insert(seq, message);
+                }
+            }
+            for attach in saved.consumers {
+                let start = attach.state.map_or(1, |s| s.delivered.stream + 1);
+                let consumer = ModelConsumer { born: last, config: attach.config, start };
+                model.consumers.insert(attach.name, consumer);
+            }
+            stream.model = model;
+            return Ok(());
+        }
+        if !is_whole(restored) {
+            return broken("damage", format!("{}: damage is reported: {restored:?}", stream.name));
+        }
+        durability::log_reaches(stream, last.unwrap_or(0))?;
+        match last {
+            None => stream.restart_empty(),
+            Some(last) => {
+                let _ = stream.entries.split_off(&(last + 1));
+                stream.apply_while(&self.facts.publishes, self.facts.max_wall, |index, _| index <= last)?;
+                state::equals_model(stream, store)?;
+                state::subjects_equal_model(stream, store)?;
+                state::assets_equal_model(stream, &saved)?;
+                content::holds_all(stream, store)?;
+            }
+        }
+        for attach in &saved.consumers {
+            if let Some(consumer) = stream.model.consumers.get(&attach.name)
+                && let Some(facts) = stream.consumers.get(&(attach.name.clone(), consumer.born))
+            {
+                consumers::keeps_promises(stream, attach, facts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Damages something that is stored.
+    pub(crate) fn damage(&mut self) {
+        for _ in 0..self.rng.u8(1..3) {
+            let kind = DamageKind::ALL[self.rng.usize(..DamageKind::ALL.len())];
+            let dir = if self.rng.bool() { "/store/jetstream/groups" } else { "/store/jetstream/wal" };
+            let seed = self.rng.u64(..);
+            if let Some((path, sector)) = self.disk.damage_at_random(Path::new(dir), kind, seed) {
+                self.is_damaged = true;
+                self.trace.line(|| format!("damage: {kind:?} of sector {sector} of {}", path.display()));
+            }
+        }
+    }
+}
+
+fn is_whole(restored: &Restored) -> bool {
+    restored.damage.is_none() && restored.lost.is_empty() && restored.lost_entries.is_empty()
+}

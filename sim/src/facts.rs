@@ -1,0 +1,275 @@
+//! What clients and the log saw: the evidence that the invariants are held against.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use linnet_ids::GroupId;
+use linnet_jsapi::StreamConfig;
+use linnet_jsapi::policies::AckPolicy;
+use linnet_replication::Ticket;
+
+use crate::invariants::{Check, Violation, broken, content, duplicates, expectations, sequences};
+use crate::log::Appended;
+use crate::model::{Message, Model};
+
+/// A message a client sent.
+pub(crate) struct PublishFacts {
+    pub(crate) no: usize,
+    pub(crate) group: GroupId,
+    pub(crate) subject: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
+    pub(crate) id: Option<String>,
+    pub(crate) filler: usize,
+    pub(crate) answered: bool,
+}
+
+impl PublishFacts {
+    /// Content that tells where it came from.
+    pub(crate) fn payload(&self) -> Vec<u8> {
+        let mut payload = format!("m{};", self.no).into_bytes();
+        payload.extend((0..self.filler).map(|at| b'a' + u8::try_from((self.no + at) % 26).unwrap_or(0)));
+        payload
+    }
+}
+
+/// The publish a stored message comes from.
+pub(crate) fn publish_of<'a>(
+    publishes: &'a [PublishFacts],
+    message: &Message,
+) -> Option<(usize, &'a PublishFacts)> {
+    let text = message.payload.strip_prefix(b"m")?;
+    let end = text.iter().position(|b| *b == b';')?;
+    let no: usize = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
+    publishes.get(no).map(|sent| (no, sent))
+}
+
+/// An acknowledgement a client sent.
+pub(crate) struct AckFacts {
+    pub(crate) group: GroupId,
+    pub(crate) consumer: String,
+    pub(crate) born: u64,
+    pub(crate) seq: u64,
+    /// It ends the message for the consumer.
+    pub(crate) is_final: bool,
+    pub(crate) is_all: bool,
+}
+
+/// What is known of one consumer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConsumerFacts {
+    pub(crate) deliveries: u64,
+    /// Deliveries by message.
+    pub(crate) delivered: BTreeMap<u64, u64>,
+    /// Messages the client acknowledged, confirmed or not.
+    pub(crate) acked: BTreeSet<u64>,
+    confirmed: BTreeSet<u64>,
+    confirmed_all: u64,
+    /// Messages come again until they are acknowledged, without limit.
+    pub(crate) waits_for_ack: bool,
+    /// Everything from its start on is wanted, whatever else happened to it.
+    pub(crate) wants_all: bool,
+}
+
+impl ConsumerFacts {
+    pub(crate) fn is_confirmed(&self, seq: u64) -> bool {
+        self.confirmed.contains(&seq) || (seq <= self.confirmed_all && self.delivered.contains_key(&seq))
+    }
+
+    pub(crate) fn confirmed_last(&self) -> Option<u64> {
+        let last = self.confirmed.last().copied().unwrap_or(0).max(self.confirmed_all);
+        (last > 0).then_some(last)
+    }
+
+    pub(crate) fn confirm(&mut self, seq: u64, all: bool) {
+        if all {
+            self.confirmed_all = self.confirmed_all.max(seq);
+        } else {
+            self.confirmed.insert(seq);
+        }
+    }
+}
+
+/// What is known of one stream.
+pub(crate) struct StreamFacts {
+    pub(crate) name: String,
+    pub(crate) group: GroupId,
+    /// Its creation was answered.
+    pub(crate) created: bool,
+    /// Its deletion was asked for; answered.
+    pub(crate) ending: bool,
+    pub(crate) ended: bool,
+    /// Damage may have taken something.
+    pub(crate) is_lossy: bool,
+    /// Entries behind `applied`.
+    pub(crate) entries: BTreeMap<u64, (Ticket, Vec<u8>)>,
+    pub(crate) applied: u64,
+    pub(crate) model: Model,
+    /// Highest sequence and time that were ever visible.
+    pub(crate) visible_last: u64,
+    pub(crate) visible_time: i64,
+    /// Which publish is stored as which sequence.
+    pub(crate) stored: BTreeMap<u64, usize>,
+    /// Every content a sequence was ever given in the log, visible or not.
+    pub(crate) everything: BTreeMap<u64, Vec<Message>>,
+    pub(crate) acked: BTreeMap<u64, usize>,
+    pub(crate) consumers: BTreeMap<(String, u64), ConsumerFacts>,
+    initial: StreamConfig,
+}
+
+impl StreamFacts {
+    pub(crate) fn new(name: &str, group: GroupId, config: StreamConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            group,
+            created: false,
+            ending: false,
+            ended: false,
+            is_lossy: false,
+            entries: BTreeMap::new(),
+            applied: 0,
+            model: Model::new(config.clone()),
+            visible_last: 0,
+            visible_time: 0,
+            stored: BTreeMap::new(),
+            everything: BTreeMap::new(),
+            acked: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            initial: config,
+        }
+    }
+
+    /// The group starts anew with an empty log.
+    pub(crate) fn restart_empty(&mut self) {
+        self.model = Model::new(self.initial.clone());
+        self.entries.clear();
+        self.applied = 0;
+    }
+
+    /// The facts of the consumer that has this name now.
+    pub(crate) fn consumer_mut(&mut self, name: &str) -> Option<(u64, &mut ConsumerFacts)> {
+        let consumer = self.model.consumers.get(name)?;
+        let facts = self.consumers.entry((name.to_owned(), consumer.born)).or_default();
+        Some((consumer.born, facts))
+    }
+
+    fn append(&mut self, appended: Appended) -> Check {
+        if appended.index <= self.applied {
+            let text = format!("{}: entry {} is written again", self.name, appended.index);
+            return broken("durability", text);
+        }
+        let _ = self.entries.split_off(&appended.index);
+        for (seq, message) in messages_of(&appended.payload) {
+            self.everything.entry(seq).or_default().push(message);
+        }
+        self.entries.insert(appended.index, (appended.ticket, appended.payload));
+        Ok(())
+    }
+
+    /// Applies one entry to the model and checks what becomes visible.
+    fn apply(&mut self, index: u64, payload: &[u8], publishes: &[PublishFacts], max_wall: i64) -> Check {
+        let records: Vec<(u64, Message)> = messages_of(payload);
+        if self.group != GroupId::META {
+            for (at, (seq, message)) in records.iter().enumerate() {
+                content::is_as_sent(publishes, self, *seq, message)?;
+                sequences::is_new(self, *seq, message.time)?;
+                let single = entry_of(payload, at);
+                expectations::are_met(self, *seq, message)?;
+                self.model.apply(index, &single);
+                duplicates::is_first(self, *seq, max_wall)?;
+                self.visible_last = *seq;
+                self.visible_time = message.time;
+                if let Some((no, _)) = publish_of(publishes, message) {
+                    self.stored.insert(*seq, no);
+                }
+            }
+        }
+        if (records.is_empty() || self.group == GroupId::META) && !self.model.apply(index, payload) {
+            return broken("durability", format!("{}: entry {index} cannot be understood", self.name));
+        }
+        self.visible_last = self.visible_last.max(self.model.last);
+        self.applied = index;
+        for (name, consumer) in &self.model.consumers {
+            let facts = self.consumers.entry((name.clone(), consumer.born)).or_default();
+            let config = &consumer.config;
+            facts.waits_for_ack = config.ack_policy != AckPolicy::None && config.max_deliver <= 0;
+            if consumer.born == index {
+                facts.wants_all =
+                    config.deliver_policy != linnet_jsapi::policies::DeliverPolicy::LastPerSubject;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies the entries that fulfil `due`, in order.
+    pub(crate) fn apply_while(
+        &mut self,
+        publishes: &[PublishFacts],
+        max_wall: i64,
+        due: impl Fn(u64, Ticket) -> bool,
+    ) -> Check {
+        while let Some(first) = self.entries.first_entry().filter(|e| due(*e.key(), e.get().0)) {
+            let (index, (_, payload)) = first.remove_entry();
+            self.apply(index, &payload, publishes, max_wall)?;
+        }
+        Ok(())
+    }
+}
+
+fn messages_of(payload: &[u8]) -> Vec<(u64, Message)> {
+    let mut messages = Vec::new();
+    if payload.first() != Some(&1) {
+        return messages;
+    }
+    let mut records = &payload[1..];
+    while let Ok((record, len)) = linnet_store::Record::view(records) {
+        records = &records[len..];
+        let message = Message {
+            subject: record.subject.to_vec(),
+            headers: record.headers.to_vec(),
+            payload: record.payload.to_vec(),
+            time: record.timestamp.0,
+        };
+        messages.push((record.seq, message));
+    }
+    messages
+}
+
+/// The entry with only its record number `at`.
+fn entry_of(payload: &[u8], at: usize) -> Vec<u8> {
+    let mut records = payload.get(1..).unwrap_or_default();
+    for _ in 0..at {
+        let Ok((_, len)) = linnet_store::Record::view(records) else { break };
+        records = &records[len..];
+    }
+    let len = linnet_store::Record::view(records).map_or(0, |(_, len)| len);
+    [&[1], &records[..len]].concat()
+}
+
+/// Everything known.
+#[derive(Default)]
+pub(crate) struct Facts {
+    pub(crate) streams: BTreeMap<GroupId, StreamFacts>,
+    pub(crate) publishes: Vec<PublishFacts>,
+    pub(crate) acks: Vec<AckFacts>,
+    /// The latest moment the wall clock showed.
+    pub(crate) max_wall: i64,
+}
+
+impl Facts {
+    pub(crate) fn appended(&mut self, appended: Vec<Appended>) -> Check {
+        for entry in appended {
+            match self.streams.get_mut(&entry.group) {
+                Some(stream) => stream.append(entry)?,
+                None => {
+                    return broken("durability", format!("group {} writes and nobody made it", entry.group));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A group is about to apply what is durable up to a ticket.
+    pub(crate) fn applying(&mut self, group: GroupId, ticket: Ticket) -> Result<(), Violation> {
+        let Some(stream) = self.streams.get_mut(&group) else { return Ok(()) };
+        stream.apply_while(&self.publishes, self.max_wall, |_, t| t <= ticket)
+    }
+}

@@ -1,0 +1,80 @@
+//! Every acknowledged message is at its sequence with its content, once, until something acknowledged removed it.
+
+use linnet_store::{Lookup, StreamStore};
+
+use super::{Check, broken};
+use crate::facts::{PublishFacts, StreamFacts, publish_of};
+use crate::model::Message;
+
+const NAME: &str = "content";
+
+/// A message about to be visible is what a client sent.
+pub(crate) fn is_as_sent(
+    publishes: &[PublishFacts],
+    stream: &StreamFacts,
+    seq: u64,
+    message: &Message,
+) -> Check {
+    let Some((no, sent)) = publish_of(publishes, message) else {
+        return broken(NAME, format!("{}: nobody sent message {seq}", stream.name));
+    };
+    if sent.group != stream.group || sent.subject != message.subject || sent.headers != message.headers {
+        return broken(NAME, format!("{}: message {seq} differs from publish {no}", stream.name));
+    }
+    if sent.payload() != message.payload {
+        return broken(NAME, format!("{}: message {seq} has another payload than publish {no}", stream.name));
+    }
+    Ok(())
+}
+
+/// A positive answer to publish `no` names the sequence at which it is stored, and no other publish got that one.
+pub(crate) fn is_acknowledged_once(stream: &StreamFacts, no: usize, seq: u64) -> Check {
+    if stream.stored.get(&seq) != Some(&no) {
+        return broken(
+            NAME,
+            format!("{}: publish {no} was acknowledged as {seq}, which it is not", stream.name),
+        );
+    }
+    if let Some(other) = stream.acked.get(&seq) {
+        return broken(NAME, format!("{}: {seq} acknowledged publishes {other} and {no}", stream.name));
+    }
+    Ok(())
+}
+
+/// Reads a message, from disk if need be. `Err(true)` if it is damaged, `Err(false)` if it is not there.
+pub(crate) fn read(store: &mut StreamStore, seq: u64) -> Result<Message, bool> {
+    loop {
+        match store.get(seq, true) {
+            Lookup::Found(record) => {
+                return Ok(Message {
+                    subject: record.subject.to_vec(),
+                    headers: record.headers.to_vec(),
+                    payload: record.payload.to_vec(),
+                    time: record.timestamp.0,
+                });
+            }
+            Lookup::Cold(job) => {
+                if store.loaded(job.run()).is_err() {
+                    return Err(true);
+                }
+            }
+            Lookup::Missing => return Err(false),
+            Lookup::Damaged => return Err(true),
+        }
+    }
+}
+
+/// The store holds exactly the messages of the model.
+pub(crate) fn holds_all(stream: &StreamFacts, store: &mut StreamStore) -> Check {
+    for (seq, expected) in &stream.model.messages {
+        match read(store, *seq) {
+            Ok(found) if found == *expected => {}
+            Ok(_) => return broken(NAME, format!("{}: message {seq} has changed", stream.name)),
+            Err(damaged) => {
+                let what = if damaged { "is damaged" } else { "is gone" };
+                return broken(NAME, format!("{}: message {seq} {what}", stream.name));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! What must be true, one promise per file.
+
+pub(crate) mod answered;
+pub(crate) mod consumers;
+pub(crate) mod content;
+pub(crate) mod damage;
+pub(crate) mod deliveries;
+pub(crate) mod duplicates;
+pub(crate) mod durability;
+pub(crate) mod expectations;
+pub(crate) mod sequences;
+pub(crate) mod state;
+pub(crate) mod usage;
+
+/// A promise that was broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Name of the invariant.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub text: String,
+}
+
+pub(crate) type Check = Result<(), Violation>;
+
+/// A broken promise as an error.
+pub(crate) fn broken<T>(invariant: &'static str, text: impl Into<String>) -> Result<T, Violation> {
+    Err(Violation { invariant, text: text.into() })
+}

@@ -1,0 +1,168 @@
+//! The queue in front of the log: what groups append waits here for the writer, as in the server's log handle.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use linnet_ids::GroupId;
+use linnet_replication::{Log, Ticket};
+use linnet_wal::{Batch, HardState};
+
+use crate::mutation::Mutation;
+
+/// Bytes after which a batch takes no more records.
+const BATCH_MAX: usize = 12 << 10;
+/// First byte of entries, as the stream's log has them.
+const PURGE: u8 = 3;
+const DELETE: u8 = 4;
+const DELTA: u8 = 8;
+const LEADER: u8 = 10;
+
+enum Item {
+    Entry { group: GroupId, index: u64, term: u64, payload: Vec<u8> },
+    HardState(GroupId, HardState),
+    Checkpoint { group: GroupId, applied: u64, term: u64, body: Vec<u8> },
+    EndGroup(GroupId),
+}
+
+/// An entry a group appended, before any mutation.
+pub(crate) struct Appended {
+    pub(crate) group: GroupId,
+    pub(crate) index: u64,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) ticket: Ticket,
+}
+
+/// Batches that wait for the writer.
+pub(crate) struct SimLog {
+    full: VecDeque<(Ticket, Vec<Item>)>,
+    open: Vec<Item>,
+    open_bytes: usize,
+    open_ticket: Ticket,
+    mutation: Option<Mutation>,
+    bodies: BTreeMap<GroupId, Vec<u8>>,
+    /// What was appended since the checks last looked.
+    pub(crate) appended: Vec<Appended>,
+}
+
+impl SimLog {
+    pub(crate) fn new(mutation: Option<Mutation>) -> Self {
+        Self {
+            full: VecDeque::new(),
+            open: Vec::new(),
+            open_bytes: 0,
+            open_ticket: 1,
+            mutation,
+            bodies: BTreeMap::new(),
+            appended: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.open.is_empty()
+    }
+
+    /// The last ticket handed out.
+    pub(crate) fn last_ticket(&self) -> Ticket {
+        self.open_ticket
+    }
+
+    /// The next batch to write.
+    pub(crate) fn take(&mut self) -> Option<(Ticket, Batch)> {
+        let (ticket, mut items) = match self.full.pop_front() {
+            Some(full) => full,
+            None if self.open.is_empty() => return None,
+            None => {
+                self.open_bytes = 0;
+                self.open_ticket += 1;
+                (self.open_ticket - 1, std::mem::take(&mut self.open))
+            }
+        };
+        if self.mutation == Some(Mutation::LoseLastRecord) {
+            lose_last(&mut items);
+        }
+        let mut batch = Batch::new();
+        for item in items {
+            match item {
+                Item::Entry { group, index, term, payload } => batch.entry(group, index, term, &[&payload]),
+                Item::HardState(group, state) => batch.hard_state(group, &state),
+                Item::Checkpoint { group, applied, term, body } => {
+                    batch.checkpoint(group, applied, term, &body)
+                }
+                Item::EndGroup(group) => batch.end_group(group),
+            }
+        }
+        Some((ticket, batch))
+    }
+
+    fn add(&mut self, item: Item, bytes: usize) -> Ticket {
+        if self.open_bytes >= BATCH_MAX {
+            let full = std::mem::take(&mut self.open);
+            self.full.push_back((self.open_ticket, full));
+            self.open_ticket += 1;
+            self.open_bytes = 0;
+        }
+        self.open.push(item);
+        self.open_bytes += bytes;
+        self.open_ticket
+    }
+}
+
+fn lose_last(items: &mut [Item]) {
+    if items.len() < 2 {
+        return;
+    }
+    let last = items.iter_mut().rev().find_map(|item| match item {
+        Item::Entry { payload, .. } => Some(payload),
+        _ => None,
+    });
+    if let Some(payload) = last {
+        *payload = vec![LEADER];
+    }
+}
+
+impl Log for SimLog {
+    fn append(&mut self, group: GroupId, index: u64, term: u64, payload: &[u8]) -> Ticket {
+        let kind = payload.first().copied().unwrap_or_default();
+        let written = match self.mutation {
+            Some(Mutation::LoseConsumerDeltas) if kind == DELTA => vec![DELTA],
+            Some(Mutation::LoseRemovals) if kind == PURGE || kind == DELETE => vec![LEADER],
+            _ => payload.to_vec(),
+        };
+        let bytes = written.len();
+        let ticket = self.add(Item::Entry { group, index, term, payload: written }, bytes);
+        self.appended.push(Appended { group, index, payload: payload.to_vec(), ticket });
+        ticket
+    }
+
+    fn hard_state(&mut self, group: GroupId, state: &HardState) -> Ticket {
+        self.add(Item::HardState(group, state.clone()), 64)
+    }
+
+    fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket {
+        let mut body = body.to_vec();
+        if self.mutation == Some(Mutation::OldCheckpointBody) {
+            let old = self.bodies.insert(group, body.clone());
+            body = old.unwrap_or(body);
+        }
+        let last = self.appended_last(group);
+        let too_far = self.mutation == Some(Mutation::CheckpointTooFar);
+        let applied = last.filter(|last| too_far && *last > applied).unwrap_or(applied);
+        self.add(Item::Checkpoint { group, applied, term, body }, 64)
+    }
+
+    fn end_group(&mut self, group: GroupId) -> Ticket {
+        self.add(Item::EndGroup(group), 32)
+    }
+}
+
+impl SimLog {
+    /// The newest entry of a group that waits for the writer.
+    fn appended_last(&self, group: GroupId) -> Option<u64> {
+        let waiting = self.full.iter().flat_map(|(_, items)| items).chain(&self.open);
+        waiting
+            .filter_map(|item| match item {
+                Item::Entry { group: other, index, .. } if *other == group => Some(*index),
+                _ => None,
+            })
+            .last()
+    }
+}

@@ -1,0 +1,206 @@
+//! What a stream should hold: a plain map, replayed from its log entries, written without looking at the store.
+
+use std::collections::BTreeMap;
+
+use linnet_assets::{Entry, Purge};
+use linnet_jsapi::{ConsumerConfig, StreamConfig};
+use linnet_store::Record;
+use linnet_wire::headers;
+
+/// A message as the client sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Message {
+    pub(crate) subject: Vec<u8>,
+    pub(crate) headers: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) time: i64,
+}
+
+impl Message {
+    /// What the message counts for in `bytes` of a file stream.
+    fn size(&self) -> u64 {
+        let fixed = if self.headers.is_empty() { 30 } else { 34 };
+        (self.subject.len() + self.headers.len() + self.payload.len() + fixed) as u64
+    }
+
+    pub(crate) fn header(&self, key: &str) -> Option<&[u8]> {
+        headers::get(&self.headers, key)
+    }
+}
+
+/// A consumer that should exist.
+#[derive(Clone, Debug)]
+pub(crate) struct ModelConsumer {
+    /// Index of the entry that made it.
+    pub(crate) born: u64,
+    pub(crate) config: ConsumerConfig,
+    /// First sequence it wants.
+    pub(crate) start: u64,
+}
+
+/// The state of a stream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) config: StreamConfig,
+    pub(crate) messages: BTreeMap<u64, Message>,
+    pub(crate) last: u64,
+    pub(crate) consumers: BTreeMap<String, ModelConsumer>,
+    pub(crate) deleted: bool,
+    /// Messages with a time to live of their own: when it ends, if it does.
+    pub(crate) ttls: BTreeMap<u64, Option<i64>>,
+    /// Sequences of messages stored by the last entry.
+    pub(crate) stored: Vec<u64>,
+}
+
+fn limit(n: i64) -> usize {
+    usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX)
+}
+
+impl Model {
+    pub(crate) fn new(config: StreamConfig) -> Self {
+        let last = config.first_seq.max(1) - 1;
+        Self { config, last, ..Self::default() }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.messages.values().map(Message::size).sum()
+    }
+
+    pub(crate) fn first(&self) -> u64 {
+        self.messages.keys().next().copied().unwrap_or(self.last + 1)
+    }
+
+    pub(crate) fn subjects(&self) -> BTreeMap<&[u8], u64> {
+        let mut counts = BTreeMap::new();
+        for message in self.messages.values() {
+            *counts.entry(message.subject.as_slice()).or_default() += 1;
+        }
+        counts
+    }
+
+    pub(crate) fn last_of(&self, subject: &[u8]) -> u64 {
+        self.messages.iter().rev().find(|(_, m)| m.subject == subject).map_or(0, |(seq, _)| *seq)
+    }
+
+    /// True if the age of the stream does not concern the message.
+    pub(crate) fn is_exempt(&self, seq: u64) -> bool {
+        self.ttls.get(&seq) == Some(&None)
+    }
+
+    /// When the message's own time is over.
+    pub(crate) fn end_of(&self, seq: u64) -> Option<i64> {
+        self.ttls.get(&seq).copied().flatten()
+    }
+
+    /// Applies the entry at `index`. False if it cannot be understood.
+    pub(crate) fn apply(&mut self, index: u64, entry: &[u8]) -> bool {
+        self.stored.clear();
+        let Ok(entry) = Entry::decode(entry) else { return false };
+        match entry {
+            Entry::Messages(records) => self.store(records),
+            Entry::Config(config) => self.configure(*config),
+            Entry::Purge(purge) => self.purge(&purge),
+            Entry::Delete { seq, .. } => {
+                self.messages.remove(&seq);
+            }
+            Entry::Expire(cutoff) => {
+                let ttls = &self.ttls;
+                self.messages.retain(|seq, m| m.time > cutoff.0 || ttls.get(seq) == Some(&None));
+            }
+            Entry::ExpireOwn(now) => {
+                let ttls = &self.ttls;
+                self.messages.retain(|seq, _| !matches!(ttls.get(seq), Some(Some(end)) if *end <= now.0));
+            }
+            Entry::ConsumerAttach(attach) => {
+                if let Some(state) = attach.state {
+                    let start = state.delivered.stream + 1;
+                    let consumer = ModelConsumer { born: index, config: attach.config, start };
+                    self.consumers.insert(attach.name, consumer);
+                } else if let Some(known) = self.consumers.get_mut(&attach.name) {
+                    known.config = attach.config;
+                }
+            }
+            Entry::ConsumerDetach(name) => {
+                self.consumers.remove(&name);
+            }
+            Entry::ConsumerDelta(_) | Entry::Leader => {}
+            Entry::Deleted => self.deleted = true,
+            Entry::Skip(last) => self.last = self.last.max(last),
+        }
+        true
+    }
+
+    fn store(&mut self, mut records: &[u8]) {
+        while let Ok((record, len)) = Record::view(records) {
+            records = &records[len..];
+            let message = Message {
+                subject: record.subject.to_vec(),
+                headers: record.headers.to_vec(),
+                payload: record.payload.to_vec(),
+                time: record.timestamp.0,
+            };
+            self.last = record.seq;
+            self.stored.push(record.seq);
+            let rollup = message.header("Nats-Rollup").map(<[u8]>::to_ascii_lowercase);
+            let subject = message.subject.clone();
+            if let Some(ttl) = message.header("Nats-TTL").filter(|_| self.config.allow_msg_ttl) {
+                let seconds = std::str::from_utf8(ttl).ok().and_then(|t| t.parse::<i64>().ok());
+                self.ttls.insert(record.seq, seconds.map(|s| message.time + s * 1_000_000_000));
+            }
+            self.messages.insert(record.seq, message);
+            match rollup.as_deref() {
+                Some(b"sub") => self.messages.retain(|seq, m| *seq == record.seq || m.subject != subject),
+                Some(b"all") => self.messages.retain(|seq, _| *seq == record.seq),
+                _ => {}
+            }
+            self.limit_subject(&subject);
+            self.limit_all();
+        }
+    }
+
+    fn limit_subject(&mut self, subject: &[u8]) {
+        let seqs: Vec<u64> =
+            self.messages.iter().filter(|(_, m)| m.subject == subject).map(|(seq, _)| *seq).collect();
+        let excess = seqs.len().saturating_sub(limit(self.config.max_msgs_per_subject));
+        for seq in &seqs[..excess] {
+            self.messages.remove(seq);
+        }
+    }
+
+    fn limit_all(&mut self) {
+        while self.messages.len() > limit(self.config.max_msgs)
+            || (self.config.max_bytes > 0 && self.bytes() > self.config.max_bytes.unsigned_abs())
+        {
+            self.messages.pop_first();
+        }
+    }
+
+    fn configure(&mut self, config: StreamConfig) {
+        if self.last == 0 && config.first_seq > 1 {
+            self.last = config.first_seq - 1;
+        }
+        let tighter = limit(config.max_msgs_per_subject) < limit(self.config.max_msgs_per_subject);
+        self.config = config;
+        if tighter {
+            let subjects: Vec<Vec<u8>> = self.subjects().keys().map(|s| s.to_vec()).collect();
+            for subject in subjects {
+                self.limit_subject(&subject);
+                self.limit_all();
+            }
+        }
+        self.limit_all();
+    }
+
+    fn purge(&mut self, purge: &Purge) {
+        let wanted = |m: &Message| {
+            purge.filter.is_empty() || linnet_subject::is_subset(&m.subject, purge.filter.as_bytes())
+        };
+        let seqs: Vec<u64> = self.messages.iter().filter(|(_, m)| wanted(m)).map(|(seq, _)| *seq).collect();
+        let keep = usize::try_from(purge.keep).unwrap_or(usize::MAX);
+        for seq in &seqs[..seqs.len().saturating_sub(keep)] {
+            if purge.below == 0 || *seq < purge.below {
+                self.messages.remove(seq);
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Ways to break the server's promises on purpose, so that the checks are known to notice.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use linnet_env::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
+
+/// A deliberate fault of the server, put between it and its disk or its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    /// Every sync answers success and does nothing.
+    IgnoreSyncs,
+    /// Groups hear that their entries are durable as soon as these are appended.
+    AckBeforeCommit,
+    /// The last record of a batch of several is written without its content.
+    LoseLastRecord,
+    /// Block and state files are not synced before the checkpoint that names them is recorded.
+    CheckpointBeforeSync,
+    /// What consumers did is never written.
+    LoseConsumerDeltas,
+    /// A checkpoint is recorded with the body of the one before.
+    OldCheckpointBody,
+    /// Directories are never synced.
+    ForgetNames,
+    /// Deletes and purges are applied and not written.
+    LoseRemovals,
+    /// A checkpoint is recorded although its last entry is not part of it.
+    CheckpointTooFar,
+}
+
+impl Mutation {
+    /// Every mutation.
+    pub const ALL: [Self; 9] = [
+        Self::IgnoreSyncs,
+        Self::AckBeforeCommit,
+        Self::LoseLastRecord,
+        Self::CheckpointBeforeSync,
+        Self::LoseConsumerDeltas,
+        Self::OldCheckpointBody,
+        Self::ForgetNames,
+        Self::LoseRemovals,
+        Self::CheckpointTooFar,
+    ];
+}
+
+/// A disk that passes everything on but the syncs a mutation drops.
+pub(crate) struct MutatedDisk {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) mutation: Mutation,
+}
+
+struct UnsyncedFile(Arc<dyn DiskFile>);
+
+impl DiskFile for UnsyncedFile {
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(out, offset)
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(data, offset)
+    }
+
+    fn write_vectored_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+        self.0.write_vectored_all_at(parts, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MutatedDisk {
+    fn is_block(path: &Path) -> bool {
+        path.components().any(|c| c.as_os_str() == "groups")
+    }
+}
+
+impl Disk for MutatedDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(path, mode)?;
+        if self.mutation == Mutation::CheckpointBeforeSync && Self::is_block(path) {
+            return Ok(Arc::new(UnsyncedFile(file)));
+        }
+        Ok(file)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.disk.list(dir)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove_dir_all(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dropped = match self.mutation {
+            Mutation::ForgetNames => true,
+            Mutation::CheckpointBeforeSync => Self::is_block(dir),
+            _ => false,
+        };
+        if dropped { Ok(()) } else { self.disk.sync_dir(dir) }
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+
+    fn free_space(&self, path: &Path) -> io::Result<u64> {
+        self.disk.free_space(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.disk.lock(path)
+    }
+}

@@ -1,0 +1,67 @@
+//! What leaves the server, in order.
+
+use linnet_assets::{Advisory, Answer, Output, Token};
+use linnet_ids::GroupId;
+use linnet_replication::Ticket;
+use linnet_store::LoadJob;
+
+use crate::process::{GroupKey, Job};
+
+/// Something that happened, in the order in which it did.
+pub(crate) enum Event {
+    /// A message was published by a stream.
+    Sent { group: GroupId, to: Vec<u8>, shown: Vec<u8>, reply: Vec<u8>, header_len: usize, body: Vec<u8> },
+    /// A command was answered.
+    Answered { token: Token, answer: Box<Answer> },
+    /// A group is about to apply what is durable up to the ticket.
+    Applying { group: GroupId, ticket: Ticket },
+    /// A stored message cannot be read.
+    Damaged { group: GroupId, seq: u64 },
+    /// The catalogue's part of an API call is over.
+    FlowDone { client: u64, ok: bool },
+}
+
+/// The output of one group.
+pub(crate) struct Outbox<'a> {
+    pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) jobs: &'a mut Vec<Job>,
+    pub(crate) group: GroupId,
+    pub(crate) key: GroupKey,
+    /// Nobody listens to inboxes that begin with this.
+    pub(crate) deaf: bool,
+}
+
+impl Output for Outbox<'_> {
+    fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
+        if self.deaf && to.starts_with(b"_pull.") {
+            return 0;
+        }
+        self.events.push(Event::Sent {
+            group: self.group,
+            to: to.to_vec(),
+            shown: shown.to_vec(),
+            reply: reply.to_vec(),
+            header_len,
+            body: body.to_vec(),
+        });
+        1
+    }
+
+    fn has_interest(&mut self, subject: &[u8]) -> bool {
+        !(self.deaf && subject.starts_with(b"_pull."))
+    }
+
+    fn answer(&mut self, token: Token, answer: Answer) {
+        self.events.push(Event::Answered { token, answer: Box::new(answer) });
+    }
+
+    fn load(&mut self, job: LoadJob) {
+        self.jobs.push(Job::Load(job, self.key));
+    }
+
+    fn advise(&mut self, advisory: Advisory) {
+        if let Advisory::Damaged { stream_seq } = advisory {
+            self.events.push(Event::Damaged { group: self.group, seq: stream_seq });
+        }
+    }
+}

@@ -1,0 +1,669 @@
+//! One life of the server process: the loops of pump, log writer and disk threads, turned one step at a time.
+//!
+//! The steps and their order are those of `linnet_jetstream::{pump, log_writer, disk_work}`; which loop turns next
+//! is up to the caller.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_assets::{Admitted, Command, Moment, Publish, StreamLimits, Token};
+use linnet_env::{Clock, Disk, ManualClock};
+use linnet_ids::{GroupId, Mono};
+use linnet_jsapi::errors;
+use linnet_jsapi::subjects::AckSubject;
+use linnet_replication::{SoloGroup, Ticket};
+use linnet_store::{CheckpointJob, CheckpointTaken, Layout, LoadDone, LoadJob, WriteDone, WriteJob};
+use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, SegmentNo, Unverifiable, Wal};
+
+use crate::flows::{Flow, Waiter};
+use crate::log::SimLog;
+use crate::mutation::Mutation;
+use crate::outbox::{Event, Outbox};
+
+pub(crate) type GroupKey = u64;
+
+/// Key of the catalogue's own group.
+pub(crate) const META_KEY: GroupKey = 0;
+/// Publishes one group may process before others get their turn.
+const TURN_MAX: usize = 8;
+/// Unwritten bytes of a stream that are worth handing to a disk thread.
+const WRITE_AT: usize = 2 << 10;
+/// Bytes of dead files after which a stream is checkpointed to free them.
+const RECLAIM_AT: u64 = 16 << 10;
+/// How long groups that were asked for a checkpoint have before the log copies what they still need.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often the groups that hold on to the oldest segment are listed.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Sizes at which a few messages exercise what otherwise takes gigabytes.
+pub(crate) fn layout() -> Layout {
+    Layout {
+        block_max: 4 << 10,
+        rows_max: 64,
+        extent: 1 << 10,
+        squeeze_min: 512,
+        read_ahead: 1 << 10,
+        read_one: 256,
+        cache_extents: 2,
+    }
+}
+
+/// Work for a disk thread.
+pub(crate) enum Job {
+    Load(LoadJob, GroupKey),
+    Write(WriteJob, PathBuf, GroupKey),
+    Checkpoint(Box<CheckpointJob>, PathBuf, GroupKey),
+    Remove(Vec<PathBuf>),
+    RemoveDir(PathBuf),
+    Prepare(Box<PrepareSegment>),
+}
+
+enum Done {
+    Loaded(LoadDone),
+    Written(WriteDone),
+    Checkpointed(CheckpointTaken),
+}
+
+/// A message for a stream.
+pub(crate) struct PublishIn {
+    pub(crate) subject: Vec<u8>,
+    pub(crate) reply: Vec<u8>,
+    pub(crate) header_len: usize,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A request to a consumer.
+pub(crate) enum Letter {
+    Ack { subject: Vec<u8>, payload: Vec<u8>, reply: Vec<u8> },
+    Next { consumer: String, payload: Vec<u8>, reply: Vec<u8> },
+}
+
+pub(crate) struct Slot {
+    pub(crate) group: SoloGroup,
+    pub(crate) dir: PathBuf,
+    pub(crate) publishes: VecDeque<PublishIn>,
+    commands: VecDeque<(Command, Token)>,
+    letters: VecDeque<Letter>,
+    timer: Option<Mono>,
+    pub(crate) failed: bool,
+    /// Told when everything proposed so far is applied.
+    installed: Option<u64>,
+}
+
+/// How busy the loops were, for the summary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Work {
+    pub(crate) commits: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) rewrites: u64,
+    pub(crate) refused_space: u64,
+    pub(crate) loads: u64,
+    pub(crate) log_failures: u64,
+}
+
+pub(crate) struct Process {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) wal: Wal,
+    pub(crate) log: SimLog,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) slots: BTreeMap<GroupKey, Slot>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) flows: BTreeMap<u64, Flow>,
+    pub(crate) waiters: BTreeMap<Token, Waiter>,
+    pub(crate) work: Work,
+    pub(crate) deaf: bool,
+    pub(crate) next_meta_index: u64,
+    /// The failure that ended the log, in words.
+    pub(crate) log_failure: Option<String>,
+    /// It was not the disk.
+    pub(crate) log_refused: bool,
+    mutation: Option<Mutation>,
+    next_key: GroupKey,
+    next_flow: u64,
+    next_token: Token,
+    waiting: VecDeque<(Ticket, GroupKey)>,
+    stuck: Option<(Ticket, Batch)>,
+    prepared: Option<Result<Option<PreparedSegment>, Error>>,
+    asked: BTreeMap<GroupId, Mono>,
+    looked: Option<Mono>,
+    waiting_for: Option<(SegmentNo, Mono)>,
+    // Mail of the pump.
+    done: Vec<(GroupKey, Done)>,
+    durable: Ticket,
+    applied: Ticket,
+    checkpoints: Vec<GroupId>,
+    failure_mail: Option<Error>,
+    ready: BTreeSet<GroupKey>,
+}
+
+pub(crate) fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
+    dir.join("groups").join(group.to_string())
+}
+
+impl Process {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        clock: Arc<ManualClock>,
+        wal: Wal,
+        log: SimLog,
+        mutation: Option<Mutation>,
+    ) -> Self {
+        Self {
+            disk,
+            dir,
+            clock,
+            wal,
+            log,
+            jobs: Vec::new(),
+            slots: BTreeMap::new(),
+            events: Vec::new(),
+            flows: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            work: Work::default(),
+            deaf: false,
+            next_meta_index: 1,
+            log_failure: None,
+            log_refused: false,
+            mutation,
+            next_key: META_KEY + 1,
+            next_flow: 1,
+            next_token: 1,
+            waiting: VecDeque::new(),
+            stuck: None,
+            prepared: None,
+            asked: BTreeMap::new(),
+            looked: None,
+            waiting_for: None,
+            done: Vec::new(),
+            durable: 0,
+            applied: 0,
+            checkpoints: Vec::new(),
+            failure_mail: None,
+            ready: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn at(&self) -> Moment {
+        Moment { now: self.clock.mono(), wall: self.clock.wall(), live: true }
+    }
+
+    pub(crate) fn next_flow(&mut self) -> u64 {
+        self.next_flow += 1;
+        self.next_flow - 1
+    }
+
+    /// A new token whose answer goes to `waiter`.
+    pub(crate) fn expect(&mut self, waiter: Waiter) -> Token {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.waiters.insert(token, waiter);
+        token
+    }
+
+    pub(crate) fn install(
+        &mut self,
+        key: Option<GroupKey>,
+        mut group: SoloGroup,
+        flow: Option<u64>,
+    ) -> GroupKey {
+        let key = key.unwrap_or_else(|| {
+            self.next_key += 1;
+            self.next_key - 1
+        });
+        // The configuration shapes blocks, so every turn makes them small again.
+        group.stream_mut().store_mut().set_layout(layout());
+        let slot = Slot {
+            dir: group_dir(&self.dir, group.group()),
+            group,
+            publishes: VecDeque::new(),
+            commands: VecDeque::new(),
+            letters: VecDeque::new(),
+            timer: None,
+            failed: false,
+            installed: flow,
+        };
+        self.slots.insert(key, slot);
+        self.ready.insert(key);
+        key
+    }
+
+    pub(crate) fn remove(&mut self, key: GroupKey) {
+        if let Some(slot) = self.slots.remove(&key) {
+            self.jobs.push(Job::RemoveDir(slot.dir));
+        }
+    }
+
+    pub(crate) fn key_of(&self, group: GroupId) -> Option<GroupKey> {
+        self.slots.iter().find(|(_, s)| s.group.group() == group).map(|(key, _)| *key)
+    }
+
+    // What clients and the catalogue send.
+
+    pub(crate) fn publish(&mut self, key: GroupKey, publish: PublishIn) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.publishes.push_back(publish);
+            self.ready.insert(key);
+        }
+    }
+
+    pub(crate) fn command(&mut self, key: GroupKey, command: Command, token: Token) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.commands.push_back((command, token));
+            self.ready.insert(key);
+        }
+    }
+
+    pub(crate) fn letter(&mut self, key: GroupKey, letter: Letter) {
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.letters.push_back(letter);
+            self.ready.insert(key);
+        }
+    }
+
+    // The pump.
+
+    /// True if a pass of the pump would do something now.
+    pub(crate) fn pump_has_work(&self) -> bool {
+        let now = self.clock.mono();
+        !self.ready.is_empty()
+            || !self.done.is_empty()
+            || self.durable > self.applied
+            || self.failure_mail.is_some()
+            || !self.checkpoints.is_empty()
+            || self.slots.values().any(|s| s.timer.is_some_and(|due| due <= now))
+    }
+
+    /// When the next timer of a group is due.
+    pub(crate) fn next_timer(&self) -> Option<Mono> {
+        self.slots.values().filter_map(|s| s.timer).min()
+    }
+
+    /// One pass of the pump's loop.
+    pub(crate) fn pump(&mut self) {
+        let at = self.at();
+        let mut touched: Vec<GroupKey> = Vec::new();
+        if let Some(failure) = self.failure_mail.take() {
+            self.fail_groups(&failure);
+        }
+        for (key, done) in std::mem::take(&mut self.done) {
+            self.disk_done(key, done, at);
+            touched.push(key);
+        }
+        if self.durable > self.applied {
+            self.applied = self.durable;
+            self.apply_durable(self.applied, at, &mut touched);
+        }
+        for group in std::mem::take(&mut self.checkpoints) {
+            if let Some(key) = self.key_of(group) {
+                self.checkpoint(key);
+            }
+        }
+        let due: Vec<GroupKey> = {
+            let mut due: Vec<(Mono, GroupKey)> = self
+                .slots
+                .iter()
+                .filter_map(|(key, s)| s.timer.filter(|due| *due <= at.now).map(|due| (due, *key)))
+                .collect();
+            due.sort_unstable();
+            due.into_iter().map(|(_, key)| key).collect()
+        };
+        for key in due {
+            self.with(key, |slot, out, _| {
+                slot.timer = None;
+                slot.group.stream_mut().on_timer(at.now, at.wall, out);
+            });
+            touched.push(key);
+        }
+        touched.extend(std::mem::take(&mut self.ready));
+        let mut seen = BTreeSet::new();
+        for key in touched {
+            if seen.insert(key) {
+                self.turn(key, at);
+            }
+        }
+    }
+
+    fn with<R>(
+        &mut self,
+        key: GroupKey,
+        act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut SimLog) -> R,
+    ) -> Option<R> {
+        let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
+        let group = slot.group.group();
+        let mut outbox =
+            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf: self.deaf };
+        Some(act(slot, &mut outbox, &mut self.log))
+    }
+
+    fn fail_groups(&mut self, failure: &Error) {
+        let error = errors::stream_store_failed(failure);
+        let keys: Vec<GroupKey> = self.slots.keys().copied().collect();
+        for key in keys {
+            self.with(key, |slot, out, _| {
+                slot.group.fail(&error, out);
+                slot.failed = true;
+            });
+        }
+        self.waiting.clear();
+    }
+
+    fn disk_done(&mut self, key: GroupKey, done: Done, at: Moment) {
+        let finished = self.with(key, |slot, out, log| match done {
+            Done::Loaded(done) => {
+                slot.group.stream_mut().on_loaded(done, at.now, at.wall, out);
+                None
+            }
+            Done::Written(done) => {
+                slot.group.stream_mut().store_mut().written(done);
+                None
+            }
+            Done::Checkpointed(taken) => slot.group.finish_checkpoint(taken, log),
+        });
+        if let Some(Some(ticket)) = finished {
+            self.work.checkpoints += 1;
+            self.waiting.push_back((ticket, key));
+        }
+    }
+
+    fn apply_durable(&mut self, ticket: Ticket, at: Moment, touched: &mut Vec<GroupKey>) {
+        while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
+            let applied = self.with(key, |slot, out, _| {
+                out.events.push(Event::Applying { group: slot.group.group(), ticket });
+                slot.group.durable(ticket, at, out)
+            });
+            match applied {
+                Some(Ok(files)) if !files.is_empty() => self.jobs.push(Job::Remove(files)),
+                Some(Err(error)) => panic!("an entry of the server's own cannot be applied: {error}"),
+                _ => {}
+            }
+            touched.push(key);
+        }
+    }
+
+    /// Starts a checkpoint of a group.
+    pub(crate) fn checkpoint(&mut self, key: GroupKey) {
+        if let Some(slot) = self.slots.get_mut(&key).filter(|s| !s.failed)
+            && let Some(job) = slot.group.begin_checkpoint()
+        {
+            self.jobs.push(Job::Checkpoint(Box::new(job), slot.dir.clone(), key));
+        }
+    }
+
+    fn turn(&mut self, key: GroupKey, at: Moment) {
+        let turned = self.with(key, |slot, out, log| {
+            let more = read_mail(slot, at, out);
+            let ticket = slot.group.flush(at, log, out);
+            (more, ticket)
+        });
+        let Some((more, ticket)) = turned else {
+            self.refuse_mail(key);
+            return;
+        };
+        match ticket {
+            Ok(Some(ticket)) => self.waiting.push_back((ticket, key)),
+            Ok(None) => {}
+            Err(error) => panic!("an entry of the server's own cannot be applied: {error}"),
+        }
+        if self.mutation == Some(Mutation::AckBeforeCommit) {
+            self.durable = self.log.last_ticket();
+        }
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        if !slot.group.is_waiting()
+            && let Some(flow) = slot.installed.take()
+        {
+            self.flow_installed(flow);
+        }
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        slot.timer = slot.group.next_due();
+        slot.group.stream_mut().store_mut().set_layout(layout());
+        self.disk_chores(key);
+        if more {
+            self.ready.insert(key);
+        }
+    }
+
+    fn disk_chores(&mut self, key: GroupKey) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let store = slot.group.stream_mut().store_mut();
+        if store.unwritten() >= WRITE_AT {
+            for job in store.take_writes(false) {
+                self.jobs.push(Job::Write(job, slot.dir.clone(), key));
+            }
+        }
+        if store.obsolete_bytes() > RECLAIM_AT.max(store.state().bytes / 2) {
+            self.checkpoint(key);
+        }
+    }
+
+    fn refuse_mail(&mut self, key: GroupKey) {
+        let Some(slot) = self.slots.get_mut(&key) else { return };
+        let group = slot.group.group();
+        for (_, token) in slot.commands.drain(..) {
+            let answer = Box::new(Err(errors::STREAM_OFFLINE));
+            self.events.push(Event::Answered { token, answer });
+        }
+        for publish in slot.publishes.drain(..).filter(|p| !p.reply.is_empty()) {
+            let mut body = Vec::new();
+            let name = &slot.group.stream().config().name;
+            linnet_jsapi::write_pub_error(&errors::STREAM_OFFLINE, name, &mut body);
+            let (to, shown, reply) = (publish.reply, Vec::new(), Vec::new());
+            self.events.push(Event::Sent { group, to, shown, reply, header_len: 0, body });
+        }
+        slot.letters.clear();
+    }
+
+    // The log writer.
+
+    /// True if the writer has something to write.
+    pub(crate) fn writer_has_work(&self) -> bool {
+        self.log_failure.is_none()
+            && (self.prepared.is_some() || self.stuck.is_some() || !self.log.is_empty())
+    }
+
+    /// True if the newest batch waits for its seal.
+    pub(crate) fn wants_seal(&self) -> bool {
+        self.log_failure.is_none() && !self.writer_has_work() && self.wal.needs_seal()
+    }
+
+    /// One round of the writer's loop.
+    pub(crate) fn write_log(&mut self) {
+        if self.log_failure.is_some() {
+            return;
+        }
+        self.take_prepared();
+        let Some((ticket, mut batch)) = self.stuck.take().or_else(|| self.log.take()) else { return };
+        match self.wal.commit(&mut batch) {
+            Ok(_) => {
+                self.work.commits += 1;
+                self.durable = self.durable.max(ticket);
+            }
+            Err(Error::DiskFull { .. } | Error::Full { .. }) => {
+                self.work.refused_space += 1;
+                self.make_room();
+                self.copy_what_is_left();
+                self.stuck = Some((ticket, batch));
+            }
+            Err(error) => {
+                self.fail_log(error);
+                return;
+            }
+        }
+        self.maintain();
+    }
+
+    pub(crate) fn seal(&mut self) {
+        self.take_prepared();
+        match self.wal.seal() {
+            Ok(_) => {}
+            Err(error) if error.is_retryable() => self.make_room(),
+            Err(error) => self.fail_log(error),
+        }
+    }
+
+    fn fail_log(&mut self, error: Error) {
+        self.work.log_failures += 1;
+        self.log_failure = Some(error.to_string());
+        self.log_refused = matches!(error, Error::Refused { .. } | Error::TooLarge { .. } | Error::Config);
+        self.failure_mail = Some(error);
+    }
+
+    fn take_prepared(&mut self) {
+        match self.prepared.take() {
+            Some(Ok(prepared)) => self.wal.install(prepared),
+            Some(Err(_)) => self.wal.prepare_failed(),
+            None => {}
+        }
+    }
+
+    /// Keeps a segment ready and the log below half of its bound.
+    pub(crate) fn maintain(&mut self) {
+        if let Some(job) = self.wal.prepare_next() {
+            self.jobs.push(Job::Prepare(Box::new(job)));
+        }
+        self.come_below_bound();
+        let usage = self.wal.usage();
+        if usage.live_bytes > usage.max_bytes / 8 * 3 {
+            self.make_room();
+        }
+        if usage.live_bytes > usage.max_bytes / 2 {
+            self.copy_what_is_left();
+        }
+    }
+
+    fn come_below_bound(&mut self) {
+        loop {
+            let usage = self.wal.usage();
+            if usage.live_bytes <= usage.max_bytes {
+                return;
+            }
+            match self.wal.rewrite_oldest(Unverifiable::Keep) {
+                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {
+                    self.work.rewrites += 1;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Asks the groups that hold on to the oldest segment for checkpoints.
+    fn make_room(&mut self) {
+        let now = self.clock.mono();
+        if self.looked.is_some_and(|last| now.since(last) < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(now);
+        self.asked.retain(|_, since| now.since(*since) < PATIENCE);
+        for (group, _) in self.wal.groups_pinning_oldest() {
+            if self.key_of(group).is_some() && self.asked.insert(group, now).is_none() {
+                self.checkpoints.push(group);
+            }
+        }
+    }
+
+    /// What groups still hold of the oldest segment long after they were asked is written again.
+    fn copy_what_is_left(&mut self) {
+        let usage = self.wal.usage();
+        let now = self.clock.mono();
+        match self.waiting_for {
+            Some((segment, since)) if segment == usage.oldest => {
+                if now.since(since) >= PATIENCE
+                    && let Ok(done) = self.wal.rewrite_oldest(Unverifiable::Keep)
+                {
+                    self.work.rewrites += 1;
+                    if !done.damaged.is_empty() && usage.live_bytes > usage.max_bytes / 4 * 3 {
+                        let _ = self.wal.rewrite_oldest(Unverifiable::GiveUp);
+                    }
+                }
+            }
+            _ => self.waiting_for = Some((usage.oldest, now)),
+        }
+    }
+
+    // The disk threads.
+
+    /// Runs the job at a place of the queue, if there is one.
+    pub(crate) fn run_job(&mut self, at: usize) {
+        if at >= self.jobs.len() {
+            return;
+        }
+        match self.jobs.remove(at) {
+            Job::Load(job, key) => {
+                self.work.loads += 1;
+                self.done.push((key, Done::Loaded(job.run())));
+            }
+            Job::Write(job, dir, key) => {
+                let _ = self.disk.create_dir_all(&dir);
+                self.done.push((key, Done::Written(job.run())));
+            }
+            Job::Checkpoint(job, dir, key) => {
+                let _ = self.disk.create_dir_all(&dir);
+                self.done.push((key, Done::Checkpointed(job.run())));
+            }
+            Job::Remove(paths) => {
+                for path in paths {
+                    let _ = self.disk.remove_file(&path);
+                }
+            }
+            Job::RemoveDir(dir) => {
+                let _ = self.disk.remove_dir_all(&dir);
+            }
+            Job::Prepare(job) => self.prepared = Some(job.run()),
+        }
+    }
+
+    /// True if the writer waits for space: only time and checkpoints help.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.is_some()
+    }
+
+    /// True if nothing is under way.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.jobs.is_empty()
+            && !self.pump_has_work()
+            && !self.writer_has_work()
+            && (self.log_failure.is_some() || self.waiting.is_empty())
+    }
+}
+
+/// Gives the stream what is in its inbox. True if something is left that can go on now.
+fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
+    for (command, token) in slot.commands.drain(..) {
+        slot.group.stream_mut().command(command, token, at.wall, out);
+    }
+    for letter in slot.letters.drain(..) {
+        let stream = slot.group.stream_mut();
+        match letter {
+            Letter::Ack { subject, payload, reply } => {
+                if let Some(ack) = AckSubject::parse(&subject) {
+                    stream.on_ack(&ack, &payload, &reply, at.now, at.wall, out);
+                }
+            }
+            Letter::Next { consumer, payload, reply } => {
+                stream.on_next_request(&consumer, &reply, &payload, at.now, at.wall, out);
+            }
+        }
+    }
+    for _ in 0..TURN_MAX {
+        if !slot.group.may_admit() {
+            return false;
+        }
+        let Some(letter) = slot.publishes.front() else { return false };
+        let publish = Publish {
+            subject: &letter.subject,
+            reply: &letter.reply,
+            header_len: letter.header_len,
+            body: &letter.body,
+        };
+        let limits = StreamLimits::default();
+        if slot.group.stream_mut().admit(&publish, &limits, at.wall, out) == Admitted::Wait {
+            return false;
+        }
+        slot.publishes.pop_front();
+    }
+    !slot.publishes.is_empty()
+}

@@ -1,0 +1,217 @@
+//! One run: steps until the seed is used up, then everything in order.
+
+use std::hash::Hasher;
+use std::time::Duration;
+
+use linnet_env::FaultCounters;
+use linnet_ids::GroupId;
+
+use crate::Mode;
+use crate::invariants::{Check, Violation, broken, deliveries};
+use crate::mutation::Mutation;
+use crate::trace::Trace;
+use crate::world::{Totals, World};
+
+/// Rounds in which consumers get everything that is left.
+const DRAIN_ROUNDS: u32 = 60;
+
+/// How a run went.
+pub(crate) struct Ended {
+    pub(crate) outcome: Check,
+    pub(crate) counters: FaultCounters,
+    pub(crate) totals: Totals,
+    pub(crate) hash: u64,
+    pub(crate) trace: Vec<String>,
+}
+
+/// Runs one seed.
+pub(crate) fn run(seed: u64, mode: Mode, mutation: Option<Mutation>, traced: bool) -> Ended {
+    let trace = if traced { Trace::on() } else { Trace::default() };
+    let mut world = match World::new(seed, mode, mutation, trace) {
+        Ok(world) => world,
+        Err(violation) => return failed(violation),
+    };
+    let outcome = live(&mut world);
+    world.count_work();
+    Ended {
+        outcome,
+        counters: world.disk.counters(),
+        totals: world.totals,
+        hash: world.hash.finish(),
+        trace: world.trace.into_lines(),
+    }
+}
+
+fn failed(violation: Violation) -> Ended {
+    Ended {
+        outcome: Err(violation),
+        counters: FaultCounters::default(),
+        totals: Totals::default(),
+        hash: 0,
+        trace: Vec::new(),
+    }
+}
+
+fn live(world: &mut World) -> Check {
+    let steps = world.rng.u32(150..500);
+    let restless = world.rng.u32(40..200);
+    for _ in 0..steps {
+        if world.gave_up {
+            return Ok(());
+        }
+        step(world, restless)?;
+    }
+    if world.gave_up { Ok(()) } else { finish(world) }
+}
+
+fn step(world: &mut World, restless: u32) -> Check {
+    if world.disk.is_off() {
+        // Power loss, or only the process: whatever was under way stops in the middle.
+        let power_loss = world.rng.u8(..3) > 0;
+        return world.restart(power_loss);
+    }
+    if world.rng.u32(..restless) == 0 {
+        return fault(world);
+    }
+    if world.process.log_failure.is_some() && world.rng.u8(..20) == 0 {
+        let power_loss = world.rng.bool();
+        return world.restart(power_loss);
+    }
+    match world.rng.u32(..10) {
+        0..3 => world.act(),
+        3 if world.rng.u8(..6) == 0 => checkpoint(world),
+        3 if world.rng.u8(..6) == 0 => world.process.deaf = !world.process.deaf,
+        3 if world.rng.u8(..3) == 0 => world.pass_time(),
+        _ => world.turn_server()?,
+    }
+    if world.process.is_stuck() && world.rng.u8(..10) == 0 {
+        world.advance(Duration::from_millis(700));
+    }
+    world.observe()
+}
+
+fn checkpoint(world: &mut World) {
+    let keys: Vec<u64> = world.process.slots.keys().copied().collect();
+    if let Some(key) = keys.get(world.rng.usize(..keys.len().max(1))) {
+        world.trace.line(|| format!("checkpoint of {key}"));
+        world.process.checkpoint(*key);
+    }
+}
+
+fn fault(world: &mut World) -> Check {
+    let wide = if world.mode == Mode::Faults { 10 } else { 3 };
+    match world.rng.u8(..wide) {
+        0 => return world.restart(true),
+        1 => return world.restart(false),
+        2..5 => world.disk.power_off_after(world.rng.u64(..30)),
+        5 | 6 => {
+            let free = world.rng.u64(..80_000);
+            world.trace.line(|| format!("the disk has {free} bytes left"));
+            world.disk.set_capacity(Some(world.disk.used() + free));
+        }
+        7 => world.disk.set_capacity(None),
+        8 => {
+            let after = world.rng.u64(..20);
+            world.trace.line(|| format!("sync {after} will fail"));
+            world.disk.fail_sync_after(after);
+        }
+        _ => {
+            let after = world.rng.u64(..20_000);
+            world.trace.line(|| format!("the write after {after} bytes will fail"));
+            world.disk.fail_write_after(after);
+        }
+    }
+    Ok(())
+}
+
+/// The faults end; consumers get what is left; one more restart shows what is stored.
+fn finish(world: &mut World) -> Check {
+    world.trace.line(|| "faults end".to_owned());
+    world.process.deaf = false;
+    world.disk.set_capacity(None);
+    world.disk.fail_sync_after(u64::MAX);
+    world.disk.fail_write_after(u64::MAX);
+    if world.mode == Mode::Faults {
+        world.mode = Mode::Calm;
+    }
+    // A store that met a failed write may have given up on its blocks: it starts again.
+    let power_loss = world.rng.bool();
+    world.restart(power_loss)?;
+    if world.gave_up {
+        return Ok(());
+    }
+    world.settle(4000)?;
+    if let Some(failure) = &world.process.log_failure {
+        return broken("log", format!("the log stops without a fault: {failure}"));
+    }
+    if !world.process.is_quiet() && !world.is_damaged {
+        return broken("log", "the server does not come to rest");
+    }
+    expire(world)?;
+    if world.mode != Mode::Damage {
+        drain(world)?;
+    }
+    let mode = std::mem::replace(&mut world.mode, Mode::Calm);
+    world.restart(true)?;
+    world.mode = mode;
+    world.settle(4000)
+}
+
+/// Messages that are too old go, even if nobody does anything.
+fn expire(world: &mut World) -> Check {
+    world.advance(Duration::from_secs(100));
+    for _ in 0..6 {
+        world.settle(2000)?;
+        world.advance(Duration::from_secs(1));
+    }
+    let wall = linnet_env::Clock::wall(&*world.clock).0;
+    for stream in
+        world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some() && !s.is_lossy)
+    {
+        let age = stream.model.config.max_age.0;
+        for (seq, message) in &stream.model.messages {
+            let by_age = age > 0 && message.time < wall - age && !stream.model.is_exempt(*seq);
+            if by_age || stream.model.end_of(*seq).is_some_and(|end| end < wall) {
+                return broken("expiry", format!("{}: message {seq} outlives its time", stream.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every consumer gets everything it wants, and acknowledges it.
+fn drain(world: &mut World) -> Check {
+    world.held.clear();
+    for _ in 0..DRAIN_ROUNDS {
+        let before = world.totals.delivered;
+        let wanted: Vec<(GroupId, String)> = world
+            .facts
+            .streams
+            .values()
+            .flat_map(|s| s.model.consumers.keys().map(|name| (s.group, name.clone())))
+            .collect();
+        for (group, name) in wanted {
+            world.request(group, &name, r#"{"batch":200,"no_wait":true}"#.to_owned());
+        }
+        world.settle(3000)?;
+        while !world.held.is_empty() {
+            world.send_ack(0, b"+ACK", true);
+            world.observe()?;
+        }
+        world.settle(3000)?;
+        world.advance(Duration::from_secs(32));
+        world.settle(3000)?;
+        if world.totals.delivered == before {
+            break;
+        }
+    }
+    for stream in world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some()) {
+        for (name, consumer) in &stream.model.consumers {
+            let Some(facts) = stream.consumers.get(&(name.clone(), consumer.born)) else { continue };
+            if facts.wants_all && consumer.config.max_deliver <= 0 && !stream.is_lossy {
+                deliveries::are_complete(stream, name, facts)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,466 @@
+//! The simulated world: one server, its disk and clock, clients, faults, and the checks after every step.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock};
+use linnet_ids::{GroupId, Wall};
+use linnet_jsapi::subjects::AckSubject;
+
+use crate::facts::{Facts, StreamFacts};
+use crate::flows::Waiter;
+use crate::invariants::{Check, Violation, answered, broken, content, deliveries, usage};
+use crate::mutation::{MutatedDisk, Mutation};
+use crate::outbox::Event;
+use crate::process::Process;
+use crate::restore::{self, OpenFailed};
+use crate::trace::Trace;
+use crate::{Mode, invariants::state};
+
+/// Openings tried in a row before the store counts as closed for good.
+const OPENINGS_MAX: u32 = 12;
+
+/// A message a client holds and may acknowledge.
+pub(crate) struct Held {
+    pub(crate) group: GroupId,
+    pub(crate) consumer: String,
+    pub(crate) born: u64,
+    pub(crate) seq: u64,
+    pub(crate) ack: Vec<u8>,
+}
+
+/// An API call about a stream that is under way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Create(GroupId),
+    Update(GroupId),
+    Delete(GroupId),
+}
+
+pub(crate) struct World {
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) disk: FaultyDisk,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) process: Process,
+    pub(crate) facts: Facts,
+    pub(crate) held: Vec<Held>,
+    pub(crate) call: Option<Call>,
+    pub(crate) next_pull: u64,
+    pub(crate) trace: Trace,
+    pub(crate) mode: Mode,
+    pub(crate) restarts: u64,
+    pub(crate) hash: DefaultHasher,
+    pub(crate) totals: Totals,
+    pub(crate) is_damaged: bool,
+    pub(crate) gave_up: bool,
+    /// The last batch of the life that ended was not marked durable by a later one.
+    pub(crate) was_unsealed: bool,
+    pub(crate) may_look_torn: bool,
+    mutation: Option<Mutation>,
+    dir: PathBuf,
+}
+
+/// What a run did, for the summary.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) published: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) refused: u64,
+    pub(crate) delivered: u64,
+    pub(crate) confirmed: u64,
+    pub(crate) calls: u64,
+    pub(crate) commits: u64,
+    pub(crate) checkpoints: u64,
+    pub(crate) rewrites: u64,
+    pub(crate) refused_space: u64,
+    pub(crate) loads: u64,
+    pub(crate) log_failures: u64,
+    pub(crate) reopened: u64,
+}
+
+impl World {
+    pub(crate) fn new(
+        seed: u64,
+        mode: Mode,
+        mutation: Option<Mutation>,
+        trace: Trace,
+    ) -> Result<Self, Violation> {
+        let rng = fastrand::Rng::with_seed(seed);
+        let disk = FaultyDisk::new(seed);
+        disk.ignore_syncs(mutation == Some(Mutation::IgnoreSyncs));
+        let clock = Arc::new(ManualClock::at(Wall(1_700_000_000_000_000_000)));
+        let dir = PathBuf::from("/store/jetstream");
+        let mut facts = Facts::default();
+        let meta = StreamFacts::new("_catalogue_", GroupId::META, restore::catalogue_config());
+        facts.streams.insert(GroupId::META, meta);
+        let opened = restore::open(shared(&disk, mutation), &dir, &clock, mutation);
+        let Ok((process, _)) = opened else { return broken("opening", "a new store cannot be opened") };
+        let mut world = Self {
+            rng,
+            disk,
+            clock,
+            process,
+            facts,
+            held: Vec::new(),
+            call: None,
+            next_pull: 0,
+            trace,
+            mode,
+            restarts: 0,
+            hash: DefaultHasher::new(),
+            totals: Totals::default(),
+            is_damaged: false,
+            gave_up: false,
+            was_unsealed: false,
+            may_look_torn: false,
+            mutation,
+            dir,
+        };
+        world.observe()?;
+        Ok(world)
+    }
+
+    /// One turn of one of the server's loops, and what follows from it.
+    pub(crate) fn turn_server(&mut self) -> Check {
+        let mut choices: Vec<u8> = Vec::new();
+        let process = &self.process;
+        if process.pump_has_work() {
+            choices.extend([0, 0, 0]);
+        }
+        if process.writer_has_work() {
+            choices.extend([1, 1]);
+        }
+        if !process.jobs.is_empty() {
+            choices.extend([2, 2]);
+        }
+        if process.wants_seal() && self.rng.u8(..4) == 0 {
+            choices.push(3);
+        }
+        match choices.get(self.rng.usize(..choices.len().max(1))) {
+            Some(0) => self.process.pump(),
+            Some(1) => self.process.write_log(),
+            Some(2) => {
+                // Several threads take jobs from the front: order is kept only roughly.
+                let at = self.rng.usize(..self.process.jobs.len().min(4));
+                self.process.run_job(at);
+            }
+            Some(3) => self.process.seal(),
+            _ => return Ok(()),
+        }
+        self.observe()
+    }
+
+    /// Lets the server work until nothing is under way, or for so many turns.
+    pub(crate) fn settle(&mut self, turns: u32) -> Check {
+        for _ in 0..turns {
+            if self.process.is_quiet() {
+                break;
+            }
+            self.turn_server()?;
+            if self.process.is_stuck() {
+                self.advance(Duration::from_millis(2100));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.clock.advance(by);
+        self.facts.max_wall = self.facts.max_wall.max(self.clock.wall().0);
+    }
+
+    /// Looks at everything that left the server, then at its state.
+    pub(crate) fn observe(&mut self) -> Check {
+        self.facts.max_wall = self.facts.max_wall.max(self.clock.wall().0);
+        let is_off = self.disk.is_off();
+        let appended = std::mem::take(&mut self.process.log.appended);
+        self.facts.appended(appended)?;
+        loop {
+            let events = std::mem::take(&mut self.process.events);
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                self.event(event)?;
+            }
+            let appended = std::mem::take(&mut self.process.log.appended);
+            self.facts.appended(appended)?;
+        }
+        if !is_off {
+            self.check_log()?;
+        }
+        for slot in self.process.slots.values().filter(|s| !s.failed) {
+            if let Some(stream) = self.facts.streams.get(&slot.group.group()).filter(|s| !s.is_lossy) {
+                state::equals_model(stream, slot.group.stream().store())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The log fails only if the disk did, and stays within its bound.
+    fn check_log(&self) -> Check {
+        let counters = self.disk.counters();
+        let faults = counters.sync_errors + counters.write_errors + counters.reads_failed;
+        if let Some(failure) = &self.process.log_failure
+            && (faults == 0 || self.process.log_refused)
+        {
+            return broken("log", format!("the log stopped and the disk is well: {failure}"));
+        }
+        usage::is_bounded(&self.process.wal.usage(), &restore::wal_config())
+    }
+
+    fn event(&mut self, event: Event) -> Check {
+        match event {
+            Event::Sent { group, to, shown, reply, header_len, body } => {
+                self.hash.write(&to);
+                self.hash.write(&body);
+                self.sent(group, &to, &shown, &reply, header_len, &body)
+            }
+            Event::Answered { token, answer } => {
+                self.hash.write_u64(token);
+                match self.process.waiters.remove(&token) {
+                    Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, &answer),
+                    Some(Waiter::Client) => self.totals.calls += u64::from(answer.is_ok()),
+                    None => return broken("answered", "a command was answered twice"),
+                }
+                Ok(())
+            }
+            Event::Applying { group, ticket } => self.facts.applying(group, ticket),
+            Event::Damaged { group, seq } if !self.is_damaged => {
+                broken("damage", format!("group {group}: {seq} is called damaged and is not"))
+            }
+            Event::Damaged { .. } => Ok(()),
+            Event::FlowDone { ok, .. } => {
+                self.call_done(ok);
+                Ok(())
+            }
+        }
+    }
+
+    fn call_done(&mut self, ok: bool) {
+        let Some(call) = self.call.take() else { return };
+        self.totals.calls += u64::from(ok);
+        let (Call::Create(group) | Call::Update(group) | Call::Delete(group)) = call;
+        let Some(stream) = self.facts.streams.get_mut(&group) else { return };
+        self.trace.line(|| format!("call about {} answered {ok}", stream.name));
+        match call {
+            Call::Create(_) => stream.created |= ok,
+            Call::Delete(_) => stream.ended |= ok,
+            Call::Update(_) => {}
+        }
+    }
+
+    fn sent(
+        &mut self,
+        group: GroupId,
+        to: &[u8],
+        shown: &[u8],
+        reply: &[u8],
+        header_len: usize,
+        body: &[u8],
+    ) -> Check {
+        let text = String::from_utf8_lossy(to).into_owned();
+        if let Some(no) = text.strip_prefix("_ack.").and_then(|n| n.parse().ok()) {
+            return self.acknowledged(group, no, body);
+        }
+        if let Some(no) = text.strip_prefix("_conf.").and_then(|n| n.parse().ok()) {
+            self.confirmed(no);
+            return Ok(());
+        }
+        if !reply.is_empty() {
+            let (headers, payload) = body.split_at(header_len);
+            return self.delivered(group, shown, reply, headers, payload);
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, group: GroupId, no: usize, body: &[u8]) -> Check {
+        let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let (Some(stream), Some(publish)) =
+            (self.facts.streams.get_mut(&group), self.facts.publishes.get_mut(no))
+        else {
+            return broken("content", format!("publish {no} is answered and was never made"));
+        };
+        if std::mem::replace(&mut publish.answered, true) {
+            return broken("content", format!("{}: publish {no} is answered twice", stream.name));
+        }
+        if json.get("error").is_some() {
+            self.totals.refused += 1;
+            return Ok(());
+        }
+        let seq = json.get("seq").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if json.get("duplicate").and_then(serde_json::Value::as_bool) == Some(true) {
+            self.totals.duplicates += 1;
+            let original = stream.stored.get(&seq).copied();
+            let id = publish.id.clone();
+            let same = original.and_then(|o| self.facts.publishes.get(o)).is_some_and(|o| o.id == id);
+            if !same || id.is_none() {
+                return broken(
+                    "duplicates",
+                    format!("{}: publish {no} is no duplicate of {seq}", stream.name),
+                );
+            }
+            return Ok(());
+        }
+        content::is_acknowledged_once(stream, no, seq)?;
+        stream.acked.insert(seq, no);
+        self.totals.acknowledged += 1;
+        Ok(())
+    }
+
+    fn confirmed(&mut self, no: usize) {
+        let Some(ack) = self.facts.acks.get(no).filter(|a| a.is_final) else { return };
+        self.totals.confirmed += 1;
+        let key = (ack.consumer.clone(), ack.born);
+        if let Some(facts) = self.facts.streams.get_mut(&ack.group).and_then(|s| s.consumers.get_mut(&key)) {
+            facts.confirm(ack.seq, ack.is_all);
+        }
+    }
+
+    fn delivered(
+        &mut self,
+        group: GroupId,
+        subject: &[u8],
+        reply: &[u8],
+        headers: &[u8],
+        payload: &[u8],
+    ) -> Check {
+        let Some(ack) = AckSubject::parse(reply) else {
+            return broken("deliveries", "no acknowledgement subject");
+        };
+        let Some(stream) = self.facts.streams.get_mut(&group) else { return Ok(()) };
+        let is_lossy = stream.is_lossy;
+        let Some((born, facts)) = stream.consumer_mut(ack.consumer) else {
+            let text = format!("{}: {} delivers and does not exist", stream.name, ack.consumer);
+            return broken("deliveries", text);
+        };
+        let known = facts.clone();
+        if !is_lossy {
+            deliveries::is_right(stream, &known, &ack, subject, headers, payload)?;
+        }
+        if let Some((_, facts)) = stream.consumer_mut(ack.consumer) {
+            facts.deliveries += 1;
+            *facts.delivered.entry(ack.stream_seq).or_default() += 1;
+        }
+        self.totals.delivered += 1;
+        self.trace.line(|| format!("delivered {} {} as {}", ack.consumer, ack.stream_seq, ack.consumer_seq));
+        self.held.push(Held {
+            group,
+            consumer: ack.consumer.to_owned(),
+            born,
+            seq: ack.stream_seq,
+            ack: reply.to_vec(),
+        });
+        Ok(())
+    }
+
+    // Restarts.
+
+    /// Adds up what the process did before it goes.
+    pub(crate) fn count_work(&mut self) {
+        let work = std::mem::take(&mut self.process.work);
+        self.totals.commits += work.commits;
+        self.totals.checkpoints += work.checkpoints;
+        self.totals.rewrites += work.rewrites;
+        self.totals.refused_space += work.refused_space;
+        self.totals.loads += work.loads;
+        self.totals.log_failures += work.log_failures;
+    }
+
+    /// The process ends, by power loss or by itself, and starts again; perhaps more than once.
+    pub(crate) fn restart(&mut self, power_loss: bool) -> Check {
+        self.count_work();
+        self.restarts += 1;
+        self.was_unsealed = self.process.wal.needs_seal();
+        self.end_life(power_loss);
+        if self.mode == Mode::Damage && self.restarts > 1 && !self.is_damaged {
+            self.damage();
+        }
+        for attempt in 0..OPENINGS_MAX {
+            // A later opening of the same restart may fall too, but not for ever.
+            if attempt < 4 && self.mode == Mode::Faults && self.rng.u8(..4) == 0 {
+                self.disk.power_off_after(self.rng.u64(..40));
+            }
+            if attempt > 3 {
+                // Somebody makes room: a store on a full disk does not open.
+                self.disk.set_capacity(None);
+            }
+            let before = self.disk.counters();
+            let opened =
+                restore::open(shared(&self.disk, self.mutation), &self.dir, &self.clock, self.mutation);
+            let is_off = self.disk.is_off();
+            match opened {
+                Ok((process, found)) if !is_off => {
+                    self.process = process;
+                    self.trace.line(|| format!("opened: {:?}", found.report));
+                    if !self.is_damaged && !found.report.damages.is_empty() {
+                        return broken("log", format!("damage is reported: {:?}", found.report.damages));
+                    }
+                    if !self.is_damaged {
+                        answered::calls_hold(&self.facts, &found)?;
+                    }
+                    self.adopt(found)?;
+                    return self.observe();
+                }
+                Ok(_) => {}
+                Err(OpenFailed::Refused(reason)) => {
+                    self.trace.line(|| format!("opening failed: {reason}"));
+                    let struck = faults(&self.disk.counters()) > faults(&before);
+                    if !is_off && !struck && self.is_damaged {
+                        // What is said is said: nothing is lost in silence.
+                        self.gave_up = true;
+                        return Ok(());
+                    }
+                    if !is_off && !struck {
+                        return broken("opening", format!("the store cannot be opened: {reason}"));
+                    }
+                }
+            }
+            self.totals.reopened += 1;
+            let power_loss = self.rng.bool();
+            self.end_life(power_loss);
+        }
+        broken("opening", "the store cannot be opened")
+    }
+
+    fn end_life(&mut self, power_loss: bool) {
+        self.trace.line(|| if power_loss { "power loss".to_owned() } else { "kill".to_owned() });
+        self.call = None;
+        if power_loss {
+            self.disk.crash(self.rng.u64(..));
+        } else {
+            self.disk.kill();
+        }
+        for (path, len) in self.disk.files_below(Path::new("/")) {
+            self.hash.write(path.as_os_str().as_encoded_bytes());
+            self.hash.write_u64(len);
+            if let Ok(bytes) = self.disk.read(&path) {
+                self.hash.write(&bytes);
+            }
+        }
+    }
+}
+
+/// Faults that may make an opening fail.
+fn faults(counters: &FaultCounters) -> u64 {
+    counters.sync_errors + counters.write_errors + counters.no_space
+}
+
+fn shared(disk: &FaultyDisk, mutation: Option<Mutation>) -> Arc<dyn Disk> {
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    match mutation {
+        Some(mutation) => Arc::new(MutatedDisk { disk, mutation }),
+        None => disk,
+    }
+}
+
+/// Streams by name that clients may use now.
+pub(crate) fn usable(world: &World) -> BTreeMap<String, GroupId> {
+    let streams = world.facts.streams.values().filter(|s| s.created && !s.ending && s.group != GroupId::META);
+    let here = streams.filter(|s| world.process.key_of(s.group).is_some());
+    here.map(|s| (s.name.clone(), s.group)).collect()
+}
