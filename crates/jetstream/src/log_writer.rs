@@ -179,6 +179,7 @@ impl LogWriter {
                         return;
                     }
                 },
+                Work::Room => self.maintain(),
                 Work::Prepared(Ok(prepared)) => self.wal.install(prepared),
                 Work::Prepared(Err(error)) => {
                     tracing::warn!("Preparing a segment of the write-ahead log failed: {error}");
@@ -212,6 +213,11 @@ impl LogWriter {
             if self.wal.needs_seal() {
                 if self.handle.shared.work.wait_for(&mut state, SEAL_AFTER).timed_out() {
                     return Work::Idle;
+                }
+            } else if state.is_short_of_space {
+                // The streams wait for room, so no batch would come after which it is looked for.
+                if self.handle.shared.work.wait_for(&mut state, RETRY).timed_out() {
+                    return Work::Room;
                 }
             } else {
                 self.handle.shared.work.wait(&mut state);
@@ -374,5 +380,53 @@ enum Work {
     Batch(Ticket, Batch),
     Prepared(Result<Option<PreparedSegment>, Error>),
     Idle,
+    Room,
     Stop,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+
+    use linnet_env::{FaultyDisk, ManualClock};
+    use linnet_wal::{Config, StoreIdentity};
+
+    use super::*;
+
+    fn writer() -> LogWriter {
+        let disk: Arc<dyn linnet_env::Disk> = Arc::new(FaultyDisk::new(1));
+        let config = Config {
+            segment_bytes: 64 << 10,
+            first_segment_bytes: 64 << 10,
+            max_bytes: 512 << 10,
+            reserve_segments: 1,
+        };
+        let dir = Path::new("/store");
+        disk.create_dir_all(dir).unwrap();
+        let wal = Wal::open(disk.clone(), dir, config, StoreIdentity { store_id: [1; 16] }).unwrap().wal;
+        let (workers, _) = DiskWorkers::start(disk).unwrap();
+        LogWriter {
+            wal,
+            handle: LogHandle::new(),
+            pumps: Vec::new(),
+            workers,
+            asked: HashMap::new(),
+            is_stuck: false,
+            looked: None,
+            waiting_for: None,
+            clock: Arc::new(ManualClock::default()),
+            health: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn room_is_looked_for_although_nothing_is_appended_any_more() {
+        let mut writer = writer();
+        writer.wal.seal().unwrap();
+        writer.handle.shared.state.lock().is_short_of_space = true;
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(), Work::Room)));
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
+    }
 }
