@@ -18,7 +18,11 @@ pub(crate) enum Event {
     /// A stored message cannot be read.
     Damaged { group: GroupId, seq: u64 },
     /// The catalogue's part of an API call is over.
-    FlowDone { client: u64, ok: bool },
+    FlowDone {
+        #[expect(dead_code, reason = "says whose call it was where an event is looked at")]
+        client: u64,
+        ok: bool,
+    },
 }
 
 /// The output of one group.

@@ -278,11 +278,6 @@ impl Process {
             || self.slots.values().any(|s| s.timer.is_some_and(|due| due <= now))
     }
 
-    /// When the next timer of a group is due.
-    pub(crate) fn next_timer(&self) -> Option<Mono> {
-        self.slots.values().filter_map(|s| s.timer).min()
-    }
-
     /// One pass of the pump's loop.
     pub(crate) fn pump(&mut self) {
         let at = self.at();
