@@ -21,7 +21,7 @@ fn payload(index: u64) -> Vec<u8> {
 pub fn run(bytes: &[u8]) {
     let Some((place, damage)) = bytes.split_first_chunk::<4>() else { return };
     let disk = FaultyDisk::new(1);
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let shared: Arc<dyn Disk> = Arc::new(disk);
     let dir = Path::new("/store");
     shared.create_dir_all(dir).expect("a healthy disk");
     let identity = StoreIdentity { store_id: [7; 16] };

@@ -158,11 +158,9 @@ impl SimLog {
     /// The newest entry of a group that waits for the writer.
     fn appended_last(&self, group: GroupId) -> Option<u64> {
         let waiting = self.full.iter().flat_map(|(_, items)| items).chain(&self.open);
-        waiting
-            .filter_map(|item| match item {
-                Item::Entry { group: other, index, .. } if *other == group => Some(*index),
-                _ => None,
-            })
-            .next_back()
+        waiting.rev().find_map(|item| match item {
+            Item::Entry { group: other, index, .. } if *other == group => Some(*index),
+            _ => None,
+        })
     }
 }

@@ -79,7 +79,11 @@ async fn crash(rounds: u32) {
 }
 
 async fn connect(server: &Server) -> async_nats::Client {
-    let options = async_nats::ConnectOptions::new().request_timeout(None).max_reconnects(1);
+    // A reader gets a whole stream at once, and the client drops what exceeds the capacity.
+    let options = async_nats::ConnectOptions::new()
+        .request_timeout(None)
+        .max_reconnects(1)
+        .subscription_capacity(1 << 24);
     within("connect", options.connect(server.client_url().unwrap())).await.unwrap()
 }
 
@@ -242,11 +246,16 @@ async fn read_all(client: &async_nats::Client, stream: usize) -> BTreeMap<u64, u
     let config = json!({"deliver_subject": inbox, "ack_policy": "none", "mem_storage": true,
         "inactive_threshold": 60_000_000_000_u64});
     let body = json!({"stream_name": format!("S{stream}"), "config": config});
-    api(client, &format!("CONSUMER.CREATE.S{stream}"), body).await;
+    let reader = api(client, &format!("CONSUMER.CREATE.S{stream}"), body).await;
     let mut stored = BTreeMap::new();
     let mut last = 0;
     while (stored.len() as u64) < count {
-        let message = within("a stored message", messages.next()).await.unwrap();
+        let Ok(message) = tokio::time::timeout(LONG, messages.next()).await else {
+            let name = reader["name"].as_str().unwrap();
+            let now = api(client, &format!("CONSUMER.INFO.S{stream}.{name}"), Value::Null).await;
+            panic!("stream {stream} stops after sequence {last}\nat the start: {info}\nits reader: {now}");
+        };
+        let message = message.unwrap();
         let seq: u64 = message.reply.unwrap().split('.').nth(5).unwrap().parse().unwrap();
         assert!(seq > last, "stream {stream}: {seq} after {last}");
         last = seq;

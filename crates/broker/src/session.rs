@@ -706,7 +706,7 @@ impl Session {
     }
 
     /// Waits until a nearly full subscriber has drained a little; its own writer does the work meanwhile.
-    async fn stall(&mut self, slow: &Arc<Conn>) {
+    async fn stall(&self, slow: &Arc<Conn>) {
         let max = self.shared.config.load().max_pending;
         self.conn.stalls.fetch_add(1, Ordering::Relaxed);
         self.shared.stats.stalled_clients.fetch_add(1, Ordering::Relaxed);

@@ -20,7 +20,7 @@ impl NameSource {
     }
 
     /// A name of eight characters for a consumer that brings none.
-    pub(crate) fn short(&mut self) -> String {
+    pub(crate) fn short(&self) -> String {
         const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         let mut bytes = [0; 8];
         OsRng.fill(&mut bytes);

@@ -59,7 +59,7 @@ fn settings() -> linnet_jetstream::Config {
 
 /// Asks and waits for the answer.
 async fn request(broker: &Broker, subject: &str, body: &str) -> String {
-    let account = broker.account("$G").unwrap();
+    let account = broker.account("$G").expect("the global account");
     let (sender, mut answers) = mpsc::channel(4);
     let _inbox = account.subscribe(b"inbox", None, Arc::new(Collect(sender)));
     let message = Message {
@@ -71,7 +71,7 @@ async fn request(broker: &Broker, subject: &str, body: &str) -> String {
     };
     broker.publisher().publish(&account, &message);
     let answer = tokio::time::timeout(PATIENCE, answers.recv()).await.expect("an answer in time");
-    String::from_utf8(answer.expect("the inbox is open")).unwrap()
+    String::from_utf8(answer.expect("the inbox is open")).expect("answers are text")
 }
 
 async fn start(broker: &Broker, disk: &FaultyDisk) -> Arc<Engine> {

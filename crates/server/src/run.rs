@@ -264,7 +264,7 @@ impl Server {
                 self.overrides.apply(&mut parsed.options);
                 let changed: Vec<String> = linnet_conf::diff(&self.options, &parsed.options)
                     .into_iter()
-                    .map(|change| change.key.to_string())
+                    .map(|change| change.key)
                     .collect();
                 if changed.is_empty() {
                     tracing::info!("Reloaded server configuration ({}): nothing changed", parsed.digest);

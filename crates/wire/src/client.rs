@@ -162,7 +162,8 @@ pub fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Parsed<'a> {
         }
         return Parsed::Incomplete { total: None };
     };
-    let line = buf[verb_len..newline].strip_suffix(b"\r").unwrap_or(&buf[verb_len..newline]);
+    let line = &buf[verb_len..newline];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.len() > limits.max_control_line + 1 {
         return Parsed::Error(Error::ControlLine);
     }

@@ -174,7 +174,7 @@ impl Consumer {
         }
     }
 
-    fn note_delivered(&mut self, ctx: &mut Context<'_>, pick: Pick) {
+    fn note_delivered(&mut self, ctx: &Context<'_>, pick: Pick) {
         let policy = self.config.ack_policy;
         let (consumer_seq, deliveries) = self.state.deliver(pick.seq, ctx.wall, policy);
         self.record(ConsumerOp::Deliver { seq: pick.seq, consumer_seq, count: 1, at: ctx.wall });

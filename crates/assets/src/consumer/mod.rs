@@ -199,7 +199,7 @@ impl Consumer {
     fn ack_wait(&self, deliveries: u64) -> Duration {
         let at = usize::try_from(deliveries.saturating_sub(1)).unwrap_or(usize::MAX);
         let backoff = &self.config.backoff;
-        let wait = backoff.get(at).or(backoff.last()).unwrap_or(&self.config.ack_wait);
+        let wait = backoff.get(at).or_else(|| backoff.last()).unwrap_or(&self.config.ack_wait);
         // One more millisecond, so that an acknowledgement on the dot is in time.
         wait.to_duration() + Duration::from_millis(1)
     }
@@ -287,7 +287,7 @@ pub(crate) fn first_sequence(config: &ConsumerConfig, store: &StreamStore) -> St
         DeliverPolicy::New => end,
         DeliverPolicy::Last => {
             let newest = store.last_of(&Filter::new(config.filters()));
-            newest.unwrap_or_else(|| if state.msgs == 0 { end } else { state.last_seq })
+            newest.unwrap_or(if state.msgs == 0 { end } else { state.last_seq })
         }
         DeliverPolicy::ByStartSequence => config.opt_start_seq.max(first),
         DeliverPolicy::ByStartTime => {

@@ -230,7 +230,7 @@ impl Stream {
         self.dedupe.find(id).or_else(|| self.in_flight.find_id(id))
     }
 
-    fn check_expectations(&mut self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
+    fn check_expectations(&self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
         if let Some(expected) = wishes.expected_last
             && number(expected) != Some(self.head_seq)
         {

@@ -245,7 +245,7 @@ impl Stream {
             let command = ConsumerCommand::Create {
                 request: Box::new(request.clone()),
                 suggested_name,
-                limits: Box::new(limits.clone()),
+                limits: Box::new(*limits),
             };
             self.deferred.push((command, token));
             return;

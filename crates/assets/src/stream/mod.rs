@@ -22,7 +22,7 @@ use linnet_store::{Filter, StreamStore};
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
-use crate::consumer::{Consumer, ConsumerState};
+use crate::consumer::Consumer;
 use crate::entry::{Attach, Entry};
 use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
@@ -474,7 +474,7 @@ impl Stream {
     }
 
     fn install_consumer(&mut self, attach: Attach, now: Mono) -> usize {
-        let state = attach.state.unwrap_or_else(ConsumerState::default);
+        let state = attach.state.unwrap_or_default();
         let consumer =
             Consumer::new(attach.name.clone(), attach.config, Wall(attach.created), state, &self.store, now);
         let id = self.consumers.insert(consumer);

@@ -106,9 +106,8 @@ impl Stream {
         if reply.is_empty() {
             return;
         }
-        let mut request = match linnet_jsapi::decode_lenient::<MsgGetRequest>(body) {
-            Ok(request) => request,
-            Err(_) => return status(out, reply, "408 Malformed Request", &[]),
+        let Ok(mut request) = linnet_jsapi::decode_lenient::<MsgGetRequest>(body) else {
+            return status(out, reply, "408 Malformed Request", &[]);
         };
         if let Some(subject) = subject {
             request = MsgGetRequest {

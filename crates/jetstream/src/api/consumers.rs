@@ -17,7 +17,7 @@ use crate::catalogue::limits_for;
 
 /// `CONSUMER.CREATE` and `CONSUMER.DURABLE.CREATE`.
 pub(super) async fn create(
-    call: &mut Call<'_>,
+    call: &Call<'_>,
     api: &ApiRequest<'_>,
     stream: &str,
 ) -> Result<ConsumerCreateResponse, ApiError> {

@@ -157,7 +157,7 @@ impl Call<'_> {
         if self.engine.config.strict { Strictness::Strict } else { Strictness::Lenient }
     }
 
-    pub(crate) fn short_name(&mut self) -> String {
+    pub(crate) fn short_name(&self) -> String {
         self.names.short()
     }
 }
