@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, Kind, eventually, round_trip, within};
+use crate::harness::{Fixture, JETSTREAM, Kind, LONG, eventually, round_trip, within};
 
 /// Answers to a pull: the messages, then the status that ended it.
 struct Pulled {
@@ -66,6 +66,24 @@ impl Fixture {
 
     async fn consumer_info(&mut self, stream: &str, consumer: &str) -> Value {
         self.api(&format!("CONSUMER.INFO.{stream}.{consumer}"), Value::Null).await
+    }
+
+    /// Waits until the consumer's information is as expected, by JSON pointer: the peer counts after it has answered.
+    async fn consumer_shows(&mut self, stream: &str, consumer: &str, expected: &[(&str, u64)]) {
+        let mut last = Value::Null;
+        let deadline = linnet_launch::Deadline::after(LONG);
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        while !deadline.has_passed() {
+            ticks.tick().await;
+            last = self.consumer_info(stream, consumer).await;
+            if expected
+                .iter()
+                .all(|(pointer, value)| last.pointer(pointer).and_then(Value::as_u64) == Some(*value))
+            {
+                return;
+            }
+        }
+        panic!("not {expected:?} within {LONG:?}: {last}");
     }
 
     /// Pulls and reads until a status comes or `batch` messages have.
@@ -258,8 +276,7 @@ mod num_pending {
                 s.publish("a", "x").await;
             }
             assert_eq!(s.pull("S", "C", json!({"batch": 2})).await.messages.len(), 2);
-            let info = s.consumer_info("S", "C").await;
-            assert_eq!((&info["num_pending"], &info["num_ack_pending"]), (&json!(5), &json!(2)));
+            s.consumer_shows("S", "C", &[("/num_pending", 5), ("/num_ack_pending", 2)]).await;
         }
 
         async fn r13_the_ack_subject_tells_what_is_left_after_this_message(s) {
@@ -283,7 +300,7 @@ mod num_pending {
             }
             s.pull("S", "C", json!({"batch": 1})).await;
             s.api("STREAM.MSG.DELETE.S", json!({"seq": 3})).await;
-            assert_eq!(s.consumer_info("S", "C").await["num_pending"], 2);
+            s.consumer_shows("S", "C", &[("/num_pending", 2)]).await;
             s.api("STREAM.MSG.DELETE.S", json!({"seq": 1})).await;
             let info = eventually("the floor moves", async || {
                 let info = s.consumer_info("S", "C").await;
@@ -332,11 +349,10 @@ mod num_pending {
             }
             s.pull("S", "C", json!({"batch": 2})).await;
             s.api("STREAM.PURGE.S", Value::Null).await;
-            let info = s.consumer_info("S", "C").await;
-            assert_eq!((&info["num_pending"], &info["num_ack_pending"]), (&json!(0), &json!(0)));
-            assert_eq!(info["ack_floor"]["stream_seq"], 5);
+            s.consumer_shows("S", "C", &[("/num_pending", 0), ("/num_ack_pending", 0)]).await;
+            s.consumer_shows("S", "C", &[("/ack_floor/stream_seq", 5)]).await;
             s.publish("a", "x").await;
-            assert_eq!(s.consumer_info("S", "C").await["num_pending"], 1);
+            s.consumer_shows("S", "C", &[("/num_pending", 1)]).await;
             assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 1})).await), [6]);
         }
     }
@@ -448,10 +464,9 @@ mod delivery_and_acks {
             }
             let pulled = s.pull("S", "C", json!({"batch": 4})).await;
             s.ack(&pulled.messages[2], "+ACK").await;
-            let info = s.consumer_info("S", "C").await;
-            assert_eq!((&info["num_ack_pending"], &info["ack_floor"]["stream_seq"]), (&json!(1), &json!(3)));
+            s.consumer_shows("S", "C", &[("/num_ack_pending", 1), ("/ack_floor/stream_seq", 3)]).await;
             s.ack(&pulled.messages[0], "+ACK").await;
-            assert_eq!(s.consumer_info("S", "C").await["num_ack_pending"], 1);
+            s.consumer_shows("S", "C", &[("/num_ack_pending", 1)]).await;
         }
 
         async fn r26_no_wait_ends_with_404_and_a_batch_without_an_end(s) {
@@ -482,7 +497,7 @@ mod delivery_and_acks {
                 return;
             }
             assert_eq!((&paused["paused"], &paused["pause_until"]), (&json!(true), &json!(until)));
-            assert_eq!(s.consumer_info("S", "C").await["num_pending"], 1);
+            s.consumer_shows("S", "C", &[("/num_pending", 1)]).await;
             let none = s.pull("S", "C", json!({"batch": 1, "no_wait": true})).await;
             assert_eq!(none.status.as_deref(), Some("404 No Messages"));
             let none = s.pull("S", "C", json!({"batch": 1, "expires": 100_000_000})).await;
@@ -538,8 +553,7 @@ mod delivery_and_acks {
             let advisory: Value = serde_json::from_slice(&advisory.payload).unwrap();
             assert_eq!(advisory["type"], "io.nats.jetstream.advisory.v1.terminated");
             assert_eq!((&advisory["stream_seq"], &advisory["reason"]), (&json!(2), &json!("no use")));
-            let info = s.consumer_info("S", "C").await;
-            assert_eq!((&info["num_ack_pending"], &info["ack_floor"]["stream_seq"]), (&json!(0), &json!(2)));
+            s.consumer_shows("S", "C", &[("/num_ack_pending", 0), ("/ack_floor/stream_seq", 2)]).await;
         }
 
         async fn r31_a_filter_beside_the_stream_is_accepted(s) {
