@@ -22,6 +22,21 @@ pub(crate) fn rss_bytes(pid: u32) -> Result<u64> {
     Ok(pages * rustix::param::page_size() as u64)
 }
 
+/// Whether every thread is stopped by a signal.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.filter_map(std::result::Result::ok).all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        state(&stat) == Some('T')
+    })
+}
+
+/// The field behind the name.
+fn state(stat: &str) -> Option<char> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.trim_start().chars().next()
+}
+
 /// The fields start after the name, which is in parentheses and may contain anything; utime and stime are the 14th
 /// and 15th, proc_pid_stat(5).
 fn cpu_ticks(stat: &str) -> Option<u64> {
@@ -52,6 +67,12 @@ fn malformed(pid: u32, name: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn state_is_the_field_behind_the_name() {
+        assert_eq!(state("12 (a) b) T 1 12 12"), Some('T'));
+        assert_eq!(state("12"), None);
+    }
 
     #[test]
     fn name_with_parentheses_and_blanks_does_not_shift_the_fields() {

@@ -207,9 +207,13 @@ impl Server {
         self.wait_end(timeout)
     }
 
-    /// Freezes the process: it keeps its connections and does nothing.
+    /// Freezes the process: it keeps its connections and does nothing. Returns once every thread has stopped.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        if poll_until(KILL_TIMEOUT, || process::is_stopped(self.pid)) {
+            return Ok(());
+        }
+        Err(Error::StillRunning { pid: self.pid, waited: KILL_TIMEOUT })
     }
 
     /// Lets a paused process continue.
