@@ -285,6 +285,7 @@ mod num_pending {
             for _ in 0..3 {
                 s.publish("a", "x").await;
             }
+            s.consumer_shows("S", "C", &[("/num_pending", 3)]).await;
             let pulled = s.pull("S", "C", json!({"batch": 3})).await;
             assert_eq!(pulled.messages.iter().map(|m| m.pending).collect::<Vec<_>>(), [2, 1, 0]);
             s.ack(&pulled.messages[0], "-NAK").await;
