@@ -269,6 +269,36 @@ fn debug_and_trace_show_connections_and_protocol_without_passwords() {
 }
 
 #[test]
+fn trace_headers_shows_no_payload() {
+    let options = Options { extra: "trace_headers: true".into(), ..PLAIN() };
+    let mut server = start(options);
+    let mut raw = Raw::connect(server.client_addr().unwrap());
+    raw.line();
+    raw.send(b"CONNECT {\"verbose\":false,\"headers\":true}\r\nPUB a 6\r\nsecret\r\n");
+    raw.send(b"HPUB a 22 28\r\nNATS/1.0\r\nA: bcdef\r\n\r\nsecret\r\nPING\r\n");
+    assert_eq!(raw.line().as_deref(), Some("PONG"));
+    server.terminate(LONG).unwrap();
+    let log = log_of(&server);
+    assert!(log.contains(r#"<<- MSG_PAYLOAD: ["NATS/1.0\r\nA: bcdef"]"#), "{log}");
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[test]
+fn clients_are_told_the_advertised_address() {
+    for (advertised, host, port) in
+        [("example.org:7777", "example.org", Some(7777)), ("example.org", "example.org", None)]
+    {
+        let options = Options { extra: format!("client_advertise: \"{advertised}\""), ..PLAIN() };
+        let server = start(options);
+        let address = server.client_addr().unwrap();
+        let info = Raw::connect(address).line().unwrap();
+        let info: serde_json::Value = serde_json::from_str(info.strip_prefix("INFO ").unwrap()).unwrap();
+        let wanted = serde_json::json!([host, port.unwrap_or_else(|| address.port())]);
+        assert_eq!(serde_json::json!([info["host"], info["port"]]), wanted);
+    }
+}
+
+#[test]
 fn a_moved_log_is_opened_anew() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("linnet.log");

@@ -31,6 +31,8 @@ pub struct Config {
     pub headers: bool,
     /// Protocol trace lines are wanted.
     pub trace: bool,
+    /// Of traced messages only the headers are printed.
+    pub trace_headers: bool,
     /// Bytes of payload printed per traced message; 0 for all.
     pub max_traced_msg_len: usize,
 }
@@ -53,6 +55,7 @@ impl Default for Config {
             auth_timeout: Duration::from_secs(2),
             headers: true,
             trace: false,
+            trace_headers: false,
             max_traced_msg_len: 0,
         }
     }

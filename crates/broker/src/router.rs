@@ -282,7 +282,7 @@ impl Output {
             frame.shared = None;
         }
         if trace::is_on() {
-            trace::delivered(conn, &frame, self.shared.config.load().max_traced_msg_len);
+            trace::delivered(conn, &frame, &self.shared.config.load());
         }
         match conn.outbound.deliver(&frame, &sub.delivered, self.max_pending) {
             Pushed::Queued { schedule, pending } => {

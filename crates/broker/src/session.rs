@@ -360,7 +360,7 @@ impl Session {
     /// Acts on one operation; `Some` interrupts the batch.
     fn on_op(&mut self, op: Op<'_>) -> Option<Next> {
         if trace::is_on() {
-            trace::received(&self.conn, &op, self.shared.config.load().max_traced_msg_len);
+            trace::received(&self.conn, &op, &self.shared.config.load());
         }
         if self.must_login && !matches!(op, Op::Connect(_)) {
             return Some(Next::End(self.refuse_login()));

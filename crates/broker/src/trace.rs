@@ -2,6 +2,7 @@
 
 use linnet_wire::client::Op;
 
+use crate::config::Config;
 use crate::conn::Conn;
 use crate::outbound::Frame;
 
@@ -13,8 +14,8 @@ pub(crate) fn is_on() -> bool {
     tracing::enabled!(tracing::Level::TRACE)
 }
 
-/// An operation of the client; of a payload at most `max` bytes are shown, all if that is 0.
-pub(crate) fn received(conn: &Conn, op: &Op<'_>, max: usize) {
+/// An operation of the client.
+pub(crate) fn received(conn: &Conn, op: &Op<'_>, config: &Config) {
     let line = match op {
         Op::Connect(json) => words(&["CONNECT", &without_secrets(json)]),
         Op::Pub(p) if p.header_len > 0 => words(&[
@@ -38,13 +39,15 @@ pub(crate) fn received(conn: &Conn, op: &Op<'_>, max: usize) {
         Op::Err(error) => words(&["-ERR", &text(error)]),
     };
     tracing::trace!("{} - <<- [{line}]", conn.log_prefix());
-    if let Op::Pub(p) = op {
-        tracing::trace!("{} - <<- MSG_PAYLOAD: [{:?}]", conn.log_prefix(), shown(p.body, max));
+    if let Op::Pub(p) = op
+        && let Some(payload) = shown(p.body, p.header_len, config)
+    {
+        tracing::trace!("{} - <<- MSG_PAYLOAD: [{payload:?}]", conn.log_prefix());
     }
 }
 
 /// A message on its way to the client.
-pub(crate) fn delivered(conn: &Conn, frame: &Frame<'_>, max: usize) {
+pub(crate) fn delivered(conn: &Conn, frame: &Frame<'_>, config: &Config) {
     let total = frame.body.len().to_string();
     let (subject, sid, reply) = (text(frame.subject), text(frame.sid), text(frame.reply));
     let line = if frame.header_len > 0 {
@@ -53,7 +56,9 @@ pub(crate) fn delivered(conn: &Conn, frame: &Frame<'_>, max: usize) {
         words(&["MSG", &subject, &sid, &reply, &total])
     };
     tracing::trace!("{} - ->> [{line}]", conn.log_prefix());
-    tracing::trace!("{} - ->> MSG_PAYLOAD: [{:?}]", conn.log_prefix(), shown(frame.body, max));
+    if let Some(payload) = shown(frame.body, frame.header_len, config) {
+        tracing::trace!("{} - ->> MSG_PAYLOAD: [{payload:?}]", conn.log_prefix());
+    }
 }
 
 /// A protocol line on its way to the client.
@@ -71,9 +76,20 @@ fn words(parts: &[&str]) -> String {
     present.join(" ")
 }
 
-fn shown(body: &[u8], max: usize) -> String {
+/// What is printed of a message, headers included: nothing if only headers are wanted and there are none. They are
+/// printed without the empty line that ends them.
+fn shown(body: &[u8], header_len: usize, config: &Config) -> Option<String> {
+    let body = match (config.trace_headers, header_len) {
+        (false, _) => body,
+        (true, 0) => return None,
+        (true, len) => {
+            let headers = body.get(..len).unwrap_or(body);
+            headers.strip_suffix(b"\r\n\r\n").unwrap_or(headers)
+        }
+    };
+    let max = config.max_traced_msg_len;
     let end = if max == 0 { body.len() } else { max.min(body.len()) };
-    text(&body[..end])
+    Some(text(&body[..end]))
 }
 
 /// The JSON of a CONNECT; nothing of it if it cannot be understood.

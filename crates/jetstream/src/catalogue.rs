@@ -174,6 +174,7 @@ pub(crate) fn limits_for(account: &JsAccount, accounts: &Accounts, config: &crat
         clustered: false,
         duplicate_window: linnet_jsapi::Nanos(config.max_duplicate_window),
         max_request_batch: config.max_request_batch,
+        default_max_consumers: config.default_max_consumers,
         max_ack_pending: config.max_ack_pending,
         account: Some(account.limits),
         server: Amounts { memory: signed(config.max_memory), storage: signed(config.max_storage) },

@@ -28,6 +28,8 @@ pub struct Config {
     pub max_ack_pending: i64,
     /// Largest batch of a pull request; 0 for any.
     pub max_request_batch: i64,
+    /// Consumers of a stream that sets no limit of its own; 0 for any number.
+    pub default_max_consumers: i64,
     /// Longest duplicate window in nanoseconds; 0 for any.
     pub max_duplicate_window: i64,
     /// Accounts that have JetStream, with their limits.

@@ -27,6 +27,8 @@ pub struct Limits {
     pub duplicate_window: Nanos,
     /// Largest `max_batch` of consumers, and their default; 0 is unlimited.
     pub max_request_batch: i64,
+    /// Consumers of a stream that sets no limit of its own; 0 is unlimited.
+    pub default_max_consumers: i64,
     /// Largest `max_ack_pending` of consumers; 0 is unlimited.
     pub max_ack_pending: i64,
     /// What the account (or its tier for the number of replicas) may have; `None` when it has no such tier.

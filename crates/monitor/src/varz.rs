@@ -170,7 +170,6 @@ fn varz(monitor: &Monitor) -> Varz {
         write_timeout: match client.write_timeout {
             WriteTimeout::Default => None,
             WriteTimeout::Close => Some("close"),
-            WriteTimeout::Retry => Some("retry"),
         },
         start: monitor.state.start.rfc3339(),
         now: monitor.now(),

@@ -47,6 +47,7 @@ pub(crate) fn broker_config(options: &Options) -> Config {
         auth_timeout: options.authorization.timeout,
         headers: !options.client.no_header_support,
         trace: options.logging.trace,
+        trace_headers: options.logging.trace_headers,
         max_traced_msg_len: options.logging.max_traced_msg_len.map_or(0, count),
     }
 }
@@ -160,6 +161,7 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
         request_queue_limit: usize::try_from(js.request_queue_limit).unwrap_or(usize::MAX).min(1 << 20),
         max_ack_pending: signed(limits.max_ack_pending),
         max_request_batch: signed(limits.max_request_batch),
+        default_max_consumers: signed(limits.default_max_consumers),
         max_duplicate_window: limits.duplicate_window.map_or(0, nanos),
         accounts: jetstream_accounts(options),
     })

@@ -116,8 +116,9 @@ async fn serve(
         .with_context(|| format!("Error listening on port: {}:{}", options.client.host, address.port()))?;
     let bound = listener.local_addr().context("client listener has no address")?;
     broker.update_info(|info| {
-        info.host.clone_from(&options.client.host);
-        info.port = bound.port();
+        let (host, port) = options.client.advertised(bound.port());
+        host.clone_into(&mut info.host);
+        info.port = port;
     });
     let (stop_accepting, accepting) = watch::channel(false);
     listeners.opened(ListenerKind::Server, bound);

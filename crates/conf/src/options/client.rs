@@ -33,13 +33,25 @@ pub struct Client {
 /// What happens to a connection whose write deadline passes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriteTimeout {
-    /// Close clients, retry for other kinds of connection.
+    /// As the kind of connection has it; clients are closed.
     #[default]
     Default,
     /// Close.
     Close,
-    /// Keep what is not sent and try again.
-    Retry,
+}
+
+impl Client {
+    /// The advertised host and port instead of the host listened on and `bound`, its port. A part that is not
+    /// advertised is the listener's.
+    pub fn advertised(&self, bound: u16) -> (&str, u16) {
+        let Some(text) = self.advertise.as_deref().filter(|t| !t.is_empty()) else {
+            return (&self.host, bound);
+        };
+        match read::split_host_port(text) {
+            Some((host, port)) => (host, port.parse().ok().filter(|p| *p > 0).unwrap_or(bound)),
+            None => (text, bound),
+        }
+    }
 }
 
 impl Default for Client {
@@ -161,7 +173,10 @@ fn write_timeout(field: &Field<'_>, report: &mut Report) -> Option<WriteTimeout>
     match read::string(field, report)?.as_str() {
         "default" => Some(WriteTimeout::Default),
         "close" => Some(WriteTimeout::Close),
-        "retry" => Some(WriteTimeout::Retry),
+        "retry" => {
+            report.error(field.at, format!("{} 'retry' is not supported yet", field.name));
+            None
+        }
         _ => {
             report.error(field.at, format!("{} must be 'default', 'close' or 'retry'", field.name));
             None

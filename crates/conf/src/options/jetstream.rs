@@ -30,8 +30,6 @@ pub struct JetStream {
     pub max_buffered_msgs: u64,
     /// API requests that may wait.
     pub request_queue_limit: u64,
-    /// API requests for information that may wait; as `request_queue_limit` if not set.
-    pub info_queue_limit: Option<u64>,
     /// Limits for all accounts.
     pub limits: JetStreamLimits,
 }
@@ -59,7 +57,6 @@ impl Default for JetStream {
             max_buffered_size: 128 << 20,
             max_buffered_msgs: 100_000,
             request_queue_limit: 10_000,
-            info_queue_limit: None,
             limits: JetStreamLimits::default(),
         }
     }
@@ -145,13 +142,10 @@ const KEYS: &[Row<JetStream>] = &[
         request_queue_limit = queue_limit,
         "API requests that may wait."
     ),
-    key!(
+    not_yet!(
         ["info_queue_limit"],
-        "integer",
-        "(request_queue_limit)",
         Refused,
-        info_queue_limit = queue_limit,
-        "API requests for information that may wait."
+        "API requests for information that may wait in a queue of their own."
     ),
     key!(["limits"], "map", "", Live, => jetstream_limits::read, "Limits for all accounts."),
     not_yet!(["key", "ek", "encryption_key"], Refused, "Key to encrypt stored data with."),

@@ -179,7 +179,8 @@ fn stamp_inactive_threshold(config: &mut ConsumerConfig, durable: bool) {
 
 fn check_room(stream: &StreamConfig, count: usize, limits: &Limits) -> Result<(), ApiError> {
     let account = limits.account.ok_or(errors::NO_LIMITS)?;
-    let full = [stream.max_consumers, account.max_consumers]
+    let own = if stream.max_consumers > 0 { stream.max_consumers } else { limits.default_max_consumers };
+    let full = [own, account.max_consumers]
         .into_iter()
         .any(|bound| bound > 0 && usize::try_from(bound).is_ok_and(|bound| count >= bound));
     if full { Err(errors::MAXIMUM_CONSUMERS_LIMIT) } else { Ok(()) }

@@ -120,6 +120,18 @@ fn server_and_account_limits_are_kept() {
     assert_eq!(code("{}", &s, &[], &Limits { account: None, ..limits }).0, 10120);
 }
 
+/// A stream without a limit of its own takes what the server allows by default (seen on nats-server 2.15.1).
+#[test]
+fn a_stream_without_a_limit_of_consumers_has_the_servers() {
+    let limits = Limits { default_max_consumers: 2, ..Limits::unlimited() };
+    let two = vec![ConsumerConfig::default(); 2];
+    let of = |max_consumers| StreamConfig { max_consumers, ..stream("S") };
+    assert_eq!(code("{}", &of(-1), &two, &limits).0, 10026);
+    assert_eq!(code("{}", &of(-1), &two[..1], &limits).0, 0);
+    assert_eq!(code("{}", &of(3), &two, &limits).0, 0);
+    assert_eq!(code("{}", &of(-1), &vec![ConsumerConfig::default(); 5000], &Limits::unlimited()).0, 0);
+}
+
 #[test]
 fn replicas_follow_the_stream() {
     let clustered = Limits { clustered: true, ..Limits::unlimited() };

@@ -121,6 +121,7 @@ impl Server {
             request_queue_limit: 1000,
             max_ack_pending: 10,
             max_request_batch: 11,
+            default_max_consumers: 0,
             max_duplicate_window: 180_000_000_000,
             accounts: vec![
                 ("A".to_owned(), JsLimits { max_memory: 1_000_000, ..JsLimits::default() }),
