@@ -59,8 +59,9 @@ async fn crash(rounds: u32) {
     let client = connect(&server).await;
     for n in 0..STREAMS {
         let name = format!("S{n}");
-        api(&client, &format!("STREAM.CREATE.{name}"), json!({"name": name, "subjects": [format!("s.{n}")]}))
-            .await;
+        // More consumers come into being in many rounds than a stream has by default.
+        let body = json!({"name": name, "subjects": [format!("s.{n}")], "max_consumers": 1_000_000});
+        api(&client, &format!("STREAM.CREATE.{name}"), body).await;
         let config = json!({"durable_name": "C", "ack_policy": "explicit", "ack_wait": ACK_WAIT_NANOS});
         let body = json!({"stream_name": name, "config": config});
         api(&client, &format!("CONSUMER.CREATE.{name}.C"), body).await;
