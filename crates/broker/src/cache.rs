@@ -1,4 +1,4 @@
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use linnet_interest::Matches;
@@ -18,8 +18,8 @@ pub(crate) struct MatchCache {
     hasher: foldhash::fast::RandomState,
     /// Evictions of valid entries since the table last grew.
     conflicts: usize,
-    pub(crate) hits: u64,
-    pub(crate) lookups: u64,
+    lookups: u64,
+    misses: u64,
 }
 
 #[derive(Default)]
@@ -31,6 +31,13 @@ struct Slot {
     matches: Matches<SubRef>,
     /// Outcome of the publish permission check, which depends on the subject only; `None` until asked.
     may_publish: Option<bool>,
+}
+
+impl Slot {
+    #[inline]
+    fn is_of(&self, account: &Arc<Account>, subject: &[u8]) -> bool {
+        self.account == Arc::as_ptr(account) as usize && self.subject == subject
+    }
 }
 
 impl MatchCache {
@@ -49,21 +56,41 @@ impl MatchCache {
         &self.slot(account, subject).matches
     }
 
+    /// Look-ups and how many of them had to be computed, since the last call.
+    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.lookups), std::mem::take(&mut self.misses))
+    }
+
+    #[inline]
     fn slot(&mut self, account: &Arc<Account>, subject: &[u8]) -> &mut Slot {
         self.lookups += 1;
+        let hash = self.hash(subject);
+        // An empty table has no slot at all.
+        let at = hash & self.slots.len().wrapping_sub(1);
+        let is_fresh = self.slots.get(at).is_some_and(|slot| {
+            slot.is_of(account, subject) && slot.generation == account.generation(slot.shard)
+        });
+        let at = if is_fresh { at } else { self.fill(account, subject, hash) };
+        &mut self.slots[at]
+    }
+
+    #[inline]
+    fn hash(&self, subject: &[u8]) -> usize {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(subject);
+        usize::try_from(hasher.finish() & 0xffff_ffff).unwrap_or(0)
+    }
+
+    /// Computes what a slot lacks; returns which one.
+    #[cold]
+    fn fill(&mut self, account: &Arc<Account>, subject: &[u8], hash: usize) -> usize {
+        self.misses += 1;
         if self.slots.is_empty() {
             self.slots.resize_with(SLOTS_MIN, Slot::default);
         }
-        let hash = usize::try_from(self.hasher.hash_one(subject) & 0xffff_ffff).unwrap_or(0);
-        let identity = Arc::as_ptr(account) as usize;
         let mut at = hash & (self.slots.len() - 1);
         let slot = &self.slots[at];
-        let is_same = slot.account == identity && slot.subject == subject;
-        if is_same && slot.generation == account.generation(slot.shard) {
-            self.hits += 1;
-            return &mut self.slots[at];
-        }
-        if !is_same && slot.account != 0 {
+        if slot.account != 0 && !slot.is_of(account, subject) {
             self.conflicts += 1;
             if self.conflicts > self.slots.len() && self.slots.len() < SLOTS_MAX {
                 self.grow();
@@ -71,10 +98,10 @@ impl MatchCache {
             }
         }
         let slot = &mut self.slots[at];
-        if !is_same {
+        if !slot.is_of(account, subject) {
             slot.subject.clear();
             slot.subject.extend_from_slice(subject);
-            slot.account = identity;
+            slot.account = Arc::as_ptr(account) as usize;
             slot.shard = shard_of(first_token(subject));
             slot.may_publish = None;
         }
@@ -84,7 +111,7 @@ impl MatchCache {
         slot.matches.retain(|sub| {
             !sub.filtered || sub.conn().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
         });
-        &mut self.slots[at]
+        at
     }
 
     fn grow(&mut self) {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use linnet_interest::QueueMatch;
+use linnet_interest::{Matches, QueueMatch};
 
 use crate::account::Account;
 use crate::broker::Shared;
@@ -100,6 +100,7 @@ impl Publisher {
     }
 
     /// Delivers to everybody who wants the message; returns how many receivers that were.
+    #[inline]
     pub(crate) fn route(
         &mut self,
         account: &Arc<Account>,
@@ -107,21 +108,7 @@ impl Publisher {
         message: &Message<'_>,
     ) -> usize {
         let matches = self.cache.get(account, message.subject);
-        if matches.is_empty() {
-            return 0;
-        }
-        let fan_out = matches.plain().len() + matches.queues().len();
-        let shared_body =
-            (fan_out > 1 && message.body.len() >= SHARE_MIN).then(|| Bytes::copy_from_slice(message.body));
-        let mut delivered = 0;
-        for sub in matches.plain() {
-            delivered += usize::from(self.out.deliver(account, origin, sub, message, shared_body.as_ref()));
-        }
-        for queue in matches.queues() {
-            delivered +=
-                usize::from(self.out.deliver_to_one(account, origin, queue, message, shared_body.as_ref()));
-        }
-        delivered
+        if matches.is_empty() { 0 } else { self.out.spread(account, origin, matches, message) }
     }
 
     /// Writes every connection that was appended to since the last call.
@@ -133,8 +120,9 @@ impl Publisher {
         let stats = &self.shared.stats;
         stats.out_msgs.fetch_add(std::mem::take(&mut self.out.msgs), Ordering::Relaxed);
         stats.out_bytes.fetch_add(std::mem::take(&mut self.out.bytes), Ordering::Relaxed);
-        stats.matches.fetch_add(std::mem::take(&mut self.cache.lookups), Ordering::Relaxed);
-        stats.cache_hits.fetch_add(std::mem::take(&mut self.cache.hits), Ordering::Relaxed);
+        let (lookups, misses) = self.cache.take_counts();
+        stats.matches.fetch_add(lookups, Ordering::Relaxed);
+        stats.cache_hits.fetch_add(lookups - misses, Ordering::Relaxed);
     }
 
     /// Appends protocol bytes to the publisher's own connection, to be written with the next flush.
@@ -200,6 +188,28 @@ fn slow_consumer(shared: &Arc<Shared>, conn: &Arc<Conn>, reason: CloseReason) {
 }
 
 impl Output {
+    /// Delivers to everybody in `matches`; returns how many receivers that were.
+    fn spread(
+        &mut self,
+        account: &Arc<Account>,
+        origin: Option<&Arc<Conn>>,
+        matches: &Matches<SubRef>,
+        message: &Message<'_>,
+    ) -> usize {
+        let fan_out = matches.plain().len() + matches.queues().len();
+        let shared_body =
+            (fan_out > 1 && message.body.len() >= SHARE_MIN).then(|| Bytes::copy_from_slice(message.body));
+        let mut delivered = 0;
+        for sub in matches.plain() {
+            delivered += usize::from(self.deliver(account, origin, sub, message, shared_body.as_ref()));
+        }
+        for queue in matches.queues() {
+            delivered +=
+                usize::from(self.deliver_to_one(account, origin, queue, message, shared_body.as_ref()));
+        }
+        delivered
+    }
+
     /// One member of the group, starting at random, skipping those that cannot take it.
     fn deliver_to_one(
         &mut self,

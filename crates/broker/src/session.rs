@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use linnet_auth::{Credentials, Identity, SubscribeVerdict};
 use linnet_wire::client::{self, Limits, Op, Parsed, Pub};
-use linnet_wire::{Connect, encode, headers};
+use linnet_wire::{Connect, encode, fast_path, headers};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -280,6 +280,10 @@ impl Session {
     fn act(&mut self, buffer: &[u8]) -> Next {
         let mut at = 0;
         let next = loop {
+            at += self.publish_run(&buffer[at..]);
+            if at == buffer.len() {
+                break Next::Again;
+            }
             if self.must_login && buffer.get(at).is_some_and(|first| !first.eq_ignore_ascii_case(&b'C')) {
                 // Not even a whole line of anything else is waited for.
                 break Next::End(self.refuse_login());
@@ -291,9 +295,6 @@ impl Session {
                         break next;
                     }
                     at += used;
-                    if at == buffer.len() {
-                        break Next::Again;
-                    }
                 }
                 Parsed::Incomplete { total } => {
                     self.wanted = total.unwrap_or(0);
@@ -304,6 +305,23 @@ impl Session {
         };
         self.keep(&buffer[at..]);
         next
+    }
+
+    /// Acts on the publications at the front of `buffer` as long as they have the usual shape; returns how many bytes
+    /// they took.
+    fn publish_run(&mut self, buffer: &[u8]) -> usize {
+        if self.must_login || trace::is_on() {
+            return 0;
+        }
+        // Moved out and back: counting a reference up and down would cost more than everything else here.
+        let Some(account) = self.account.take() else { return 0 };
+        let mut at = 0;
+        while let Some((publication, used)) = fast_path::publication(&buffer[at..], &self.limits) {
+            self.publish(&account, &publication);
+            at += used;
+        }
+        self.account = Some(account);
+        at
     }
 
     fn keep(&mut self, rest: &[u8]) {
@@ -367,7 +385,9 @@ impl Session {
         }
         let result = match op {
             Op::Pub(publication) => {
-                self.on_pub(&publication);
+                if let Some(account) = self.account.clone() {
+                    self.publish(&account, &publication);
+                }
                 Ok(())
             }
             Op::Sub { subject, queue, sid } => self.on_sub(subject, queue, sid),
@@ -525,17 +545,10 @@ impl Session {
         Ok(())
     }
 
-    fn on_pub(&mut self, publication: &Pub<'_>) {
+    #[inline]
+    fn publish(&mut self, account: &Arc<Account>, publication: &Pub<'_>) {
         self.in_msgs += 1;
         self.in_bytes += publication.body.len() as u64;
-        // Moved out and back: counting a reference up and down would cost more than everything else here.
-        if let Some(account) = self.account.take() {
-            self.publish(&account, publication);
-            self.account = Some(account);
-        }
-    }
-
-    fn publish(&mut self, account: &Arc<Account>, publication: &Pub<'_>) {
         let Pub { subject, reply, header_len, body } = *publication;
         if !self.may_publish(account, subject, reply) {
             return;

@@ -278,7 +278,8 @@ fn hpub_arguments<'a>(line: &'a [u8], limits: &Limits) -> Result<PubArguments<'a
 }
 
 /// A decimal size of at most nine digits.
-fn size(text: &[u8]) -> Result<usize, Error> {
+#[inline]
+pub(crate) fn size(text: &[u8]) -> Result<usize, Error> {
     if text.is_empty() || text.len() > SIZE_DIGITS_MAX {
         return Err(Error::Malformed);
     }

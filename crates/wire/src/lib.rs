@@ -6,6 +6,7 @@
 pub mod client;
 mod connect;
 pub mod encode;
+pub mod fast_path;
 pub mod headers;
 mod info;
 
