@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use linnet_auth::Permissions;
@@ -31,6 +31,8 @@ pub struct Conn {
     pub(crate) subs: Mutex<HashMap<Box<[u8]>, SubRef>>,
     pub(crate) no_echo: AtomicBool,
     pub(crate) headers: AtomicBool,
+    /// Where a publisher had its batch for this connection: a guess for the next one.
+    pub(crate) staged_at: AtomicUsize,
     pub(crate) in_msgs: AtomicU64,
     pub(crate) in_bytes: AtomicU64,
     pub(crate) stalls: AtomicU64,
@@ -122,6 +124,7 @@ impl Conn {
             subs: Mutex::default(),
             no_echo: AtomicBool::new(false),
             headers: AtomicBool::new(false),
+            staged_at: AtomicUsize::new(0),
             in_msgs: AtomicU64::new(0),
             in_bytes: AtomicU64::new(0),
             stalls: AtomicU64::new(0),

@@ -13,10 +13,12 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use crate::subscription::SubRef;
+
 /// Payloads of at least this size are shared by reference across a fan-out instead of being copied.
 pub(crate) const SHARE_MIN: usize = 4096;
 /// A chunk of copied bytes is closed when it reaches this size.
-const CHUNK_MAX: usize = 64 * 1024;
+pub(crate) const CHUNK_MAX: usize = 64 * 1024;
 /// Buffers kept for reuse per thread.
 const POOL_MAX: usize = 32;
 /// Slices per write call.
@@ -28,13 +30,15 @@ thread_local! {
     static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-fn take_buffer() -> Vec<u8> {
+/// An empty buffer, from the thread's pool if there is one.
+pub(crate) fn take_buffer() -> Vec<u8> {
     POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(1024))
 }
 
-fn recycle(mut buffer: Vec<u8>) {
+/// Gives a buffer back to the thread's pool.
+pub(crate) fn recycle(mut buffer: Vec<u8>) {
     buffer.clear();
-    if buffer.capacity() <= 2 * CHUNK_MAX {
+    if (1..=2 * CHUNK_MAX).contains(&buffer.capacity()) {
         POOL.with_borrow_mut(|pool| {
             if pool.len() < POOL_MAX {
                 pool.push(buffer);
@@ -99,8 +103,18 @@ pub(crate) struct Frame<'a> {
     pub(crate) reply: &'a [u8],
     pub(crate) header_len: usize,
     pub(crate) body: &'a [u8],
-    /// The body as a shareable buffer, if it is large.
-    pub(crate) shared: Option<&'a Bytes>,
+}
+
+impl Frame<'_> {
+    /// Most bytes it takes.
+    pub(crate) fn size_bound(&self) -> usize {
+        encode::msg_line_bound(self.subject, self.sid, self.reply) + self.body.len() + 2
+    }
+
+    /// Appends the line before the body.
+    pub(crate) fn encode_line(&self, out: &mut Vec<u8>) {
+        encode::msg_line(out, self.subject, self.sid, self.reply, self.header_len, self.body.len());
+    }
 }
 
 /// How a write attempt ended.
@@ -148,21 +162,49 @@ impl Outbound {
         (state.msgs, state.msg_bytes)
     }
 
-    /// Appends a message and counts it at its subscription. All deliveries of a subscription happen under this lock,
-    /// so the count needs no atomic addition.
-    pub(crate) fn deliver(&self, frame: &Frame<'_>, delivered: &AtomicU64, max_pending: usize) -> Pushed {
+    /// Moves a batch of `count` = (messages, their bytes) in and counts them at their subscriptions. All deliveries of
+    /// a subscription are counted under this lock, so that it needs no atomic addition. `bytes` is empty afterwards.
+    pub(crate) fn take_in(
+        &self,
+        bytes: &mut Vec<u8>,
+        count: (u64, u64),
+        runs: impl Iterator<Item = (SubRef, u64)>,
+        max_pending: usize,
+    ) -> Pushed {
+        let mut state = self.state.lock();
+        if state.sealed || state.queued + state.in_flight + bytes.len() > max_pending {
+            bytes.clear();
+            return if state.sealed { Pushed::Closed } else { Pushed::Full };
+        }
+        state.append(bytes);
+        for (sub, count) in runs {
+            sub.delivered.store(sub.delivered.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+        }
+        state.msgs += count.0;
+        state.msg_bytes += count.1;
+        state.schedule()
+    }
+
+    /// Appends a message and counts it at its subscription; `shared` is its body as a buffer to share, if it is large.
+    pub(crate) fn deliver(
+        &self,
+        frame: &Frame<'_>,
+        shared: Option<&Bytes>,
+        delivered: &AtomicU64,
+        max_pending: usize,
+    ) -> Pushed {
         let mut state = self.state.lock();
         if state.sealed {
             return Pushed::Closed;
         }
-        let size = encode::msg_line_bound(frame.subject, frame.sid, frame.reply) + frame.body.len() + 2;
+        let size = frame.size_bound();
         if state.queued + state.in_flight + size > max_pending {
             return Pushed::Full;
         }
         let line = state.tail(size.min(CHUNK_MAX));
         let before = line.len();
-        encode::msg_line(line, frame.subject, frame.sid, frame.reply, frame.header_len, frame.body.len());
-        match frame.shared {
+        frame.encode_line(line);
+        match shared {
             Some(shared) => {
                 let written = line.len() - before;
                 state.queued += written + shared.len();
@@ -338,6 +380,18 @@ impl State {
         }
     }
 
+    /// Moves `bytes` in: as a chunk of its own if it would be well filled or nothing waits, else copied, so that
+    /// half-empty buffers do not pile up.
+    fn append(&mut self, bytes: &mut Vec<u8>) {
+        self.queued += bytes.len();
+        if self.queue.is_empty() || bytes.len() >= CHUNK_MAX / 2 {
+            self.queue.push_back(Chunk::Owned(std::mem::take(bytes)));
+            return;
+        }
+        self.tail(bytes.len()).extend_from_slice(bytes);
+        bytes.clear();
+    }
+
     fn schedule(&mut self) -> Pushed {
         let schedule = !self.scheduled && !self.writing;
         self.scheduled |= schedule;
@@ -408,4 +462,55 @@ fn write_some(stream: &TcpStream, chunks: &mut VecDeque<Chunk>, skip: &mut usize
         }
     }
     Wrote::All
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty() -> State {
+        State {
+            stream: None,
+            queue: VecDeque::new(),
+            queued: 0,
+            in_flight: 0,
+            scheduled: false,
+            writing: false,
+            sealed: false,
+            ending: Shutdown::Both,
+            msgs: 0,
+            msg_bytes: 0,
+        }
+    }
+
+    /// Appends batches of these sizes; returns the lengths of the chunks they became.
+    fn chunks_of(sizes: &[usize]) -> Vec<usize> {
+        let mut state = empty();
+        let mut expected = Vec::new();
+        for (n, size) in sizes.iter().enumerate() {
+            let mut batch = Vec::with_capacity(CHUNK_MAX);
+            batch.resize(*size, n as u8);
+            expected.extend_from_slice(&batch);
+            state.append(&mut batch);
+            assert!(batch.is_empty());
+        }
+        let kept: Vec<u8> = state.queue.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();
+        assert!(kept == expected, "bytes were lost or reordered");
+        assert_eq!(state.queued, expected.len());
+        state.queue.iter().map(|chunk| chunk.bytes().len()).collect()
+    }
+
+    #[test]
+    fn large_batches_are_moved_and_small_ones_fill_what_is_there() {
+        assert_eq!(chunks_of(&[10]), [10]);
+        assert_eq!(chunks_of(&[10, 20, 30]), [60]);
+        assert_eq!(chunks_of(&[CHUNK_MAX, CHUNK_MAX]), [CHUNK_MAX, CHUNK_MAX]);
+        assert_eq!(chunks_of(&[100, CHUNK_MAX / 2, 100]), [100, CHUNK_MAX / 2 + 100]);
+    }
+
+    #[test]
+    fn many_small_batches_leave_no_half_empty_chunks() {
+        let chunks = chunks_of(&[1000; 1000]);
+        assert!(chunks.len() <= 1_000_000 / (CHUNK_MAX - 1000) + 1, "{chunks:?}");
+    }
 }

@@ -697,11 +697,14 @@ impl Session {
     }
 
     fn on_unsub(&mut self, sid: &[u8], max: Option<u64>) {
+        // The limit counts all deliveries of the subscription, this batch's included.
+        self.publisher.hand_over_all();
         let sub = self.conn.subs.lock().get(sid).cloned();
         if let Some(sub) = sub {
             match max {
-                Some(max) if sub.delivered.load(Ordering::Relaxed) < max => {
-                    sub.max.store(max, Ordering::Relaxed)
+                Some(max) if sub.delivered() < max => {
+                    sub.claimed.store(sub.delivered(), Ordering::Relaxed);
+                    sub.max.store(max, Ordering::Relaxed);
                 }
                 _ => self.remove_sub(sid),
             }

@@ -20,7 +20,7 @@ pub struct Subscription {
     pub(crate) max: AtomicU64,
     /// Written under the lock of the connection's outbound queue.
     pub(crate) delivered: AtomicU64,
-    /// Deliveries counted towards `max` since it was set.
+    /// Deliveries counted towards `max`: all before it was set, and those begun since.
     pub(crate) claimed: AtomicU64,
     pub(crate) closed: AtomicBool,
 }

@@ -31,10 +31,22 @@ pub fn msg_line(
     header_len: usize,
     total: usize,
 ) {
+    msg_line_before_sid(out, subject, header_len);
+    out.extend_from_slice(sid);
+    msg_line_behind_sid(out, reply, header_len, total);
+}
+
+/// Appends the part of [`msg_line`] that is the same for all receivers and comes before the subscription's name.
+#[inline]
+pub fn msg_line_before_sid(out: &mut Vec<u8>, subject: &[u8], header_len: usize) {
     out.extend_from_slice(if header_len > 0 { b"HMSG " } else { b"MSG " });
     out.extend_from_slice(subject);
     out.push(b' ');
-    out.extend_from_slice(sid);
+}
+
+/// Appends the part of [`msg_line`] that is the same for all receivers and comes behind the subscription's name.
+#[inline]
+pub fn msg_line_behind_sid(out: &mut Vec<u8>, reply: &[u8], header_len: usize, total: usize) {
     out.push(b' ');
     if !reply.is_empty() {
         out.extend_from_slice(reply);

@@ -1,0 +1,308 @@
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use linnet_interest::{Matches, QueueMatch};
+use linnet_wire::encode;
+
+use crate::account::Account;
+use crate::broker::Shared;
+use crate::close::CloseReason;
+use crate::config::Config;
+use crate::conn::Conn;
+use crate::outbound::{Frame, Pushed, SHARE_MIN};
+use crate::router::{Message, slow_consumer};
+use crate::sink::Delivery;
+use crate::staging::Staging;
+use crate::subscription::{SubRef, Target};
+use crate::trace;
+
+/// Everything of a publisher that deliveries touch.
+pub(crate) struct Output {
+    shared: Arc<Shared>,
+    pub(crate) staging: Staging,
+    max_pending: usize,
+    stall_above: usize,
+    drop_when_slow: bool,
+    /// A target that is nearly full.
+    slow: Option<Arc<Conn>>,
+    random: fastrand_lite::Random,
+    form: Form,
+    /// Messages that reached connections' queues, and their bytes, not yet added to the server's counts.
+    pub(crate) msgs: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The message that is being delivered, formatted as far as all receivers get the same.
+#[derive(Default)]
+struct Form {
+    /// In use: several receivers get copies.
+    is_set: bool,
+    before_sid: Vec<u8>,
+    behind_sid: Vec<u8>,
+    /// A large body that receivers share instead.
+    body: Option<Bytes>,
+}
+
+/// Who publishes, and into which account.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub(crate) account: &'a Arc<Account>,
+    /// `None` for a service inside the server.
+    pub(crate) origin: Option<&'a Arc<Conn>>,
+}
+
+impl Form {
+    fn set(&mut self, fan_out: usize, message: &Message<'_>) {
+        self.is_set = false;
+        self.body = None;
+        if fan_out < 2 {
+            return;
+        }
+        if message.body.len() >= SHARE_MIN {
+            self.body = Some(Bytes::copy_from_slice(message.body));
+            return;
+        }
+        self.is_set = true;
+        self.before_sid.clear();
+        self.behind_sid.clear();
+        encode::msg_line_before_sid(&mut self.before_sid, message.shown(), message.header_len);
+        let total = message.body.len();
+        encode::msg_line_behind_sid(&mut self.behind_sid, message.reply, message.header_len, total);
+        self.behind_sid.extend_from_slice(message.body);
+        self.behind_sid.extend_from_slice(encode::CRLF);
+    }
+}
+
+impl Output {
+    pub(crate) fn new(shared: Arc<Shared>, seed: u64) -> Self {
+        Self {
+            shared,
+            staging: Staging::default(),
+            max_pending: 0,
+            stall_above: 0,
+            drop_when_slow: false,
+            slow: None,
+            random: fastrand_lite::Random::new(seed),
+            form: Form::default(),
+            msgs: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Takes over the current limits.
+    pub(crate) fn reconfigure(&mut self, config: &Config) {
+        self.max_pending = config.max_pending;
+        self.stall_above = config.max_pending / 4 * 3;
+        self.drop_when_slow = config.no_fast_producer_stall;
+    }
+
+    /// A subscriber that is nearly full, if deliveries since the last call met one.
+    pub(crate) fn take_slow(&mut self) -> Option<Arc<Conn>> {
+        self.slow.take()
+    }
+
+    /// Delivers to everybody in `matches`; returns how many receivers that were.
+    pub(crate) fn spread(
+        &mut self,
+        source: Source<'_>,
+        matches: &Matches<SubRef>,
+        message: &Message<'_>,
+    ) -> usize {
+        self.form.set(matches.plain().len() + matches.queues().len(), message);
+        let mut delivered = 0;
+        for sub in matches.plain() {
+            delivered += usize::from(self.deliver(source, sub, message));
+        }
+        for queue in matches.queues() {
+            delivered += usize::from(self.deliver_to_one(source, queue, message));
+        }
+        delivered
+    }
+
+    /// One member of the group, starting at random, skipping those that cannot take it.
+    fn deliver_to_one(
+        &mut self,
+        source: Source<'_>,
+        queue: &QueueMatch<SubRef>,
+        message: &Message<'_>,
+    ) -> bool {
+        let members = &queue.members;
+        let start = self.random.below(members.len());
+        let (tail, head) = members.split_at(start);
+        head.iter().chain(tail).any(|sub| self.deliver(source, sub, message))
+    }
+
+    fn deliver(&mut self, source: Source<'_>, sub: &SubRef, message: &Message<'_>) -> bool {
+        let conn = match &sub.target {
+            Target::Client(conn) => conn,
+            Target::Sink(sink) => {
+                sub.delivered.fetch_add(1, Ordering::Relaxed);
+                sink.deliver(&Delivery {
+                    account: source.account,
+                    origin: source.origin,
+                    subscription: sub,
+                    subject: message.subject,
+                    reply: message.reply,
+                    header_len: message.header_len,
+                    body: message.body,
+                });
+                return true;
+            }
+        };
+        if sub.is_closed() {
+            return false;
+        }
+        if conn.no_echo.load(Ordering::Relaxed) && source.origin.is_some_and(|o| Arc::ptr_eq(o, conn)) {
+            return false;
+        }
+        let max = sub.max.load(Ordering::Relaxed);
+        if max > 0 {
+            // The count includes this message: whoever brings it to the limit ends the subscription.
+            let nth = sub.claimed.fetch_add(1, Ordering::Relaxed) + 1;
+            if nth >= max {
+                conn.subs.lock().remove(&sub.sid);
+                source.account.remove(sub);
+            }
+            if nth > max {
+                return false;
+            }
+        }
+        self.append(conn, sub, message)
+    }
+
+    fn append(&mut self, conn: &Arc<Conn>, sub: &SubRef, message: &Message<'_>) -> bool {
+        let is_stripped = message.header_len > 0 && !conn.headers.load(Ordering::Relaxed);
+        let frame = Frame {
+            subject: message.shown(),
+            sid: &sub.sid,
+            reply: message.reply,
+            header_len: if is_stripped { 0 } else { message.header_len },
+            body: if is_stripped {
+                message.body.get(message.header_len..).unwrap_or_default()
+            } else {
+                message.body
+            },
+        };
+        if trace::is_on() {
+            trace::delivered(conn, &frame, &self.shared.config.load());
+        }
+        let is_taken = if sub.queue.is_some() || (self.form.body.is_some() && !is_stripped) {
+            self.append_now(conn, sub, &frame, is_stripped)
+        } else {
+            self.stage(conn, sub, &frame, is_stripped);
+            true
+        };
+        if is_taken && !message.reply.is_empty() {
+            self.grant_reply(conn, message.reply);
+        }
+        is_taken
+    }
+
+    /// Adds the message to the connection's batch.
+    #[inline]
+    fn stage(&mut self, conn: &Arc<Conn>, sub: &SubRef, frame: &Frame<'_>, is_stripped: bool) {
+        let at = self.staging.position(conn);
+        let size = frame.size_bound();
+        if self.staging.batch(at).is_full_for(size) {
+            self.hand_over(at);
+        }
+        let batch = self.staging.batch(at);
+        let out = batch.room(size);
+        if self.form.is_set && !is_stripped {
+            out.extend_from_slice(&self.form.before_sid);
+            out.extend_from_slice(frame.sid);
+            out.extend_from_slice(&self.form.behind_sid);
+        } else {
+            frame.encode_line(out);
+            out.extend_from_slice(frame.body);
+            out.extend_from_slice(encode::CRLF);
+        }
+        batch.count(sub, frame.body.len());
+        self.staging.holds_messages = true;
+    }
+
+    /// Appends to the connection's queue at once, behind what is staged for it.
+    fn append_now(&mut self, conn: &Arc<Conn>, sub: &SubRef, frame: &Frame<'_>, is_stripped: bool) -> bool {
+        let at = self.staging.position(conn);
+        self.hand_over(at);
+        let shared = self.form.body.as_ref().filter(|_| !is_stripped);
+        let pushed = conn.outbound.deliver(frame, shared, &sub.delivered, self.max_pending);
+        if let Pushed::Queued { schedule, .. } = pushed {
+            self.staging.batch(at).owes_flush |= schedule;
+        }
+        self.judge(conn, pushed, 1, frame.body.len() as u64)
+    }
+
+    /// Acts on what a connection's queue said to messages.
+    fn judge(&mut self, conn: &Arc<Conn>, pushed: Pushed, msgs: u64, bytes: u64) -> bool {
+        match pushed {
+            Pushed::Queued { pending, .. } => {
+                if pending > self.stall_above {
+                    self.slow = Some(conn.clone());
+                }
+                self.msgs += msgs;
+                self.bytes += bytes;
+                true
+            }
+            Pushed::Closed => false,
+            Pushed::Full => {
+                if !self.drop_when_slow {
+                    slow_consumer(&self.shared, conn, CloseReason::SlowConsumerPendingBytes);
+                }
+                false
+            }
+        }
+    }
+
+    fn hand_over(&mut self, at: usize) {
+        let batch = self.staging.batch(at);
+        let Some(handed) = batch.hand_over(self.max_pending) else { return };
+        let conn = batch.conn.clone();
+        self.judge(&conn, handed.pushed, handed.msgs, handed.msg_bytes);
+    }
+
+    /// Puts everything staged into the connections' queues.
+    pub(crate) fn hand_over_all(&mut self) {
+        if std::mem::take(&mut self.staging.holds_messages) {
+            (0..self.staging.len()).for_each(|at| self.hand_over(at));
+        }
+    }
+
+    /// Notes that the connection's queue is to be written with the next flush.
+    pub(crate) fn owe_flush(&mut self, conn: &Arc<Conn>) {
+        let at = self.staging.position(conn);
+        self.staging.batch(at).owes_flush = true;
+    }
+
+    /// A user with `allow_responses` may answer what it receives.
+    fn grant_reply(&self, conn: &Arc<Conn>, reply: &[u8]) {
+        if !conn.has_permissions() {
+            return;
+        }
+        if let Some(rule) = conn.permissions().and_then(|p| p.responses) {
+            conn.replies.grant(reply, rule, &*self.shared.clock);
+        }
+    }
+}
+
+/// A tiny generator for choosing queue members: quality matters little, speed does.
+mod fastrand_lite {
+    pub(super) struct Random(u64);
+
+    impl Random {
+        pub(super) fn new(seed: u64) -> Self {
+            Self(seed | 1)
+        }
+
+        pub(super) fn below(&mut self, bound: usize) -> usize {
+            if bound < 2 {
+                return 0;
+            }
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from((u128::from(self.0) * bound as u128) >> 64).unwrap_or(0)
+        }
+    }
+}
