@@ -196,10 +196,20 @@ fn connections_come_and_go_without_a_trace() {
 }
 
 #[test]
-fn a_subscriber_that_never_reads_is_closed_and_others_miss_nothing() {
+fn a_subscriber_that_never_reads_large_messages_is_closed_and_others_miss_nothing() {
+    flood_past_one_who_never_reads(64 * 1024, setting("LINNET_SLOW_MIB", 1024) * MIB);
+}
+
+#[test]
+fn a_subscriber_that_never_reads_small_messages_is_closed_and_others_miss_nothing() {
+    flood_past_one_who_never_reads(200, setting("LINNET_SLOW_MIB", 1024) * MIB / 16);
+}
+
+/// Messages of `size` bytes, `total` bytes in all, to a subscriber that does not read and one that does.
+fn flood_past_one_who_never_reads(size: u64, total: u64) {
     const MAX_PENDING: u64 = 8 * MIB;
-    const SIZE: u64 = 64 * 1024;
-    let total = setting("LINNET_SLOW_MIB", 1024) * MIB;
+    /// Between two looks at the server's memory.
+    const LOOK_AFTER: u64 = 4 * MIB;
     let options = Options { extra: "max_pending: 8MB\nwrite_deadline: \"2s\"".into(), ..PLAIN() };
     let server = linnet(options);
     let addr = server.client_addr().unwrap();
@@ -211,9 +221,10 @@ fn a_subscriber_that_never_reads_is_closed_and_others_miss_nothing() {
     good.ping();
     let mut publisher = Raw::login(addr);
     let before = server.usage().unwrap().rss_bytes;
-    let count = total / SIZE;
+    let count = total / size;
+    let payload = usize::try_from(size).unwrap();
     let reader = std::thread::spawn(move || {
-        let line_len = format!("MSG flood 1 {SIZE}\r\n").len();
+        let line_len = format!("MSG flood 1 {size}\r\n").len();
         for n in 0..count {
             let line = loop {
                 let line = good.line().unwrap();
@@ -223,19 +234,19 @@ fn a_subscriber_that_never_reads_is_closed_and_others_miss_nothing() {
                 good.send(b"PONG\r\n");
             };
             assert_eq!(line.len() + 2, line_len, "{line}");
-            let body = good.bytes(usize::try_from(SIZE).unwrap() + 2);
+            let body = good.bytes(payload + 2);
             assert_eq!(u64::from_be_bytes(body[..8].try_into().unwrap()), n, "in order, none missing");
         }
     });
     let mut peak = 0;
-    let mut message = format!("PUB flood {SIZE}\r\n").into_bytes();
+    let mut message = format!("PUB flood {size}\r\n").into_bytes();
     let body_at = message.len();
-    message.resize(body_at + usize::try_from(SIZE).unwrap(), b'x');
+    message.resize(body_at + payload, b'x');
     message.extend_from_slice(b"\r\n");
     for n in 0..count {
         message[body_at..body_at + 8].copy_from_slice(&n.to_be_bytes());
         publisher.send(&message);
-        if n % 64 == 0 {
+        if n % (LOOK_AFTER / size) == 0 {
             peak = peak.max(server.usage().unwrap().rss_bytes);
         }
     }
