@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Unwritten bytes of all streams above which every stream with something to write is written.
 const UNWRITTEN_MAX: u64 = 64 << 20;
 /// Dead bytes of all streams above which streams are checkpointed to free theirs.
-const OBSOLETE_MAX: u64 = 64 << 20;
+const OBSOLETE_MAX: u64 = 32 << 20;
 /// Multiple of these bounds at which streams take no more messages until the disk has caught up.
 const EXCEEDED: u64 = 3;
 /// Unwritten bytes of a stream that are worth a write of their own, and while there is too much of it.
@@ -13,7 +13,7 @@ const WRITE_AT: u64 = 1 << 20;
 const WRITE_AT_LEAST: u64 = 64 << 10;
 /// Dead bytes of a stream that are worth a checkpoint of their own, and while there is too much of it.
 const RECLAIM_AT: u64 = 32 << 20;
-const RECLAIM_AT_LEAST: u64 = 256 << 10;
+const RECLAIM_AT_LEAST: u64 = 128 << 10;
 
 /// The sums.
 #[derive(Debug, Default)]
@@ -93,13 +93,15 @@ mod tests {
         let budget = Budget::default();
         let mut first = Share::default();
         assert!(!budget.update(&mut first, 0, 1 << 20).checkpoint);
-        assert!(budget.update(&mut first, 0, 40 << 20).checkpoint);
+        assert!(budget.update(&mut first, 0, RECLAIM_AT).checkpoint);
+        budget.update(&mut first, 0, 0);
         let mut second = Share::default();
         assert!(!budget.update(&mut second, 0, 1 << 20).checkpoint);
         let mut others: Vec<Share> = (0..4).map(|_| Share::default()).collect();
         for other in &mut others {
-            budget.update(other, 0, 20 << 20);
+            budget.update(other, 0, OBSOLETE_MAX / 4);
         }
         assert!(budget.update(&mut second, 0, 1 << 20).checkpoint);
+        assert!(!budget.update(&mut second, 0, RECLAIM_AT_LEAST - 1).checkpoint);
     }
 }
