@@ -15,6 +15,7 @@ mod error;
 mod format;
 mod group_log;
 mod plan;
+mod quarantine;
 mod read;
 mod reader;
 mod record;

@@ -14,6 +14,7 @@ use crate::chain::{Chain, Files, find_chain};
 use crate::directory::{self, Prologue};
 use crate::error::{Error, Failure};
 use crate::format::{EMPTY_BATCH_SECTORS, FORMAT_VERSION, Lsn, SECTOR, SectorSums, SegmentNo, byte_offset};
+use crate::quarantine;
 use crate::record::{Cursor, End, Record, Start, put_end, put_loss, put_position_record, put_start};
 use crate::report::{
     AffectedGroups, CheckpointPosition, FoundDamage, FoundDamageKind, Integrity, RecoveredGroup, Report,
@@ -236,6 +237,7 @@ impl Opening<'_> {
         loss_at_end: bool,
     ) -> Result<BegunSegment, Error> {
         let mut first = Self::first_batch(chain, replay, tail, loss_at_end)?;
+        self.note_damage(chain, &replay.report)?;
         let needed =
             directory::measure(first.records.len(), first.data.len()).map_or(u32::MAX, |(_, _, total)| total);
         let sectors =
@@ -266,6 +268,15 @@ impl Opening<'_> {
         replay.report.new_segment = segment.no;
         replay.report.last = Lsn(first.lsn.0);
         Ok(BegunSegment { segment, position, next_no })
+    }
+
+    /// Says which segments must stay before anything is written that leaves them, or their damaged end, out of the log.
+    fn note_damage(&self, chain: &Chain, report: &Report) -> Result<(), Error> {
+        let damaged = damaged_segments(report);
+        for segment in chain.written().filter(|s| damaged.contains(&s.no)) {
+            quarantine::note(&*self.disk, &self.paths, segment.no, KEPT)?;
+        }
+        Ok(())
     }
 
     /// Decides where the log is cut, and what of it is written again.
@@ -320,10 +331,10 @@ impl Opening<'_> {
 
     /// A blank segment behind all others.
     fn new_segment(&self, chain: &mut Chain, sectors: u32) -> Result<(Segment, SegmentNo), Error> {
-        let used = chain.links.iter().map(|l| &l.segment).chain(&chain.void).chain(&chain.unreadable);
-        let used_max = used.map(|s| s.no).max().unwrap_or(0);
+        let used_max = chain.written().map(|s| s.no).max().unwrap_or(0);
         let named = chain.end.map_or(0, |e| e.next);
-        let all_max = self.files.lengths.keys().next_back().copied().unwrap_or(0).max(named);
+        let numbers = self.files.lengths.keys().chain(&self.files.noted);
+        let all_max = numbers.copied().max().unwrap_or(0).max(named);
         let next_no = all_max.checked_add(1).ok_or(Error::Config)?;
         chain.blank.sort_unstable_by_key(|s| s.no);
         let usable = |s: &Segment| s.no > used_max && s.sectors == sectors;
@@ -377,9 +388,9 @@ impl Opening<'_> {
         first_is_loss: bool,
     ) -> Result<Opened, Error> {
         let judged = replay.state.judge_all(first_is_loss);
-        let damaged: Vec<SegmentNo> = replay.report.damages.iter().map(|d| d.segment).collect();
+        let damaged = damaged_segments(&replay.report);
         let mark = |mut segment: Segment| {
-            if damaged.contains(&segment.no) {
+            if damaged.contains(&segment.no) || self.files.noted.contains(&segment.no) {
                 segment.damage = Some(KEPT);
             }
             segment
@@ -422,6 +433,12 @@ impl Opening<'_> {
             judged.into_iter().filter_map(|(group, integrity)| recovered(&wal, group, integrity)).collect();
         Ok(Opened { wal, groups, report: replay.report })
     }
+}
+
+/// Segments in which something was found that cannot be read.
+fn damaged_segments(report: &Report) -> Vec<SegmentNo> {
+    let found = report.damages.iter().filter(|d| d.kind != FoundDamageKind::Recorded);
+    found.map(|d| d.segment).collect()
 }
 
 /// Copies the records of a batch, except those that tie it to its place.

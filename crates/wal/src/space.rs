@@ -121,7 +121,7 @@ impl Wal {
         let mut removed = Vec::new();
         for segment in self.freed.drain(..) {
             match segment.damage {
-                Some(reason) => quarantined.push((segment.path, reason)),
+                Some(reason) => quarantined.push((segment.no, reason)),
                 None => removed.push(segment.path),
             }
         }
