@@ -389,7 +389,7 @@ impl World {
                 self.disk.power_off_after(self.rng.u64(..40));
             }
             if attempt > 3 {
-                // Somebody makes room: a store on a full disk does not open.
+                // Somebody makes room: a store on a full disk opens only while a segment is left that was made ahead.
                 self.disk.set_capacity(None);
             }
             let before = self.disk.counters();

@@ -12,6 +12,7 @@ mod batch;
 mod chain;
 mod directory;
 mod error;
+mod first_segment;
 mod format;
 mod group_log;
 mod plan;
