@@ -8,6 +8,6 @@ mod log;
 mod open;
 mod solo;
 
-pub use log::{Log, Ticket};
+pub use log::{Log, Ticket, may_use_reserve};
 pub use open::{OpenFailure, Opening, Restored, fresh, recover};
 pub use solo::{LogPosition, SoloGroup};
