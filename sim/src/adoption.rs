@@ -146,7 +146,9 @@ impl World {
     }
 
     /// Damages something that is stored.
-    pub(crate) fn damage(&mut self) {
+    pub(crate) fn damage(&mut self) -> Check {
+        damage::nothing_is_deleted(&self.disk, &self.kept)?;
+        self.damages += 1;
         for _ in 0..self.rng.u8(1..3) {
             let kind = DamageKind::ALL[self.rng.usize(..DamageKind::ALL.len())];
             let dir = if self.rng.bool() { "/store/jetstream/groups" } else { "/store/jetstream/wal" };
@@ -156,6 +158,9 @@ impl World {
                 self.trace.line(|| format!("damage: {kind:?} of sector {sector} of {}", path.display()));
             }
         }
+        let disk = &self.disk;
+        self.kept.retain(|names| names.iter().any(|name| disk.exists(name).unwrap_or(true)));
+        Ok(())
     }
 }
 
