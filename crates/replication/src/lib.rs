@@ -4,6 +4,7 @@
 //! durable, and is told how far that got. File streams go through the log; memory streams apply at once. Start
 //! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`]; opening after a restart is in `open`.
 
+mod floor;
 mod log;
 mod open;
 mod solo;
