@@ -77,7 +77,9 @@ impl World {
             let mut next = 0;
             while let Some(seq) = store.next(next, &Filter::all()) {
                 next = seq + 1;
-                if let Ok(message) = content::read(store, seq) {
+                // One that cannot be read is there all the same: limits and purges count it.
+                let read = content::read(store, seq).ok();
+                if let Some(message) = read.or_else(|| stream.model.messages.get(&seq).cloned()) {
                     model.messages.insert(seq, message);
                 }
             }
