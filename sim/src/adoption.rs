@@ -6,6 +6,7 @@ use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
 use linnet_replication::Restored;
 use linnet_store::Filter;
+use linnet_wal::{FoundDamageKind, Report};
 
 use crate::invariants::{Check, broken, consumers, content, damage, durability, state};
 use crate::model::{Model, ModelConsumer};
@@ -19,7 +20,7 @@ impl World {
         // A durable batch that no later one vouches for and that rots looks unfinished: outside the promise.
         self.may_look_torn = self.was_unsealed && report.torn_tail.is_some();
         let meta_is_whole = is_whole(&meta);
-        self.keep_damaged(&streams);
+        self.keep_damaged(&streams, &report);
         self.adopt_stream(GroupId::META, meta_last, &meta)?;
         let mut here = vec![GroupId::META];
         for stream in streams {
@@ -76,7 +77,9 @@ impl World {
             let mut next = 0;
             while let Some(seq) = store.next(next, &Filter::all()) {
                 next = seq + 1;
-                if let Ok(message) = content::read(store, seq) {
+                // One that cannot be read is there all the same: limits and purges count it.
+                let read = content::read(store, seq).ok();
+                if let Some(message) = read.or_else(|| stream.model.messages.get(&seq).cloned()) {
                     model.messages.insert(seq, message);
                 }
             }
@@ -117,8 +120,18 @@ impl World {
         Ok(())
     }
 
-    /// Blocks of which nothing can be read stay on disk, aside.
-    fn keep_damaged(&mut self, streams: &[FoundStream]) {
+    /// Blocks of which nothing can be read, and segments of which something cannot, stay on disk, aside.
+    fn keep_damaged(&mut self, streams: &[FoundStream], report: &Report) {
+        let found = report.damages.iter().filter(|d| d.kind != FoundDamageKind::Recorded);
+        for no in found.map(|d| d.segment).filter(|no| *no != report.new_segment) {
+            let names = ["wal", "quarantine"]
+                .map(|dir| PathBuf::from(format!("/store/jetstream/{dir}/{no:010}.wal")));
+            // One that rotted to zeros is a blank segment like any other.
+            let is_blank = self.disk.read(&names[0]).is_ok_and(|bytes| bytes.iter().all(|b| *b == 0));
+            if !is_blank {
+                self.keep(names);
+            }
+        }
         for restored in streams.iter().filter_map(|s| s.outcome.as_ref().ok()) {
             for path in &restored.ruined {
                 let aside =
@@ -135,7 +148,9 @@ impl World {
     }
 
     /// Damages something that is stored.
-    pub(crate) fn damage(&mut self) {
+    pub(crate) fn damage(&mut self) -> Check {
+        damage::nothing_is_deleted(&self.disk, &self.kept)?;
+        self.damages += 1;
         for _ in 0..self.rng.u8(1..3) {
             let kind = DamageKind::ALL[self.rng.usize(..DamageKind::ALL.len())];
             let dir = if self.rng.bool() { "/store/jetstream/groups" } else { "/store/jetstream/wal" };
@@ -145,6 +160,9 @@ impl World {
                 self.trace.line(|| format!("damage: {kind:?} of sector {sector} of {}", path.display()));
             }
         }
+        let disk = &self.disk;
+        self.kept.retain(|names| names.iter().any(|name| disk.exists(name).unwrap_or(true)));
+        Ok(())
     }
 }
 

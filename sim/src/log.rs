@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use linnet_ids::GroupId;
-use linnet_replication::{Log, Ticket};
+use linnet_replication::{Log, Ticket, may_use_reserve};
 use linnet_wal::{Batch, HardState};
 
 use crate::mutation::Mutation;
@@ -21,6 +21,15 @@ enum Item {
     HardState(GroupId, HardState),
     Checkpoint { group: GroupId, applied: u64, term: u64, body: Vec<u8> },
     EndGroup(GroupId),
+}
+
+impl Item {
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Entry { group, payload, .. } => may_use_reserve(*group, payload),
+            _ => true,
+        }
+    }
 }
 
 /// An entry a group appended, before any mutation.
@@ -60,6 +69,11 @@ impl SimLog {
         self.full.is_empty() && self.open.is_empty()
     }
 
+    /// True if something that may use the log's reserve waits to be written.
+    pub(crate) fn has_urgent(&self) -> bool {
+        self.full.iter().flat_map(|(_, items)| items).chain(&self.open).any(Item::is_urgent)
+    }
+
     /// The last ticket handed out.
     pub(crate) fn last_ticket(&self) -> Ticket {
         self.open_ticket
@@ -80,6 +94,7 @@ impl SimLog {
             lose_last(&mut items);
         }
         let mut batch = Batch::new();
+        batch.set_urgent(items.iter().any(Item::is_urgent));
         for item in items {
             match item {
                 Item::Entry { group, index, term, payload } => batch.entry(group, index, term, &[&payload]),

@@ -127,6 +127,8 @@ pub(crate) struct Process {
     next_token: Token,
     waiting: VecDeque<(Ticket, GroupKey)>,
     stuck: Option<(Ticket, Batch)>,
+    /// A batch found no space, and the segment for more messages is not ready since.
+    is_refused: bool,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
     asked: BTreeMap<GroupId, Mono>,
     looked: Option<Mono>,
@@ -175,6 +177,7 @@ impl Process {
             next_token: 1,
             waiting: VecDeque::new(),
             stuck: None,
+            is_refused: false,
             prepared: None,
             asked: BTreeMap::new(),
             looked: None,
@@ -472,6 +475,8 @@ impl Process {
         }
         self.take_prepared();
         let Some((ticket, mut batch)) = self.stuck.take().or_else(|| self.log.take()) else { return };
+        let is_urgent = batch.is_urgent();
+        batch.set_urgent(self.is_refused && (is_urgent || self.log.has_urgent()));
         match self.wal.commit(&mut batch) {
             Ok(_) => {
                 self.work.commits += 1;
@@ -479,6 +484,8 @@ impl Process {
             }
             Err(Error::DiskFull { .. } | Error::Full { .. }) => {
                 self.work.refused_space += 1;
+                self.is_refused = true;
+                batch.set_urgent(is_urgent);
                 self.make_room();
                 self.copy_what_is_left();
                 self.stuck = Some((ticket, batch));
@@ -528,16 +535,19 @@ impl Process {
         if usage.live_bytes > usage.max_bytes / 2 {
             self.copy_what_is_left();
         }
+        self.is_refused &= !self.wal.is_next_ready();
     }
 
     fn come_below_bound(&mut self) {
-        loop {
+        let mut segments = self.wal.usage().live_segments;
+        while segments > 0 {
             let usage = self.wal.usage();
-            if usage.live_bytes <= usage.max_bytes {
+            if usage.live_bytes <= usage.max_bytes + usage.reserve_bytes {
                 return;
             }
             match self.wal.rewrite_oldest(Unverifiable::Keep) {
                 Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {
+                    segments -= usize::from(done.done);
                     self.work.rewrites += 1;
                 }
                 _ => return,

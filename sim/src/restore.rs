@@ -228,6 +228,7 @@ pub(crate) fn open(
     let mut streams = Vec::new();
     let mut running = Vec::new();
     let mut ended = Vec::new();
+    let mut lost_unmarked = Vec::new();
     for assignment in assignments(&mut meta) {
         let Some(group) = GroupId::parse(&assignment.group) else { continue };
         known.push(group);
@@ -246,7 +247,12 @@ pub(crate) fn open(
                     running.push((assignment, solo));
                 }
             }
-            Err(reason) => found.outcome = Err(reason),
+            Err(reason) => {
+                found.outcome = Err(reason);
+                if !assignment.live {
+                    lost_unmarked.push(assignment);
+                }
+            }
         }
         streams.push(found);
     }
@@ -260,6 +266,9 @@ pub(crate) fn open(
     let mut process = Process::new(disk, dir.to_owned(), clock.clone(), wal, log, mutation);
     process.next_meta_index = next_index;
     process.install(Some(META_KEY), meta, None);
+    for assignment in lost_unmarked {
+        process.mark_live(&assignment);
+    }
     for (assignment, solo) in running {
         process.install(None, solo, None);
         if !assignment.live {

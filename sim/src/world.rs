@@ -23,6 +23,9 @@ use crate::{Mode, invariants::state};
 /// Openings tried in a row before the store counts as closed for good.
 const OPENINGS_MAX: u32 = 12;
 
+/// Lives of a run that may end with damage.
+const DAMAGES_MAX: u32 = 2;
+
 /// A message a client holds and may acknowledge.
 pub(crate) struct Held {
     pub(crate) group: GroupId,
@@ -55,6 +58,8 @@ pub(crate) struct World {
     pub(crate) hash: DefaultHasher,
     pub(crate) totals: Totals,
     pub(crate) is_damaged: bool,
+    /// Lives that ended with damage.
+    pub(crate) damages: u32,
     pub(crate) gave_up: bool,
     /// The last batch of the life that ended was not marked durable by a later one.
     pub(crate) was_unsealed: bool,
@@ -116,6 +121,7 @@ impl World {
             hash: DefaultHasher::new(),
             totals: Totals::default(),
             is_damaged: false,
+            damages: 0,
             gave_up: false,
             was_unsealed: false,
             may_look_torn: false,
@@ -380,8 +386,8 @@ impl World {
         self.restarts += 1;
         self.was_unsealed = self.process.wal.needs_seal();
         self.end_life(power_loss);
-        if self.mode == Mode::Damage && self.restarts > 1 && !self.is_damaged {
-            self.damage();
+        if self.mode == Mode::Damage && self.restarts > 1 && self.damages < DAMAGES_MAX {
+            self.damage()?;
         }
         for attempt in 0..OPENINGS_MAX {
             // A later opening of the same restart may fall too, but not for ever.
@@ -389,7 +395,7 @@ impl World {
                 self.disk.power_off_after(self.rng.u64(..40));
             }
             if attempt > 3 {
-                // Somebody makes room: a store on a full disk does not open.
+                // Somebody makes room: a store on a full disk opens only while a segment is left that was made ahead.
                 self.disk.set_capacity(None);
             }
             let before = self.disk.counters();

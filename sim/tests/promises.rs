@@ -63,6 +63,16 @@ fn unreadable_blocks_stay_on_disk() {
 }
 
 #[test]
+fn a_second_loss_of_the_log_uses_no_sequence_again() {
+    holds(42, Mode::Damage);
+}
+
+#[test]
+fn a_stream_that_was_not_served_because_its_log_is_lost_does_not_begin_anew_later() {
+    holds(3357, Mode::Damage);
+}
+
+#[test]
 fn a_trace_tells_what_happened() {
     let (lines, outcome) = replay(3, Mode::Faults);
     assert_eq!(outcome, Ok(()));

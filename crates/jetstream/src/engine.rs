@@ -311,6 +311,9 @@ impl Engine {
             done,
         })));
         let _ = installed.await;
+        for assignment in restored.lost_unmarked {
+            let _ = self.store_assignment(&Assignment { live: true, ..assignment }).await;
+        }
         for (assignment, group) in restored.streams {
             let Some(account) = self.accounts.get(&assignment.account).cloned() else {
                 // Its account has no JetStream now: the data stays where it is.
@@ -585,6 +588,9 @@ struct Restored {
     streams: Vec<(Assignment, SoloGroup)>,
     /// Streams whose end is in their log but which the catalogue still names.
     ended: Vec<(Assignment, GroupId)>,
+    /// Streams that may have been running and are not marked as live. With nothing in the log and no damage in it any
+    /// more, the next opening would take them for new.
+    lost_unmarked: Vec<Assignment>,
     next_index: u64,
 }
 
@@ -600,6 +606,7 @@ fn restore(mut starting: Starting<'_>, log: &mut LogHandle, health: &Health) -> 
     }
     let mut streams = Vec::new();
     let mut ended = Vec::new();
+    let mut lost_unmarked = Vec::new();
     let mut known = vec![GroupId::META];
     let mut next_index = 1;
     for assignment in assignments(&mut meta) {
@@ -616,12 +623,15 @@ fn restore(mut starting: Starting<'_>, log: &mut LogHandle, health: &Health) -> 
             Err(reason) => {
                 tracing::error!("  Stream '{account} > {name}' could not be recovered: {reason}");
                 health.note_not_recovered(&account, &name, &reason);
+                if !assignment.live {
+                    lost_unmarked.push(assignment);
+                }
             }
         }
     }
     end_forgotten(starting, &known, log);
     put_away_strays(starting, &known);
-    Ok(Restored { meta, streams, ended, next_index })
+    Ok(Restored { meta, streams, ended, lost_unmarked, next_index })
 }
 
 /// Every assignment in the catalogue.

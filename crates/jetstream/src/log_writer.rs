@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::GroupId;
-use linnet_replication::{Log, Ticket};
+use linnet_replication::{Log, Ticket, may_use_reserve};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment, Unverifiable, Wal};
 use parking_lot::{Condvar, Mutex};
 
@@ -47,7 +47,7 @@ struct State {
     owners: HashMap<GroupId, PumpHandle>,
     /// Bytes of full batches and of the one being written.
     queued: usize,
-    /// The log is nearly as large as it may become.
+    /// The log is nearly as large as it may become, or found no space.
     is_short_of_space: bool,
     is_stopping: bool,
 }
@@ -104,7 +104,13 @@ impl LogHandle {
         self.shared.work.notify_one();
     }
 
-    fn add(&self, add: impl FnOnce(&mut Batch)) -> Ticket {
+    /// True if something that may use the log's reserve waits to be written.
+    fn has_urgent(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.open.is_urgent() || state.full.iter().any(|(_, batch)| batch.is_urgent())
+    }
+
+    fn add(&self, is_urgent: bool, add: impl FnOnce(&mut Batch)) -> Ticket {
         let mut state = self.shared.state.lock();
         if state.open.bytes() >= BATCH_MAX {
             let next = state.spare.pop().unwrap_or_default();
@@ -115,25 +121,28 @@ impl LogHandle {
             state.open_ticket += 1;
         }
         add(&mut state.open);
+        if is_urgent {
+            state.open.set_urgent(true);
+        }
         state.open_ticket
     }
 }
 
 impl Log for LogHandle {
     fn append(&mut self, group: GroupId, index: u64, term: u64, payload: &[u8]) -> Ticket {
-        self.add(|batch| batch.entry(group, index, term, &[payload]))
+        self.add(may_use_reserve(group, payload), |batch| batch.entry(group, index, term, &[payload]))
     }
 
     fn hard_state(&mut self, group: GroupId, state: &HardState) -> Ticket {
-        self.add(|batch| batch.hard_state(group, state))
+        self.add(true, |batch| batch.hard_state(group, state))
     }
 
     fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket {
-        self.add(|batch| batch.checkpoint(group, applied, term, body))
+        self.add(true, |batch| batch.checkpoint(group, applied, term, body))
     }
 
     fn end_group(&mut self, group: GroupId) -> Ticket {
-        self.add(|batch| batch.end_group(group))
+        self.add(true, |batch| batch.end_group(group))
     }
 }
 
@@ -145,7 +154,7 @@ pub(crate) struct LogWriter {
     pub(crate) workers: DiskWorkers,
     /// When each group was last asked for a checkpoint.
     pub(crate) asked: HashMap<GroupId, linnet_ids::Mono>,
-    /// The last batch found no space.
+    /// A batch found no space, and the segment for more messages is not ready since.
     pub(crate) is_stuck: bool,
     /// When the groups that hold on to the oldest segment were last listed.
     pub(crate) looked: Option<linnet_ids::Mono>,
@@ -228,18 +237,11 @@ impl LogWriter {
     /// False if the log has failed.
     fn commit(&mut self, ticket: Ticket, mut batch: Batch) -> bool {
         let bytes = batch.bytes();
+        let is_urgent = batch.is_urgent();
         loop {
-            match self.wal.commit(&mut batch) {
-                Ok(_) => {
-                    if std::mem::take(&mut self.is_stuck) {
-                        tracing::info!("The write-ahead log goes on");
-                    }
-                    break;
-                }
-                Err(error @ (Error::DiskFull { .. } | Error::Full { .. })) => {
-                    if !std::mem::replace(&mut self.is_stuck, true) {
-                        tracing::warn!("{error}; retrying");
-                    }
+            match self.try_commit(&mut batch, is_urgent) {
+                Ok(true) => break,
+                Ok(false) => {
                     self.make_room();
                     self.copy_what_is_left();
                     self.pause();
@@ -263,6 +265,23 @@ impl LogWriter {
         }
         self.maintain();
         true
+    }
+
+    /// False if there is no space. From then on streams take no more messages, and what is urgent may use the reserve,
+    /// with everything that was appended before it.
+    fn try_commit(&mut self, batch: &mut Batch, is_urgent: bool) -> Result<bool, Error> {
+        batch.set_urgent(self.is_stuck && (is_urgent || self.handle.has_urgent()));
+        match self.wal.commit(batch) {
+            Ok(_) => Ok(true),
+            Err(error @ (Error::DiskFull { .. } | Error::Full { .. })) => {
+                if !std::mem::replace(&mut self.is_stuck, true) {
+                    tracing::warn!("{error}; retrying");
+                }
+                self.handle.shared.state.lock().is_short_of_space = true;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits a moment for a segment that is being prepared, or for whatever else makes room.
@@ -300,7 +319,12 @@ impl LogWriter {
         if usage.live_bytes > usage.max_bytes / 2 {
             self.copy_what_is_left();
         }
-        self.handle.shared.state.lock().is_short_of_space = usage.live_bytes > usage.max_bytes / 4 * 3;
+        if self.is_stuck && self.wal.is_next_ready() {
+            self.is_stuck = false;
+            tracing::info!("The write-ahead log goes on");
+        }
+        let is_large = usage.live_bytes > usage.max_bytes / 4 * 3;
+        self.handle.shared.state.lock().is_short_of_space = is_large || self.is_stuck;
     }
 
     /// Asks the groups that hold on to the oldest segment for checkpoints.
@@ -323,15 +347,18 @@ impl LogWriter {
     }
 
     /// Every opening begins a segment, so a server that keeps dying soon after its start gets over the bound. Such
-    /// segments hold little: copying it is quick.
+    /// segments hold little: copying it is quick. More than each once is in vain.
     fn come_below_bound(&mut self) {
-        loop {
+        let mut segments = self.wal.usage().live_segments;
+        while segments > 0 {
             let usage = self.wal.usage();
-            if usage.live_bytes <= usage.max_bytes {
+            if usage.live_bytes <= usage.max_bytes + usage.reserve_bytes {
                 return;
             }
             match self.wal.rewrite_oldest(Unverifiable::Keep) {
-                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {}
+                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {
+                    segments -= usize::from(done.done);
+                }
                 Ok(_) => return,
                 Err(error) => {
                     tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
@@ -389,13 +416,19 @@ mod tests {
     use std::path::Path;
     use std::sync::mpsc;
 
+    use linnet_assets::Entry;
     use linnet_env::{FaultyDisk, ManualClock};
     use linnet_wal::{Config, StoreIdentity};
 
     use super::*;
 
-    fn writer() -> LogWriter {
-        let disk: Arc<dyn linnet_env::Disk> = Arc::new(FaultyDisk::new(1));
+    /// Ten seconds of waiting for a disk thread.
+    const PAUSES_MAX: u32 = 200;
+    const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
+
+    fn writer() -> (LogWriter, FaultyDisk) {
+        let faulty = FaultyDisk::new(1);
+        let disk: Arc<dyn linnet_env::Disk> = Arc::new(faulty.clone());
         let config = Config {
             segment_bytes: 64 << 10,
             first_segment_bytes: 64 << 10,
@@ -406,7 +439,7 @@ mod tests {
         disk.create_dir_all(dir).unwrap();
         let wal = Wal::open(disk.clone(), dir, config, StoreIdentity { store_id: [1; 16] }).unwrap().wal;
         let (workers, _) = DiskWorkers::start(disk).unwrap();
-        LogWriter {
+        let writer = LogWriter {
             wal,
             handle: LogHandle::new(),
             pumps: Vec::new(),
@@ -417,16 +450,86 @@ mod tests {
             waiting_for: None,
             clock: Arc::new(ManualClock::default()),
             health: Arc::default(),
-        }
+        };
+        (writer, faulty)
     }
 
     #[test]
     fn room_is_looked_for_although_nothing_is_appended_any_more() {
-        let mut writer = writer();
+        let (mut writer, _) = writer();
         writer.wal.seal().unwrap();
         writer.handle.shared.state.lock().is_short_of_space = true;
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(), Work::Room)));
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
+    }
+
+    /// Messages until one finds no space: the batch that was refused.
+    fn fill(writer: &mut LogWriter) -> Batch {
+        let message = [&[Entry::MESSAGES_KIND][..], &[7; 20_000]].concat();
+        loop {
+            let next = writer.wal.last_index(GROUP) + 1;
+            writer.handle.append(GROUP, next, 1, &message);
+            let mut batch = next_batch(writer);
+            if !writer.try_commit(&mut batch, false).unwrap() {
+                return batch;
+            }
+            keep_ready(writer);
+        }
+    }
+
+    fn next_batch(writer: &mut LogWriter) -> Batch {
+        loop {
+            match writer.wait_for_work() {
+                Work::Batch(_, batch) => return batch,
+                Work::Prepared(Ok(prepared)) => writer.wal.install(prepared),
+                Work::Prepared(Err(_)) => writer.wal.prepare_failed(),
+                _ => panic!("something was appended"),
+            }
+        }
+    }
+
+    /// Prepares what the log wants, as far as the disk allows.
+    fn keep_ready(writer: &mut LogWriter) {
+        for _ in 0..3 {
+            writer.maintain();
+            for _ in 0..PAUSES_MAX {
+                if !writer.wal.is_preparing() {
+                    break;
+                }
+                writer.pause();
+            }
+        }
+        writer.maintain();
+    }
+
+    fn gets_out_of_fullness_by_a_checkpoint(writer: &mut LogWriter, mut refused: Batch) {
+        assert!(writer.handle.is_pressed(), "streams take no more messages");
+        assert!(!writer.try_commit(&mut refused, false).unwrap(), "messages alone do not use the reserve");
+        let applied = writer.wal.last_index(GROUP);
+        writer.handle.checkpoint(GROUP, applied, 1, b"files");
+        assert!(writer.try_commit(&mut refused, false).unwrap(), "a checkpoint behind it takes it along");
+        let mut batch = next_batch(writer);
+        assert!(batch.is_urgent() && writer.try_commit(&mut batch, true).unwrap());
+        writer.wal.seal().unwrap();
+        keep_ready(writer);
+        assert!(!writer.handle.is_pressed(), "{:?}", writer.wal.usage());
+        fill(writer);
+    }
+
+    #[test]
+    fn a_log_at_its_bound_takes_a_checkpoint_and_gets_out_of_it() {
+        let (mut writer, _) = writer();
+        let refused = fill(&mut writer);
+        gets_out_of_fullness_by_a_checkpoint(&mut writer, refused);
+    }
+
+    #[test]
+    fn a_log_on_a_full_disk_takes_a_checkpoint_and_gets_out_of_it() {
+        let (mut writer, disk) = writer();
+        keep_ready(&mut writer);
+        disk.set_capacity(Some(disk.used()));
+        let refused = fill(&mut writer);
+        gets_out_of_fullness_by_a_checkpoint(&mut writer, refused);
     }
 }

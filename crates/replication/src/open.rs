@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linnet_assets::{Moment, Output, Place, Proposal, Stream, StreamSaved};
@@ -10,6 +10,7 @@ use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
 
+use crate::floor;
 use crate::log::Log;
 use crate::solo::{LogPosition, SoloGroup};
 
@@ -49,6 +50,14 @@ pub enum OpenFailure {
     /// The files do not match the checkpoint.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// It lost something, and what it must not use again cannot be remembered.
+    #[error("recording the sequences that damage may have hidden, in {}: {source}", .dir.display())]
+    Floor {
+        /// The group's directory.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The log holds an entry that cannot be understood.
     #[error("entry {index} of its log: {reason}")]
     Entry {
@@ -77,7 +86,7 @@ pub fn recover(
     let parse = |extra: &[u8]| serde_json::from_slice::<StreamSaved>(extra).ok();
     let limit =
         |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
-    let (store, report) = StreamStore::open(disk, dir, Seed::of(group), body, limit)?;
+    let (store, report) = StreamStore::open(disk, dir.clone(), Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
     let (config, consumers, ttls) =
         saved.map_or((config, Vec::new(), Vec::new()), |s| (s.config, s.consumers, s.ttls));
@@ -86,6 +95,7 @@ pub fn recover(
     remember_ids(&mut stream, wall);
     let mut restored =
         Restored { lost: report.lost, ruined: report.ruined, strays: report.strays, ..Restored::default() };
+    restored.strays.retain(|path| !floor::is_floor(path));
 
     let mut last =
         recovered.and_then(|r| r.checkpoint).map(|c| LogPosition { index: c.applied, term: c.term });
@@ -118,9 +128,15 @@ pub fn recover(
     }
     if !solo.stream().store().is_memory() && !solo.stream().is_deleted() {
         let state = HardState { term, ..HardState::default() };
-        let skips = damage.is_some().then(|| solo.stream().store().state().last_seq + SKIP_AFTER_LOSS);
+        let last_seq = solo.stream().store().state().last_seq;
+        let skips = if damage.is_some() {
+            let skip_to = skip_after_loss(&**disk, &dir, last_seq);
+            Some(skip_to.map_err(|source| OpenFailure::Floor { dir, source })?)
+        } else {
+            None
+        };
         solo.stream_mut().start_term(skips);
-        if damage.is_some() {
+        if skips.is_some() {
             // It tells the log that the damage is dealt with, which is so when the skipped sequences are written.
             solo.defer_hard_state(state);
         } else {
@@ -129,6 +145,14 @@ pub fn recover(
     }
     restored.damage = damage;
     Ok((solo, restored))
+}
+
+/// The sequence behind which a group that lost the end of its log goes on, also after it lost it once more.
+fn skip_after_loss(disk: &dyn Disk, dir: &Path, last: StreamSeq) -> std::io::Result<StreamSeq> {
+    let floor = floor::read(disk, dir)?;
+    let skip_to = last.max(floor).saturating_add(SKIP_AFTER_LOSS);
+    floor::raise(disk, dir, floor, skip_to)?;
+    Ok(skip_to)
 }
 
 /// What restoring a group found.

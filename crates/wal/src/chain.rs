@@ -1,6 +1,6 @@
 //! Finds out which segment files make up the log, and in which order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use linnet_env::{Disk, OpenMode};
 
 use crate::error::Error;
 use crate::format::{FORMAT_VERSION, SECTOR, SectorSums, SegmentNo};
+use crate::quarantine;
 use crate::reader::SegmentReader;
 use crate::record::{End, Record, Start};
 use crate::report::TornTail;
@@ -23,11 +24,14 @@ pub(crate) struct Files {
     pub(crate) lengths: BTreeMap<SegmentNo, u64>,
     /// Files that a crash left half made.
     pub(crate) unfinished: Vec<PathBuf>,
+    /// Segments that an earlier life found damaged.
+    pub(crate) noted: BTreeSet<SegmentNo>,
 }
 
 impl Files {
     pub(crate) fn list(disk: Arc<dyn Disk>, paths: Paths, store: [u8; 16]) -> Result<Self, Error> {
         let entries = disk.list(&paths.wal).map_err(Error::io("list", &paths.wal))?;
+        let noted = quarantine::noted(&*disk, &paths)?;
         let mut lengths = BTreeMap::new();
         let mut unfinished = Vec::new();
         for entry in entries.into_iter().filter(|e| !e.is_dir) {
@@ -37,7 +41,7 @@ impl Files {
                 unfinished.push(paths.wal.join(entry.name));
             }
         }
-        Ok(Self { disk, paths, store, lengths, unfinished })
+        Ok(Self { disk, paths, store, lengths, unfinished, noted })
     }
 
     pub(crate) fn len(&self, no: SegmentNo) -> u64 {
@@ -147,6 +151,13 @@ pub(crate) struct Chain {
     /// Newer than the log, damaged, and possibly once part of it.
     pub(crate) unreadable: Vec<Segment>,
     pub(crate) torn: Option<TornTail>,
+}
+
+impl Chain {
+    /// Segments in which the log wrote something.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Segment> {
+        self.links.iter().map(|l| &l.segment).chain(&self.void).chain(&self.unreadable)
+    }
 }
 
 /// Puts the files in order.

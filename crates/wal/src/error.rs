@@ -18,6 +18,19 @@ pub enum Error {
         /// Directory of the segments.
         path: PathBuf,
     },
+    /// No space for the segment that opening begins, and none that was made ahead. Nothing was written.
+    #[error(
+        "opening the write-ahead log in {} takes {bytes} bytes of disk space for a new segment, {free} are free",
+        .path.display()
+    )]
+    NoSpaceToOpen {
+        /// Directory of the segments.
+        path: PathBuf,
+        /// Least size of the segment.
+        bytes: u64,
+        /// What the disk still has.
+        free: u64,
+    },
     /// The log is as large as it may become. Nothing was written; checkpoint or rewrite, then try again.
     #[error("the write-ahead log holds {live_bytes} of at most {max_bytes} bytes")]
     Full {
@@ -97,9 +110,9 @@ pub enum Error {
 }
 
 impl Error {
-    /// True if the same call may succeed later without reopening the log.
+    /// True if the same call may succeed later as things are.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::DiskFull { .. } | Self::Full { .. })
+        matches!(self, Self::DiskFull { .. } | Self::NoSpaceToOpen { .. } | Self::Full { .. })
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -14,13 +14,14 @@ use crate::chain::{Chain, Files, find_chain};
 use crate::directory::{self, Prologue};
 use crate::error::{Error, Failure};
 use crate::format::{EMPTY_BATCH_SECTORS, FORMAT_VERSION, Lsn, SECTOR, SectorSums, SegmentNo, byte_offset};
+use crate::quarantine;
 use crate::record::{Cursor, End, Record, Start, put_end, put_loss, put_position_record, put_start};
 use crate::report::{
     AffectedGroups, CheckpointPosition, FoundDamage, FoundDamageKind, Integrity, RecoveredGroup, Report,
     TornTail,
 };
 use crate::scan::{Extent, Item, ScannedBatch, Tail, scan};
-use crate::segment::{Paths, PrepareSegment, PreparedSegment, Segment, Target, sectors_of};
+use crate::segment::{Paths, Segment};
 use crate::state::{Placement, State};
 use crate::wal::{BatchPlace, Claim, Config, DiskHandle, Opened, Scratch, Wal, WritePosition, write_at};
 
@@ -38,6 +39,8 @@ struct Replay {
     held: Option<(Segment, ScannedBatch)>,
     /// Sector behind the last batch that was met.
     end: u32,
+    /// A batch that is surely durable says that segments before this one are not needed.
+    released: SegmentNo,
 }
 
 impl Replay {
@@ -93,6 +96,10 @@ impl Replay {
                 {
                     self.lose(segment.no, shape.start, FoundDamageKind::MissingBatch);
                 }
+                if let Some((_, held)) = &self.held {
+                    // Another batch follows it.
+                    self.released = held.directory.prologue.first_segment;
+                }
                 self.settle();
                 self.last = Some((shape.lsn, batch.directory.hash()));
                 self.lsn_max = self.lsn_max.max(shape.lsn);
@@ -114,6 +121,7 @@ pub(crate) fn open(
     // A killed process may have renamed files without syncing the directory; what is listed below must stay.
     disk.sync_dir(&paths.wal).map_err(Error::io("sync", &paths.wal))?;
     let files = Files::list(Arc::clone(&disk), paths.clone(), store)?;
+    remove_unfinished(&*disk, &files.unfinished);
     let mut chain = find_chain(&files)?;
     if chain.links.is_empty()
         && let Some(unreadable) = chain.unreadable.first()
@@ -127,11 +135,12 @@ pub(crate) fn open(
         lsn_max: Lsn(0),
         held: None,
         end: 0,
+        released: 0,
     };
     let tail = replay_chain(&files, &chain, &mut replay)?;
     let first_is_loss = chain.links.first().is_some_and(|l| l.missing_before.is_some());
     let loss_at_end = note_lost_successors(&files, &chain, tail, &mut replay);
-    let opening = Opening { disk, paths, config, store, files: &files };
+    let mut opening = Opening { disk, paths, config, store, files };
     let begun = opening.begin(&mut chain, &mut replay, tail, loss_at_end)?;
     opening.finish(chain, replay, begun, first_is_loss)
 }
@@ -191,12 +200,12 @@ fn note_lost_successors(files: &Files, chain: &Chain, tail: Tail, replay: &mut R
     replay.report.damages.len() > before || matches!(tail, Tail::Damaged { .. })
 }
 
-struct Opening<'a> {
-    disk: Arc<dyn Disk>,
-    paths: Paths,
-    config: Config,
+pub(crate) struct Opening {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) paths: Paths,
+    pub(crate) config: Config,
     store: [u8; 16],
-    files: &'a Files,
+    pub(crate) files: Files,
 }
 
 /// The segment that opening began.
@@ -217,7 +226,7 @@ struct FirstBatch {
     copied: Option<ScannedBatch>,
 }
 
-impl Opening<'_> {
+impl Opening {
     fn fail(
         segment: &Segment,
         sector: u32,
@@ -229,18 +238,20 @@ impl Opening<'_> {
 
     /// Writes the new segment, then the end record at the cut.
     fn begin(
-        &self,
+        &mut self,
         chain: &mut Chain,
         replay: &mut Replay,
         tail: Tail,
         loss_at_end: bool,
     ) -> Result<BegunSegment, Error> {
         let mut first = Self::first_batch(chain, replay, tail, loss_at_end)?;
+        self.note_damage(chain, &replay.report)?;
         let needed =
             directory::measure(first.records.len(), first.data.len()).map_or(u32::MAX, |(_, _, total)| total);
-        let sectors =
-            sectors_of(self.config.first_segment_bytes).max(needed.saturating_add(2 * EMPTY_BATCH_SECTORS));
-        let (segment, next_no) = self.new_segment(chain, sectors)?;
+        let least = needed.saturating_add(2 * EMPTY_BATCH_SECTORS);
+        // Where something is damaged, what it hides may still need them.
+        let released = if replay.report.damages.is_empty() { replay.released } else { 0 };
+        let (segment, next_no) = self.new_segment(chain, least, released)?;
         first.start.sectors = segment.sectors;
         let mut scratch = Scratch::default();
         put_start(&mut scratch.records, &first.start);
@@ -266,6 +277,15 @@ impl Opening<'_> {
         replay.report.new_segment = segment.no;
         replay.report.last = Lsn(first.lsn.0);
         Ok(BegunSegment { segment, position, next_no })
+    }
+
+    /// Says which segments must stay before anything is written that leaves them, or their damaged end, out of the log.
+    fn note_damage(&self, chain: &Chain, report: &Report) -> Result<(), Error> {
+        let damaged = damaged_segments(report);
+        for segment in chain.written().filter(|s| damaged.contains(&s.no)) {
+            quarantine::note(&*self.disk, &self.paths, segment.no, KEPT)?;
+        }
+        Ok(())
     }
 
     /// Decides where the log is cut, and what of it is written again.
@@ -318,25 +338,6 @@ impl Opening<'_> {
         Ok(first)
     }
 
-    /// A blank segment behind all others.
-    fn new_segment(&self, chain: &mut Chain, sectors: u32) -> Result<(Segment, SegmentNo), Error> {
-        let used = chain.links.iter().map(|l| &l.segment).chain(&chain.void).chain(&chain.unreadable);
-        let used_max = used.map(|s| s.no).max().unwrap_or(0);
-        let named = chain.end.map_or(0, |e| e.next);
-        let all_max = self.files.lengths.keys().next_back().copied().unwrap_or(0).max(named);
-        let next_no = all_max.checked_add(1).ok_or(Error::Config)?;
-        chain.blank.sort_unstable_by_key(|s| s.no);
-        let usable = |s: &Segment| s.no > used_max && s.sectors == sectors;
-        if let Some(at) = chain.blank.iter().position(usable) {
-            return Ok((chain.blank.remove(at), next_no));
-        }
-        let target = Target { no: next_no, sectors, recycled: None };
-        let job =
-            PrepareSegment::new(Arc::clone(&self.disk), self.paths.clone(), vec![], vec![], Some(target));
-        let Some(PreparedSegment(segment)) = job.run()? else { return Err(Error::Config) };
-        Ok((segment, next_no.checked_add(1).ok_or(Error::Config)?))
-    }
-
     /// Puts an end record that names the new segment at the cut of the one before.
     fn end_previous(
         &self,
@@ -377,9 +378,9 @@ impl Opening<'_> {
         first_is_loss: bool,
     ) -> Result<Opened, Error> {
         let judged = replay.state.judge_all(first_is_loss);
-        let damaged: Vec<SegmentNo> = replay.report.damages.iter().map(|d| d.segment).collect();
+        let damaged = damaged_segments(&replay.report);
         let mark = |mut segment: Segment| {
-            if damaged.contains(&segment.no) {
+            if damaged.contains(&segment.no) || self.files.noted.contains(&segment.no) {
                 segment.damage = Some(KEPT);
             }
             segment
@@ -390,6 +391,7 @@ impl Opening<'_> {
             let fits = blank.no > begun.segment.no && blank.bytes() == self.config.segment_bytes;
             if fits { spares.push(blank) } else { freed.push(mark(blank)) }
         }
+        spares.sort_unstable_by_key(|s| s.no);
         let mut live: std::collections::VecDeque<Segment> =
             chain.links.into_iter().map(|l| mark(l.segment)).collect();
         let known: Vec<SegmentNo> =
@@ -398,7 +400,6 @@ impl Opening<'_> {
             freed.push(mark(self.files.segment(*no)?));
         }
         live.push_back(begun.segment);
-        remove_unfinished(&*self.disk, &self.files.unfinished);
         let mut wal = Wal {
             disk: DiskHandle(self.disk),
             paths: self.paths,
@@ -422,6 +423,12 @@ impl Opening<'_> {
             judged.into_iter().filter_map(|(group, integrity)| recovered(&wal, group, integrity)).collect();
         Ok(Opened { wal, groups, report: replay.report })
     }
+}
+
+/// Segments in which something was found that cannot be read.
+fn damaged_segments(report: &Report) -> Vec<SegmentNo> {
+    let found = report.damages.iter().filter(|d| d.kind != FoundDamageKind::Recorded);
+    found.map(|d| d.segment).collect()
 }
 
 /// Copies the records of a batch, except those that tie it to its place.

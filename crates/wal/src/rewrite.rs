@@ -5,12 +5,14 @@ use linnet_ids::GroupId;
 use crate::error::Error;
 use crate::format::SegmentNo;
 use crate::group_log::{CheckpointRef, EntryRef, GroupLog};
+use crate::quarantine;
 use crate::read::{Unverified, read_place};
 use crate::record::{
     CheckpointRecord, HardStateRecord, OpenRun, RunHead, put_checkpoint, put_hard_state, put_position_record,
 };
 use crate::wal::{Claim, Scratch, Wal};
 
+const UNVERIFIED: &str = "entries in it no longer verified when it was rewritten";
 /// Size on disk after which a step of rewriting is written out.
 const STEP_BYTES_MAX: u64 = 1 << 20;
 /// More than the encoded length of any record without its payload and membership.
@@ -67,6 +69,9 @@ impl Wal {
         step.scratch.records.clear();
         for (group, _) in self.groups_pinning_oldest() {
             self.collect(group, oldest, &mut step);
+            if step.has_bad() {
+                self.keep_oldest()?;
+            }
             if unverifiable == Unverifiable::GiveUp {
                 self.give_up(group, &mut step);
             }
@@ -132,19 +137,22 @@ impl Wal {
         }
     }
 
-    fn give_up(&mut self, group: GroupId, step: &mut Step) {
-        if step.bad_entries.is_empty() && !step.bad_checkpoint {
-            return;
+    /// The oldest segment must stay, whatever becomes of what does not verify in it.
+    fn keep_oldest(&mut self) -> Result<(), Error> {
+        if let Some(segment) = self.live.front_mut() {
+            quarantine::note(&*self.disk.0, &self.paths, segment.no, UNVERIFIED)?;
+            segment.damage = Some(UNVERIFIED);
         }
+        Ok(())
+    }
+
+    fn give_up(&mut self, group: GroupId, step: &mut Step) {
         let Some(log) = self.state.groups.get_mut(&group) else { return };
         for index in step.bad_entries.drain(..) {
             log.mark_damaged(index, &mut self.state.pins);
         }
         if step.bad_checkpoint {
             log.mark_checkpoint_damaged(&mut self.state.pins);
-        }
-        if let Some(segment) = self.live.front_mut() {
-            segment.damage = Some("entries in it no longer verified when it was rewritten");
         }
     }
 }
@@ -186,6 +194,10 @@ fn put_state(log: &GroupLog, oldest: SegmentNo, step: &mut Step) {
 }
 
 impl Step {
+    fn has_bad(&self) -> bool {
+        self.bad_checkpoint || !self.bad_entries.is_empty()
+    }
+
     /// False, and the step is full, if a record of this size does not fit beside what is there. A record alone
     /// always fits.
     fn has_room(&mut self, payload: usize, record: usize) -> bool {

@@ -8,6 +8,7 @@ use linnet_env::{Disk, DiskFile, OpenMode};
 
 use crate::error::Error;
 use crate::format::{SECTOR, SegmentNo, byte_offset};
+use crate::quarantine;
 
 const SUFFIX: &str = ".wal";
 const UNFINISHED_SUFFIX: &str = ".new";
@@ -29,6 +30,11 @@ impl Paths {
 
     pub(crate) fn segment(&self, no: SegmentNo) -> PathBuf {
         self.wal.join(format!("{no:010}{SUFFIX}"))
+    }
+
+    /// Where a segment is put away; with a suffix, what stands beside it there.
+    pub(crate) fn quarantined(&self, no: SegmentNo, suffix: &str) -> PathBuf {
+        self.quarantine.join(format!("{no:010}{SUFFIX}{suffix}"))
     }
 
     fn unfinished(&self, no: SegmentNo) -> PathBuf {
@@ -93,7 +99,7 @@ pub(crate) struct Target {
 pub struct PrepareSegment {
     disk: Arc<dyn Disk>,
     paths: Paths,
-    quarantined: Vec<(PathBuf, &'static str)>,
+    quarantined: Vec<(SegmentNo, &'static str)>,
     removed: Vec<PathBuf>,
     target: Option<Target>,
     filling: Option<(Arc<dyn DiskFile>, u64)>,
@@ -120,7 +126,7 @@ impl PrepareSegment {
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         paths: Paths,
-        quarantined: Vec<(PathBuf, &'static str)>,
+        quarantined: Vec<(SegmentNo, &'static str)>,
         removed: Vec<PathBuf>,
         target: Option<Target>,
     ) -> Self {
@@ -139,15 +145,16 @@ impl PrepareSegment {
     }
 
     fn advance(&mut self) -> Result<Step, Error> {
-        if let Some((path, reason)) = self.quarantined.pop() {
-            self.quarantine(&path, reason)?;
-            return Ok(Step::More);
-        }
+        // What frees space comes first: the rest may need some.
         if let Some(path) = self.removed.pop() {
             match self.disk.remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", path)(e)),
                 _ => return Ok(Step::More),
             }
+        }
+        if let Some((no, reason)) = self.quarantined.pop() {
+            quarantine::put_away(&*self.disk, &self.paths, no, reason)?;
+            return Ok(Step::More);
         }
         let Some(target) = &self.target else { return Ok(Step::Done(None)) };
         let bytes = byte_offset(target.sectors);
@@ -209,21 +216,6 @@ impl PrepareSegment {
             }
         }
         self.disk.open(unfinished, OpenMode::Create).map_err(Error::space_or_io("create", unfinished))
-    }
-
-    fn quarantine(&self, path: &Path, reason: &str) -> Result<(), Error> {
-        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { return Ok(()) };
-        if !self.disk.exists(path).map_err(Error::io("look for", path))? {
-            return Ok(());
-        }
-        let dir = &self.paths.quarantine;
-        self.disk.create_dir_all(dir).map_err(Error::space_or_io("create", dir))?;
-        let note = dir.join(format!("{name}.reason"));
-        let text = format!("segment {name} of the write-ahead log: {reason}\n");
-        self.disk.replace(&note, text.as_bytes()).map_err(Error::space_or_io("write", &note))?;
-        self.disk.rename(path, &dir.join(name)).map_err(Error::io("quarantine", path))?;
-        self.disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
-        self.disk.sync_dir(&self.paths.wal).map_err(Error::io("sync", &self.paths.wal))
     }
 }
 

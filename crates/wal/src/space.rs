@@ -19,6 +19,8 @@ pub struct Usage {
     pub other_bytes: u64,
     /// Bound on `live_bytes` for ordinary batches.
     pub max_bytes: u64,
+    /// Bytes above `max_bytes` that urgent batches may take.
+    pub reserve_bytes: u64,
     /// The oldest needed segment.
     pub oldest: SegmentNo,
 }
@@ -31,8 +33,16 @@ impl Wal {
             live_bytes: self.live.iter().map(Segment::bytes).sum(),
             other_bytes: self.spares.iter().chain(&self.freed).map(Segment::bytes).sum(),
             max_bytes: self.config.max_bytes,
+            reserve_bytes: self.reserve_bytes(),
             oldest: self.live.front().map_or(0, |s| s.no),
         }
+    }
+
+    /// True if the segment that an ordinary batch goes on in lies ready and the bound allows it.
+    pub fn is_next_ready(&self) -> bool {
+        let usage = self.usage();
+        self.spares.len() > self.config.reserve_segments as usize
+            && usage.live_bytes + self.config.segment_bytes <= usage.max_bytes
     }
 
     /// Bytes of payloads, checkpoints and memberships the log needs of each group, by id.
@@ -71,19 +81,22 @@ impl Wal {
         }
     }
 
+    fn reserve_bytes(&self) -> u64 {
+        u64::from(self.config.reserve_segments) * self.config.segment_bytes
+    }
+
     /// A segment to go on in.
     pub(crate) fn take_spare(&mut self, claim: Claim) -> Result<Segment, Error> {
-        let live_bytes: u64 = self.live.iter().map(Segment::bytes).sum();
-        let reserve = u64::from(self.config.reserve_segments);
+        let live_bytes = self.usage().live_bytes;
         let max_bytes = match claim {
             Claim::Ordinary => self.config.max_bytes,
-            Claim::Urgent => self.config.max_bytes.saturating_add(reserve * self.config.segment_bytes),
+            Claim::Urgent => self.config.max_bytes.saturating_add(self.reserve_bytes()),
             Claim::Rewrite => u64::MAX,
         };
         if live_bytes + self.config.segment_bytes > max_bytes {
             return Err(Error::Full { live_bytes, max_bytes: self.config.max_bytes });
         }
-        let has_more_than_reserve = self.spares.len() as u64 > reserve;
+        let has_more_than_reserve = self.spares.len() > self.config.reserve_segments as usize;
         if (claim != Claim::Ordinary || has_more_than_reserve)
             && let Some(spare) = self.spares.pop_front()
         {
@@ -121,7 +134,7 @@ impl Wal {
         let mut removed = Vec::new();
         for segment in self.freed.drain(..) {
             match segment.damage {
-                Some(reason) => quarantined.push((segment.path, reason)),
+                Some(reason) => quarantined.push((segment.no, reason)),
                 None => removed.push(segment.path),
             }
         }
@@ -130,6 +143,11 @@ impl Wal {
         }
         self.preparing = true;
         Some(PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), quarantined, removed, target))
+    }
+
+    /// True between [`Wal::prepare_next`] and its outcome.
+    pub fn is_preparing(&self) -> bool {
+        self.preparing
     }
 
     /// Takes over the outcome of [`Wal::prepare_next`].

@@ -55,6 +55,10 @@ impl World {
                 opened.wal
             }
             Err(_) if self.is_down() => return Ok(()),
+            Err(Error::NoSpaceToOpen { .. }) if self.disk.counters().no_space > 0 => {
+                self.disk.set_capacity(None);
+                return Ok(());
+            }
             Err(e) => return Err(format!("open: {e}")),
         };
         self.job = None;
@@ -99,6 +103,7 @@ impl World {
                 Ok(true)
             }
             Err(Error::TooLarge { .. }) => Ok(true),
+            Err(Error::DiskFull { .. }) if self.disk.counters().no_space > 0 => Ok(true),
             Err(Error::Stopped(_)) if self.is_down() => {
                 let mut again = batch_of(&random_ops(&mut self.rng, &self.model, 1, 100));
                 match wal.commit(&mut again) {
@@ -124,6 +129,7 @@ impl World {
             Ok(Step::More) => self.job = Some(job),
             Ok(Step::Done(prepared)) => wal.install(prepared),
             Err(_) if self.is_down() => wal.prepare_failed(),
+            Err(Error::DiskFull { .. }) if self.disk.counters().no_space > 0 => wal.prepare_failed(),
             Err(e) => return Err(format!("prepare: {e}")),
         }
         Ok(())
@@ -149,12 +155,26 @@ impl World {
     }
 }
 
-fn run(seed: u64, ignore_syncs: bool, faults: bool) -> Result<(), String> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Faults {
+    None,
+    /// Failing writes and syncs.
+    Failures,
+    /// A disk that has little or no space left for a life.
+    FullDisk,
+}
+
+fn run(seed: u64, ignore_syncs: bool, faults: Faults) -> Result<(), String> {
     let mut world = World::new(seed);
     world.disk.ignore_syncs(ignore_syncs);
     for _ in 0..world.rng.usize(2..7) {
         let cut = world.rng.u64(1..120);
-        if faults {
+        if faults == Faults::FullDisk {
+            let free = world.rng.u64(..200_000);
+            let is_full = world.rng.u8(..3) > 0;
+            world.disk.set_capacity(is_full.then(|| world.disk.used() + free.saturating_sub(100_000)));
+        }
+        if faults == Faults::Failures {
             match world.rng.u8(..3) {
                 0 => world.disk.fail_sync_after(cut / 2),
                 1 => world.disk.fail_write_after(cut * 2000),
@@ -166,8 +186,9 @@ fn run(seed: u64, ignore_syncs: bool, faults: bool) -> Result<(), String> {
         world.live()?;
         world.end_life();
     }
+    world.disk.set_capacity(None);
     let mut opened = open(&world.disk);
-    while faults && opened.is_err() && world.is_down() {
+    while faults == Faults::Failures && opened.is_err() && world.is_down() {
         // Faults that have not struck yet may strike here; each strikes once.
         world.disk.kill();
         opened = open(&world.disk);
@@ -179,19 +200,26 @@ fn run(seed: u64, ignore_syncs: bool, faults: bool) -> Result<(), String> {
 #[test]
 fn acknowledged_batches_survive_every_crash_whole_and_in_order() {
     for seed in seeds(1500) {
-        run(seed, false, false).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        run(seed, false, Faults::None).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
 }
 
 #[test]
 fn a_failed_write_or_sync_never_loses_an_acknowledged_batch() {
     for seed in seeds(1000) {
-        run(seed, false, true).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        run(seed, false, Faults::Failures).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+    }
+}
+
+#[test]
+fn a_full_disk_never_loses_an_acknowledged_batch() {
+    for seed in seeds(1000) {
+        run(seed, false, Faults::FullDisk).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }
 }
 
 #[test]
 fn the_check_notices_syncs_that_do_nothing() {
-    let noticed = (0..30).filter(|seed| run(*seed, true, false).is_err()).count();
+    let noticed = (0..30).filter(|seed| run(*seed, true, Faults::None).is_err()).count();
     assert!(noticed > 20, "only {noticed} of 30 seeds fail without syncs");
 }

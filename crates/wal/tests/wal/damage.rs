@@ -468,3 +468,90 @@ fn a_damaged_segment_goes_to_quarantine_with_a_reason() {
     let names: Vec<_> = case.disk.files_below(&quarantine).into_iter().map(|(path, _)| path).collect();
     assert_eq!(names, [quarantine.join("0000000001.wal"), quarantine.join("0000000001.wal.reason")]);
 }
+
+/// Lets the log do without its old segments and put them away; an error ends the process early.
+fn put_away_old_segments(disk: &FaultyDisk) -> Result<(), Error> {
+    let mut wal = open(disk)?.wal;
+    while wal.usage().live_segments > 1 {
+        wal.rewrite_oldest(Unverifiable::GiveUp)?;
+    }
+    while let Some(job) = wal.prepare_next() {
+        wal.install(job.run()?);
+    }
+    Ok(())
+}
+
+/// Segments of which an opening says that something in them cannot be read.
+fn found_damaged(disk: &FaultyDisk) -> Vec<PathBuf> {
+    let damages = open(&disk.fork()).map(|opened| opened.report.damages).unwrap_or_default();
+    let names = damages.iter().map(|d| wal_dir().join(format!("{:010}.wal", d.segment)));
+    names.filter(|path| linnet_env::Disk::exists(disk, path).unwrap()).collect()
+}
+
+/// Crashes after every operation on the disk between finding the damage and putting the segment away.
+fn check_damaged_segments_stay(disk: &FaultyDisk, what: &str) {
+    let damaged = found_damaged(disk);
+    assert!(!damaged.is_empty(), "{what}");
+    for operations in 0.. {
+        let disk = disk.fork();
+        disk.power_off_after(operations);
+        let _ = put_away_old_segments(&disk);
+        let was_cut_off = disk.is_off();
+        if operations % 3 == 0 {
+            disk.kill()
+        } else {
+            disk.crash(operations)
+        }
+        for _ in 0..2 {
+            put_away_old_segments(&disk).unwrap();
+        }
+        for path in &damaged {
+            let aside =
+                std::path::Path::new(crate::model::STORE).join("quarantine").join(path.file_name().unwrap());
+            let there = |path: &std::path::Path| linnet_env::Disk::exists(&disk, path).unwrap();
+            assert!(there(path) || there(&aside), "{what}: {} is gone after {operations}", path.display());
+        }
+        if !was_cut_off {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_damaged_segment_survives_a_crash_between_its_release_and_quarantine() {
+    let [first, last] = [1, 3].map(|no| wal_dir().join(format!("{no:010}.wal")));
+    let used = written(&reopened_log().disk).pop().unwrap().1 / 512;
+    for (what, path, sectors) in [
+        ("data in the middle", &first, 10..11),
+        ("a directory in the middle", &first, 8..16),
+        ("the end of the log", &last, used - 8..used),
+        ("the whole of the newest segment", &last, 0..used),
+    ] {
+        let disk = reopened_log().disk;
+        for sector in sectors {
+            disk.flip_bit(path, sector * 512 * 8).unwrap();
+        }
+        check_damaged_segments_stay(&disk, what);
+    }
+}
+
+#[test]
+fn a_segment_whose_damage_shows_when_it_is_rewritten_survives_a_crash_too() {
+    for operations in 0.. {
+        let disk = reopened_log().disk;
+        let mut wal = open(&disk).unwrap().wal;
+        let path = wal_dir().join("0000000001.wal");
+        disk.flip_bit(&path, 10 * 512 * 8).unwrap();
+        disk.power_off_after(operations);
+        while wal.usage().live_segments > 1 && wal.rewrite_oldest(Unverifiable::GiveUp).is_ok() {}
+        let was_cut_off = disk.is_off();
+        disk.crash(operations);
+        put_away_old_segments(&disk).unwrap();
+        let aside = std::path::Path::new(crate::model::STORE).join("quarantine/0000000001.wal");
+        let there = |path: &std::path::Path| linnet_env::Disk::exists(&disk, path).unwrap();
+        assert!(there(&path) || there(&aside), "gone after {operations} operations");
+        if !was_cut_off {
+            break;
+        }
+    }
+}

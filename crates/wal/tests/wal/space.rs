@@ -231,3 +231,85 @@ fn a_smaller_configured_segment_still_opens_a_larger_log() {
     append(&mut opened.wal, 1, b"x").unwrap();
     assert_eq!(open(&disk).unwrap().wal.last_index(group(1)), 2);
 }
+
+/// The first segment of an opening is smaller than those that are made ahead.
+fn unlike_sizes() -> Config {
+    Config { segment_bytes: 128 << 10, reserve_segments: 1, ..small() }
+}
+
+fn payload(opened: &linnet_wal::Opened, g: u64, index: u64) -> Vec<u8> {
+    opened.wal.read(group(g), index).unwrap().unwrap().payload
+}
+
+#[test]
+fn a_store_on_a_full_disk_opens_in_a_segment_that_was_made_ahead() {
+    let disk = FaultyDisk::new(1);
+    let mut wal = open_with(&disk, unlike_sizes()).unwrap().wal;
+    upkeep(&mut wal);
+    upkeep(&mut wal);
+    append(&mut wal, 1, b"acknowledged").unwrap();
+    disk.set_capacity(Some(disk.used()));
+    for _ in 0..3 {
+        disk.kill();
+        let mut opened = open_with(&disk, unlike_sizes()).unwrap();
+        assert!(opened.groups.iter().all(|g| g.integrity == Integrity::Intact));
+        assert_eq!(payload(&opened, 1, 1), b"acknowledged");
+        append(&mut opened.wal, 2, b"small ones still fit").unwrap();
+        upkeep(&mut opened.wal);
+    }
+    disk.set_capacity(None);
+    let mut opened = open_with(&disk, unlike_sizes()).unwrap();
+    for _ in 0..20 {
+        append(&mut opened.wal, 1, &[7; 20_000]).unwrap();
+        upkeep(&mut opened.wal);
+    }
+    let opened = open_with(&disk, unlike_sizes()).unwrap();
+    assert_eq!(opened.wal.last_index(group(1)), 21);
+    assert_eq!(payload(&opened, 2, 3), b"small ones still fit");
+}
+
+#[test]
+fn a_store_on_a_full_disk_without_a_spare_segment_says_how_much_it_needs() {
+    let disk = FaultyDisk::new(1);
+    let mut wal = open(&disk).unwrap().wal;
+    append(&mut wal, 1, b"acknowledged").unwrap();
+    disk.set_capacity(Some(disk.used() + 1000));
+    let error = open(&disk).unwrap_err();
+    assert!(matches!(error, Error::NoSpaceToOpen { bytes: 65_536, free: 1000, .. }), "{error}");
+    assert!(error.to_string().contains("/store/wal"), "{error}");
+    disk.set_capacity(None);
+    let mut opened = open(&disk).unwrap();
+    assert_eq!(payload(&opened, 1, 1), b"acknowledged");
+    append(&mut opened.wal, 1, b"goes on").unwrap();
+}
+
+#[test]
+fn a_little_space_is_enough_to_open() {
+    let disk = FaultyDisk::new(1);
+    let config = Config { segment_bytes: 256 << 10, first_segment_bytes: 256 << 10, ..small() };
+    let mut wal = open_with(&disk, config).unwrap().wal;
+    append(&mut wal, 1, b"acknowledged").unwrap();
+    disk.set_capacity(Some(disk.used() + (64 << 10)));
+    assert_eq!(payload(&open_with(&disk, config).unwrap(), 1, 1), b"acknowledged");
+}
+
+#[test]
+fn segments_that_a_crash_left_behind_make_room_for_opening() {
+    let disk = FaultyDisk::new(1);
+    let mut wal = open(&disk).unwrap().wal;
+    for _ in 0..12 {
+        append(&mut wal, 1, &[7; 20_000]).unwrap();
+    }
+    append(&mut wal, 2, b"acknowledged").unwrap();
+    let mut batch = Batch::new();
+    batch.end_group(group(1));
+    wal.commit(&mut batch).unwrap();
+    wal.seal().unwrap();
+    wal.seal().unwrap();
+    assert!(wal.usage().other_bytes > 0, "freed and not put away");
+    disk.set_capacity(Some(disk.used()));
+    disk.crash(1);
+    let opened = open(&disk).unwrap();
+    assert!(opened.report.damages.is_empty());
+    assert_eq!(payload(&opened, 2, 1), b"acknowledged");
+}
