@@ -82,7 +82,7 @@ impl World {
             }
             for attach in saved.consumers {
                 let start = attach.state.map_or(1, |s| s.delivered.stream + 1);
-                let consumer = ModelConsumer { born: last, config: attach.config, start };
+                let consumer = ModelConsumer::from_start(start, last, attach.config);
                 model.consumers.insert(attach.name, consumer);
             }
             if self.may_look_torn {

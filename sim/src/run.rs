@@ -227,7 +227,7 @@ fn drain(world: &mut World) -> Check {
     for stream in world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some()) {
         for (name, consumer) in &stream.model.consumers {
             let Some(facts) = stream.consumers.get(&(name.clone(), consumer.born)) else { continue };
-            if facts.wants_all && consumer.config.max_deliver <= 0 && !stream.is_lossy {
+            if consumer.config.max_deliver <= 0 && !stream.is_lossy {
                 deliveries::are_complete(stream, name, facts)?;
             }
         }
