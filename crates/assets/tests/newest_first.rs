@@ -157,7 +157,7 @@ impl Server {
         std::mem::take(&mut self.sent.delivered)
     }
 
-    fn deliveries(&mut self) -> u64 {
+    fn deliveries(&self) -> u64 {
         self.stream.saved().consumers[0].state.as_ref().unwrap().delivered.consumer
     }
 
