@@ -4,7 +4,7 @@
 //! is up to the caller.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 use linnet_jsapi::subjects::AckSubject;
-use linnet_replication::{SoloGroup, Ticket};
+use linnet_replication::{SoloGroup, Ticket, group_dir};
 use linnet_store::{CheckpointJob, CheckpointTaken, Layout, LoadDone, LoadJob, WriteDone, WriteJob};
 use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, SegmentNo, Unverifiable, Wal};
 
@@ -138,10 +138,6 @@ pub(crate) struct Process {
     checkpoints: Vec<GroupId>,
     failure_mail: Option<Error>,
     ready: BTreeSet<GroupKey>,
-}
-
-pub(crate) fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
-    dir.join("groups").join(group.to_string())
 }
 
 impl Process {

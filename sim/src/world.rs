@@ -97,7 +97,7 @@ impl World {
         let clock = Arc::new(ManualClock::at(Wall(1_700_000_000_000_000_000)));
         let dir = PathBuf::from("/store/jetstream");
         let mut facts = Facts::default();
-        let meta = StreamFacts::new("_catalogue_", GroupId::META, restore::catalogue_config());
+        let meta = StreamFacts::new("_catalogue_", GroupId::META, linnet_replication::catalogue_config());
         facts.streams.insert(GroupId::META, meta);
         let opened = restore::open(shared(&disk, mutation), &dir, &clock, mutation);
         let Ok((process, _)) = opened else { return broken("opening", "a new store cannot be opened") };
@@ -226,7 +226,7 @@ impl World {
             Event::Answered { token, answer } => {
                 self.hash.write_u64(token);
                 match self.process.waiters.remove(&token) {
-                    Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, &answer),
+                    Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, *answer),
                     Some(Waiter::Client) => self.totals.calls += u64::from(answer.is_ok()),
                     None => return broken("answered", "a command was answered twice"),
                 }

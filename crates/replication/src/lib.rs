@@ -1,13 +1,22 @@
-//! The loop of one group: what a stream proposes is written to the log, and applied once it is durable.
+//! From admitted to durable to applied: the loops around the streams of a store, without threads.
 //!
 //! [`SoloGroup`] drives a stream with one voter. It is pure: it appends to a [`Log`], which somebody else makes
 //! durable, and is told how far that got. File streams go through the log; memory streams apply at once. Start
-//! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`]; opening after a restart is in `open`.
+//! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`].
+//!
+//! [`Restoring`] opens everything in a store directory, one group of it is opened in `open`; [`Change`] creates,
+//! changes and deletes streams. The server and the simulator carry out the same steps.
 
+mod catalogue;
+mod change;
 mod log;
 mod open;
+mod restore;
 mod solo;
 
+pub use catalogue::{Assignment, catalogue_config};
+pub use change::{Change, Site, Step};
 pub use log::{Log, Ticket};
-pub use open::{OpenFailure, Opening, Restored, fresh, recover};
+pub use open::{OpenFailure, Restored};
+pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, group_dir};
 pub use solo::{LogPosition, SoloGroup};
