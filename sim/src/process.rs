@@ -6,16 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use linnet_assets::{Admitted, Command, Moment, Publish, StreamLimits, Token};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 use linnet_jsapi::subjects::AckSubject;
-use linnet_replication::{SoloGroup, Ticket, group_dir};
+use linnet_replication::{LogKeeper, SoloGroup, Ticket, Written, group_dir};
 use linnet_store::{CheckpointJob, CheckpointTaken, Layout, LoadDone, LoadJob, WriteDone, WriteJob};
-use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, SegmentNo, Unverifiable, Wal};
+use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, Wal};
 
 use crate::flows::{Flow, Waiter};
 use crate::log::SimLog;
@@ -32,11 +31,6 @@ const TURN_MAX: usize = 8;
 const WRITE_AT: usize = 2 << 10;
 /// Bytes of dead files after which a stream is checkpointed to free them.
 const RECLAIM_AT: u64 = 16 << 10;
-/// How long groups that were asked for a checkpoint have before the log copies what they still need.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the groups that hold on to the oldest segment are listed.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// Sizes at which a few messages exercise what otherwise takes gigabytes.
 pub(crate) fn layout() -> Layout {
     Layout {
@@ -97,7 +91,6 @@ pub(crate) struct Slot {
 pub(crate) struct Work {
     pub(crate) commits: u64,
     pub(crate) checkpoints: u64,
-    pub(crate) rewrites: u64,
     pub(crate) refused_space: u64,
     pub(crate) loads: u64,
     pub(crate) log_failures: u64,
@@ -107,7 +100,7 @@ pub(crate) struct Process {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) wal: Wal,
+    pub(crate) keeper: LogKeeper,
     pub(crate) log: SimLog,
     pub(crate) jobs: Vec<Job>,
     pub(crate) slots: BTreeMap<GroupKey, Slot>,
@@ -128,9 +121,6 @@ pub(crate) struct Process {
     waiting: VecDeque<(Ticket, GroupKey)>,
     stuck: Option<(Ticket, Batch)>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
-    asked: BTreeMap<GroupId, Mono>,
-    looked: Option<Mono>,
-    waiting_for: Option<(SegmentNo, Mono)>,
     // Mail of the pump.
     done: Vec<(GroupKey, Done)>,
     durable: Ticket,
@@ -153,7 +143,7 @@ impl Process {
             disk,
             dir,
             clock,
-            wal,
+            keeper: LogKeeper::new(wal),
             log,
             jobs: Vec::new(),
             slots: BTreeMap::new(),
@@ -172,9 +162,6 @@ impl Process {
             waiting: VecDeque::new(),
             stuck: None,
             prepared: None,
-            asked: BTreeMap::new(),
-            looked: None,
-            waiting_for: None,
             done: Vec::new(),
             durable: 0,
             applied: 0,
@@ -458,7 +445,7 @@ impl Process {
 
     /// True if the newest batch waits for its seal.
     pub(crate) fn wants_seal(&self) -> bool {
-        self.log_failure.is_none() && !self.writer_has_work() && self.wal.needs_seal()
+        self.log_failure.is_none() && !self.writer_has_work() && self.keeper.wal().needs_seal()
     }
 
     /// One round of the writer's loop.
@@ -468,18 +455,18 @@ impl Process {
         }
         self.take_prepared();
         let Some((ticket, mut batch)) = self.stuck.take().or_else(|| self.log.take()) else { return };
-        match self.wal.commit(&mut batch) {
-            Ok(_) => {
+        let now = self.clock.mono();
+        let Self { keeper, slots, checkpoints, .. } = self;
+        match keeper.write(&mut batch, now, &mut |group| ask(slots, checkpoints, group)) {
+            Written::Durable => {
                 self.work.commits += 1;
                 self.durable = self.durable.max(ticket);
             }
-            Err(Error::DiskFull { .. } | Error::Full { .. }) => {
+            Written::NoSpace(_) => {
                 self.work.refused_space += 1;
-                self.make_room();
-                self.copy_what_is_left();
                 self.stuck = Some((ticket, batch));
             }
-            Err(error) => {
+            Written::Failed(error) => {
                 self.fail_log(error);
                 return;
             }
@@ -489,10 +476,10 @@ impl Process {
 
     pub(crate) fn seal(&mut self) {
         self.take_prepared();
-        match self.wal.seal() {
-            Ok(_) => {}
-            Err(error) if error.is_retryable() => self.make_room(),
-            Err(error) => self.fail_log(error),
+        let now = self.clock.mono();
+        let Self { keeper, slots, checkpoints, .. } = self;
+        if let Written::Failed(error) = keeper.seal(now, &mut |group| ask(slots, checkpoints, group)) {
+            self.fail_log(error);
         }
     }
 
@@ -504,74 +491,17 @@ impl Process {
     }
 
     fn take_prepared(&mut self) {
-        match self.prepared.take() {
-            Some(Ok(prepared)) => self.wal.install(prepared),
-            Some(Err(_)) => self.wal.prepare_failed(),
-            None => {}
+        if let Some(outcome) = self.prepared.take() {
+            self.keeper.prepared(outcome);
         }
     }
 
-    /// Keeps a segment ready and the log below half of its bound.
     pub(crate) fn maintain(&mut self) {
-        if let Some(job) = self.wal.prepare_next() {
+        let now = self.clock.mono();
+        let Self { keeper, slots, checkpoints, .. } = self;
+        let upkeep = keeper.maintain(now, &mut |group| ask(slots, checkpoints, group));
+        if let Some(job) = upkeep.prepare {
             self.jobs.push(Job::Prepare(Box::new(job)));
-        }
-        self.come_below_bound();
-        let usage = self.wal.usage();
-        if usage.live_bytes > usage.max_bytes / 8 * 3 {
-            self.make_room();
-        }
-        if usage.live_bytes > usage.max_bytes / 2 {
-            self.copy_what_is_left();
-        }
-    }
-
-    fn come_below_bound(&mut self) {
-        loop {
-            let usage = self.wal.usage();
-            if usage.live_bytes <= usage.max_bytes {
-                return;
-            }
-            match self.wal.rewrite_oldest(Unverifiable::Keep) {
-                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {
-                    self.work.rewrites += 1;
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Asks the groups that hold on to the oldest segment for checkpoints.
-    fn make_room(&mut self) {
-        let now = self.clock.mono();
-        if self.looked.is_some_and(|last| now.since(last) < LOOK_EVERY) {
-            return;
-        }
-        self.looked = Some(now);
-        self.asked.retain(|_, since| now.since(*since) < PATIENCE);
-        for (group, _) in self.wal.groups_pinning_oldest() {
-            if self.key_of(group).is_some() && self.asked.insert(group, now).is_none() {
-                self.checkpoints.push(group);
-            }
-        }
-    }
-
-    /// What groups still hold of the oldest segment long after they were asked is written again.
-    fn copy_what_is_left(&mut self) {
-        let usage = self.wal.usage();
-        let now = self.clock.mono();
-        match self.waiting_for {
-            Some((segment, since)) if segment == usage.oldest => {
-                if now.since(since) >= PATIENCE
-                    && let Ok(done) = self.wal.rewrite_oldest(Unverifiable::Keep)
-                {
-                    self.work.rewrites += 1;
-                    if !done.damaged.is_empty() && usage.live_bytes > usage.max_bytes / 4 * 3 {
-                        let _ = self.wal.rewrite_oldest(Unverifiable::GiveUp);
-                    }
-                }
-            }
-            _ => self.waiting_for = Some((usage.oldest, now)),
         }
     }
 
@@ -619,6 +549,15 @@ impl Process {
             && !self.writer_has_work()
             && (self.log_failure.is_some() || self.waiting.is_empty())
     }
+}
+
+/// Asks a group for a checkpoint, if it runs.
+fn ask(slots: &BTreeMap<GroupKey, Slot>, checkpoints: &mut Vec<GroupId>, group: GroupId) -> bool {
+    let runs = slots.values().any(|slot| slot.group.group() == group);
+    if runs {
+        checkpoints.push(group);
+    }
+    runs
 }
 
 /// Gives the stream what is in its inbox. True if something is left that can go on now.

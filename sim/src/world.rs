@@ -213,7 +213,7 @@ impl World {
         {
             return broken("log", format!("the log stopped and the disk is well: {failure}"));
         }
-        usage::is_bounded(&self.process.wal.usage(), &restore::wal_config())
+        usage::is_bounded(&self.process.keeper.wal().usage(), &restore::wal_config())
     }
 
     fn event(&mut self, event: Event) -> Check {
@@ -368,7 +368,7 @@ impl World {
         let work = std::mem::take(&mut self.process.work);
         self.totals.commits += work.commits;
         self.totals.checkpoints += work.checkpoints;
-        self.totals.rewrites += work.rewrites;
+        self.totals.rewrites += self.process.keeper.take_rewrites();
         self.totals.refused_space += work.refused_space;
         self.totals.loads += work.loads;
         self.totals.log_failures += work.log_failures;
@@ -378,7 +378,7 @@ impl World {
     pub(crate) fn restart(&mut self, power_loss: bool) -> Check {
         self.count_work();
         self.restarts += 1;
-        self.was_unsealed = self.process.wal.needs_seal();
+        self.was_unsealed = self.process.keeper.wal().needs_seal();
         self.end_life(power_loss);
         if self.mode == Mode::Damage && self.restarts > 1 && !self.is_damaged {
             self.damage();

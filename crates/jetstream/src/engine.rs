@@ -1,6 +1,5 @@
 //! One opening of a store directory.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +14,8 @@ use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_replication::{
-    Assignment, Change, Log, RestoreOutcome, RestoredStore, Restoring, Site, SoloGroup, Step, group_dir,
+    Assignment, Change, Log, LogKeeper, RestoreOutcome, RestoredStore, Restoring, Site, SoloGroup, Step,
+    group_dir,
 };
 use linnet_wal::{StoreIdentity, Wal};
 use parking_lot::Mutex;
@@ -175,13 +175,10 @@ impl Engine {
             threads.push(thread.spawn(move || pump.run()).map_err(at(&dir))?);
         }
         let writer = LogWriter {
-            wal: opened.wal,
+            keeper: LogKeeper::new(opened.wal),
             handle: log.clone(),
             pumps: pumps.clone(),
             workers: workers.clone(),
-            asked: HashMap::new(),
-            waiting_for: None,
-            looked: None,
             is_stuck: false,
             clock: clock.clone(),
             health: health.clone(),

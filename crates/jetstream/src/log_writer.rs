@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::GroupId;
-use linnet_replication::{Log, Ticket};
-use linnet_wal::{Batch, Error, HardState, PreparedSegment, Unverifiable, Wal};
+use linnet_replication::{Log, LogKeeper, Ticket, Written};
+use linnet_wal::{Batch, Error, HardState, PreparedSegment};
 use parking_lot::{Condvar, Mutex};
 
 use crate::disk_work::{DiskWork, DiskWorkers};
@@ -20,12 +20,6 @@ const SEAL_AFTER: Duration = Duration::from_millis(10);
 const RETRY: Duration = Duration::from_millis(50);
 /// Bytes that may wait to be written before streams take no more messages.
 const QUEUED_MAX: usize = 64 << 20;
-/// How long a group that was asked for a checkpoint has before it is asked again, and how long all of those that
-/// hold on to the oldest segment have before the log copies what they still need.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the groups that hold on to the oldest segment are listed.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// The writing end that pumps share.
 #[derive(Clone)]
 pub(crate) struct LogHandle {
@@ -79,6 +73,15 @@ impl LogHandle {
 
     pub(crate) fn disown(&self, group: GroupId) {
         self.shared.state.lock().owners.remove(&group);
+    }
+
+    /// True if a pump was asked.
+    fn ask_for_checkpoint(&self, group: GroupId) -> bool {
+        let pump = self.shared.state.lock().owners.get(&group).cloned();
+        if let Some(pump) = &pump {
+            pump.checkpoint(group);
+        }
+        pump.is_some()
     }
 
     /// True if streams should take no more messages for now.
@@ -139,18 +142,12 @@ impl Log for LogHandle {
 
 /// The writer's own side.
 pub(crate) struct LogWriter {
-    pub(crate) wal: Wal,
+    pub(crate) keeper: LogKeeper,
     pub(crate) handle: LogHandle,
     pub(crate) pumps: Vec<PumpHandle>,
     pub(crate) workers: DiskWorkers,
-    /// When each group was last asked for a checkpoint.
-    pub(crate) asked: HashMap<GroupId, linnet_ids::Mono>,
     /// The last batch found no space.
     pub(crate) is_stuck: bool,
-    /// When the groups that hold on to the oldest segment were last listed.
-    pub(crate) looked: Option<linnet_ids::Mono>,
-    /// The oldest segment, and since when it is.
-    pub(crate) waiting_for: Option<(linnet_wal::SegmentNo, linnet_ids::Mono)>,
     pub(crate) clock: Arc<dyn linnet_env::Clock>,
     pub(crate) health: Arc<crate::cell::Health>,
 }
@@ -166,24 +163,17 @@ impl LogWriter {
                         return;
                     }
                 }
-                Work::Idle => match self.wal.seal() {
-                    Ok(_) => {}
-                    Err(error) if error.is_retryable() => {
-                        // Nothing was written. The batch is durable all the same; only its loss would go unnoticed.
-                        tracing::warn!("{error}; retrying");
-                        self.make_room();
-                        self.pause();
-                    }
-                    Err(error) => {
-                        self.fail(error);
+                Work::Idle => {
+                    if !self.seal() {
                         return;
                     }
-                },
+                }
                 Work::Room => self.maintain(),
-                Work::Prepared(Ok(prepared)) => self.wal.install(prepared),
-                Work::Prepared(Err(error)) => {
-                    tracing::warn!("Preparing a segment of the write-ahead log failed: {error}");
-                    self.wal.prepare_failed();
+                Work::Prepared(outcome) => {
+                    if let Err(error) = &outcome {
+                        tracing::warn!("Preparing a segment of the write-ahead log failed: {error}");
+                    }
+                    self.keeper.prepared(outcome);
                 }
                 Work::Stop => return,
             }
@@ -210,7 +200,7 @@ impl LogWriter {
             if state.is_stopping {
                 return Work::Stop;
             }
-            if self.wal.needs_seal() {
+            if self.keeper.wal().needs_seal() {
                 if self.handle.shared.work.wait_for(&mut state, SEAL_AFTER).timed_out() {
                     return Work::Idle;
                 }
@@ -226,26 +216,42 @@ impl LogWriter {
     }
 
     /// False if the log has failed.
+    fn seal(&mut self) -> bool {
+        let now = self.clock.mono();
+        match self.keeper.seal(now, &mut |group| self.handle.ask_for_checkpoint(group)) {
+            Written::Durable => true,
+            Written::NoSpace(error) => {
+                tracing::warn!("{error}; retrying");
+                self.pause();
+                true
+            }
+            Written::Failed(error) => {
+                self.fail(error);
+                false
+            }
+        }
+    }
+
+    /// False if the log has failed.
     fn commit(&mut self, ticket: Ticket, mut batch: Batch) -> bool {
         let bytes = batch.bytes();
         loop {
-            match self.wal.commit(&mut batch) {
-                Ok(_) => {
+            let now = self.clock.mono();
+            match self.keeper.write(&mut batch, now, &mut |group| self.handle.ask_for_checkpoint(group)) {
+                Written::Durable => {
                     if std::mem::take(&mut self.is_stuck) {
                         tracing::info!("The write-ahead log goes on");
                     }
                     break;
                 }
-                Err(error @ (Error::DiskFull { .. } | Error::Full { .. })) => {
+                Written::NoSpace(error) => {
                     if !std::mem::replace(&mut self.is_stuck, true) {
                         tracing::warn!("{error}; retrying");
                     }
-                    self.make_room();
-                    self.copy_what_is_left();
                     self.pause();
                     self.maintain();
                 }
-                Err(error) => {
+                Written::Failed(error) => {
                     self.fail(error);
                     return false;
                 }
@@ -272,10 +278,8 @@ impl LogWriter {
             self.handle.shared.work.wait_for(&mut state, RETRY);
             state.prepared.take()
         };
-        match prepared {
-            Some(Ok(prepared)) => self.wal.install(prepared),
-            Some(Err(_)) => self.wal.prepare_failed(),
-            None => {}
+        if let Some(outcome) = prepared {
+            self.keeper.prepared(outcome);
         }
     }
 
@@ -289,90 +293,12 @@ impl LogWriter {
 
     /// Keeps a segment ready and the log below half of its bound.
     fn maintain(&mut self) {
-        if let Some(job) = self.wal.prepare_next() {
+        let now = self.clock.mono();
+        let upkeep = self.keeper.maintain(now, &mut |group| self.handle.ask_for_checkpoint(group));
+        if let Some(job) = upkeep.prepare {
             self.workers.submit(DiskWork::Prepare(Box::new(job), self.handle.clone()));
         }
-        self.come_below_bound();
-        let usage = self.wal.usage();
-        if usage.live_bytes > usage.max_bytes / 8 * 3 {
-            self.make_room();
-        }
-        if usage.live_bytes > usage.max_bytes / 2 {
-            self.copy_what_is_left();
-        }
-        self.handle.shared.state.lock().is_short_of_space = usage.live_bytes > usage.max_bytes / 4 * 3;
-    }
-
-    /// Asks the groups that hold on to the oldest segment for checkpoints.
-    fn make_room(&mut self) {
-        let now = self.clock.mono();
-        if self.looked.is_some_and(|last| now.since(last) < LOOK_EVERY) {
-            return;
-        }
-        self.looked = Some(now);
-        self.asked.retain(|_, since| now.since(*since) < PATIENCE);
-        let pinning = self.wal.groups_pinning_oldest();
-        let state = self.handle.shared.state.lock();
-        for (group, _) in pinning {
-            if let Some(pump) = state.owners.get(&group)
-                && self.asked.insert(group, now).is_none()
-            {
-                pump.checkpoint(group);
-            }
-        }
-    }
-
-    /// Every opening begins a segment, so a server that keeps dying soon after its start gets over the bound. Such
-    /// segments hold little: copying it is quick.
-    fn come_below_bound(&mut self) {
-        loop {
-            let usage = self.wal.usage();
-            if usage.live_bytes <= usage.max_bytes {
-                return;
-            }
-            match self.wal.rewrite_oldest(Unverifiable::Keep) {
-                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {}
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// What groups still hold of the oldest segment although they were asked long ago is written again, so that the
-    /// segment becomes free: groups without a pump, and those that have nothing to checkpoint.
-    fn copy_what_is_left(&mut self) {
-        let oldest = self.wal.usage().oldest;
-        let now = self.clock.mono();
-        match self.waiting_for {
-            Some((segment, since)) if segment == oldest => {
-                if now.since(since) >= PATIENCE {
-                    self.copy_oldest();
-                }
-            }
-            _ => self.waiting_for = Some((oldest, now)),
-        }
-    }
-
-    /// One step of copying the oldest segment.
-    fn copy_oldest(&mut self) {
-        let usage = self.wal.usage();
-        let copied = self.wal.rewrite_oldest(Unverifiable::Keep).and_then(|done| {
-            // A read may fail and succeed later, so there is no hurry.
-            if done.damaged.is_empty() || usage.live_bytes <= usage.max_bytes / 4 * 3 {
-                return Ok(());
-            }
-            // Nobody made them unneeded. Kept, they would hold the segment until the log is full.
-            for (group, index) in done.damaged {
-                tracing::error!("Write-ahead log: entry {index} of group {group} is damaged and given up");
-            }
-            self.wal.rewrite_oldest(Unverifiable::GiveUp).map(|_| ())
-        });
-        if let Err(error) = copied {
-            tracing::warn!("Rewriting the oldest segment of the write-ahead log failed: {error}");
-        }
+        self.handle.shared.state.lock().is_short_of_space = upkeep.is_short_of_space;
     }
 }
 
@@ -390,7 +316,7 @@ mod tests {
     use std::sync::mpsc;
 
     use linnet_env::{FaultyDisk, ManualClock};
-    use linnet_wal::{Config, StoreIdentity};
+    use linnet_wal::{Config, StoreIdentity, Wal};
 
     use super::*;
 
@@ -407,14 +333,11 @@ mod tests {
         let wal = Wal::open(disk.clone(), dir, config, StoreIdentity { store_id: [1; 16] }).unwrap().wal;
         let (workers, _) = DiskWorkers::start(disk).unwrap();
         LogWriter {
-            wal,
+            keeper: LogKeeper::new(wal),
             handle: LogHandle::new(),
             pumps: Vec::new(),
             workers,
-            asked: HashMap::new(),
             is_stuck: false,
-            looked: None,
-            waiting_for: None,
             clock: Arc::new(ManualClock::default()),
             health: Arc::default(),
         }
@@ -423,7 +346,7 @@ mod tests {
     #[test]
     fn room_is_looked_for_although_nothing_is_appended_any_more() {
         let mut writer = writer();
-        writer.wal.seal().unwrap();
+        assert!(writer.seal());
         writer.handle.shared.state.lock().is_short_of_space = true;
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(), Work::Room)));

@@ -5,10 +5,11 @@
 //! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`].
 //!
 //! [`Restoring`] opens everything in a store directory, one group of it is opened in `open`; [`Change`] creates,
-//! changes and deletes streams. The server and the simulator carry out the same steps.
+//! changes and deletes streams; [`LogKeeper`] writes the log and keeps it within its bound. The server and the simulator carry out the same steps.
 
 mod catalogue;
 mod change;
+mod keeper;
 mod log;
 mod open;
 mod restore;
@@ -16,6 +17,7 @@ mod solo;
 
 pub use catalogue::{Assignment, catalogue_config};
 pub use change::{Change, Site, Step};
+pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
 pub use log::{Log, Ticket};
 pub use open::{OpenFailure, Restored};
 pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, group_dir};
