@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
-use linnet_replication::Restored;
+use linnet_replication::{Host as _, Restored};
 use linnet_store::Filter;
 
 use crate::invariants::{Check, broken, consumers, content, damage, durability, state};

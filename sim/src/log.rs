@@ -41,6 +41,8 @@ pub(crate) struct SimLog {
     bodies: BTreeMap<GroupId, Vec<u8>>,
     /// What was appended since the checks last looked.
     pub(crate) appended: Vec<Appended>,
+    /// Checkpoints recorded, for the summary.
+    pub(crate) checkpoints: u64,
 }
 
 impl SimLog {
@@ -53,6 +55,7 @@ impl SimLog {
             mutation,
             bodies: BTreeMap::new(),
             appended: Vec::new(),
+            checkpoints: 0,
         }
     }
 
@@ -138,6 +141,7 @@ impl Log for SimLog {
     }
 
     fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket {
+        self.checkpoints += 1;
         let mut body = body.to_vec();
         if self.mutation == Some(Mutation::OldCheckpointBody) {
             let old = self.bodies.insert(group, body.clone());

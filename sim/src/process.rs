@@ -1,27 +1,29 @@
 //! One life of the server process: the loops of pump, log writer and disk threads, turned one step at a time.
 //!
-//! The steps and their order are those of `linnet_jetstream::{pump, log_writer, disk_work}`; which loop turns next
-//! is up to the caller.
+//! What a turn does is production code: [`Turns`] for the pump, [`LogKeeper`] for the log writer, [`GroupJob`] for the
+//! disk threads. Which loop turns next is up to the caller.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linnet_assets::{Admitted, Command, Moment, Publish, StreamLimits, Token};
+use linnet_assets::{Command, EntryError, Moment, Output, Publish, StreamLimits, Token};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 use linnet_jsapi::subjects::AckSubject;
-use linnet_replication::{LogKeeper, SoloGroup, Ticket, Written, group_dir};
-use linnet_store::{CheckpointJob, CheckpointTaken, Layout, LoadDone, LoadJob, WriteDone, WriteJob};
+pub(crate) use linnet_replication::GroupKey;
+use linnet_replication::{
+    GroupDone, GroupJob, Host, Log, LogKeeper, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns,
+    Written, group_dir,
+};
+use linnet_store::Layout;
 use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, Wal};
 
 use crate::flows::{Flow, Waiter};
 use crate::log::SimLog;
 use crate::mutation::Mutation;
 use crate::outbox::{Event, Outbox};
-
-pub(crate) type GroupKey = u64;
 
 /// Key of the catalogue's own group.
 pub(crate) const META_KEY: GroupKey = 0;
@@ -46,18 +48,10 @@ pub(crate) fn layout() -> Layout {
 
 /// Work for a disk thread.
 pub(crate) enum Job {
-    Load(LoadJob, GroupKey),
-    Write(WriteJob, PathBuf, GroupKey),
-    Checkpoint(Box<CheckpointJob>, PathBuf, GroupKey),
+    Group(GroupJob, GroupKey),
     Remove(Vec<PathBuf>),
     RemoveDir(PathBuf),
     Prepare(Box<PrepareSegment>),
-}
-
-enum Done {
-    Loaded(LoadDone),
-    Written(WriteDone),
-    Checkpointed(CheckpointTaken),
 }
 
 /// A message for a stream.
@@ -80,8 +74,9 @@ pub(crate) struct Slot {
     pub(crate) publishes: VecDeque<PublishIn>,
     commands: VecDeque<(Command, Token)>,
     letters: VecDeque<Letter>,
-    timer: Option<Mono>,
     pub(crate) failed: bool,
+    /// The last turn left something that can go on now.
+    more: bool,
     /// Told when everything proposed so far is applied.
     installed: Option<u64>,
 }
@@ -90,7 +85,6 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
     pub(crate) commits: u64,
-    pub(crate) checkpoints: u64,
     pub(crate) refused_space: u64,
     pub(crate) loads: u64,
     pub(crate) log_failures: u64,
@@ -118,13 +112,12 @@ pub(crate) struct Process {
     next_key: GroupKey,
     next_flow: u64,
     next_token: Token,
-    waiting: VecDeque<(Ticket, GroupKey)>,
+    turns: Turns,
     stuck: Option<(Ticket, Batch)>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
     // Mail of the pump.
-    done: Vec<(GroupKey, Done)>,
+    done: Vec<(GroupKey, GroupDone)>,
     durable: Ticket,
-    applied: Ticket,
     checkpoints: Vec<GroupId>,
     failure_mail: Option<Error>,
     ready: BTreeSet<GroupKey>,
@@ -159,12 +152,11 @@ impl Process {
             next_key: META_KEY + 1,
             next_flow: 1,
             next_token: 1,
-            waiting: VecDeque::new(),
+            turns: Turns::default(),
             stuck: None,
             prepared: None,
             done: Vec::new(),
             durable: 0,
-            applied: 0,
             checkpoints: Vec::new(),
             failure_mail: None,
             ready: BTreeSet::new(),
@@ -206,8 +198,8 @@ impl Process {
             publishes: VecDeque::new(),
             commands: VecDeque::new(),
             letters: VecDeque::new(),
-            timer: None,
             failed: false,
+            more: false,
             installed: flow,
         };
         self.slots.insert(key, slot);
@@ -219,10 +211,6 @@ impl Process {
         if let Some(slot) = self.slots.remove(&key) {
             self.jobs.push(Job::RemoveDir(slot.dir));
         }
-    }
-
-    pub(crate) fn key_of(&self, group: GroupId) -> Option<GroupKey> {
-        self.slots.iter().find(|(_, s)| s.group.group() == group).map(|(key, _)| *key)
     }
 
     // What clients and the catalogue send.
@@ -255,58 +243,28 @@ impl Process {
         let now = self.clock.mono();
         !self.ready.is_empty()
             || !self.done.is_empty()
-            || self.durable > self.applied
+            || self.durable > self.turns.applied()
             || self.failure_mail.is_some()
             || !self.checkpoints.is_empty()
-            || self.slots.values().any(|s| s.timer.is_some_and(|due| due <= now))
+            || self.turns.next_due().is_some_and(|due| due <= now)
     }
 
     /// One pass of the pump's loop.
     pub(crate) fn pump(&mut self) {
         let at = self.at();
-        let mut touched: Vec<GroupKey> = Vec::new();
-        if let Some(failure) = self.failure_mail.take() {
-            self.fail_groups(&failure);
-        }
-        for (key, done) in std::mem::take(&mut self.done) {
-            self.disk_done(key, done, at);
-            touched.push(key);
-        }
-        if self.durable > self.applied {
-            self.applied = self.durable;
-            self.apply_durable(self.applied, at, &mut touched);
-        }
-        for group in std::mem::take(&mut self.checkpoints) {
-            if let Some(key) = self.key_of(group) {
-                self.checkpoint(key);
-            }
-        }
-        let due: Vec<GroupKey> = {
-            let mut due: Vec<(Mono, GroupKey)> = self
-                .slots
-                .iter()
-                .filter_map(|(key, s)| s.timer.filter(|due| *due <= at.now).map(|due| (due, *key)))
-                .collect();
-            due.sort_unstable();
-            due.into_iter().map(|(_, key)| key).collect()
+        let mail = PassMail {
+            failure: self.failure_mail.take().map(errors::stream_store_failed),
+            done: std::mem::take(&mut self.done),
+            durable: self.durable,
+            checkpoints: std::mem::take(&mut self.checkpoints),
+            ready: std::mem::take(&mut self.ready).into_iter().collect(),
         };
-        for key in due {
-            self.with(key, |slot, out, _| {
-                slot.timer = None;
-                slot.group.stream_mut().on_timer(at.now, at.wall, out);
-            });
-            touched.push(key);
-        }
-        touched.extend(std::mem::take(&mut self.ready));
-        let mut seen = BTreeSet::new();
-        for key in touched {
-            if seen.insert(key) {
-                self.turn(key, at);
-            }
-        }
+        let mut turns = std::mem::take(&mut self.turns);
+        turns.pass(self, mail, at, Touched::default());
+        self.turns = turns;
     }
 
-    fn with<R>(
+    fn with_slot<R>(
         &mut self,
         key: GroupKey,
         act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut SimLog) -> R,
@@ -318,99 +276,12 @@ impl Process {
         Some(act(slot, &mut outbox, &mut self.log))
     }
 
-    fn fail_groups(&mut self, failure: &Error) {
-        let error = errors::stream_store_failed(failure);
-        let keys: Vec<GroupKey> = self.slots.keys().copied().collect();
-        for key in keys {
-            self.with(key, |slot, out, _| {
-                slot.group.fail(&error, out);
-                slot.failed = true;
-            });
-        }
-        self.waiting.clear();
-    }
-
-    fn disk_done(&mut self, key: GroupKey, done: Done, at: Moment) {
-        let finished = self.with(key, |slot, out, log| match done {
-            Done::Loaded(done) => {
-                slot.group.stream_mut().on_loaded(done, at.now, at.wall, out);
-                None
-            }
-            Done::Written(done) => {
-                slot.group.stream_mut().store_mut().written(done);
-                None
-            }
-            Done::Checkpointed(taken) => slot.group.finish_checkpoint(taken, log),
-        });
-        if let Some(Some(ticket)) = finished {
-            self.work.checkpoints += 1;
-            self.waiting.push_back((ticket, key));
-        }
-    }
-
-    fn apply_durable(&mut self, ticket: Ticket, at: Moment, touched: &mut Vec<GroupKey>) {
-        while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
-            let applied = self.with(key, |slot, out, _| {
-                out.events.push(Event::Applying { group: slot.group.group(), ticket });
-                slot.group.durable(ticket, at, out)
-            });
-            match applied {
-                Some(Ok(files)) if !files.is_empty() => self.jobs.push(Job::Remove(files)),
-                Some(Err(error)) => panic!("an entry of the server's own cannot be applied: {error}"),
-                _ => {}
-            }
-            touched.push(key);
-        }
-    }
-
-    /// Starts a checkpoint of a group.
-    pub(crate) fn checkpoint(&mut self, key: GroupKey) {
-        if let Some(slot) = self.slots.get_mut(&key).filter(|s| !s.failed)
-            && let Some(job) = slot.group.begin_checkpoint()
-        {
-            self.jobs.push(Job::Checkpoint(Box::new(job), slot.dir.clone(), key));
-        }
-    }
-
-    fn turn(&mut self, key: GroupKey, at: Moment) {
-        let turned = self.with(key, |slot, out, log| {
-            let more = read_mail(slot, at, out);
-            let ticket = slot.group.flush(at, log, out);
-            (more, ticket)
-        });
-        let Some((more, ticket)) = turned else {
-            self.refuse_mail(key);
-            return;
-        };
-        match ticket {
-            Ok(Some(ticket)) => self.waiting.push_back((ticket, key)),
-            Ok(None) => {}
-            Err(error) => panic!("an entry of the server's own cannot be applied: {error}"),
-        }
-        if self.mutation == Some(Mutation::AckBeforeCommit) {
-            self.durable = self.log.last_ticket();
-        }
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        if !slot.group.is_waiting()
-            && let Some(flow) = slot.installed.take()
-        {
-            self.flow_installed(flow);
-        }
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        slot.timer = slot.group.next_due();
-        slot.group.stream_mut().store_mut().set_layout(layout());
-        self.disk_chores(key);
-        if more {
-            self.ready.insert(key);
-        }
-    }
-
     fn disk_chores(&mut self, key: GroupKey) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let store = slot.group.stream_mut().store_mut();
         if store.unwritten() >= WRITE_AT {
             for job in store.take_writes(false) {
-                self.jobs.push(Job::Write(job, slot.dir.clone(), key));
+                self.jobs.push(Job::Group(GroupJob::Write(job, slot.dir.clone()), key));
             }
         }
         if store.obsolete_bytes() > RECLAIM_AT.max(store.state().bytes / 2) {
@@ -513,17 +384,9 @@ impl Process {
             return;
         }
         match self.jobs.remove(at) {
-            Job::Load(job, key) => {
-                self.work.loads += 1;
-                self.done.push((key, Done::Loaded(job.run())));
-            }
-            Job::Write(job, dir, key) => {
-                let _ = self.disk.create_dir_all(&dir);
-                self.done.push((key, Done::Written(job.run())));
-            }
-            Job::Checkpoint(job, dir, key) => {
-                let _ = self.disk.create_dir_all(&dir);
-                self.done.push((key, Done::Checkpointed(job.run())));
+            Job::Group(job, key) => {
+                self.work.loads += u64::from(matches!(job, GroupJob::Load(_)));
+                self.done.push((key, job.run(&*self.disk)));
             }
             Job::Remove(paths) => {
                 for path in paths {
@@ -547,7 +410,84 @@ impl Process {
         self.jobs.is_empty()
             && !self.pump_has_work()
             && !self.writer_has_work()
-            && (self.log_failure.is_some() || self.waiting.is_empty())
+            && (self.log_failure.is_some() || self.turns.is_quiet())
+    }
+}
+
+impl Host for Process {
+    fn with<R>(
+        &mut self,
+        key: GroupKey,
+        act: impl FnOnce(&mut SoloGroup, &mut dyn Output, &mut dyn Log) -> R,
+    ) -> Option<R> {
+        self.with_slot(key, |slot, out, log| act(&mut slot.group, out, log))
+    }
+
+    fn keys(&self) -> Vec<GroupKey> {
+        self.slots.keys().copied().collect()
+    }
+
+    fn key_of(&self, group: GroupId) -> Option<GroupKey> {
+        self.slots.iter().find(|(_, s)| s.group.group() == group).map(|(key, _)| *key)
+    }
+
+    fn turn(&mut self, key: GroupKey, at: Moment) -> Option<Result<Option<Ticket>, EntryError>> {
+        let flushed = self.with_slot(key, |slot, out, log| {
+            slot.more = read_mail(slot, at, out);
+            slot.group.flush(at, log, out)
+        });
+        if flushed.is_none() {
+            self.refuse_mail(key);
+        }
+        flushed
+    }
+
+    fn turned(&mut self, key: GroupKey) -> Option<Mono> {
+        if self.mutation == Some(Mutation::AckBeforeCommit) {
+            self.durable = self.log.last_ticket();
+        }
+        let slot = self.slots.get_mut(&key)?;
+        if !slot.group.is_waiting()
+            && let Some(flow) = slot.installed.take()
+        {
+            self.flow_installed(flow);
+        }
+        let slot = self.slots.get_mut(&key)?;
+        let due = slot.group.next_due();
+        slot.group.stream_mut().store_mut().set_layout(layout());
+        if std::mem::take(&mut slot.more) {
+            self.ready.insert(key);
+        }
+        self.disk_chores(key);
+        due
+    }
+
+    fn checkpoint(&mut self, key: GroupKey) {
+        if let Some(slot) = self.slots.get_mut(&key).filter(|s| !s.failed)
+            && let Some(job) = slot.group.begin_checkpoint()
+        {
+            let job = GroupJob::Checkpoint(Box::new(job), slot.dir.clone());
+            self.jobs.push(Job::Group(job, key));
+        }
+    }
+
+    fn applying(&mut self, key: GroupKey, ticket: Ticket) {
+        if let Some(slot) = self.slots.get(&key).filter(|s| !s.failed) {
+            self.events.push(Event::Applying { group: slot.group.group(), ticket });
+        }
+    }
+
+    fn remove_files(&mut self, files: Vec<PathBuf>) {
+        self.jobs.push(Job::Remove(files));
+    }
+
+    fn stop(&mut self, key: GroupKey, why: StopReason<'_>) {
+        if let StopReason::Entry(error) = why {
+            panic!("an entry of the server's own cannot be applied: {error}");
+        }
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.failed = true;
+        }
     }
 }
 
@@ -578,22 +518,13 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
             }
         }
     }
-    for _ in 0..TURN_MAX {
-        if !slot.group.may_admit() {
-            return false;
-        }
-        let Some(letter) = slot.publishes.front() else { return false };
-        let publish = Publish {
-            subject: &letter.subject,
-            reply: &letter.reply,
-            header_len: letter.header_len,
-            body: &letter.body,
-        };
-        let limits = StreamLimits::default();
-        if slot.group.stream_mut().admit(&publish, &limits, at.wall, out) == Admitted::Wait {
-            return false;
-        }
-        slot.publishes.pop_front();
-    }
-    !slot.publishes.is_empty()
+    let publishes = slot.publishes.iter().take(TURN_MAX).map(|letter| Publish {
+        subject: &letter.subject,
+        reply: &letter.reply,
+        header_len: letter.header_len,
+        body: &letter.body,
+    });
+    let (dealt_with, may_go_on) = slot.group.offer(publishes, &StreamLimits::default(), at, out);
+    slot.publishes.drain(..dealt_with);
+    may_go_on && !slot.publishes.is_empty()
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use linnet_env::FaultCounters;
 use linnet_ids::GroupId;
+use linnet_replication::Host as _;
 
 use crate::Mode;
 use crate::invariants::{Check, Violation, broken, damage, deliveries};

@@ -8,6 +8,7 @@ use linnet_jsapi::limits::Limits;
 use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, DiscardPolicy};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::{ConsumerConfig, Nanos, StreamConfig};
+use linnet_replication::Host as _;
 use linnet_wire::headers;
 
 use crate::facts::{AckFacts, PublishFacts, StreamFacts};

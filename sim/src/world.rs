@@ -9,6 +9,7 @@ use std::time::Duration;
 use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock};
 use linnet_ids::{GroupId, Wall};
 use linnet_jsapi::subjects::AckSubject;
+use linnet_replication::Host as _;
 
 use crate::facts::{Facts, StreamFacts};
 use crate::flows::Waiter;
@@ -367,7 +368,7 @@ impl World {
     pub(crate) fn count_work(&mut self) {
         let work = std::mem::take(&mut self.process.work);
         self.totals.commits += work.commits;
-        self.totals.checkpoints += work.checkpoints;
+        self.totals.checkpoints += std::mem::take(&mut self.process.log.checkpoints);
         self.totals.rewrites += self.process.keeper.take_rewrites();
         self.totals.refused_space += work.refused_space;
         self.totals.loads += work.loads;

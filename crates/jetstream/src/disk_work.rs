@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use linnet_env::Disk;
-use linnet_store::{CheckpointJob, CheckpointTaken, LoadDone, LoadJob, WriteDone, WriteJob};
+use linnet_replication::GroupJob;
 use linnet_wal::PrepareSegment;
 use parking_lot::{Condvar, Mutex};
 
@@ -14,19 +14,10 @@ use crate::pump::{GroupKey, PumpHandle};
 
 /// Work for a disk thread.
 pub(crate) enum DiskWork {
-    Load(LoadJob, GroupKey, PumpHandle),
-    Write(WriteJob, PathBuf, GroupKey, PumpHandle),
-    Checkpoint(Box<CheckpointJob>, PathBuf, GroupKey, PumpHandle),
+    Group(GroupJob, GroupKey, PumpHandle),
     Remove(Vec<PathBuf>),
     RemoveDir(PathBuf),
     Prepare(Box<PrepareSegment>, LogHandle),
-}
-
-/// Outcome for a pump.
-pub(crate) enum DiskDone {
-    Loaded(LoadDone),
-    Written(WriteDone),
-    Checkpointed(CheckpointTaken),
 }
 
 /// The disk threads: some only read, so that a reader never waits behind a sync.
@@ -72,7 +63,8 @@ impl DiskWorkers {
     }
 
     pub(crate) fn submit(&self, work: DiskWork) {
-        let queue = if matches!(work, DiskWork::Load(..)) { &self.reads } else { &self.writes };
+        let queue =
+            if matches!(work, DiskWork::Group(GroupJob::Load(_), ..)) { &self.reads } else { &self.writes };
         queue.jobs.lock().waiting.push_back(work);
         queue.more.notify_one();
     }
@@ -101,15 +93,7 @@ fn run(queue: &Queue, disk: &Arc<dyn Disk>) {
             }
         };
         match work {
-            DiskWork::Load(job, key, pump) => pump.disk_done(key, DiskDone::Loaded(job.run())),
-            DiskWork::Write(job, dir, key, pump) => {
-                ensure_dir(disk, &dir);
-                pump.disk_done(key, DiskDone::Written(job.run()));
-            }
-            DiskWork::Checkpoint(job, dir, key, pump) => {
-                ensure_dir(disk, &dir);
-                pump.disk_done(key, DiskDone::Checkpointed(job.run()));
-            }
+            DiskWork::Group(job, key, pump) => pump.disk_done(key, job.run(&**disk)),
             DiskWork::Remove(paths) => {
                 for path in paths {
                     if let Err(error) = disk.remove_file(&path)
@@ -128,12 +112,5 @@ fn run(queue: &Queue, disk: &Arc<dyn Disk>) {
             }
             DiskWork::Prepare(job, log) => log.prepared(job.run()),
         }
-    }
-}
-
-/// A failure shows in the job that needs the directory.
-fn ensure_dir(disk: &Arc<dyn Disk>, dir: &std::path::Path) {
-    if let Err(error) = disk.create_dir_all(dir) {
-        tracing::warn!("Creating {}: {error}", dir.display());
     }
 }

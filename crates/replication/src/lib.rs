@@ -2,23 +2,27 @@
 //!
 //! [`SoloGroup`] drives a stream with one voter. It is pure: it appends to a [`Log`], which somebody else makes
 //! durable, and is told how far that got. File streams go through the log; memory streams apply at once. Start
-//! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`].
+//! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`]. [`Turns`] is the loop around many groups.
 //!
 //! [`Restoring`] opens everything in a store directory, one group of it is opened in `open`; [`Change`] creates,
 //! changes and deletes streams; [`LogKeeper`] writes the log and keeps it within its bound. The server and the simulator carry out the same steps.
 
 mod catalogue;
 mod change;
+mod job;
 mod keeper;
 mod log;
 mod open;
 mod restore;
 mod solo;
+mod turns;
 
 pub use catalogue::{Assignment, catalogue_config};
 pub use change::{Change, Site, Step};
+pub use job::{GroupDone, GroupJob};
 pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
 pub use log::{Log, Ticket};
 pub use open::{OpenFailure, Restored};
 pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, group_dir};
 pub use solo::{LogPosition, SoloGroup};
+pub use turns::{GroupKey, Host, PassMail, StopReason, Touched, Turns};
