@@ -1,6 +1,6 @@
 //! Many messages admitted at once become several log entries.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 use linnet_assets::{
     Admitted, Advisory, Answer, Entry, Moment, Output, Place, Proposal, Publish, Stream, StreamLimits, Token,
