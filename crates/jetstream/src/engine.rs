@@ -364,8 +364,9 @@ impl Engine {
     /// Stops a group that has ended and removes its files.
     async fn remove(&self, account: &JsAccount, handle: &StreamHandle, has_log: bool) {
         self.health.forget(account.name(), &handle.config().name);
+        let may_remove = self.workers.may_remove_dir().await;
         let (done, removed) = oneshot::channel();
-        handle.pump.control(Control::Remove { key: handle.key, remove_files: true, done });
+        handle.pump.control(Control::Remove { key: handle.key, may_remove, done });
         let _ = removed.await;
         self.log.disown(handle.group);
         if has_log {

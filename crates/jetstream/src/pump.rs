@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 
 use crate::budget::{Budget, Share};
 use crate::cell::StreamCell;
-use crate::disk_work::{DiskWork, DiskWorkers};
+use crate::disk_work::{DiskWork, DiskWorkers, MayRemoveDir};
 use crate::inbox::{LetterKind, Mail, StreamInbox};
 use crate::log_writer::{LogFailure, LogHandle};
 use crate::output::{Change, Hub, Outbox};
@@ -64,8 +64,8 @@ struct PumpMail {
 pub(crate) enum Control {
     /// Take a group.
     Install(Box<Installation>),
-    /// Drop a group that has ended; its files are removed if asked.
-    Remove { key: GroupKey, remove_files: bool, done: oneshot::Sender<()> },
+    /// Drop a group that has ended, and its files.
+    Remove { key: GroupKey, may_remove: MayRemoveDir, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.
     Stop { checkpoint: bool, done: oneshot::Sender<()> },
 }
@@ -287,15 +287,13 @@ impl Pump {
                 }
                 touched.add(key);
             }
-            Control::Remove { key, remove_files, done } => {
+            Control::Remove { key, may_remove, done } => {
                 if let Some(mut slot) = self.groups.remove(&key) {
                     self.budget.update(&mut slot.share, 0, 0);
                     self.by_group.remove(&slot.group.group());
                     self.usage.forget(&slot.cell);
                     self.turns.forget(key);
-                    if remove_files {
-                        self.workers.submit(DiskWork::RemoveDir(slot.dir));
-                    }
+                    self.workers.submit(DiskWork::RemoveDir(slot.dir, may_remove));
                 }
                 let _ = done.send(());
             }
