@@ -151,3 +151,75 @@ impl Change {
         fresh(group, kind, config, Wall(self.assignment.created), site.place.clone(), now)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use linnet_assets::CommandOutcome;
+    use linnet_env::FaultyDisk;
+    use linnet_jsapi::StreamConfig;
+    use linnet_jsapi::errors;
+
+    use super::*;
+
+    const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
+
+    fn assignment() -> Assignment {
+        let config =
+            StreamConfig { name: "S".to_owned(), storage: StorageType::File, ..StreamConfig::default() };
+        Assignment { account: "A".to_owned(), group: GROUP.to_string(), created: 1, live: false, config }
+    }
+
+    fn create() -> (Change, Step) {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        Change::create(assignment(), GROUP, Site { disk, dir: "/store".into(), place: Place::default() })
+    }
+
+    /// The kind of a step and what it says of the assignment.
+    fn describe(step: &Step) -> String {
+        match step {
+            Step::Catalogue(Command::Append { payload, .. }) => {
+                let stored: Assignment = serde_json::from_slice(payload).unwrap();
+                format!("store, live {}", stored.live)
+            }
+            Step::Catalogue(Command::Purge(purge)) => format!("forget {}", purge.filter),
+            Step::Catalogue(_) => "something else of the catalogue".to_owned(),
+            Step::Stream(command) => format!("stream {command:?}"),
+            Step::Install(group) => format!("install {}", group.group()),
+            Step::Hide => "hide".to_owned(),
+            Step::Remove { has_log } => format!("remove, log {has_log}"),
+            Step::End(result) => format!("end {}", result.is_ok()),
+        }
+    }
+
+    fn steps((mut change, mut step): (Change, Step)) -> Vec<String> {
+        let mut all = vec![describe(&step)];
+        while !matches!(step, Step::End(_)) {
+            let now = Mono::default();
+            step = match step {
+                Step::Catalogue(_) | Step::Stream(_) => change.answered(Ok(CommandOutcome::Done), now),
+                _ => change.done(now),
+            };
+            all.push(describe(&step));
+        }
+        all
+    }
+
+    #[test]
+    fn a_stream_is_named_before_it_begins_and_live_after() {
+        let install = format!("install {GROUP}");
+        assert_eq!(steps(create()), ["store, live false", &install, "store, live true", "end true"]);
+    }
+
+    #[test]
+    fn a_stream_ends_in_its_log_before_the_catalogue_and_the_files_forget_it() {
+        let expected = ["stream Delete", "hide", "forget stream.41.S", "remove, log true", "end true"];
+        assert_eq!(steps(Change::delete(assignment())), expected);
+    }
+
+    #[test]
+    fn a_refusal_ends_the_change() {
+        let (mut change, _) = create();
+        let step = change.answered(Err(errors::INSUFFICIENT_RESOURCES), Mono::default());
+        assert_eq!(describe(&step), "end false");
+    }
+}
