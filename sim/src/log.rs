@@ -1,9 +1,9 @@
-//! The queue in front of the log: what groups append waits here for the writer, as in the server's log handle.
+//! The queue in front of the log: what groups append waits here for the writer, where a mutation may get at it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use linnet_ids::GroupId;
-use linnet_replication::{Log, Ticket};
+use linnet_replication::{BatchQueue, Log, Records, Ticket};
 use linnet_wal::{Batch, HardState};
 
 use crate::mutation::Mutation;
@@ -23,6 +23,23 @@ enum Item {
     EndGroup(GroupId),
 }
 
+/// Records of one batch.
+#[derive(Default)]
+struct Items {
+    items: Vec<Item>,
+    bytes: usize,
+}
+
+impl Records for Items {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
 /// An entry a group appended, before any mutation.
 pub(crate) struct Appended {
     pub(crate) group: GroupId,
@@ -33,10 +50,7 @@ pub(crate) struct Appended {
 
 /// Batches that wait for the writer.
 pub(crate) struct SimLog {
-    full: VecDeque<(Ticket, Vec<Item>)>,
-    open: Vec<Item>,
-    open_bytes: usize,
-    open_ticket: Ticket,
+    queue: BatchQueue<Items>,
     mutation: Option<Mutation>,
     bodies: BTreeMap<GroupId, Vec<u8>>,
     /// What was appended since the checks last looked.
@@ -48,10 +62,7 @@ pub(crate) struct SimLog {
 impl SimLog {
     pub(crate) fn new(mutation: Option<Mutation>) -> Self {
         Self {
-            full: VecDeque::new(),
-            open: Vec::new(),
-            open_bytes: 0,
-            open_ticket: 1,
+            queue: BatchQueue::new(BATCH_MAX),
             mutation,
             bodies: BTreeMap::new(),
             appended: Vec::new(),
@@ -60,25 +71,17 @@ impl SimLog {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.open.is_empty()
+        self.queue.is_empty()
     }
 
     /// The last ticket handed out.
     pub(crate) fn last_ticket(&self) -> Ticket {
-        self.open_ticket
+        self.queue.last_ticket()
     }
 
     /// The next batch to write.
     pub(crate) fn take(&mut self) -> Option<(Ticket, Batch)> {
-        let (ticket, mut items) = match self.full.pop_front() {
-            Some(full) => full,
-            None if self.open.is_empty() => return None,
-            None => {
-                self.open_bytes = 0;
-                self.open_ticket += 1;
-                (self.open_ticket - 1, std::mem::take(&mut self.open))
-            }
-        };
+        let (ticket, Items { mut items, .. }) = self.queue.take()?;
         if self.mutation == Some(Mutation::LoseLastRecord) {
             lose_last(&mut items);
         }
@@ -97,15 +100,10 @@ impl SimLog {
     }
 
     fn add(&mut self, item: Item, bytes: usize) -> Ticket {
-        if self.open_bytes >= BATCH_MAX {
-            let full = std::mem::take(&mut self.open);
-            self.full.push_back((self.open_ticket, full));
-            self.open_ticket += 1;
-            self.open_bytes = 0;
-        }
-        self.open.push(item);
-        self.open_bytes += bytes;
-        self.open_ticket
+        self.queue.add(|open| {
+            open.items.push(item);
+            open.bytes += bytes;
+        })
     }
 }
 
@@ -161,7 +159,7 @@ impl Log for SimLog {
 impl SimLog {
     /// The newest entry of a group that waits for the writer.
     fn appended_last(&self, group: GroupId) -> Option<u64> {
-        let waiting = self.full.iter().flat_map(|(_, items)| items).chain(&self.open);
+        let waiting = self.queue.waiting().flat_map(|batch| &batch.items);
         waiting.rev().find_map(|item| match item {
             Item::Entry { group: other, index, .. } if *other == group => Some(*index),
             _ => None,

@@ -1,11 +1,11 @@
 //! The thread that makes the log durable.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::GroupId;
-use linnet_replication::{Log, LogKeeper, Ticket, Written};
+use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
 use parking_lot::{Condvar, Mutex};
 
@@ -32,15 +32,9 @@ struct Shared {
 }
 
 struct State {
-    /// Full batches, oldest first.
-    full: VecDeque<(Ticket, Batch)>,
-    open: Batch,
-    open_ticket: Ticket,
-    spare: Vec<Batch>,
+    queue: BatchQueue<Batch>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
     owners: HashMap<GroupId, PumpHandle>,
-    /// Bytes of full batches and of the one being written.
-    queued: usize,
     /// The log is nearly as large as it may become.
     is_short_of_space: bool,
     is_stopping: bool,
@@ -53,13 +47,9 @@ pub(crate) struct LogFailure(pub(crate) Error);
 impl LogHandle {
     pub(crate) fn new() -> Self {
         let state = State {
-            full: VecDeque::new(),
-            open: Batch::new(),
-            open_ticket: 1,
-            spare: Vec::new(),
+            queue: BatchQueue::new(BATCH_MAX),
             prepared: None,
             owners: HashMap::new(),
-            queued: 0,
             is_short_of_space: false,
             is_stopping: false,
         };
@@ -87,7 +77,7 @@ impl LogHandle {
     /// True if streams should take no more messages for now.
     pub(crate) fn is_pressed(&self) -> bool {
         let state = self.shared.state.lock();
-        state.is_short_of_space || state.queued + state.open.bytes() > QUEUED_MAX
+        state.is_short_of_space || state.queue.bytes() > QUEUED_MAX
     }
 
     /// Starts writing what was appended.
@@ -108,17 +98,7 @@ impl LogHandle {
     }
 
     fn add(&self, add: impl FnOnce(&mut Batch)) -> Ticket {
-        let mut state = self.shared.state.lock();
-        if state.open.bytes() >= BATCH_MAX {
-            let next = state.spare.pop().unwrap_or_default();
-            let full = std::mem::replace(&mut state.open, next);
-            let ticket = state.open_ticket;
-            state.queued += full.bytes();
-            state.full.push_back((ticket, full));
-            state.open_ticket += 1;
-        }
-        add(&mut state.open);
-        state.open_ticket
+        self.shared.state.lock().queue.add(add)
     }
 }
 
@@ -186,15 +166,7 @@ impl LogWriter {
             if let Some(outcome) = state.prepared.take() {
                 return Work::Prepared(outcome);
             }
-            if let Some((ticket, batch)) = state.full.pop_front() {
-                return Work::Batch(ticket, batch);
-            }
-            if !state.open.is_empty() {
-                let next = state.spare.pop().unwrap_or_default();
-                let batch = std::mem::replace(&mut state.open, next);
-                let ticket = state.open_ticket;
-                state.open_ticket += 1;
-                state.queued += batch.bytes();
+            if let Some((ticket, batch)) = state.queue.take() {
                 return Work::Batch(ticket, batch);
             }
             if state.is_stopping {
@@ -257,13 +229,7 @@ impl LogWriter {
                 }
             }
         }
-        {
-            let mut state = self.handle.shared.state.lock();
-            state.queued = state.queued.saturating_sub(bytes);
-            if state.spare.len() < 4 {
-                state.spare.push(batch);
-            }
-        }
+        self.handle.shared.state.lock().queue.written(bytes, batch);
         for pump in &self.pumps {
             pump.durable(ticket);
         }

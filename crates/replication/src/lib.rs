@@ -21,7 +21,7 @@ pub use catalogue::{Assignment, catalogue_config};
 pub use change::{Change, Site, Step};
 pub use job::{GroupDone, GroupJob};
 pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
-pub use log::{Log, Ticket};
+pub use log::{BatchQueue, Log, Records, Ticket};
 pub use open::{OpenFailure, Restored};
 pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, group_dir};
 pub use solo::{LogPosition, SoloGroup};
