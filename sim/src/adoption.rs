@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
-use linnet_replication::Restored;
+use linnet_replication::{Host as _, Restored};
 use linnet_store::Filter;
 use linnet_wal::{FoundDamageKind, Report};
 
@@ -85,7 +85,7 @@ impl World {
             }
             for attach in saved.consumers {
                 let start = attach.state.map_or(1, |s| s.delivered.stream + 1);
-                let consumer = ModelConsumer { born: last, config: attach.config, start };
+                let consumer = ModelConsumer::from_start(start, last, attach.config);
                 model.consumers.insert(attach.name, consumer);
             }
             if self.may_look_torn {

@@ -65,8 +65,6 @@ pub(crate) struct ConsumerFacts {
     confirmed_all: u64,
     /// Messages come again until they are acknowledged, without limit.
     pub(crate) waits_for_ack: bool,
-    /// Everything from its start on is wanted, whatever else happened to it.
-    pub(crate) wants_all: bool,
 }
 
 impl ConsumerFacts {
@@ -191,10 +189,6 @@ impl StreamFacts {
             let facts = self.consumers.entry((name.clone(), consumer.born)).or_default();
             let config = &consumer.config;
             facts.waits_for_ack = config.ack_policy != AckPolicy::None && config.max_deliver <= 0;
-            if consumer.born == index {
-                facts.wants_all =
-                    config.deliver_policy != linnet_jsapi::policies::DeliverPolicy::LastPerSubject;
-            }
         }
         Ok(())
     }

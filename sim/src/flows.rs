@@ -1,30 +1,12 @@
-//! API calls that take several steps: creating, changing and deleting streams, as `linnet_jetstream::engine` does.
+//! API calls that take several steps: who is told to do which, and whose answer leads on.
 
-use linnet_assets::{Answer, Command, Purge};
-use linnet_ids::{GroupId, Wall};
+use linnet_assets::{Answer, Command};
+use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
-use linnet_replication::{Log, fresh};
-use linnet_store::Kind;
-use serde::{Deserialize, Serialize};
+use linnet_replication::{Assignment, Change, Log, Site, Step};
 
 use crate::outbox::Event;
-use crate::process::{GroupKey, META_KEY, Process, group_dir};
-
-/// What the catalogue keeps of a stream.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Assignment {
-    pub(crate) account: String,
-    pub(crate) group: String,
-    pub(crate) created: i64,
-    pub(crate) live: bool,
-    pub(crate) config: StreamConfig,
-}
-
-impl Assignment {
-    pub(crate) fn subject(stream: &str) -> Vec<u8> {
-        format!("stream.2447.{stream}").into_bytes()
-    }
-}
+use crate::process::{GroupKey, META_KEY, Process};
 
 /// Who waits for the answer to a command.
 pub(crate) enum Waiter {
@@ -32,24 +14,13 @@ pub(crate) enum Waiter {
     Flow(u64),
 }
 
-/// An API call in progress.
-pub(crate) enum Flow {
-    /// The assignment is being stored; then the group begins.
-    Create { group: GroupId, assignment: Assignment },
-    /// The group writes its first entry.
-    Install { assignment: Assignment },
-    /// The assignment is being marked as live; somebody may wait for that.
-    MarkLive { answers: bool },
-    /// The assignment is being stored; then the stream is told.
-    Update { key: GroupKey, config: StreamConfig },
-    /// The stream changes.
-    Updating,
-    /// The stream ends.
-    Delete { key: GroupKey, group: GroupId, name: String },
-    /// The catalogue forgets it.
-    Forget { key: GroupKey, group: GroupId },
-    /// The catalogue forgets a stream that had ended before the restart.
-    ForgetEnded,
+/// A change of which streams exist.
+pub(crate) struct Flow {
+    change: Change,
+    /// The stream, once it runs.
+    key: Option<GroupKey>,
+    /// Somebody waits for its end.
+    is_awaited: bool,
 }
 
 impl Process {
@@ -59,106 +30,98 @@ impl Process {
         let created = self.at().wall.0;
         let account = "$G".to_owned();
         let assignment = Assignment { account, group: group.to_string(), created, live: false, config };
-        let flow = self.next_flow();
-        self.store_assignment(flow, &assignment);
-        self.flows.insert(flow, Flow::Create { group, assignment });
+        let site = Site { disk: self.disk.clone(), dir: self.dir.clone(), place: crate::restore::place() };
+        self.start(Change::create(assignment, group, site), None, true);
         group
     }
 
     pub(crate) fn update_stream(&mut self, key: GroupKey, config: StreamConfig) {
-        let Some(slot) = self.slots.get(&key) else { return };
-        let (group, created) = (slot.group.group(), slot.group.stream().created());
-        let assignment = Assignment {
-            account: "$G".to_owned(),
-            group: group.to_string(),
-            created: created.0,
-            live: true,
-            config: config.clone(),
-        };
-        let flow = self.next_flow();
-        self.store_assignment(flow, &assignment);
-        self.flows.insert(flow, Flow::Update { key, config });
+        if let Some(assignment) = self.assignment(key) {
+            self.start(Change::update(Assignment { config, ..assignment }), Some(key), true);
+        }
     }
 
     pub(crate) fn delete_stream(&mut self, key: GroupKey) {
-        let Some(slot) = self.slots.get(&key) else { return };
-        let (group, name) = (slot.group.group(), slot.group.stream().config().name.clone());
-        let flow = self.next_flow();
-        let token = self.expect(Waiter::Flow(flow));
-        self.command(key, Command::Delete, token);
-        self.flows.insert(flow, Flow::Delete { key, group, name });
+        if let Some(assignment) = self.assignment(key) {
+            self.start(Change::delete(assignment), Some(key), true);
+        }
     }
 
-    /// A restored stream that was not marked as live is, once it runs.
-    pub(crate) fn mark_live(&mut self, assignment: &Assignment) {
-        let flow = self.next_flow();
-        self.store_assignment(flow, &Assignment { live: true, ..assignment.clone() });
-        self.flows.insert(flow, Flow::MarkLive { answers: false });
+    fn assignment(&self, key: GroupKey) -> Option<Assignment> {
+        let slot = self.slots.get(&key)?;
+        let stream = slot.group.stream();
+        Some(Assignment {
+            account: "$G".to_owned(),
+            group: slot.group.group().to_string(),
+            created: stream.created().0,
+            live: true,
+            config: stream.config().clone(),
+        })
     }
 
-    /// The catalogue forgets a stream that has ended.
-    pub(crate) fn forget_ended(&mut self, name: &str) {
-        let flow = self.next_flow();
-        self.forget_assignment(flow, name);
-        self.flows.insert(flow, Flow::ForgetEnded);
-    }
-
-    fn store_assignment(&mut self, flow: u64, assignment: &Assignment) {
-        let subject = Assignment::subject(&assignment.config.name);
-        let payload = serde_json::to_vec(assignment).expect("plain data serialises");
-        let token = self.expect(Waiter::Flow(flow));
-        self.command(META_KEY, Command::Append { subject, payload }, token);
-    }
-
-    fn forget_assignment(&mut self, flow: u64, name: &str) {
-        let filter = String::from_utf8_lossy(&Assignment::subject(name)).into_owned();
-        let token = self.expect(Waiter::Flow(flow));
-        self.command(META_KEY, Command::Purge(Purge { filter, below: 0, keep: 0 }), token);
+    /// Begins a change.
+    pub(crate) fn start(&mut self, (change, step): (Change, Step), key: Option<GroupKey>, is_awaited: bool) {
+        let id = self.next_flow();
+        self.flows.insert(id, Flow { change, key, is_awaited });
+        self.perform(id, step);
     }
 
     /// A group that a flow waits for has applied everything it proposed.
-    pub(crate) fn flow_installed(&mut self, flow: u64) {
-        if let Some(Flow::Install { assignment }) = self.flows.remove(&flow) {
-            self.store_assignment(flow, &Assignment { live: true, ..assignment });
-            self.flows.insert(flow, Flow::MarkLive { answers: true });
+    pub(crate) fn flow_installed(&mut self, id: u64) {
+        let now = self.at().now;
+        if let Some(flow) = self.flows.get_mut(&id) {
+            let step = flow.change.done(now);
+            self.perform(id, step);
         }
     }
 
     /// A command that a flow gave was answered.
-    pub(crate) fn flow_answered(&mut self, id: u64, answer: &Answer) {
-        let Some(flow) = self.flows.remove(&id) else { return };
-        let ok = answer.is_ok();
-        let mut end = || self.events.push(Event::FlowDone { ok });
-        match flow {
-            Flow::Create { .. } if !ok => end(),
-            Flow::Create { group, assignment } => {
-                let kind = Kind::File { disk: self.disk.clone(), dir: group_dir(&self.dir, group) };
-                let created = Wall(assignment.created);
-                let now = self.at().now;
-                let config = assignment.config.clone();
-                let solo = fresh(group, kind, config, created, crate::restore::place(), now);
-                self.flows.insert(id, Flow::Install { assignment });
-                self.install(None, solo, Some(id));
+    pub(crate) fn flow_answered(&mut self, id: u64, answer: Answer) {
+        let now = self.at().now;
+        if let Some(flow) = self.flows.get_mut(&id) {
+            let step = flow.change.answered(answer, now);
+            self.perform(id, step);
+        }
+    }
+
+    /// Does a step, and those after it that need no waiting.
+    fn perform(&mut self, id: u64, mut step: Step) {
+        let now = self.at().now;
+        loop {
+            let Some(key) = self.flows.get(&id).map(|flow| flow.key) else { return };
+            match (step, key) {
+                (Step::Catalogue(command), _) => return self.give(META_KEY, command, id),
+                (Step::Stream(command), Some(key)) => return self.give(key, command, id),
+                (Step::Install(group), _) => {
+                    let key = self.install(None, *group, Some(id));
+                    if let Some(flow) = self.flows.get_mut(&id) {
+                        flow.key = Some(key);
+                    }
+                    return;
+                }
+                (Step::Remove { has_log }, Some(key)) => {
+                    let group = self.slots.get(&key).map(|slot| slot.group.group());
+                    self.remove(key);
+                    if let Some(group) = group.filter(|_| has_log) {
+                        self.log.end_group(group);
+                    }
+                }
+                (Step::End(result), _) => return self.end(id, result.is_ok()),
+                (Step::Hide | Step::Stream(_) | Step::Remove { .. }, _) => {}
             }
-            Flow::MarkLive { answers: true } => end(),
-            Flow::Update { .. } if !ok => end(),
-            Flow::Update { key, config } => {
-                let token = self.expect(Waiter::Flow(id));
-                self.command(key, Command::Update(Box::new(config)), token);
-                self.flows.insert(id, Flow::Updating);
-            }
-            Flow::Updating => end(),
-            Flow::Delete { .. } | Flow::Forget { .. } if !ok => end(),
-            Flow::Delete { key, group, name } => {
-                self.forget_assignment(id, &name);
-                self.flows.insert(id, Flow::Forget { key, group });
-            }
-            Flow::Forget { key, group } => {
-                end();
-                self.remove(key);
-                self.log.end_group(group);
-            }
-            Flow::Install { .. } | Flow::MarkLive { answers: false } | Flow::ForgetEnded => {}
+            let Some(flow) = self.flows.get_mut(&id) else { return };
+            step = flow.change.done(now);
+        }
+    }
+
+    fn give(&mut self, key: GroupKey, command: Command, flow: u64) {
+        let token = self.expect(Waiter::Flow(flow));
+        self.command(key, command, token);
+    }
+
+    fn end(&mut self, id: u64, ok: bool) {
+        if self.flows.remove(&id).is_some_and(|flow| flow.is_awaited) {
+            self.events.push(Event::FlowDone { ok });
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The simulator: the production loops of streams, consumers, log and store over a fake clock and a faulty disk, all
 //! from one seed.
 //!
-//! `process` turns the loops as the server's threads do, `restore` and `flows` do the steps of its engine; `world`
-//! holds clients, faults and evidence (`facts`), `model` is what a stream should hold, and `invariants` has one
-//! promise per file. Start reading at [`sweep`], then `run`.
+//! `process` turns the loops as the server's threads do, `restore` and `flows` carry out the steps of opening a
+//! store and of creating and removing streams; `world` holds clients, faults and evidence (`facts`), `model` is what a
+//! stream should hold, and `invariants` has one promise per file. Start reading at [`sweep`], then `run`.
 //!
 //! It owns no product behaviour and is linked into nothing.
 

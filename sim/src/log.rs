@@ -1,9 +1,9 @@
-//! The queue in front of the log: what groups append waits here for the writer, as in the server's log handle.
+//! The queue in front of the log: what groups append waits here for the writer, where a mutation may get at it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use linnet_ids::GroupId;
-use linnet_replication::{Log, Ticket, may_use_reserve};
+use linnet_replication::{BatchQueue, Log, Records, Ticket, may_use_reserve};
 use linnet_wal::{Batch, HardState};
 
 use crate::mutation::Mutation;
@@ -23,12 +23,29 @@ enum Item {
     EndGroup(GroupId),
 }
 
-impl Item {
+/// Records of one batch.
+#[derive(Default)]
+struct Items {
+    items: Vec<Item>,
+    bytes: usize,
+    is_urgent: bool,
+}
+
+impl Records for Items {
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
     fn is_urgent(&self) -> bool {
-        match self {
-            Self::Entry { group, payload, .. } => may_use_reserve(*group, payload),
-            _ => true,
-        }
+        self.is_urgent
+    }
+
+    fn mark_urgent(&mut self) {
+        self.is_urgent = true;
     }
 }
 
@@ -42,59 +59,48 @@ pub(crate) struct Appended {
 
 /// Batches that wait for the writer.
 pub(crate) struct SimLog {
-    full: VecDeque<(Ticket, Vec<Item>)>,
-    open: Vec<Item>,
-    open_bytes: usize,
-    open_ticket: Ticket,
+    queue: BatchQueue<Items>,
     mutation: Option<Mutation>,
     bodies: BTreeMap<GroupId, Vec<u8>>,
     /// What was appended since the checks last looked.
     pub(crate) appended: Vec<Appended>,
+    /// Checkpoints recorded, for the summary.
+    pub(crate) checkpoints: u64,
 }
 
 impl SimLog {
     pub(crate) fn new(mutation: Option<Mutation>) -> Self {
         Self {
-            full: VecDeque::new(),
-            open: Vec::new(),
-            open_bytes: 0,
-            open_ticket: 1,
+            queue: BatchQueue::new(BATCH_MAX),
             mutation,
             bodies: BTreeMap::new(),
             appended: Vec::new(),
+            checkpoints: 0,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.open.is_empty()
+        self.queue.is_empty()
     }
 
     /// True if something that may use the log's reserve waits to be written.
     pub(crate) fn has_urgent(&self) -> bool {
-        self.full.iter().flat_map(|(_, items)| items).chain(&self.open).any(Item::is_urgent)
+        self.queue.has_urgent()
     }
 
     /// The last ticket handed out.
     pub(crate) fn last_ticket(&self) -> Ticket {
-        self.open_ticket
+        self.queue.last_ticket()
     }
 
     /// The next batch to write.
     pub(crate) fn take(&mut self) -> Option<(Ticket, Batch)> {
-        let (ticket, mut items) = match self.full.pop_front() {
-            Some(full) => full,
-            None if self.open.is_empty() => return None,
-            None => {
-                self.open_bytes = 0;
-                self.open_ticket += 1;
-                (self.open_ticket - 1, std::mem::take(&mut self.open))
-            }
-        };
+        let (ticket, Items { mut items, is_urgent, .. }) = self.queue.take()?;
         if self.mutation == Some(Mutation::LoseLastRecord) {
             lose_last(&mut items);
         }
         let mut batch = Batch::new();
-        batch.set_urgent(items.iter().any(Item::is_urgent));
+        batch.set_urgent(is_urgent);
         for item in items {
             match item {
                 Item::Entry { group, index, term, payload } => batch.entry(group, index, term, &[&payload]),
@@ -108,16 +114,11 @@ impl SimLog {
         Some((ticket, batch))
     }
 
-    fn add(&mut self, item: Item, bytes: usize) -> Ticket {
-        if self.open_bytes >= BATCH_MAX {
-            let full = std::mem::take(&mut self.open);
-            self.full.push_back((self.open_ticket, full));
-            self.open_ticket += 1;
-            self.open_bytes = 0;
-        }
-        self.open.push(item);
-        self.open_bytes += bytes;
-        self.open_ticket
+    fn add(&mut self, is_urgent: bool, item: Item, bytes: usize) -> Ticket {
+        self.queue.add(is_urgent, |open| {
+            open.items.push(item);
+            open.bytes += bytes;
+        })
     }
 }
 
@@ -143,16 +144,21 @@ impl Log for SimLog {
             _ => payload.to_vec(),
         };
         let bytes = written.len();
-        let ticket = self.add(Item::Entry { group, index, term, payload: written }, bytes);
+        let ticket = self.add(
+            may_use_reserve(group, payload),
+            Item::Entry { group, index, term, payload: written },
+            bytes,
+        );
         self.appended.push(Appended { group, index, payload: payload.to_vec(), ticket });
         ticket
     }
 
     fn hard_state(&mut self, group: GroupId, state: &HardState) -> Ticket {
-        self.add(Item::HardState(group, state.clone()), 64)
+        self.add(true, Item::HardState(group, state.clone()), 64)
     }
 
     fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket {
+        self.checkpoints += 1;
         let mut body = body.to_vec();
         if self.mutation == Some(Mutation::OldCheckpointBody) {
             let old = self.bodies.insert(group, body.clone());
@@ -161,18 +167,18 @@ impl Log for SimLog {
         let last = self.appended_last(group);
         let too_far = self.mutation == Some(Mutation::CheckpointTooFar);
         let applied = last.filter(|last| too_far && *last > applied).unwrap_or(applied);
-        self.add(Item::Checkpoint { group, applied, term, body }, 64)
+        self.add(true, Item::Checkpoint { group, applied, term, body }, 64)
     }
 
     fn end_group(&mut self, group: GroupId) -> Ticket {
-        self.add(Item::EndGroup(group), 32)
+        self.add(true, Item::EndGroup(group), 32)
     }
 }
 
 impl SimLog {
     /// The newest entry of a group that waits for the writer.
     fn appended_last(&self, group: GroupId) -> Option<u64> {
-        let waiting = self.full.iter().flat_map(|(_, items)| items).chain(&self.open);
+        let waiting = self.queue.waiting().flat_map(|batch| &batch.items);
         waiting.rev().find_map(|item| match item {
             Item::Entry { group: other, index, .. } if *other == group => Some(*index),
             _ => None,

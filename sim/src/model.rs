@@ -1,8 +1,9 @@
 //! What a stream should hold: a plain map, replayed from its log entries, written without looking at the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use linnet_assets::{Entry, Purge};
+use linnet_jsapi::policies::DeliverPolicy;
 use linnet_jsapi::{ConsumerConfig, StreamConfig};
 use linnet_store::Record;
 use linnet_wire::headers;
@@ -35,7 +36,27 @@ pub(crate) struct ModelConsumer {
     pub(crate) born: u64,
     pub(crate) config: ConsumerConfig,
     /// First sequence it wants.
-    pub(crate) start: u64,
+    start: u64,
+    /// Messages it wants of those stored before it was made, and the last sequence of that time; `None` if it wants
+    /// all from its start on.
+    newest: Option<(BTreeSet<u64>, u64)>,
+}
+
+impl ModelConsumer {
+    /// One that wants everything from `start` on.
+    pub(crate) fn from_start(start: u64, born: u64, config: ConsumerConfig) -> Self {
+        Self { born, config, start, newest: None }
+    }
+
+    /// True if its filter and its deliver policy want the message.
+    pub(crate) fn wants(&self, seq: u64, message: &Message) -> bool {
+        let filter = self.config.filter_subject.as_bytes();
+        let in_time = match &self.newest {
+            Some((newest, until)) => seq > *until || newest.contains(&seq),
+            None => seq >= self.start,
+        };
+        in_time && (filter.is_empty() || linnet_subject::is_subset(&message.subject, filter))
+    }
 }
 
 /// The state of a stream.
@@ -82,6 +103,13 @@ impl Model {
         self.messages.iter().rev().find(|(_, m)| m.subject == subject).map_or(0, |(seq, _)| *seq)
     }
 
+    /// The newest message of every subject.
+    fn newest(&self) -> BTreeSet<u64> {
+        let by_subject: BTreeMap<&[u8], u64> =
+            self.messages.iter().map(|(seq, m)| (m.subject.as_slice(), *seq)).collect();
+        by_subject.into_values().collect()
+    }
+
     /// True if the age of the stream does not concern the message.
     pub(crate) fn is_exempt(&self, seq: u64) -> bool {
         self.ttls.get(&seq) == Some(&None)
@@ -114,7 +142,9 @@ impl Model {
             Entry::ConsumerAttach(attach) => {
                 if let Some(state) = attach.state {
                     let start = state.delivered.stream + 1;
-                    let consumer = ModelConsumer { born: index, config: attach.config, start };
+                    let by_subject = attach.config.deliver_policy == DeliverPolicy::LastPerSubject;
+                    let newest = by_subject.then(|| (self.newest(), self.last));
+                    let consumer = ModelConsumer { born: index, config: attach.config, start, newest };
                     self.consumers.insert(attach.name, consumer);
                 } else if let Some(known) = self.consumers.get_mut(&attach.name) {
                     known.config = attach.config;

@@ -2,7 +2,7 @@
 
 use linnet_assets::{Advisory, Answer, Output, Token};
 use linnet_ids::GroupId;
-use linnet_replication::Ticket;
+use linnet_replication::{GroupJob, Ticket};
 use linnet_store::LoadJob;
 
 use crate::process::{GroupKey, Job};
@@ -56,7 +56,7 @@ impl Output for Outbox<'_> {
     }
 
     fn load(&mut self, job: LoadJob) {
-        self.jobs.push(Job::Load(job, self.key));
+        self.jobs.push(Job::Group(GroupJob::Load(job), self.key));
     }
 
     fn advise(&mut self, advisory: Advisory) {

@@ -1,28 +1,29 @@
 //! One life of the server process: the loops of pump, log writer and disk threads, turned one step at a time.
 //!
-//! The steps and their order are those of `linnet_jetstream::{pump, log_writer, disk_work}`; which loop turns next
-//! is up to the caller.
+//! What a turn does is production code: [`Turns`] for the pump, [`LogKeeper`] for the log writer, [`GroupJob`] for the
+//! disk threads. Which loop turns next is up to the caller.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use linnet_assets::{Admitted, Command, Moment, Publish, StreamLimits, Token};
+use linnet_assets::{Command, EntryError, Moment, Output, Publish, StreamLimits, Token};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 use linnet_jsapi::subjects::AckSubject;
-use linnet_replication::{SoloGroup, Ticket};
-use linnet_store::{CheckpointJob, CheckpointTaken, Layout, LoadDone, LoadJob, WriteDone, WriteJob};
-use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, SegmentNo, Unverifiable, Wal};
+pub(crate) use linnet_replication::GroupKey;
+use linnet_replication::{
+    GroupDone, GroupJob, Host, Log, LogKeeper, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns,
+    Written, group_dir,
+};
+use linnet_store::Layout;
+use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, Wal};
 
 use crate::flows::{Flow, Waiter};
 use crate::log::SimLog;
 use crate::mutation::Mutation;
 use crate::outbox::{Event, Outbox};
-
-pub(crate) type GroupKey = u64;
 
 /// Key of the catalogue's own group.
 pub(crate) const META_KEY: GroupKey = 0;
@@ -32,11 +33,6 @@ const TURN_MAX: usize = 8;
 const WRITE_AT: usize = 2 << 10;
 /// Bytes of dead files after which a stream is checkpointed to free them.
 const RECLAIM_AT: u64 = 16 << 10;
-/// How long groups that were asked for a checkpoint have before the log copies what they still need.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the groups that hold on to the oldest segment are listed.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// Sizes at which a few messages exercise what otherwise takes gigabytes.
 pub(crate) fn layout() -> Layout {
     Layout {
@@ -52,18 +48,10 @@ pub(crate) fn layout() -> Layout {
 
 /// Work for a disk thread.
 pub(crate) enum Job {
-    Load(LoadJob, GroupKey),
-    Write(WriteJob, PathBuf, GroupKey),
-    Checkpoint(Box<CheckpointJob>, PathBuf, GroupKey),
+    Group(GroupJob, GroupKey),
     Remove(Vec<PathBuf>),
     RemoveDir(PathBuf),
     Prepare(Box<PrepareSegment>),
-}
-
-enum Done {
-    Loaded(LoadDone),
-    Written(WriteDone),
-    Checkpointed(CheckpointTaken),
 }
 
 /// A message for a stream.
@@ -86,8 +74,9 @@ pub(crate) struct Slot {
     pub(crate) publishes: VecDeque<PublishIn>,
     commands: VecDeque<(Command, Token)>,
     letters: VecDeque<Letter>,
-    timer: Option<Mono>,
     pub(crate) failed: bool,
+    /// The last turn left something that can go on now.
+    more: bool,
     /// Told when everything proposed so far is applied.
     installed: Option<u64>,
 }
@@ -96,8 +85,6 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Work {
     pub(crate) commits: u64,
-    pub(crate) checkpoints: u64,
-    pub(crate) rewrites: u64,
     pub(crate) refused_space: u64,
     pub(crate) loads: u64,
     pub(crate) log_failures: u64,
@@ -107,7 +94,7 @@ pub(crate) struct Process {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) dir: PathBuf,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) wal: Wal,
+    pub(crate) keeper: LogKeeper,
     pub(crate) log: SimLog,
     pub(crate) jobs: Vec<Job>,
     pub(crate) slots: BTreeMap<GroupKey, Slot>,
@@ -125,25 +112,15 @@ pub(crate) struct Process {
     next_key: GroupKey,
     next_flow: u64,
     next_token: Token,
-    waiting: VecDeque<(Ticket, GroupKey)>,
+    turns: Turns,
     stuck: Option<(Ticket, Batch)>,
-    /// A batch found no space, and the segment for more messages is not ready since.
-    is_refused: bool,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
-    asked: BTreeMap<GroupId, Mono>,
-    looked: Option<Mono>,
-    waiting_for: Option<(SegmentNo, Mono)>,
     // Mail of the pump.
-    done: Vec<(GroupKey, Done)>,
+    done: Vec<(GroupKey, GroupDone)>,
     durable: Ticket,
-    applied: Ticket,
     checkpoints: Vec<GroupId>,
     failure_mail: Option<Error>,
     ready: BTreeSet<GroupKey>,
-}
-
-pub(crate) fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
-    dir.join("groups").join(group.to_string())
 }
 
 impl Process {
@@ -159,7 +136,7 @@ impl Process {
             disk,
             dir,
             clock,
-            wal,
+            keeper: LogKeeper::new(wal),
             log,
             jobs: Vec::new(),
             slots: BTreeMap::new(),
@@ -175,16 +152,11 @@ impl Process {
             next_key: META_KEY + 1,
             next_flow: 1,
             next_token: 1,
-            waiting: VecDeque::new(),
+            turns: Turns::default(),
             stuck: None,
-            is_refused: false,
             prepared: None,
-            asked: BTreeMap::new(),
-            looked: None,
-            waiting_for: None,
             done: Vec::new(),
             durable: 0,
-            applied: 0,
             checkpoints: Vec::new(),
             failure_mail: None,
             ready: BTreeSet::new(),
@@ -226,8 +198,8 @@ impl Process {
             publishes: VecDeque::new(),
             commands: VecDeque::new(),
             letters: VecDeque::new(),
-            timer: None,
             failed: false,
+            more: false,
             installed: flow,
         };
         self.slots.insert(key, slot);
@@ -239,10 +211,6 @@ impl Process {
         if let Some(slot) = self.slots.remove(&key) {
             self.jobs.push(Job::RemoveDir(slot.dir));
         }
-    }
-
-    pub(crate) fn key_of(&self, group: GroupId) -> Option<GroupKey> {
-        self.slots.iter().find(|(_, s)| s.group.group() == group).map(|(key, _)| *key)
     }
 
     // What clients and the catalogue send.
@@ -275,58 +243,28 @@ impl Process {
         let now = self.clock.mono();
         !self.ready.is_empty()
             || !self.done.is_empty()
-            || self.durable > self.applied
+            || self.durable > self.turns.applied()
             || self.failure_mail.is_some()
             || !self.checkpoints.is_empty()
-            || self.slots.values().any(|s| s.timer.is_some_and(|due| due <= now))
+            || self.turns.next_due().is_some_and(|due| due <= now)
     }
 
     /// One pass of the pump's loop.
     pub(crate) fn pump(&mut self) {
         let at = self.at();
-        let mut touched: Vec<GroupKey> = Vec::new();
-        if let Some(failure) = self.failure_mail.take() {
-            self.fail_groups(&failure);
-        }
-        for (key, done) in std::mem::take(&mut self.done) {
-            self.disk_done(key, done, at);
-            touched.push(key);
-        }
-        if self.durable > self.applied {
-            self.applied = self.durable;
-            self.apply_durable(self.applied, at, &mut touched);
-        }
-        for group in std::mem::take(&mut self.checkpoints) {
-            if let Some(key) = self.key_of(group) {
-                self.checkpoint(key);
-            }
-        }
-        let due: Vec<GroupKey> = {
-            let mut due: Vec<(Mono, GroupKey)> = self
-                .slots
-                .iter()
-                .filter_map(|(key, s)| s.timer.filter(|due| *due <= at.now).map(|due| (due, *key)))
-                .collect();
-            due.sort_unstable();
-            due.into_iter().map(|(_, key)| key).collect()
+        let mail = PassMail {
+            failure: self.failure_mail.take().map(errors::stream_store_failed),
+            done: std::mem::take(&mut self.done),
+            durable: self.durable,
+            checkpoints: std::mem::take(&mut self.checkpoints),
+            ready: std::mem::take(&mut self.ready).into_iter().collect(),
         };
-        for key in due {
-            self.with(key, |slot, out, _| {
-                slot.timer = None;
-                slot.group.stream_mut().on_timer(at.now, at.wall, out);
-            });
-            touched.push(key);
-        }
-        touched.extend(std::mem::take(&mut self.ready));
-        let mut seen = BTreeSet::new();
-        for key in touched {
-            if seen.insert(key) {
-                self.turn(key, at);
-            }
-        }
+        let mut turns = std::mem::take(&mut self.turns);
+        turns.pass(self, mail, at, Touched::default());
+        self.turns = turns;
     }
 
-    fn with<R>(
+    fn with_slot<R>(
         &mut self,
         key: GroupKey,
         act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut SimLog) -> R,
@@ -338,99 +276,12 @@ impl Process {
         Some(act(slot, &mut outbox, &mut self.log))
     }
 
-    fn fail_groups(&mut self, failure: &Error) {
-        let error = errors::stream_store_failed(failure);
-        let keys: Vec<GroupKey> = self.slots.keys().copied().collect();
-        for key in keys {
-            self.with(key, |slot, out, _| {
-                slot.group.fail(&error, out);
-                slot.failed = true;
-            });
-        }
-        self.waiting.clear();
-    }
-
-    fn disk_done(&mut self, key: GroupKey, done: Done, at: Moment) {
-        let finished = self.with(key, |slot, out, log| match done {
-            Done::Loaded(done) => {
-                slot.group.stream_mut().on_loaded(done, at.now, at.wall, out);
-                None
-            }
-            Done::Written(done) => {
-                slot.group.stream_mut().store_mut().written(done);
-                None
-            }
-            Done::Checkpointed(taken) => slot.group.finish_checkpoint(taken, log),
-        });
-        if let Some(Some(ticket)) = finished {
-            self.work.checkpoints += 1;
-            self.waiting.push_back((ticket, key));
-        }
-    }
-
-    fn apply_durable(&mut self, ticket: Ticket, at: Moment, touched: &mut Vec<GroupKey>) {
-        while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
-            let applied = self.with(key, |slot, out, _| {
-                out.events.push(Event::Applying { group: slot.group.group(), ticket });
-                slot.group.durable(ticket, at, out)
-            });
-            match applied {
-                Some(Ok(files)) if !files.is_empty() => self.jobs.push(Job::Remove(files)),
-                Some(Err(error)) => panic!("an entry of the server's own cannot be applied: {error}"),
-                _ => {}
-            }
-            touched.push(key);
-        }
-    }
-
-    /// Starts a checkpoint of a group.
-    pub(crate) fn checkpoint(&mut self, key: GroupKey) {
-        if let Some(slot) = self.slots.get_mut(&key).filter(|s| !s.failed)
-            && let Some(job) = slot.group.begin_checkpoint()
-        {
-            self.jobs.push(Job::Checkpoint(Box::new(job), slot.dir.clone(), key));
-        }
-    }
-
-    fn turn(&mut self, key: GroupKey, at: Moment) {
-        let turned = self.with(key, |slot, out, log| {
-            let more = read_mail(slot, at, out);
-            let ticket = slot.group.flush(at, log, out);
-            (more, ticket)
-        });
-        let Some((more, ticket)) = turned else {
-            self.refuse_mail(key);
-            return;
-        };
-        match ticket {
-            Ok(Some(ticket)) => self.waiting.push_back((ticket, key)),
-            Ok(None) => {}
-            Err(error) => panic!("an entry of the server's own cannot be applied: {error}"),
-        }
-        if self.mutation == Some(Mutation::AckBeforeCommit) {
-            self.durable = self.log.last_ticket();
-        }
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        if !slot.group.is_waiting()
-            && let Some(flow) = slot.installed.take()
-        {
-            self.flow_installed(flow);
-        }
-        let Some(slot) = self.slots.get_mut(&key) else { return };
-        slot.timer = slot.group.next_due();
-        slot.group.stream_mut().store_mut().set_layout(layout());
-        self.disk_chores(key);
-        if more {
-            self.ready.insert(key);
-        }
-    }
-
     fn disk_chores(&mut self, key: GroupKey) {
         let Some(slot) = self.slots.get_mut(&key) else { return };
         let store = slot.group.stream_mut().store_mut();
         if store.unwritten() >= WRITE_AT {
             for job in store.take_writes(false) {
-                self.jobs.push(Job::Write(job, slot.dir.clone(), key));
+                self.jobs.push(Job::Group(GroupJob::Write(job, slot.dir.clone()), key));
             }
         }
         if store.obsolete_bytes() > RECLAIM_AT.max(store.state().bytes / 2) {
@@ -465,7 +316,7 @@ impl Process {
 
     /// True if the newest batch waits for its seal.
     pub(crate) fn wants_seal(&self) -> bool {
-        self.log_failure.is_none() && !self.writer_has_work() && self.wal.needs_seal()
+        self.log_failure.is_none() && !self.writer_has_work() && self.keeper.wal().needs_seal()
     }
 
     /// One round of the writer's loop.
@@ -475,22 +326,19 @@ impl Process {
         }
         self.take_prepared();
         let Some((ticket, mut batch)) = self.stuck.take().or_else(|| self.log.take()) else { return };
-        let is_urgent = batch.is_urgent();
-        batch.set_urgent(self.is_refused && (is_urgent || self.log.has_urgent()));
-        match self.wal.commit(&mut batch) {
-            Ok(_) => {
+        let now = self.clock.mono();
+        let urgent_waits = self.log.has_urgent();
+        let Self { keeper, slots, checkpoints, .. } = self;
+        match keeper.write(&mut batch, urgent_waits, now, &mut |group| ask(slots, checkpoints, group)) {
+            Written::Durable => {
                 self.work.commits += 1;
                 self.durable = self.durable.max(ticket);
             }
-            Err(Error::DiskFull { .. } | Error::Full { .. }) => {
+            Written::NoSpace(_) => {
                 self.work.refused_space += 1;
-                self.is_refused = true;
-                batch.set_urgent(is_urgent);
-                self.make_room();
-                self.copy_what_is_left();
                 self.stuck = Some((ticket, batch));
             }
-            Err(error) => {
+            Written::Failed(error) => {
                 self.fail_log(error);
                 return;
             }
@@ -500,10 +348,10 @@ impl Process {
 
     pub(crate) fn seal(&mut self) {
         self.take_prepared();
-        match self.wal.seal() {
-            Ok(_) => {}
-            Err(error) if error.is_retryable() => self.make_room(),
-            Err(error) => self.fail_log(error),
+        let now = self.clock.mono();
+        let Self { keeper, slots, checkpoints, .. } = self;
+        if let Written::Failed(error) = keeper.seal(now, &mut |group| ask(slots, checkpoints, group)) {
+            self.fail_log(error);
         }
     }
 
@@ -515,77 +363,17 @@ impl Process {
     }
 
     fn take_prepared(&mut self) {
-        match self.prepared.take() {
-            Some(Ok(prepared)) => self.wal.install(prepared),
-            Some(Err(_)) => self.wal.prepare_failed(),
-            None => {}
+        if let Some(outcome) = self.prepared.take() {
+            self.keeper.prepared(outcome);
         }
     }
 
-    /// Keeps a segment ready and the log below half of its bound.
     pub(crate) fn maintain(&mut self) {
-        if let Some(job) = self.wal.prepare_next() {
+        let now = self.clock.mono();
+        let Self { keeper, slots, checkpoints, .. } = self;
+        let upkeep = keeper.maintain(now, &mut |group| ask(slots, checkpoints, group));
+        if let Some(job) = upkeep.prepare {
             self.jobs.push(Job::Prepare(Box::new(job)));
-        }
-        self.come_below_bound();
-        let usage = self.wal.usage();
-        if usage.live_bytes > usage.max_bytes / 8 * 3 {
-            self.make_room();
-        }
-        if usage.live_bytes > usage.max_bytes / 2 {
-            self.copy_what_is_left();
-        }
-        self.is_refused &= !self.wal.is_next_ready();
-    }
-
-    fn come_below_bound(&mut self) {
-        let mut segments = self.wal.usage().live_segments;
-        while segments > 0 {
-            let usage = self.wal.usage();
-            if usage.live_bytes <= usage.max_bytes + usage.reserve_bytes {
-                return;
-            }
-            match self.wal.rewrite_oldest(Unverifiable::Keep) {
-                Ok(done) if done.damaged.is_empty() && (done.done || done.records > 0) => {
-                    segments -= usize::from(done.done);
-                    self.work.rewrites += 1;
-                }
-                _ => return,
-            }
-        }
-    }
-
-    /// Asks the groups that hold on to the oldest segment for checkpoints.
-    fn make_room(&mut self) {
-        let now = self.clock.mono();
-        if self.looked.is_some_and(|last| now.since(last) < LOOK_EVERY) {
-            return;
-        }
-        self.looked = Some(now);
-        self.asked.retain(|_, since| now.since(*since) < PATIENCE);
-        for (group, _) in self.wal.groups_pinning_oldest() {
-            if self.key_of(group).is_some() && self.asked.insert(group, now).is_none() {
-                self.checkpoints.push(group);
-            }
-        }
-    }
-
-    /// What groups still hold of the oldest segment long after they were asked is written again.
-    fn copy_what_is_left(&mut self) {
-        let usage = self.wal.usage();
-        let now = self.clock.mono();
-        match self.waiting_for {
-            Some((segment, since)) if segment == usage.oldest => {
-                if now.since(since) >= PATIENCE
-                    && let Ok(done) = self.wal.rewrite_oldest(Unverifiable::Keep)
-                {
-                    self.work.rewrites += 1;
-                    if !done.damaged.is_empty() && usage.live_bytes > usage.max_bytes / 4 * 3 {
-                        let _ = self.wal.rewrite_oldest(Unverifiable::GiveUp);
-                    }
-                }
-            }
-            _ => self.waiting_for = Some((usage.oldest, now)),
         }
     }
 
@@ -597,17 +385,9 @@ impl Process {
             return;
         }
         match self.jobs.remove(at) {
-            Job::Load(job, key) => {
-                self.work.loads += 1;
-                self.done.push((key, Done::Loaded(job.run())));
-            }
-            Job::Write(job, dir, key) => {
-                let _ = self.disk.create_dir_all(&dir);
-                self.done.push((key, Done::Written(job.run())));
-            }
-            Job::Checkpoint(job, dir, key) => {
-                let _ = self.disk.create_dir_all(&dir);
-                self.done.push((key, Done::Checkpointed(job.run())));
+            Job::Group(job, key) => {
+                self.work.loads += u64::from(matches!(job, GroupJob::Load(_)));
+                self.done.push((key, job.run(&*self.disk)));
             }
             Job::Remove(paths) => {
                 for path in paths {
@@ -631,8 +411,94 @@ impl Process {
         self.jobs.is_empty()
             && !self.pump_has_work()
             && !self.writer_has_work()
-            && (self.log_failure.is_some() || self.waiting.is_empty())
+            && (self.log_failure.is_some() || self.turns.is_quiet())
     }
+}
+
+impl Host for Process {
+    fn with<R>(
+        &mut self,
+        key: GroupKey,
+        act: impl FnOnce(&mut SoloGroup, &mut dyn Output, &mut dyn Log) -> R,
+    ) -> Option<R> {
+        self.with_slot(key, |slot, out, log| act(&mut slot.group, out, log))
+    }
+
+    fn keys(&self) -> Vec<GroupKey> {
+        self.slots.keys().copied().collect()
+    }
+
+    fn key_of(&self, group: GroupId) -> Option<GroupKey> {
+        self.slots.iter().find(|(_, s)| s.group.group() == group).map(|(key, _)| *key)
+    }
+
+    fn turn(&mut self, key: GroupKey, at: Moment) -> Option<Result<Option<Ticket>, EntryError>> {
+        let flushed = self.with_slot(key, |slot, out, log| {
+            slot.more = read_mail(slot, at, out);
+            slot.group.flush(at, log, out)
+        });
+        if flushed.is_none() {
+            self.refuse_mail(key);
+        }
+        flushed
+    }
+
+    fn turned(&mut self, key: GroupKey) -> Option<Mono> {
+        if self.mutation == Some(Mutation::AckBeforeCommit) {
+            self.durable = self.log.last_ticket();
+        }
+        let slot = self.slots.get_mut(&key)?;
+        if !slot.group.is_waiting()
+            && let Some(flow) = slot.installed.take()
+        {
+            self.flow_installed(flow);
+        }
+        let slot = self.slots.get_mut(&key)?;
+        let due = slot.group.next_due();
+        slot.group.stream_mut().store_mut().set_layout(layout());
+        if std::mem::take(&mut slot.more) {
+            self.ready.insert(key);
+        }
+        self.disk_chores(key);
+        due
+    }
+
+    fn checkpoint(&mut self, key: GroupKey) {
+        if let Some(slot) = self.slots.get_mut(&key).filter(|s| !s.failed)
+            && let Some(job) = slot.group.begin_checkpoint()
+        {
+            let job = GroupJob::Checkpoint(Box::new(job), slot.dir.clone());
+            self.jobs.push(Job::Group(job, key));
+        }
+    }
+
+    fn applying(&mut self, key: GroupKey, ticket: Ticket) {
+        if let Some(slot) = self.slots.get(&key).filter(|s| !s.failed) {
+            self.events.push(Event::Applying { group: slot.group.group(), ticket });
+        }
+    }
+
+    fn remove_files(&mut self, files: Vec<PathBuf>) {
+        self.jobs.push(Job::Remove(files));
+    }
+
+    fn stop(&mut self, key: GroupKey, why: StopReason<'_>) {
+        if let StopReason::Entry(error) = why {
+            panic!("an entry of the server's own cannot be applied: {error}");
+        }
+        if let Some(slot) = self.slots.get_mut(&key) {
+            slot.failed = true;
+        }
+    }
+}
+
+/// Asks a group for a checkpoint, if it runs.
+fn ask(slots: &BTreeMap<GroupKey, Slot>, checkpoints: &mut Vec<GroupId>, group: GroupId) -> bool {
+    let runs = slots.values().any(|slot| slot.group.group() == group);
+    if runs {
+        checkpoints.push(group);
+    }
+    runs
 }
 
 /// Gives the stream what is in its inbox. True if something is left that can go on now.
@@ -653,22 +519,13 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
             }
         }
     }
-    for _ in 0..TURN_MAX {
-        if !slot.group.may_admit() {
-            return false;
-        }
-        let Some(letter) = slot.publishes.front() else { return false };
-        let publish = Publish {
-            subject: &letter.subject,
-            reply: &letter.reply,
-            header_len: letter.header_len,
-            body: &letter.body,
-        };
-        let limits = StreamLimits::default();
-        if slot.group.stream_mut().admit(&publish, &limits, at.wall, out) == Admitted::Wait {
-            return false;
-        }
-        slot.publishes.pop_front();
-    }
-    !slot.publishes.is_empty()
+    let publishes = slot.publishes.iter().take(TURN_MAX).map(|letter| Publish {
+        subject: &letter.subject,
+        reply: &letter.reply,
+        header_len: letter.header_len,
+        body: &letter.body,
+    });
+    let (dealt_with, may_go_on) = slot.group.offer(publishes, &StreamLimits::default(), at, out);
+    slot.publishes.drain(..dealt_with);
+    may_go_on && !slot.publishes.is_empty()
 }

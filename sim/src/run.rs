@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use linnet_env::FaultCounters;
 use linnet_ids::GroupId;
+use linnet_replication::Host as _;
 
 use crate::Mode;
 use crate::invariants::{Check, Violation, broken, damage, deliveries};
@@ -227,7 +228,7 @@ fn drain(world: &mut World) -> Check {
     for stream in world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some()) {
         for (name, consumer) in &stream.model.consumers {
             let Some(facts) = stream.consumers.get(&(name.clone(), consumer.born)) else { continue };
-            if facts.wants_all && consumer.config.max_deliver <= 0 && !stream.is_lossy {
+            if consumer.config.max_deliver <= 0 && !stream.is_lossy {
                 deliveries::are_complete(stream, name, facts)?;
             }
         }

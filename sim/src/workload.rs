@@ -8,6 +8,7 @@ use linnet_jsapi::limits::Limits;
 use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, DiscardPolicy};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::{ConsumerConfig, Nanos, StreamConfig};
+use linnet_replication::Host as _;
 use linnet_wire::headers;
 
 use crate::facts::{AckFacts, PublishFacts, StreamFacts};
@@ -288,9 +289,14 @@ impl World {
         let filtered = pick(&[0, 0, 1]) == 1;
         let deliver_policy = match pick(&[0, 0, 0, 0, 1, 2, 3]) {
             1 => DeliverPolicy::New,
-            2 if filtered => DeliverPolicy::LastPerSubject,
+            2 => DeliverPolicy::LastPerSubject,
             3 => DeliverPolicy::Last,
             _ => DeliverPolicy::All,
+        };
+        let filter_subject = match deliver_policy {
+            DeliverPolicy::LastPerSubject => format!("{name}.*"),
+            _ if filtered => format!("{name}.1"),
+            _ => String::new(),
         };
         let config = ConsumerConfig {
             durable_name: consumer.clone(),
@@ -304,7 +310,7 @@ impl World {
             ack_wait: Nanos(pick(&[1, 5, 30]) * SECOND),
             max_deliver: pick(&[-1, -1, -1, 2]),
             max_ack_pending: pick(&[0, 0, 3]),
-            filter_subject: if filtered { format!("{name}.1") } else { String::new() },
+            filter_subject,
             description: format!("{}", pick(&[1, 2, 3])),
             ..ConsumerConfig::default()
         };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock};
 use linnet_ids::{GroupId, Wall};
 use linnet_jsapi::subjects::AckSubject;
+use linnet_replication::Host as _;
 
 use crate::facts::{Facts, StreamFacts};
 use crate::flows::Waiter;
@@ -102,7 +103,7 @@ impl World {
         let clock = Arc::new(ManualClock::at(Wall(1_700_000_000_000_000_000)));
         let dir = PathBuf::from("/store/jetstream");
         let mut facts = Facts::default();
-        let meta = StreamFacts::new("_catalogue_", GroupId::META, restore::catalogue_config());
+        let meta = StreamFacts::new("_catalogue_", GroupId::META, linnet_replication::catalogue_config());
         facts.streams.insert(GroupId::META, meta);
         let opened = restore::open(shared(&disk, mutation), &dir, &clock, mutation);
         let Ok((process, _)) = opened else { return broken("opening", "a new store cannot be opened") };
@@ -219,7 +220,7 @@ impl World {
         {
             return broken("log", format!("the log stopped and the disk is well: {failure}"));
         }
-        usage::is_bounded(&self.process.wal.usage(), &restore::wal_config())
+        usage::is_bounded(&self.process.keeper.wal().usage(), &restore::wal_config())
     }
 
     fn event(&mut self, event: Event) -> Check {
@@ -232,7 +233,7 @@ impl World {
             Event::Answered { token, answer } => {
                 self.hash.write_u64(token);
                 match self.process.waiters.remove(&token) {
-                    Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, &answer),
+                    Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, *answer),
                     Some(Waiter::Client) => self.totals.calls += u64::from(answer.is_ok()),
                     None => return broken("answered", "a command was answered twice"),
                 }
@@ -373,8 +374,8 @@ impl World {
     pub(crate) fn count_work(&mut self) {
         let work = std::mem::take(&mut self.process.work);
         self.totals.commits += work.commits;
-        self.totals.checkpoints += work.checkpoints;
-        self.totals.rewrites += work.rewrites;
+        self.totals.checkpoints += std::mem::take(&mut self.process.log.checkpoints);
+        self.totals.rewrites += self.process.keeper.take_rewrites();
         self.totals.refused_space += work.refused_space;
         self.totals.loads += work.loads;
         self.totals.log_failures += work.log_failures;
@@ -384,7 +385,7 @@ impl World {
     pub(crate) fn restart(&mut self, power_loss: bool) -> Check {
         self.count_work();
         self.restarts += 1;
-        self.was_unsealed = self.process.wal.needs_seal();
+        self.was_unsealed = self.process.keeper.wal().needs_seal();
         self.end_life(power_loss);
         if self.mode == Mode::Damage && self.restarts > 1 && self.damages < DAMAGES_MAX {
             self.damage()?;

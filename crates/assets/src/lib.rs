@@ -12,7 +12,7 @@ mod entry;
 mod output;
 mod stream;
 
-pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, Pending, PullRequest};
+pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};
 pub use entry::{Attach, Entry, EntryError, Purge};
 pub use output::{Advisory, Answer, Output, Token};
 pub use stream::{

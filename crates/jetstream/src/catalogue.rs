@@ -14,8 +14,8 @@ use linnet_jsapi::info::AccountLimits;
 use linnet_jsapi::limits::{Amounts, Limits};
 use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::stream_rules::OtherStreams;
+use linnet_replication::Assignment;
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
 
 use crate::cell::StreamCell;
 use crate::inbox::StreamInbox;
@@ -41,32 +41,18 @@ pub struct StreamHandle {
     pub(crate) created: Wall,
 }
 
-/// A stream's entry in the catalogue, as stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Assignment {
-    pub(crate) account: String,
-    pub(crate) group: String,
-    pub(crate) created: i64,
-    /// The group has started once: without its log it is lost, not new.
-    pub(crate) live: bool,
-    pub(crate) config: StreamConfig,
-}
-
-impl Assignment {
-    /// Subject under which the catalogue keeps the assignment of a stream. Account names may hold any character, so
-    /// they are written in hexadecimal.
-    pub(crate) fn subject(account: &str, stream: &str) -> Vec<u8> {
-        let account: String = account.bytes().map(|b| format!("{b:02x}")).collect();
-        format!("stream.{account}.{stream}").into_bytes()
-    }
-
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        // Plain data: writing it to memory cannot fail.
-        serde_json::to_vec(self).expect("assignment serialises")
-    }
-}
-
 impl StreamHandle {
+    /// Its entry in the catalogue, with `config`.
+    pub(crate) fn assignment(&self, account: &JsAccount, config: StreamConfig) -> Assignment {
+        Assignment {
+            account: account.name().to_owned(),
+            group: self.group.to_string(),
+            created: self.created.0,
+            live: true,
+            config,
+        }
+    }
+
     /// Gives the stream a command and waits for its answer.
     pub(crate) async fn ask(&self, command: Command) -> Answer {
         self.inbox.command(command).await.unwrap_or(Err(errors::STREAM_NOT_FOUND))

@@ -1,44 +1,49 @@
 //! Threads that touch block files, so that no pump waits for a disk.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linnet_env::Disk;
-use linnet_store::{CheckpointJob, CheckpointTaken, LoadDone, LoadJob, WriteDone, WriteJob};
+use linnet_replication::GroupJob;
 use linnet_wal::PrepareSegment;
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::log_writer::LogHandle;
 use crate::pump::{GroupKey, PumpHandle};
 
 /// Work for a disk thread.
 pub(crate) enum DiskWork {
-    Load(LoadJob, GroupKey, PumpHandle),
-    Write(WriteJob, PathBuf, GroupKey, PumpHandle),
-    Checkpoint(Box<CheckpointJob>, PathBuf, GroupKey, PumpHandle),
+    Group(GroupJob, GroupKey, PumpHandle),
     Remove(Vec<PathBuf>),
-    RemoveDir(PathBuf),
+    RemoveDir(PathBuf, MayRemoveDir),
     Prepare(Box<PrepareSegment>, LogHandle),
 }
 
-/// Outcome for a pump.
-pub(crate) enum DiskDone {
-    Loaded(LoadDone),
-    Written(WriteDone),
-    Checkpointed(CheckpointTaken),
-}
+/// Permission to have a directory removed; given back when that is done.
+pub(crate) type MayRemoveDir = Option<OwnedSemaphorePermit>;
 
 /// The disk threads: some only read, so that a reader never waits behind a sync.
+///
+/// What may wait for them:
+///
+/// | Job | At most |
+/// |---|---|
+/// | `Load` | one per consumer, which a deleted one may leave behind, and `PARKED_MAX` reads of `assets::Stream` per stream |
+/// | `Write` | parts of blocks, which count as unwritten until they are written: beyond the [`Budget`](crate::budget::Budget) streams take no more messages |
+/// | `Checkpoint` | one per stream: `SoloGroup` begins none while one is under way |
+/// | `Remove` | one: more files join it |
+/// | `RemoveDir` | [`DIRS_MAX`]: whoever ends a stream waits for [`DiskWorkers::may_remove_dir`] |
+/// | `Prepare` | one: the log asks for none while one is under way |
 #[derive(Clone)]
 pub(crate) struct DiskWorkers {
     reads: Arc<Queue>,
     writes: Arc<Queue>,
+    dirs: Arc<Semaphore>,
     disk: Arc<dyn Disk>,
 }
 
-/// Jobs of one kind. Bounded by what asks for them: a consumer waits for one load at a time, a stream has one
-/// checkpoint under way, unwritten parts are at most what a checkpoint interval holds.
 #[derive(Default)]
 struct Queue {
     jobs: Mutex<Jobs>,
@@ -48,16 +53,53 @@ struct Queue {
 #[derive(Default)]
 struct Jobs {
     waiting: VecDeque<DiskWork>,
+    /// Files of the removal that waits.
+    doomed: Vec<PathBuf>,
     is_stopping: bool,
 }
 
 const READERS: usize = 2;
 const WRITERS: usize = 2;
+/// Directories of ended streams that may wait for their removal.
+const DIRS_MAX: usize = 64;
+
+impl Jobs {
+    fn add(&mut self, mut work: DiskWork) {
+        match &mut work {
+            DiskWork::Remove(files) if !self.doomed.is_empty() => return self.doomed.append(files),
+            DiskWork::Remove(files) => self.doomed.append(files),
+            DiskWork::Group(GroupJob::Checkpoint(..), key, _) => debug_assert!(
+                !self.waiting.iter().any(
+                    |w| matches!(w, DiskWork::Group(GroupJob::Checkpoint(..), other, _) if other == key)
+                ),
+                "a stream has one checkpoint under way"
+            ),
+            DiskWork::Prepare(..) => debug_assert!(
+                !self.waiting.iter().any(|w| matches!(w, DiskWork::Prepare(..))),
+                "the log has one segment prepared at a time"
+            ),
+            DiskWork::Group(..) | DiskWork::RemoveDir(..) => {}
+        }
+        self.waiting.push_back(work);
+    }
+
+    fn take(&mut self) -> Option<DiskWork> {
+        match self.waiting.pop_front()? {
+            DiskWork::Remove(_) => Some(DiskWork::Remove(std::mem::take(&mut self.doomed))),
+            other => Some(other),
+        }
+    }
+}
 
 impl DiskWorkers {
+    fn new(disk: Arc<dyn Disk>) -> Self {
+        let dirs = Arc::new(Semaphore::new(DIRS_MAX));
+        Self { reads: Arc::default(), writes: Arc::default(), dirs, disk }
+    }
+
     /// Starts the threads.
     pub(crate) fn start(disk: Arc<dyn Disk>) -> std::io::Result<(Self, Vec<std::thread::JoinHandle<()>>)> {
-        let workers = Self { reads: Arc::default(), writes: Arc::default(), disk };
+        let workers = Self::new(disk);
         let mut threads = Vec::new();
         for (queue, count, name) in
             [(&workers.reads, READERS, "js-read"), (&workers.writes, WRITERS, "js-write")]
@@ -72,9 +114,16 @@ impl DiskWorkers {
     }
 
     pub(crate) fn submit(&self, work: DiskWork) {
-        let queue = if matches!(work, DiskWork::Load(..)) { &self.reads } else { &self.writes };
-        queue.jobs.lock().waiting.push_back(work);
+        let queue =
+            if matches!(work, DiskWork::Group(GroupJob::Load(_), ..)) { &self.reads } else { &self.writes };
+        queue.jobs.lock().add(work);
         queue.more.notify_one();
+    }
+
+    /// Waits until one more directory may wait for its removal.
+    pub(crate) async fn may_remove_dir(&self) -> MayRemoveDir {
+        // The semaphore is never closed.
+        self.dirs.clone().acquire_owned().await.ok()
     }
 
     /// Ends the threads once their queues are empty.
@@ -91,7 +140,7 @@ fn run(queue: &Queue, disk: &Arc<dyn Disk>) {
         let work = {
             let mut jobs = queue.jobs.lock();
             loop {
-                if let Some(work) = jobs.waiting.pop_front() {
+                if let Some(work) = jobs.take() {
                     break work;
                 }
                 if jobs.is_stopping {
@@ -100,40 +149,74 @@ fn run(queue: &Queue, disk: &Arc<dyn Disk>) {
                 queue.more.wait(&mut jobs);
             }
         };
-        match work {
-            DiskWork::Load(job, key, pump) => pump.disk_done(key, DiskDone::Loaded(job.run())),
-            DiskWork::Write(job, dir, key, pump) => {
-                ensure_dir(disk, &dir);
-                pump.disk_done(key, DiskDone::Written(job.run()));
-            }
-            DiskWork::Checkpoint(job, dir, key, pump) => {
-                ensure_dir(disk, &dir);
-                pump.disk_done(key, DiskDone::Checkpointed(job.run()));
-            }
-            DiskWork::Remove(paths) => {
-                for path in paths {
-                    if let Err(error) = disk.remove_file(&path)
-                        && error.kind() != std::io::ErrorKind::NotFound
-                    {
-                        tracing::warn!("Removing {}: {error}", path.display());
-                    }
+        work.run(disk);
+    }
+}
+
+impl DiskWork {
+    fn run(self, disk: &Arc<dyn Disk>) {
+        match self {
+            Self::Group(job, key, pump) => pump.disk_done(key, job.run(&**disk)),
+            Self::Remove(files) => {
+                for file in files {
+                    report_removal(&file, disk.remove_file(&file));
                 }
             }
-            DiskWork::RemoveDir(dir) => {
-                if let Err(error) = disk.remove_dir_all(&dir)
-                    && error.kind() != std::io::ErrorKind::NotFound
-                {
-                    tracing::warn!("Removing {}: {error}", dir.display());
-                }
-            }
-            DiskWork::Prepare(job, log) => log.prepared(job.run()),
+            Self::RemoveDir(dir, _permission) => report_removal(&dir, disk.remove_dir_all(&dir)),
+            Self::Prepare(job, log) => log.prepared(job.run()),
         }
     }
 }
 
-/// A failure shows in the job that needs the directory.
-fn ensure_dir(disk: &Arc<dyn Disk>, dir: &std::path::Path) {
-    if let Err(error) = disk.create_dir_all(dir) {
-        tracing::warn!("Creating {}: {error}", dir.display());
+fn report_removal(path: &Path, outcome: std::io::Result<()>) {
+    if let Err(error) = outcome
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!("Removing {}: {error}", path.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linnet_env::{FaultyDisk, OpenMode};
+
+    use super::*;
+
+    fn workers() -> DiskWorkers {
+        let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
+        disk.create_dir_all(Path::new("/dir")).unwrap();
+        DiskWorkers::new(disk)
+    }
+
+    fn run_next(workers: &DiskWorkers) {
+        let work = workers.writes.jobs.lock().take().unwrap();
+        work.run(&workers.disk);
+    }
+
+    #[test]
+    fn files_to_remove_join_the_removal_that_waits() {
+        let workers = workers();
+        let files: Vec<PathBuf> = (0..5).map(|n| PathBuf::from(format!("/dir/{n}"))).collect();
+        for file in &files {
+            workers.disk.open(file, OpenMode::Create).unwrap();
+            workers.submit(DiskWork::Remove(vec![file.clone()]));
+        }
+        assert_eq!(workers.writes.jobs.lock().waiting.len(), 1);
+        run_next(&workers);
+        assert!(files.iter().all(|file| !workers.disk.exists(file).unwrap()));
+        workers.submit(DiskWork::Remove(vec![files[0].clone()]));
+        assert_eq!(workers.writes.jobs.lock().waiting.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn directories_that_wait_for_their_removal_are_bounded() {
+        let workers = workers();
+        for _ in 0..DIRS_MAX {
+            let permission = workers.may_remove_dir().await;
+            workers.submit(DiskWork::RemoveDir("/dir".into(), permission));
+        }
+        assert_eq!(workers.dirs.available_permits(), 0);
+        run_next(&workers);
+        assert!(workers.may_remove_dir().await.is_some());
     }
 }

@@ -1,6 +1,5 @@
 //! One opening of a store directory.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,23 +7,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use linnet_assets::{Advisory, Answer, Command, CommandOutcome, Entry, Output, Place, Purge, Token};
+use linnet_assets::{Answer, Command, CommandOutcome, Place};
 use linnet_broker::{Account, AccountLimits, Broker};
-use linnet_env::{Clock, Disk, DiskLock, OsRng, Rng};
-use linnet_ids::{GroupId, Wall};
+use linnet_env::{Disk, DiskLock, OsRng, Rng};
+use linnet_ids::GroupId;
+use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::policies::StorageType;
-use linnet_jsapi::{Nanos, StreamConfig};
-use linnet_replication::{Log, Opening, SoloGroup, fresh, recover};
-use linnet_store::{Filter, Kind, LoadJob, Lookup};
-use linnet_wal::{RecoveredGroup, StoreIdentity, Wal};
+use linnet_replication::{
+    Assignment, Change, Log, LogKeeper, RestoreOutcome, RestoredStore, Restoring, Site, SoloGroup, Step,
+    group_dir,
+};
+use linnet_wal::{StoreIdentity, Wal};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::api::Api;
 use crate::budget::Budget;
-use crate::catalogue::{Accounts, Assignment, JsAccount, StreamHandle};
+use crate::catalogue::{Accounts, JsAccount, StreamHandle};
 use crate::cell::{Health, StreamCell};
 use crate::config::Config;
 use crate::disk_work::DiskWorkers;
@@ -40,8 +40,6 @@ use crate::usage::Usage;
 const META_KEY: GroupKey = 0;
 /// How long an orderly stop may take to write checkpoints.
 const STOP_MAX: Duration = Duration::from_secs(30);
-/// Files of a group that is gone are moved here.
-const QUARANTINE: &str = "quarantine";
 
 /// JetStream cannot start.
 #[derive(Debug, Error)]
@@ -102,74 +100,6 @@ pub struct Engine {
     _lock: Box<dyn DiskLock>,
 }
 
-/// What happens while nobody is there to receive anything.
-struct Nobody;
-
-impl Output for Nobody {
-    fn publish(&mut self, _: &[u8], _: &[u8], _: &[u8], _: usize, _: &[u8]) -> usize {
-        0
-    }
-
-    fn has_interest(&mut self, _: &[u8]) -> bool {
-        false
-    }
-
-    fn answer(&mut self, _: Token, _: Answer) {}
-
-    fn load(&mut self, _: LoadJob) {}
-
-    fn advise(&mut self, _: Advisory) {}
-}
-
-/// Everything that exists while the store is being opened.
-struct Starting<'a> {
-    config: &'a Config,
-    disk: &'a Arc<dyn Disk>,
-    dir: &'a Path,
-    wal: &'a Wal,
-    groups: &'a [RecoveredGroup],
-    place: &'a Place,
-    clock: &'a Arc<dyn Clock>,
-    /// Damage of the log may have taken a group, or what the catalogue said of it.
-    may_lack_groups: bool,
-}
-
-impl Starting<'_> {
-    fn opening(&self, group: GroupId, config: StreamConfig, created: Wall) -> Opening<'_> {
-        Opening {
-            group,
-            recovered: self.groups.iter().find(|g| g.group == group),
-            wal: self.wal,
-            disk: self.disk,
-            dir: group_dir(self.dir, group),
-            config,
-            created,
-            place: self.place.clone(),
-            now: self.clock.mono(),
-            wall: self.clock.wall(),
-        }
-    }
-}
-
-fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
-    dir.join("groups").join(group.to_string())
-}
-
-/// The catalogue is a stream of the server itself: the newest message of each subject is what counts.
-fn catalogue_config() -> StreamConfig {
-    StreamConfig {
-        name: "_catalogue_".to_owned(),
-        max_msgs: -1,
-        max_bytes: -1,
-        max_msgs_per_subject: 1,
-        max_consumers: -1,
-        num_replicas: 1,
-        duplicate_window: Nanos::ZERO,
-        storage: StorageType::File,
-        ..StreamConfig::default()
-    }
-}
-
 impl Engine {
     /// Opens the store and everything in it, starts the threads and answers the API.
     pub async fn start(
@@ -215,17 +145,16 @@ impl Engine {
         let mut log = LogHandle::new();
         let pump_count = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 8));
         let pumps: Vec<PumpHandle> = (0..pump_count).map(|_| PumpHandle::new()).collect();
-        let starting = Starting {
-            config: &config,
+        let restoring = Restoring {
             disk: &disk,
             dir: &dir,
             wal: &opened.wal,
             groups: &opened.groups,
             place: &place,
-            clock: &clock,
+            clock: &*clock,
             may_lack_groups: opened.report.any_group_may_be_affected(),
         };
-        let restored = restore(starting, &mut log, &health)?;
+        let restored = restoring.run(&mut log).map_err(|e| StartError::Catalogue(e.to_string()))?;
 
         let own_account = Account::new("_server_", true, AccountLimits::default());
         let inbox_limits = InboxLimits { msgs: config.max_buffered_msgs, bytes: config.max_buffered_bytes };
@@ -246,13 +175,10 @@ impl Engine {
             threads.push(thread.spawn(move || pump.run()).map_err(at(&dir))?);
         }
         let writer = LogWriter {
-            wal: opened.wal,
+            keeper: LogKeeper::new(opened.wal),
             handle: log.clone(),
             pumps: pumps.clone(),
             workers: workers.clone(),
-            asked: HashMap::new(),
-            waiting_for: None,
-            looked: None,
             is_stuck: false,
             clock: clock.clone(),
             health: health.clone(),
@@ -293,7 +219,7 @@ impl Engine {
     /// Hands restored groups to pumps and puts them into the catalogue.
     async fn install_restored(
         &self,
-        restored: Restored,
+        restored: RestoredStore,
         meta_pump: PumpHandle,
         meta: Arc<StreamInbox>,
         own: Arc<Account>,
@@ -303,7 +229,7 @@ impl Engine {
         meta_pump.control(Control::Install(Box::new(Installation {
             key: META_KEY,
             dir: group_dir(&self.dir, GroupId::META),
-            group: restored.meta,
+            group: *restored.meta,
             inbox: meta,
             account: own,
             cell: Arc::new(StreamCell::new("", false)),
@@ -311,35 +237,45 @@ impl Engine {
             done,
         })));
         let _ = installed.await;
-        for assignment in restored.lost_unmarked {
-            let _ = self.store_assignment(&Assignment { live: true, ..assignment }).await;
-        }
-        for (assignment, group) in restored.streams {
-            let Some(account) = self.accounts.get(&assignment.account).cloned() else {
-                // Its account has no JetStream now: the data stays where it is.
-                tracing::warn!(
-                    "Stream '{} > {}' is not served: its account has no JetStream",
-                    assignment.account,
-                    assignment.config.name
-                );
-                continue;
-            };
-            let name = assignment.config.name.clone();
-            let must_mark = !assignment.live;
-            self.install(&account, group).await;
-            if must_mark {
-                let live = Assignment { live: true, ..assignment };
-                let _ = self.store_assignment(&live).await;
+        let mut ended = Vec::new();
+        for stream in restored.streams {
+            match stream.outcome {
+                RestoreOutcome::Open(group, _) => self.install_stream(stream.assignment, group).await,
+                RestoreOutcome::Ended(_) => ended.push(stream.assignment),
+                RestoreOutcome::Lost(reason) => {
+                    let assignment = stream.assignment;
+                    self.health.note_not_recovered(&assignment.account, &assignment.config.name, &reason);
+                    if !assignment.live {
+                        // Without damage in the log, the next opening would take it for new.
+                        let _ = self.carry_out(Change::mark_live(assignment), None, None).await;
+                    }
+                }
             }
-            tracing::info!("  Restored stream '{} > {name}'", account.name());
         }
-        for (assignment, _) in restored.ended {
-            let _ = self.forget_assignment(&assignment.account, &assignment.config.name).await;
+        for assignment in ended {
+            let _ = self.carry_out(Change::forget_ended(assignment), None, None).await;
         }
     }
 
+    async fn install_stream(&self, assignment: Assignment, group: Box<SoloGroup>) {
+        let name = assignment.config.name.clone();
+        let Some(account) = self.accounts.get(&assignment.account).cloned() else {
+            // Its account has no JetStream now: the data stays where it is.
+            tracing::warn!(
+                "Stream '{} > {name}' is not served: its account has no JetStream",
+                assignment.account
+            );
+            return;
+        };
+        let handle = self.install(&account, group).await;
+        if !assignment.live {
+            let _ = self.carry_out(Change::mark_live(assignment), Some(&account), Some(handle)).await;
+        }
+        tracing::info!("  Restored stream '{} > {name}'", account.name());
+    }
+
     /// Gives a group to a pump and makes it known. Returns when everything it proposed is applied.
-    async fn install(&self, account: &Arc<JsAccount>, group: SoloGroup) -> Arc<StreamHandle> {
+    async fn install(&self, account: &Arc<JsAccount>, group: Box<SoloGroup>) -> Arc<StreamHandle> {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let nth = usize::try_from(self.next_pump.fetch_add(1, Ordering::Relaxed)).unwrap_or(0);
         let pump = self.pumps[nth % self.pumps.len()].clone();
@@ -363,7 +299,7 @@ impl Engine {
         pump.control(Control::Install(Box::new(Installation {
             key,
             dir: group_dir(&self.dir, group.group()),
-            group,
+            group: *group,
             inbox,
             account: account.account.clone(),
             cell,
@@ -393,16 +329,54 @@ impl Engine {
         });
     }
 
-    async fn store_assignment(&self, assignment: &Assignment) -> Answer {
-        let subject = Assignment::subject(&assignment.account, &assignment.config.name);
-        let command = Command::Append { subject, payload: assignment.encode() };
+    /// Carries out a change of which streams exist; the stream's handle, if it has one.
+    async fn carry_out(
+        &self,
+        (mut change, mut step): (Change, Step),
+        account: Option<&Arc<JsAccount>>,
+        mut handle: Option<Arc<StreamHandle>>,
+    ) -> Result<Option<Arc<StreamHandle>>, ApiError> {
+        loop {
+            let now = || self.broker.clock().mono();
+            step = match (step, account, &handle) {
+                (Step::Catalogue(command), _, _) => change.answered(self.ask_catalogue(command).await, now()),
+                (Step::Stream(command), _, Some(stream)) => change.answered(stream.ask(command).await, now()),
+                (Step::Install(group), Some(account), _) => {
+                    handle = Some(self.install(account, group).await);
+                    change.done(now())
+                }
+                (Step::Hide, Some(account), Some(stream)) => {
+                    account.streams.write().remove(&stream.config().name);
+                    change.done(now())
+                }
+                (Step::Remove { has_log }, Some(account), Some(stream)) => {
+                    self.remove(account, stream, has_log).await;
+                    change.done(now())
+                }
+                (Step::End(result), _, _) => return result.map(|()| handle),
+                (Step::Stream(_) | Step::Install(_) | Step::Hide | Step::Remove { .. }, _, _) => {
+                    return Err(errors::STREAM_NOT_FOUND);
+                }
+            };
+        }
+    }
+
+    async fn ask_catalogue(&self, command: Command) -> Answer {
         self.meta.command(command).await.unwrap_or(Err(errors::INSUFFICIENT_RESOURCES))
     }
 
-    async fn forget_assignment(&self, account: &str, stream: &str) -> Answer {
-        let filter = String::from_utf8_lossy(&Assignment::subject(account, stream)).into_owned();
-        let command = Command::Purge(Purge { filter, below: 0, keep: 0 });
-        self.meta.command(command).await.unwrap_or(Err(errors::INSUFFICIENT_RESOURCES))
+    /// Stops a group that has ended and removes its files.
+    async fn remove(&self, account: &JsAccount, handle: &StreamHandle, has_log: bool) {
+        self.health.forget(account.name(), &handle.config().name);
+        let may_remove = self.workers.may_remove_dir().await;
+        let (done, removed) = oneshot::channel();
+        handle.pump.control(Control::Remove { key: handle.key, may_remove, done });
+        let _ = removed.await;
+        self.log.disown(handle.group);
+        if has_log {
+            self.log.clone().end_group(handle.group);
+            self.log.kick();
+        }
     }
 
     /// Creates a stream whose configuration has been judged. The caller holds [`Engine::changes`].
@@ -411,26 +385,18 @@ impl Engine {
         account: &Arc<JsAccount>,
         config: StreamConfig,
     ) -> Result<Arc<StreamHandle>, ApiError> {
-        let created = self.broker.clock().wall();
         let index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
         let group = GroupId { epoch: 0, meta_index: index, random: OsRng.next_u64() };
         let assignment = Assignment {
             account: account.name().to_owned(),
             group: group.to_string(),
-            created: created.0,
+            created: self.broker.clock().wall().0,
             live: false,
-            config: config.clone(),
+            config,
         };
-        self.store_assignment(&assignment).await?;
-        let kind = match config.storage {
-            StorageType::Memory => Kind::Memory,
-            StorageType::File => Kind::File { disk: self.disk.clone(), dir: group_dir(&self.dir, group) },
-        };
-        let now = self.broker.clock().mono();
-        let solo = fresh(group, kind, config, created, self.place.clone(), now);
-        let handle = self.install(account, solo).await;
-        self.store_assignment(&Assignment { live: true, ..assignment }).await?;
-        Ok(handle)
+        let site = Site { disk: self.disk.clone(), dir: self.dir.clone(), place: self.place.clone() };
+        let change = Change::create(assignment, group, site);
+        self.carry_out(change, Some(account), None).await?.ok_or(errors::STREAM_NOT_FOUND)
     }
 
     /// Changes a stream's configuration, which has been judged. The caller holds [`Engine::changes`].
@@ -440,39 +406,20 @@ impl Engine {
         handle: &Arc<StreamHandle>,
         config: StreamConfig,
     ) -> Result<(), ApiError> {
-        let assignment = Assignment {
-            account: account.name().to_owned(),
-            group: handle.group.to_string(),
-            created: handle.created.0,
-            live: true,
-            config: config.clone(),
-        };
-        self.store_assignment(&assignment).await?;
-        handle.ask(Command::Update(Box::new(config.clone()))).await?;
+        let change = Change::update(handle.assignment(account, config.clone()));
+        self.carry_out(change, Some(account), Some(handle.clone())).await?;
         handle.config.store(Arc::new(config));
         Ok(())
     }
 
-    /// Deletes a stream: its end first, then its place in the catalogue, then its files. The caller holds
-    /// [`Engine::changes`].
+    /// Deletes a stream. The caller holds [`Engine::changes`].
     pub(crate) async fn delete_stream(
         &self,
         account: &Arc<JsAccount>,
         handle: &Arc<StreamHandle>,
     ) -> Result<(), ApiError> {
-        let name = handle.config().name.clone();
-        handle.ask(Command::Delete).await?;
-        account.streams.write().remove(&name);
-        self.forget_assignment(account.name(), &name).await?;
-        self.health.forget(account.name(), &name);
-        let (done, removed) = oneshot::channel();
-        handle.pump.control(Control::Remove { key: handle.key, remove_files: true, done });
-        let _ = removed.await;
-        self.log.disown(handle.group);
-        if !handle.cell.is_memory() {
-            self.log.clone().end_group(handle.group);
-            self.log.kick();
-        }
+        let change = Change::delete(handle.assignment(account, (*handle.config()).clone()));
+        self.carry_out(change, Some(account), Some(handle.clone())).await?;
         Ok(())
     }
 
@@ -580,206 +527,4 @@ fn report_log(report: &linnet_wal::Report, marker: &Marker) {
             damage.kind
         );
     }
-}
-
-/// What was found in the store.
-struct Restored {
-    meta: SoloGroup,
-    streams: Vec<(Assignment, SoloGroup)>,
-    /// Streams whose end is in their log but which the catalogue still names.
-    ended: Vec<(Assignment, GroupId)>,
-    /// Streams that may have been running and are not marked as live. With nothing in the log and no damage in it any
-    /// more, the next opening would take them for new.
-    lost_unmarked: Vec<Assignment>,
-    next_index: u64,
-}
-
-/// Restores the catalogue and the groups it names.
-fn restore(mut starting: Starting<'_>, log: &mut LogHandle, health: &Health) -> Result<Restored, StartError> {
-    let opening = starting.opening(GroupId::META, catalogue_config(), starting.clock.wall());
-    let (mut meta, found) =
-        recover(opening, log, &mut Nobody).map_err(|e| StartError::Catalogue(e.to_string()))?;
-    starting.may_lack_groups |= found.damage.is_some() || !found.lost_entries.is_empty();
-    let starting = &starting;
-    for lost in found.lost_entries.iter() {
-        tracing::error!("  Catalogue of streams: {lost}");
-    }
-    let mut streams = Vec::new();
-    let mut ended = Vec::new();
-    let mut lost_unmarked = Vec::new();
-    let mut known = vec![GroupId::META];
-    let mut next_index = 1;
-    for assignment in assignments(&mut meta) {
-        let Some(group) = GroupId::parse(&assignment.group) else { continue };
-        known.push(group);
-        next_index = next_index.max(group.meta_index + 1);
-        let (account, name) = (assignment.account.clone(), assignment.config.name.clone());
-        match open_group(starting, log, &assignment, group) {
-            Ok(solo) if solo.stream().is_deleted() => {
-                log.end_group(group);
-                ended.push((assignment, group));
-            }
-            Ok(solo) => streams.push((assignment, solo)),
-            Err(reason) => {
-                tracing::error!("  Stream '{account} > {name}' could not be recovered: {reason}");
-                health.note_not_recovered(&account, &name, &reason);
-                if !assignment.live {
-                    lost_unmarked.push(assignment);
-                }
-            }
-        }
-    }
-    end_forgotten(starting, &known, log);
-    put_away_strays(starting, &known);
-    Ok(Restored { meta, streams, ended, lost_unmarked, next_index })
-}
-
-/// Every assignment in the catalogue.
-fn assignments(meta: &mut SoloGroup) -> Vec<Assignment> {
-    let mut all = Vec::new();
-    let mut next = 0;
-    while let Some(seq) = meta.stream().store().next(next, &Filter::all()) {
-        next = seq + 1;
-        loop {
-            match meta.stream().store().get(seq, true) {
-                Lookup::Found(record) => {
-                    match serde_json::from_slice(record.payload) {
-                        Ok(assignment) => all.push(assignment),
-                        Err(e) => tracing::error!("  Catalogue entry {seq} cannot be read: {e}"),
-                    }
-                    break;
-                }
-                Lookup::Cold(job) => {
-                    if meta.stream_mut().store_mut().loaded(job.run()).is_err() {
-                        break;
-                    }
-                }
-                Lookup::Missing => break,
-                Lookup::Damaged => {
-                    tracing::error!("  Catalogue entry {seq} is damaged");
-                    break;
-                }
-            }
-        }
-    }
-    all
-}
-
-fn open_group(
-    starting: &Starting<'_>,
-    log: &mut LogHandle,
-    assignment: &Assignment,
-    group: GroupId,
-) -> Result<SoloGroup, String> {
-    let created = Wall(assignment.created);
-    let now = starting.clock.mono();
-    if assignment.config.storage == StorageType::Memory {
-        return Ok(fresh(
-            group,
-            Kind::Memory,
-            assignment.config.clone(),
-            created,
-            starting.place.clone(),
-            now,
-        ));
-    }
-    let recovered = starting.groups.iter().any(|g| g.group == group);
-    if !recovered {
-        // Without damage, a stream that is not live has stored nothing yet.
-        if assignment.live || starting.may_lack_groups {
-            return Err("its log is lost".to_owned());
-        }
-        let kind = Kind::File { disk: starting.disk.clone(), dir: group_dir(starting.dir, group) };
-        return Ok(fresh(group, kind, assignment.config.clone(), created, starting.place.clone(), now));
-    }
-    let opening = starting.opening(group, assignment.config.clone(), created);
-    let (solo, found) = recover(opening, log, &mut Nobody).map_err(|e| e.to_string())?;
-    let name = &assignment.config.name;
-    for lost in &found.lost_entries {
-        tracing::error!("  Stream '{} > {name}': {lost}", assignment.account);
-    }
-    if !found.lost.is_empty() {
-        tracing::error!(
-            "  Stream '{} > {name}': {} messages are damaged",
-            assignment.account,
-            found.lost.len()
-        );
-    }
-    quarantine(starting, &group_dir(starting.dir, group), &found.ruined);
-    // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
-    if found.damage.is_none() {
-        for stray in &found.strays {
-            if let Err(e) = starting.disk.remove_file(stray) {
-                tracing::warn!("  Removing {}: {e}", stray.display());
-            }
-        }
-    } else {
-        quarantine(starting, &group_dir(starting.dir, group), &found.strays);
-    }
-    Ok(solo)
-}
-
-/// Moves files that nothing names out of the way, never deletes them.
-fn quarantine(starting: &Starting<'_>, dir: &Path, files: &[PathBuf]) {
-    if files.is_empty() {
-        return;
-    }
-    let to = dir.join(QUARANTINE);
-    if let Err(e) = starting.disk.create_dir_all(&to) {
-        tracing::error!("  Creating {}: {e}", to.display());
-        return;
-    }
-    for file in files {
-        let Some(name) = file.file_name() else { continue };
-        tracing::warn!("  Moved {} to {}", file.display(), to.display());
-        if let Err(e) = starting.disk.rename(file, &to.join(name)) {
-            tracing::error!("  Moving {}: {e}", file.display());
-        }
-    }
-    // A move that a power loss undoes would leave a file that the next opening takes for one of no use.
-    for dir in [&to, dir] {
-        if let Err(e) = starting.disk.sync_dir(dir) {
-            tracing::error!("  Syncing {}: {e}", dir.display());
-        }
-    }
-}
-
-/// A deletion may be cut off after the catalogue forgot the stream: its log, which says that it has ended, goes now.
-fn end_forgotten(starting: &Starting<'_>, known: &[GroupId], log: &mut LogHandle) {
-    for group in starting.groups.iter().map(|g| g.group).filter(|g| !known.contains(g)) {
-        let mut entries = starting.wal.entries(group).flatten();
-        if entries.any(|entry| matches!(Entry::decode(&entry.payload), Ok(Entry::Deleted))) {
-            log.end_group(group);
-        }
-    }
-}
-
-/// Directories of groups that the catalogue does not name are moved aside with a note saying why.
-fn put_away_strays(starting: &Starting<'_>, known: &[GroupId]) {
-    let groups = starting.dir.join("groups");
-    let Ok(entries) = starting.disk.list(&groups) else { return };
-    for entry in entries.into_iter().filter(|e| e.is_dir) {
-        if GroupId::parse(&entry.name).is_some_and(|id| known.contains(&id)) {
-            continue;
-        }
-        // What the log still knows is a group whose assignment is lost: it stays untouched and is listed.
-        if GroupId::parse(&entry.name).is_some_and(|id| starting.groups.iter().any(|g| g.group == id)) {
-            tracing::warn!(
-                "  Group {} has a log but no entry in the catalogue; it is left as it is",
-                entry.name
-            );
-            continue;
-        }
-        let to = starting.dir.join(QUARANTINE);
-        let moved = starting.disk.create_dir_all(&to).and_then(|()| {
-            starting.disk.rename(&groups.join(&entry.name), &to.join(&entry.name))?;
-            let note = "No entry of the catalogue and no log names this group.\n";
-            starting.disk.replace(&to.join(format!("{}.reason", entry.name)), note.as_bytes())
-        });
-        match moved {
-            Ok(()) => tracing::warn!("  Moved group {} to {}: nothing names it", entry.name, to.display()),
-            Err(e) => tracing::error!("  Moving group {}: {e}", entry.name),
-        }
-    }
-    let _ = starting.config;
 }

@@ -4,6 +4,7 @@ use linnet_assets::{Advisory, Answer, Output, Token};
 use linnet_broker::{Account, Broker, Message, Publisher};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::write_pub_error;
+use linnet_replication::GroupJob;
 use linnet_store::LoadJob;
 use linnet_wire::headers;
 use slab::Slab;
@@ -129,7 +130,7 @@ impl Output for Outbox<'_> {
     }
 
     fn load(&mut self, job: LoadJob) {
-        self.workers.submit(DiskWork::Load(job, self.key, self.pump.clone()));
+        self.workers.submit(DiskWork::Group(GroupJob::Load(job), self.key, self.pump.clone()));
     }
 
     fn advise(&mut self, advisory: Advisory) {

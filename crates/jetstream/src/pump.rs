@@ -3,31 +3,32 @@
 //! A pump owns the groups given to it. It sleeps until an inbox, the log, a disk thread or a timer has something for
 //! one of them, lets every such group act, hands the log what they proposed, then writes what they sent.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_assets::{Moment, Publish, StreamLimits};
+use linnet_assets::{EntryError, Moment, Output, Publish, StreamLimits};
 use linnet_broker::{Account, Broker};
 use linnet_env::Clock;
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::subjects::AckSubject;
-use linnet_replication::{SoloGroup, Ticket};
+pub(crate) use linnet_replication::GroupKey;
+use linnet_replication::{
+    GroupDone, GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns,
+};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use crate::budget::{Budget, Share};
 use crate::cell::StreamCell;
-use crate::disk_work::{DiskDone, DiskWork, DiskWorkers};
+use crate::disk_work::{DiskWork, DiskWorkers, MayRemoveDir};
 use crate::inbox::{LetterKind, Mail, StreamInbox};
 use crate::log_writer::{LogFailure, LogHandle};
 use crate::output::{Change, Hub, Outbox};
 use crate::services::ConsumerServices;
-
-/// Names a group on this server.
-pub(crate) type GroupKey = u64;
 
 /// Messages one group may process before others get their turn.
 const TURN_MAX: usize = 4096;
@@ -53,7 +54,7 @@ struct PumpMail {
     ready: Vec<GroupKey>,
     durable: Ticket,
     failure: Option<LogFailure>,
-    disk: Vec<(GroupKey, DiskDone)>,
+    disk: Vec<(GroupKey, GroupDone)>,
     checkpoints: Vec<GroupId>,
     controls: Vec<Control>,
     is_awake: bool,
@@ -63,8 +64,8 @@ struct PumpMail {
 pub(crate) enum Control {
     /// Take a group.
     Install(Box<Installation>),
-    /// Drop a group that has ended; its files are removed if asked.
-    Remove { key: GroupKey, remove_files: bool, done: oneshot::Sender<()> },
+    /// Drop a group that has ended, and its files.
+    Remove { key: GroupKey, may_remove: MayRemoveDir, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.
     Stop { checkpoint: bool, done: oneshot::Sender<()> },
 }
@@ -76,7 +77,7 @@ pub(crate) struct Installation {
     pub(crate) inbox: Arc<StreamInbox>,
     pub(crate) account: Arc<Account>,
     pub(crate) cell: Arc<StreamCell>,
-    pub(crate) dir: std::path::PathBuf,
+    pub(crate) dir: PathBuf,
     pub(crate) services: ConsumerServices,
     /// Answered when everything proposed so far is applied.
     pub(crate) done: oneshot::Sender<()>,
@@ -109,7 +110,7 @@ impl PumpHandle {
         self.with(|mail| mail.failure = Some(failure));
     }
 
-    pub(crate) fn disk_done(&self, key: GroupKey, done: DiskDone) {
+    pub(crate) fn disk_done(&self, key: GroupKey, done: GroupDone) {
         self.with(|mail| mail.disk.push((key, done)));
     }
 
@@ -141,13 +142,14 @@ struct Slot {
     inbox: Arc<StreamInbox>,
     account: Arc<Account>,
     cell: Arc<StreamCell>,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
     services: ConsumerServices,
     mail: Mail,
     share: Share,
     /// Messages of `mail` that are dealt with.
     read: usize,
-    timer: Option<Mono>,
+    /// What the last turn left.
+    more: More,
     /// Nothing is accepted any more; why.
     failed: Option<ApiError>,
     installed: Option<oneshot::Sender<()>>,
@@ -158,9 +160,7 @@ pub(crate) struct Pump {
     handle: PumpHandle,
     groups: HashMap<GroupKey, Slot>,
     by_group: HashMap<GroupId, GroupKey>,
-    timers: BTreeSet<(Mono, GroupKey)>,
-    /// Groups that wait for a ticket, in order.
-    waiting: VecDeque<(Ticket, GroupKey)>,
+    turns: Turns,
     log: LogHandle,
     workers: DiskWorkers,
     hub: Hub,
@@ -170,7 +170,6 @@ pub(crate) struct Pump {
     /// Groups whose messages wait because the log has too much to write.
     pressed: Vec<GroupKey>,
     relieved: Option<Mono>,
-    reported_failure: bool,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -188,8 +187,7 @@ impl Pump {
             handle,
             groups: HashMap::new(),
             by_group: HashMap::new(),
-            timers: BTreeSet::new(),
-            waiting: VecDeque::new(),
+            turns: Turns::default(),
             log,
             workers,
             hub: Hub::new(broker, health),
@@ -198,54 +196,31 @@ impl Pump {
             budget,
             pressed: Vec::new(),
             relieved: None,
-            reported_failure: false,
             stopping: None,
         }
     }
 
     /// Turns the groups until told to stop.
     pub(crate) fn run(mut self) {
-        let mut applied = 0;
         loop {
             let longest = if self.pressed.is_empty() { NAP_MAX } else { RELIEVE_EVERY };
-            let due = self.timers.first().map(|(due, _)| *due);
-            let nap = due.map_or(longest, |due| due.since(self.clock.mono()).min(longest));
+            let nap = self.turns.next_due().map_or(longest, |due| due.since(self.clock.mono()).min(longest));
             let mail = self.handle.wait(nap);
             let at = Moment { now: self.clock.mono(), wall: self.clock.wall(), live: true };
             let mut touched = Touched::default();
             for control in mail.controls {
                 self.control(control, &mut touched);
             }
-            if let Some(failure) = mail.failure {
-                self.log_failed(&failure);
-            }
-            for (key, done) in mail.disk {
-                self.disk_done(key, done, at, &mut touched);
-            }
-            if mail.durable > applied {
-                applied = mail.durable;
-                self.durable(applied, at, &mut touched);
-            }
-            for group in mail.checkpoints {
-                if let Some(key) = self.by_group.get(&group).copied() {
-                    self.checkpoint(key);
-                }
-            }
-            while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= at.now) {
-                self.timers.remove(&(due, key));
-                self.guarded(key, |slot, outbox, _| {
-                    slot.timer = None;
-                    slot.group.stream_mut().on_timer(at.now, at.wall, outbox);
-                });
-                touched.add(key);
-            }
-            for key in mail.ready {
-                touched.add(key);
-            }
-            self.relieve(at, &mut touched);
-            for key in touched.keys {
-                self.turn(key, at);
-            }
+            let mail = PassMail {
+                failure: mail.failure.map(|failure| errors::stream_store_failed(&failure.0)),
+                done: mail.disk,
+                durable: mail.durable,
+                checkpoints: mail.checkpoints,
+                ready: mail.ready,
+            };
+            let mut turns = std::mem::take(&mut self.turns);
+            turns.pass(&mut self, mail, at, touched);
+            self.turns = turns;
             self.log.kick();
             self.follow_changes();
             self.hub.flush();
@@ -259,7 +234,7 @@ impl Pump {
     }
 
     fn is_quiet(&self) -> bool {
-        self.waiting.is_empty() && self.groups.values().all(|s| s.failed.is_some() || s.group.is_quiet())
+        self.turns.is_quiet() && self.groups.values().all(|s| s.failed.is_some() || s.group.is_quiet())
     }
 
     /// Runs something of a group; a panic stops that group and nothing else.
@@ -302,7 +277,7 @@ impl Pump {
                     mail: Mail::default(),
                     share: Share::default(),
                     read: 0,
-                    timer: None,
+                    more: More::None,
                     failed: None,
                     installed: Some(done),
                 };
@@ -312,17 +287,13 @@ impl Pump {
                 }
                 touched.add(key);
             }
-            Control::Remove { key, remove_files, done } => {
+            Control::Remove { key, may_remove, done } => {
                 if let Some(mut slot) = self.groups.remove(&key) {
                     self.budget.update(&mut slot.share, 0, 0);
                     self.by_group.remove(&slot.group.group());
                     self.usage.forget(&slot.cell);
-                    if let Some(due) = slot.timer {
-                        self.timers.remove(&(due, key));
-                    }
-                    if remove_files {
-                        self.workers.submit(DiskWork::RemoveDir(slot.dir));
-                    }
+                    self.turns.forget(key);
+                    self.workers.submit(DiskWork::RemoveDir(slot.dir, may_remove));
                 }
                 let _ = done.send(());
             }
@@ -343,70 +314,6 @@ impl Pump {
         }
     }
 
-    /// Nothing becomes durable any more: everybody who waits is told, groups refuse from now on.
-    fn log_failed(&mut self, failure: &LogFailure) {
-        if std::mem::replace(&mut self.reported_failure, true) {
-            return;
-        }
-        let error = errors::stream_store_failed(&failure.0);
-        let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
-        for key in keys {
-            self.guarded(key, |slot, outbox, _| {
-                slot.group.fail(&error, outbox);
-                slot.cell.fail("write-ahead log failed");
-                slot.failed = Some(error.clone());
-            });
-        }
-        self.waiting.clear();
-    }
-
-    fn disk_done(&mut self, key: GroupKey, done: DiskDone, at: Moment, touched: &mut Touched) {
-        let finished = self.guarded(key, |slot, outbox, log| match done {
-            DiskDone::Loaded(done) => {
-                slot.group.stream_mut().on_loaded(done, at.now, at.wall, outbox);
-                None
-            }
-            DiskDone::Written(done) => {
-                slot.group.stream_mut().store_mut().written(done);
-                None
-            }
-            DiskDone::Checkpointed(taken) => slot.group.finish_checkpoint(taken, log),
-        });
-        if let Some(Some(ticket)) = finished {
-            self.waiting.push_back((ticket, key));
-        }
-        touched.add(key);
-    }
-
-    fn durable(&mut self, ticket: Ticket, at: Moment, touched: &mut Touched) {
-        while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
-            let files = self.guarded(key, |slot, outbox, _| slot.group.durable(ticket, at, outbox));
-            match files {
-                Some(Ok(files)) if !files.is_empty() => self.workers.submit(DiskWork::Remove(files)),
-                Some(Err(error)) => self.stop_group(key, &error.to_string()),
-                _ => {}
-            }
-            touched.add(key);
-        }
-    }
-
-    fn stop_group(&mut self, key: GroupKey, reason: &str) {
-        if let Some(slot) = self.groups.get_mut(&key) {
-            tracing::error!("Stream '{}' stopped: {reason}", slot.group.stream().config().name);
-            slot.cell.fail(reason);
-            slot.failed = Some(errors::STREAM_OFFLINE);
-        }
-    }
-
-    fn checkpoint(&mut self, key: GroupKey) {
-        if let Some(slot) = self.groups.get_mut(&key)
-            && let Some(job) = slot.group.begin_checkpoint()
-        {
-            let work = DiskWork::Checkpoint(Box::new(job), slot.dir.clone(), key, self.handle.clone());
-            self.workers.submit(work);
-        }
-    }
-
     /// True if no more messages should be taken: the log or the disk is behind.
     fn is_pressed(&self) -> bool {
         self.log.is_pressed() || self.budget.is_exceeded()
@@ -422,7 +329,8 @@ impl Pump {
                 let Some(slot) = self.groups.get_mut(&key) else { continue };
                 let store = slot.group.stream_mut().store_mut();
                 for job in store.take_writes(true) {
-                    self.workers.submit(DiskWork::Write(job, slot.dir.clone(), key, self.handle.clone()));
+                    let job = GroupJob::Write(job, slot.dir.clone());
+                    self.workers.submit(DiskWork::Group(job, key, self.handle.clone()));
                 }
                 if store.obsolete_bytes() > 0 {
                     self.checkpoint(key);
@@ -433,51 +341,6 @@ impl Pump {
             for key in self.pressed.drain(..) {
                 touched.add(key);
             }
-        }
-    }
-
-    /// Lets a group read its mail and act on it.
-    fn turn(&mut self, key: GroupKey, at: Moment) {
-        let usage = self.usage.clone();
-        let is_pressed = self.is_pressed();
-        let outcome = self.guarded(key, |slot, outbox, log| {
-            let more = read_mail(slot, at, &usage, is_pressed, outbox);
-            let ticket = slot.group.flush(at, log, outbox);
-            (more, ticket)
-        });
-        let Some((more, ticket)) = outcome else {
-            self.refuse_mail(key);
-            return;
-        };
-        match ticket {
-            Ok(Some(ticket)) => self.waiting.push_back((ticket, key)),
-            Ok(None) => {}
-            Err(error) => self.stop_group(key, &error.to_string()),
-        }
-        self.follow_changes();
-        let Some(slot) = self.groups.get_mut(&key) else { return };
-        slot.cell.publish(slot.group.stream());
-        usage.update(&slot.cell, slot.group.stream());
-        if !slot.group.is_waiting()
-            && let Some(done) = slot.installed.take()
-        {
-            let _ = done.send(());
-        }
-        let due = slot.group.next_due();
-        if due != slot.timer {
-            if let Some(old) = slot.timer {
-                self.timers.remove(&(old, key));
-            }
-            if let Some(due) = due {
-                self.timers.insert((due, key));
-            }
-            slot.timer = due;
-        }
-        self.disk_chores(key);
-        match more {
-            More::None => {}
-            More::Now => self.handle.schedule(key),
-            More::WhenLogAllows => self.pressed.push(key),
         }
     }
 
@@ -508,7 +371,8 @@ impl Pump {
         let chores = self.budget.update(&mut slot.share, store.unwritten() as u64, store.obsolete_bytes());
         if chores.write {
             for job in store.take_writes(chores.write_all) {
-                self.workers.submit(DiskWork::Write(job, slot.dir.clone(), key, self.handle.clone()));
+                let job = GroupJob::Write(job, slot.dir.clone());
+                self.workers.submit(DiskWork::Group(job, key, self.handle.clone()));
             }
         }
         if chores.checkpoint {
@@ -538,24 +402,95 @@ impl Pump {
     }
 }
 
-/// Groups to turn, each once.
-#[derive(Default)]
-struct Touched {
-    keys: Vec<GroupKey>,
-    seen: std::collections::HashSet<GroupKey>,
-}
+impl Host for Pump {
+    fn with<R>(
+        &mut self,
+        key: GroupKey,
+        act: impl FnOnce(&mut SoloGroup, &mut dyn Output, &mut dyn Log) -> R,
+    ) -> Option<R> {
+        self.guarded(key, |slot, outbox, log| act(&mut slot.group, outbox, log))
+    }
 
-impl Touched {
-    fn add(&mut self, key: GroupKey) {
-        if self.seen.insert(key) {
-            self.keys.push(key);
+    fn keys(&self) -> Vec<GroupKey> {
+        self.groups.keys().copied().collect()
+    }
+
+    fn key_of(&self, group: GroupId) -> Option<GroupKey> {
+        self.by_group.get(&group).copied()
+    }
+
+    fn turn(&mut self, key: GroupKey, at: Moment) -> Option<Result<Option<Ticket>, EntryError>> {
+        let usage = self.usage.clone();
+        let is_pressed = self.is_pressed();
+        let outcome = self.guarded(key, |slot, outbox, log| {
+            slot.more = read_mail(slot, at, &usage, is_pressed, outbox);
+            slot.group.flush(at, log, outbox)
+        });
+        if outcome.is_none() {
+            self.refuse_mail(key);
         }
+        outcome
+    }
+
+    fn turned(&mut self, key: GroupKey) -> Option<Mono> {
+        self.follow_changes();
+        let slot = self.groups.get_mut(&key)?;
+        slot.cell.publish(slot.group.stream());
+        self.usage.update(&slot.cell, slot.group.stream());
+        if !slot.group.is_waiting()
+            && let Some(done) = slot.installed.take()
+        {
+            let _ = done.send(());
+        }
+        let due = slot.group.next_due();
+        let more = std::mem::take(&mut slot.more);
+        self.disk_chores(key);
+        match more {
+            More::None => {}
+            More::Now => self.handle.schedule(key),
+            More::WhenLogAllows => self.pressed.push(key),
+        }
+        due
+    }
+
+    fn checkpoint(&mut self, key: GroupKey) {
+        if let Some(slot) = self.groups.get_mut(&key)
+            && let Some(job) = slot.group.begin_checkpoint()
+        {
+            let job = GroupJob::Checkpoint(Box::new(job), slot.dir.clone());
+            self.workers.submit(DiskWork::Group(job, key, self.handle.clone()));
+        }
+    }
+
+    fn remove_files(&mut self, files: Vec<PathBuf>) {
+        self.workers.submit(DiskWork::Remove(files));
+    }
+
+    fn stop(&mut self, key: GroupKey, why: StopReason<'_>) {
+        let Some(slot) = self.groups.get_mut(&key) else { return };
+        match why {
+            StopReason::Log(error) => {
+                slot.cell.fail("write-ahead log failed");
+                slot.failed = Some(error.clone());
+            }
+            StopReason::Entry(error) => {
+                tracing::error!("Stream '{}' stopped: {error}", slot.group.stream().config().name);
+                slot.cell.fail(&error.to_string());
+                slot.failed = Some(errors::STREAM_OFFLINE);
+            }
+        }
+    }
+
+    fn add_others(&mut self, at: Moment, touched: &mut Touched) {
+        self.relieve(at, touched);
     }
 }
 
 /// What is left in a group's mail.
+#[derive(Default)]
 enum More {
     /// Nothing, or it goes on when the group's own entries are durable.
+    #[default]
     None,
     /// Something that can go on now.
     Now,
@@ -623,28 +558,21 @@ fn read_mail(
     if admit(slot, at, &limits, outbox) { More::Now } else { More::None }
 }
 
-/// Offers publishes until none is left, the turn is over, or the log must catch up first.
+/// Offers publishes until none is left, the turn is over, or the log must catch up first. True if it can go on now.
 fn admit(slot: &mut Slot, at: Moment, limits: &StreamLimits, outbox: &mut Outbox<'_>) -> bool {
-    let end = slot.mail.publishes.len().min(slot.read + TURN_MAX);
-    while slot.read < end {
-        if !slot.group.may_admit() {
-            return false;
-        }
-        let Some(letter) = slot.mail.publishes.get(slot.read) else { break };
-        let publish = Publish {
-            subject: letter.subject,
-            reply: letter.reply,
-            header_len: letter.header_len,
-            body: letter.body,
-        };
-        let admitted = slot.group.stream_mut().admit(&publish, limits, at.wall, outbox);
-        if admitted == linnet_assets::Admitted::Wait {
-            return false;
-        }
-        slot.read += 1;
-    }
-    if slot.read < slot.mail.publishes.len() {
-        return true;
+    let Slot { mail, group, .. } = slot;
+    let end = mail.publishes.len().min(slot.read + TURN_MAX);
+    let letters = (slot.read..end).map_while(|at| mail.publishes.get(at));
+    let publishes = letters.map(|letter| Publish {
+        subject: letter.subject,
+        reply: letter.reply,
+        header_len: letter.header_len,
+        body: letter.body,
+    });
+    let (dealt_with, may_go_on) = group.offer(publishes, limits, at, outbox);
+    slot.read += dealt_with;
+    if !may_go_on || slot.read < slot.mail.publishes.len() {
+        return may_go_on;
     }
     slot.mail.publishes.clear();
     slot.read = 0;

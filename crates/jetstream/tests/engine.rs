@@ -135,3 +135,28 @@ async fn power_loss_keeps_every_answered_call() {
         disk = next;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_leaves_the_last_messages_of_each_subject_to_deliver() {
+    let disk = FaultyDisk::new(3);
+    let broker = broker();
+    let engine = start(&broker, &disk).await;
+    request(&broker, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s.*"]}"#).await;
+    for (subject, body) in [("s.a", "a1"), ("s.b", "b1"), ("s.c", "c1"), ("s.b", "b2"), ("s.c", "c2")] {
+        request(&broker, subject, body).await;
+    }
+    let config = r#"{"durable_name":"C","deliver_policy":"last_per_subject","filter_subject":"s.*","ack_policy":"none"}"#;
+    let create = format!(r#"{{"stream_name":"S","config":{config}}}"#);
+    request(&broker, "$JS.API.CONSUMER.DURABLE.CREATE.S.C", &create).await;
+    let next = "$JS.API.CONSUMER.MSG.NEXT.S.C";
+    assert_eq!(request(&broker, next, "").await, "a1");
+
+    assert!(engine.stop().await.clean);
+    drop(engine);
+    let engine = start(&broker, &disk).await;
+    request(&broker, "s.b", "b3").await;
+    for expected in ["b2", "c2", "b3"] {
+        assert_eq!(request(&broker, next, "").await, expected);
+    }
+    assert!(engine.stop().await.clean);
+}

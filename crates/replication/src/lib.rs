@@ -1,14 +1,29 @@
-//! The loop of one group: what a stream proposes is written to the log, and applied once it is durable.
+//! From admitted to durable to applied: the loops around the streams of a store, without threads.
 //!
 //! [`SoloGroup`] drives a stream with one voter. It is pure: it appends to a [`Log`], which somebody else makes
 //! durable, and is told how far that got. File streams go through the log; memory streams apply at once. Start
-//! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`]; opening after a restart is in `open`.
+//! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`]. [`Turns`] is the loop around many groups.
+//!
+//! [`Restoring`] opens everything in a store directory, one group of it is opened in `open`; [`Change`] creates,
+//! changes and deletes streams; [`LogKeeper`] writes the log and keeps it within its bound. The server and the simulator carry out the same steps.
 
+mod catalogue;
+mod change;
 mod floor;
+mod job;
+mod keeper;
 mod log;
 mod open;
+mod restore;
 mod solo;
+mod turns;
 
-pub use log::{Log, Ticket, may_use_reserve};
-pub use open::{OpenFailure, Opening, Restored, fresh, recover};
+pub use catalogue::{Assignment, catalogue_config};
+pub use change::{Change, Site, Step};
+pub use job::{GroupDone, GroupJob};
+pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
+pub use log::{BatchQueue, Log, Records, Ticket, may_use_reserve};
+pub use open::{OpenFailure, Restored};
+pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, group_dir};
 pub use solo::{LogPosition, SoloGroup};
+pub use turns::{GroupKey, Host, PassMail, StopReason, Touched, Turns};

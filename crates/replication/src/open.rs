@@ -1,11 +1,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linnet_assets::{Moment, Output, Place, Proposal, Stream, StreamSaved};
+use linnet_assets::{Advisory, Answer, Moment, Output, Place, Proposal, Stream, StreamSaved, Token};
 use linnet_env::Disk;
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
-use linnet_store::{CheckpointBody, Filter, Kind, Lookup, OpenError, Seed, StreamStore};
+use linnet_store::{CheckpointBody, Filter, Kind, LoadJob, Lookup, OpenError, Seed, StreamStore};
 use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
@@ -18,7 +18,7 @@ use crate::solo::{LogPosition, SoloGroup};
 const SKIP_AFTER_LOSS: StreamSeq = (16 << 20) / 32;
 
 /// What opening a group needs to know besides the log.
-pub struct Opening<'a> {
+pub(crate) struct Opening<'a> {
     /// The group.
     pub group: GroupId,
     /// What the log holds of it; `None` if nothing.
@@ -68,12 +68,27 @@ pub enum OpenFailure {
     },
 }
 
+/// What happens while nobody is there to receive anything.
+struct Nobody;
+
+impl Output for Nobody {
+    fn publish(&mut self, _: &[u8], _: &[u8], _: &[u8], _: usize, _: &[u8]) -> usize {
+        0
+    }
+
+    fn has_interest(&mut self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn answer(&mut self, _: Token, _: Answer) {}
+
+    fn load(&mut self, _: LoadJob) {}
+
+    fn advise(&mut self, _: Advisory) {}
+}
+
 /// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
-pub fn recover(
-    opening: Opening<'_>,
-    log: &mut dyn Log,
-    out: &mut dyn Output,
-) -> Result<(SoloGroup, Restored), OpenFailure> {
+pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGroup, Restored), OpenFailure> {
     let Opening { group, recovered, wal, disk, dir, config, created, place, now, wall } = opening;
     let body = match wal.checkpoint_body(group) {
         Ok(Some(bytes)) => {
@@ -107,7 +122,7 @@ pub fn recover(
                 let proposal = Proposal { bytes: entry.payload, token: None, confirmations: Vec::new() };
                 restored.replayed += 1;
                 stream
-                    .apply(&proposal, at, out)
+                    .apply(&proposal, at, &mut Nobody)
                     .map_err(|e| OpenFailure::Entry { index: entry.index, reason: e.to_string() })?;
             }
             Err(e) => restored.lost_entries.push(e.to_string()),
@@ -201,7 +216,7 @@ fn remember_ids(stream: &mut Stream, wall: Wall) {
 }
 
 /// An empty group of a new stream.
-pub fn fresh(
+pub(crate) fn fresh(
     group: GroupId,
     kind: Kind,
     config: StreamConfig,
@@ -216,3 +231,6 @@ pub fn fresh(
     }
     SoloGroup::fresh(group, stream)
 }
+
+#[cfg(test)]
+mod loss_tests;

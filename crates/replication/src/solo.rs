@@ -1,12 +1,13 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use linnet_assets::{EntryError, Moment, Output, Proposal, Stream};
+use linnet_assets::{Admitted, EntryError, Moment, Output, Proposal, Publish, Stream, StreamLimits};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::ApiError;
 use linnet_store::{CheckpointJob, CheckpointTaken};
 use linnet_wal::HardState;
 
+use crate::job::GroupDone;
 use crate::log::{Log, Ticket};
 
 /// Bytes of a group's log that may wait to become durable; beyond it publishes wait.
@@ -99,8 +100,43 @@ impl SoloGroup {
     }
 
     /// True if publishes may be offered now; otherwise they wait for [`SoloGroup::durable`].
-    pub fn may_admit(&self) -> bool {
+    fn may_admit(&self) -> bool {
         self.stream.is_open() && self.in_flight < IN_FLIGHT_MAX
+    }
+
+    /// Offers publishes until none is left or the log must catch up first. How many are dealt with, and whether the next
+    /// one may follow at once.
+    pub fn offer<'a>(
+        &mut self,
+        publishes: impl Iterator<Item = Publish<'a>>,
+        limits: &StreamLimits,
+        at: Moment,
+        out: &mut dyn Output,
+    ) -> (usize, bool) {
+        let mut dealt_with = 0;
+        for publish in publishes {
+            if !self.may_admit() || self.stream.admit(&publish, limits, at.wall, out) == Admitted::Wait {
+                return (dealt_with, false);
+            }
+            dealt_with += 1;
+        }
+        (dealt_with, true)
+    }
+
+    /// Takes the outcome of a job. The ticket of what it wrote to the log.
+    pub fn job_done(
+        &mut self,
+        done: GroupDone,
+        at: Moment,
+        log: &mut dyn Log,
+        out: &mut dyn Output,
+    ) -> Option<Ticket> {
+        match done {
+            GroupDone::Loaded(done) => self.stream.on_loaded(done, at.now, at.wall, out),
+            GroupDone::Written(done) => self.stream.store_mut().written(done),
+            GroupDone::Checkpointed(taken) => return self.finish_checkpoint(taken, log),
+        }
+        None
     }
 
     /// True if something waits for the log.
@@ -203,7 +239,7 @@ impl SoloGroup {
     }
 
     /// Records a finished checkpoint in the log. The ticket, or `None` if the checkpoint failed.
-    pub fn finish_checkpoint(&mut self, taken: CheckpointTaken, log: &mut dyn Log) -> Option<Ticket> {
+    fn finish_checkpoint(&mut self, taken: CheckpointTaken, log: &mut dyn Log) -> Option<Ticket> {
         let covered = self.covering.take()?;
         let (body, files) = self.stream.store_mut().finish_checkpoint(taken)?;
         let ticket = log.checkpoint(self.group, covered.index, covered.term, &body.to_bytes());

@@ -31,6 +31,11 @@ pub(crate) fn is_right(
         return broken(NAME, text);
     }
     let before = facts.delivered.get(&seq).copied().unwrap_or(0);
+    // What was delivered once comes again until it is acknowledged, also under another filter.
+    let is_wanted = stream.model.consumers.get(ack.consumer).is_none_or(|c| c.wants(seq, message));
+    if before == 0 && !is_wanted {
+        return broken(NAME, format!("{who}: {seq} was delivered and is not wanted"));
+    }
     if ack.delivered > before + 1 {
         return broken(
             NAME,
@@ -43,13 +48,11 @@ pub(crate) fn is_right(
 /// After everything was offered, every message the consumer wants was delivered at least once.
 pub(crate) fn are_complete(stream: &StreamFacts, name: &str, facts: &ConsumerFacts) -> Check {
     let Some(consumer) = stream.model.consumers.get(name) else { return Ok(()) };
-    let filter = &consumer.config.filter_subject;
-    for (seq, message) in stream.model.messages.range(consumer.start..) {
-        let wanted = filter.is_empty() || linnet_subject::is_subset(&message.subject, filter.as_bytes());
-        if wanted && !facts.delivered.contains_key(seq) {
+    for (seq, _) in stream.model.messages.iter().filter(|(seq, message)| consumer.wants(**seq, message)) {
+        if !facts.delivered.contains_key(seq) {
             return broken(NAME, format!("{} > {name}: {seq} was never delivered", stream.name));
         }
-        if wanted && facts.waits_for_ack && !facts.acked.contains(seq) {
+        if facts.waits_for_ack && !facts.acked.contains(seq) {
             return broken(
                 NAME,
                 format!("{} > {name}: {seq} was not offered until it was acknowledged", stream.name),

@@ -5,6 +5,7 @@
 
 mod ack;
 mod delivery;
+mod newest;
 mod pull;
 mod push;
 mod removal;
@@ -23,6 +24,8 @@ use linnet_store::{Filter, StreamStore};
 
 use crate::output::Output;
 
+pub use newest::NewestFirst;
+pub(crate) use newest::newest_per_subject;
 pub use pull::PullRequest;
 pub(crate) use push::Push;
 pub(crate) use state::push_op;
@@ -127,13 +130,24 @@ impl Consumer {
         consumer
     }
 
-    /// A consumer that delivers the newest of each subject first still owes those it has not delivered.
+    /// Finds again what a consumer that delivers the newest of each subject first still owes.
     fn restore_backlog(&mut self, store: &StreamStore) {
-        if self.config.deliver_policy != DeliverPolicy::LastPerSubject || self.state.delivered.consumer > 0 {
+        if self.config.deliver_policy != DeliverPolicy::LastPerSubject {
             return;
         }
-        self.backlog = newest_per_subject(store, &self.filter);
-        self.next = store.state().last_seq + 1;
+        let has_delivered = self.state.delivered.consumer > 0;
+        if self.state.newest.is_none() && has_delivered {
+            return;
+        }
+        let newest = self.state.newest.get_or_insert_with(|| NewestFirst::up_to(store.state().last_seq));
+        let after = if has_delivered { self.state.delivered.stream } else { 0 };
+        self.backlog = newest.owed(store, &self.filter, after);
+        self.next = self.next.max(newest.until + 1);
+        if let Some(first) = self.backlog.front()
+            && !has_delivered
+        {
+            self.state.start_at(*first);
+        }
     }
 
     /// The configuration changes; position and pending messages stay.
@@ -145,11 +159,7 @@ impl Consumer {
         self.config = config;
         if filter != self.filter {
             self.filter = filter;
-            let filter = &self.filter;
-            self.backlog.retain(|seq| match store.get(*seq, false) {
-                linnet_store::Lookup::Found(record) => filter.matches(record.subject),
-                _ => true,
-            });
+            self.restore_backlog(store);
             self.recount(store);
         }
     }
@@ -268,14 +278,6 @@ impl Consumer {
             priority_groups: Vec::new(),
         }
     }
-}
-
-/// The newest message of each wanted subject, in stream order.
-pub(crate) fn newest_per_subject(store: &StreamStore, filter: &Filter) -> VecDeque<StreamSeq> {
-    let mut newest = Vec::new();
-    store.for_each_subject(filter, |_, state| newest.push(state.last));
-    newest.sort_unstable();
-    newest.into()
 }
 
 /// Where a new consumer starts (jetstream, "Consumer create and update"): the sequence of its first message.

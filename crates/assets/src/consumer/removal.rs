@@ -4,6 +4,22 @@ use linnet_store::StreamStore;
 use super::{Consumer, ConsumerOp, Context};
 
 impl Consumer {
+    /// True if [`Consumer::before_removed`] has to be told of the removal of the message.
+    pub(crate) fn reckons_with(&self, seq: StreamSeq) -> bool {
+        self.state.newest.as_ref().is_some_and(|newest| {
+            self.backlog.binary_search(&seq).is_ok() || newest.passed_over.contains(&seq)
+        })
+    }
+
+    /// A message on `subject` is about to be removed.
+    pub(crate) fn before_removed(&mut self, store: &mut StreamStore, seq: StreamSeq, subject: &[u8]) {
+        if self.reckons_with(seq)
+            && let Some(newest) = &mut self.state.newest
+        {
+            newest.before_removed(store, seq, subject);
+        }
+    }
+
     /// A wanted message was removed from the stream.
     pub(crate) fn on_removed(&mut self, ctx: &mut Context<'_>, seq: StreamSeq) {
         if seq >= self.next {
@@ -34,6 +50,9 @@ impl Consumer {
             if self.state.ack(seq).is_some() {
                 self.record(ConsumerOp::Ack { seq, count: 1 });
             }
+        }
+        if let Some(newest) = &mut self.state.newest {
+            newest.passed_over.retain(|seq| store.contains(*seq));
         }
         self.recount(store);
     }

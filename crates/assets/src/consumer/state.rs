@@ -4,6 +4,8 @@ use linnet_ids::{ConsumerSeq, StreamSeq, Wall};
 use linnet_jsapi::policies::AckPolicy;
 use serde::{Deserialize, Serialize};
 
+use super::NewestFirst;
+
 /// What survives of a consumer: how far it delivered, what is acknowledged, what is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConsumerState {
@@ -19,6 +21,9 @@ pub struct ConsumerState {
     pub last_delivered: Option<i64>,
     /// When the last acknowledgement was, nanoseconds since the Unix epoch.
     pub last_acked: Option<i64>,
+    /// For a consumer that delivers the newest message of each subject first: which those are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<NewestFirst>,
 }
 
 /// A pair of sequences that belong together.
@@ -84,6 +89,13 @@ impl ConsumerState {
         Self { delivered: floor, ack_floor: floor, ..Self::default() }
     }
 
+    /// Moves the start of a consumer that has delivered nothing yet back to `first`, if it is behind it.
+    pub(crate) fn start_at(&mut self, first: StreamSeq) {
+        let floor = first.saturating_sub(1);
+        self.delivered.stream = self.delivered.stream.min(floor);
+        self.ack_floor.stream = self.ack_floor.stream.min(floor);
+    }
+
     /// Applies a change. Repeating one that is part of the state already does no harm, so a log may be replayed over
     /// a newer state.
     pub fn apply(&mut self, op: &ConsumerOp, policy: AckPolicy) {
@@ -117,6 +129,9 @@ impl ConsumerState {
         self.delivered.consumer += 1;
         self.delivered.stream = self.delivered.stream.max(seq);
         self.last_delivered = Some(at.0);
+        if let Some(newest) = self.newest.as_mut().filter(|n| n.until <= self.delivered.stream) {
+            newest.passed_over.clear();
+        }
         if policy == AckPolicy::None {
             self.ack_floor = self.delivered;
             return (self.delivered.consumer, 1);

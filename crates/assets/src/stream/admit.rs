@@ -11,8 +11,8 @@ use crate::entry::Entry;
 
 /// Most bytes of a message's header block (jetstream, "Limits and defaults").
 const HEADERS_MAX: usize = 65_535;
-/// Bytes after which an entry of messages is complete: what a busy inbox holds must not become one entry that no
-/// segment of the log has room for.
+/// Most bytes of an entry of several messages: what a busy inbox holds must not become one entry that no segment of
+/// the log has room for.
 const ENTRY_BYTES: usize = 1 << 20;
 /// Bytes a record adds to subject and body.
 const RECORD_OVERHEAD: usize = 64;
@@ -335,6 +335,9 @@ impl Stream {
         self.head_seq += 1;
         // Timestamps never go back within a stream, whatever the clock does.
         self.head_ts = Wall(self.head_ts.0.max(now.0));
+        if self.messages.len() + subject.len() + body.len() + RECORD_OVERHEAD > ENTRY_BYTES {
+            self.close_messages();
+        }
         if self.messages.is_empty() {
             self.messages.push(Entry::MESSAGES_KIND);
         }
@@ -348,9 +351,6 @@ impl Stream {
             body,
         );
         self.in_flight.add(subject, id, self.head_seq, bytes);
-        if self.messages.len() >= ENTRY_BYTES {
-            self.close_messages();
-        }
     }
 }
 

@@ -185,9 +185,16 @@ impl Stream {
         if self.by_name.is_empty() {
             return self.store.remove(seq, erase).is_some();
         }
-        match self.store.subject_of(seq) {
-            Some(subject) => self.wants.matches(subject, &mut self.matches),
-            None => return false,
+        let Some(subject) = self.store.subject_of(seq) else { return false };
+        self.wants.matches(subject, &mut self.matches);
+        let reckons = |id: &usize| self.consumers.get(*id).is_some_and(|c| c.reckons_with(seq));
+        if self.matches.plain().iter().any(reckons) {
+            let subject = subject.to_vec();
+            for id in self.matches.plain() {
+                if let Some(consumer) = self.consumers.get_mut(*id) {
+                    consumer.before_removed(&mut self.store, seq, &subject);
+                }
+            }
         }
         self.store.remove(seq, erase);
         let matches = std::mem::take(&mut self.matches);

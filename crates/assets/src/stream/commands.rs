@@ -3,12 +3,13 @@ use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers, ExistingCons
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::{ConsumerInfo, StoredMessage, StreamState};
 use linnet_jsapi::limits::Limits;
+use linnet_jsapi::policies::DeliverPolicy;
 use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
 use linnet_store::Filter;
 
 use super::Stream;
-use crate::consumer::{ConsumerState, first_sequence};
+use crate::consumer::{ConsumerState, NewestFirst, first_sequence};
 use crate::entry::{Attach, Entry, Purge};
 use crate::output::{Output, Token};
 
@@ -276,7 +277,11 @@ impl Stream {
             }
             Ok(ConsumerCreate::New(config)) => {
                 let name = if requested.is_empty() { suggested_name } else { requested };
-                let state = ConsumerState::starting_at(first_sequence(&config, &self.store));
+                let mut state = ConsumerState::starting_at(first_sequence(&config, &self.store));
+                if config.deliver_policy == DeliverPolicy::LastPerSubject {
+                    // What is in flight is applied before the consumer exists.
+                    state.newest = Some(NewestFirst::up_to(self.head_seq));
+                }
                 Attach { name, config: *config, created: wall.0, state: Some(state) }
             }
         };

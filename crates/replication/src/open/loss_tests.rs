@@ -1,7 +1,5 @@
 //! Groups whose log was damaged: what was handed out once is not handed out again.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,9 +8,11 @@ use linnet_env::{Disk, FaultyDisk};
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::StorageType;
-use linnet_replication::{Log, Opening, SoloGroup, Ticket, fresh, recover};
 use linnet_store::{Kind, LoadJob};
 use linnet_wal::{Batch, Config, HardState, Opened, StoreIdentity, Wal};
+
+use super::{Opening, fresh, recover};
+use crate::{Log, SoloGroup, Ticket};
 
 const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
 const STORE: &str = "/store";
@@ -107,7 +107,7 @@ impl Life {
             now: Mono::default(),
             wall: Wall(1),
         };
-        let (group, restored) = recover(opening, &mut log, &mut Nobody).unwrap();
+        let (group, restored) = recover(opening, &mut log).unwrap();
         Self { wal, group, log, damaged: restored.damage.is_some() }
     }
 

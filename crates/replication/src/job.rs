@@ -1,0 +1,47 @@
+use std::path::PathBuf;
+
+use linnet_env::Disk;
+use linnet_store::{CheckpointJob, CheckpointTaken, LoadDone, LoadJob, WriteDone, WriteJob};
+
+/// Work of a group for a disk thread. Paths are the group's directory, which the first job makes.
+pub enum GroupJob {
+    /// Read a part of a block.
+    Load(LoadJob),
+    /// Write parts of a block.
+    Write(WriteJob, PathBuf),
+    /// Make blocks and state durable.
+    Checkpoint(Box<CheckpointJob>, PathBuf),
+}
+
+/// Outcome of a [`GroupJob`], for [`SoloGroup::job_done`](crate::SoloGroup::job_done).
+pub enum GroupDone {
+    /// Of a load.
+    Loaded(LoadDone),
+    /// Of a write.
+    Written(WriteDone),
+    /// Of a checkpoint.
+    Checkpointed(CheckpointTaken),
+}
+
+impl GroupJob {
+    /// Does the work.
+    pub fn run(self, disk: &dyn Disk) -> GroupDone {
+        // A failure shows in the job that needs the directory.
+        let ensure = |dir: PathBuf| {
+            if let Err(error) = disk.create_dir_all(&dir) {
+                tracing::warn!("Creating {}: {error}", dir.display());
+            }
+        };
+        match self {
+            Self::Load(job) => GroupDone::Loaded(job.run()),
+            Self::Write(job, dir) => {
+                ensure(dir);
+                GroupDone::Written(job.run())
+            }
+            Self::Checkpoint(job, dir) => {
+                ensure(dir);
+                GroupDone::Checkpointed(job.run())
+            }
+        }
+    }
+}

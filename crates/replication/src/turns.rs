@@ -1,0 +1,212 @@
+//! The loop around groups: what one pass does, in which order.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
+
+use linnet_assets::{EntryError, Moment, Output};
+use linnet_ids::{GroupId, Mono};
+use linnet_jsapi::ApiError;
+
+use crate::job::GroupDone;
+use crate::log::{Log, Ticket};
+use crate::solo::SoloGroup;
+
+/// Names a group on this server.
+pub type GroupKey = u64;
+
+/// What the loop needs of whoever runs it.
+pub trait Host {
+    /// Lets a group act. `None` if there is no such group or it has stopped.
+    fn with<R>(
+        &mut self,
+        key: GroupKey,
+        act: impl FnOnce(&mut SoloGroup, &mut dyn Output, &mut dyn Log) -> R,
+    ) -> Option<R>;
+
+    /// Keys of all groups.
+    fn keys(&self) -> Vec<GroupKey>;
+
+    /// The key of a group.
+    fn key_of(&self, group: GroupId) -> Option<GroupKey>;
+
+    /// Gives a group what is in its inbox, then flushes it. `None` if it has stopped and refused its mail.
+    fn turn(&mut self, key: GroupKey, at: Moment) -> Option<Result<Option<Ticket>, EntryError>>;
+
+    /// The group had its turn. When it wants the next one.
+    fn turned(&mut self, key: GroupKey) -> Option<Mono>;
+
+    /// Starts a checkpoint of a group, unless one is under way or there is nothing new.
+    fn checkpoint(&mut self, key: GroupKey);
+
+    /// A group will now apply what is durable up to the ticket.
+    fn applying(&mut self, key: GroupKey, ticket: Ticket) {
+        let _ = (key, ticket);
+    }
+
+    /// Nothing needs these files any more.
+    fn remove_files(&mut self, files: Vec<PathBuf>);
+
+    /// An error stopped the group: it gets no more turns.
+    fn stop(&mut self, key: GroupKey, why: StopReason<'_>);
+
+    /// Adds groups that have another reason to act.
+    fn add_others(&mut self, at: Moment, touched: &mut Touched) {
+        let _ = (at, touched);
+    }
+}
+
+/// Why a group stops.
+pub enum StopReason<'a> {
+    /// The log failed: everybody who waits was told this.
+    Log(&'a ApiError),
+    /// An entry cannot be applied.
+    Entry(&'a EntryError),
+}
+
+/// What came in since the last pass.
+#[derive(Default)]
+pub struct PassMail {
+    /// The log failed for good: what to tell everybody who waits.
+    pub failure: Option<ApiError>,
+    /// Finished jobs.
+    pub done: Vec<(GroupKey, GroupDone)>,
+    /// The log is durable up to here.
+    pub durable: Ticket,
+    /// Groups asked for a checkpoint.
+    pub checkpoints: Vec<GroupId>,
+    /// Groups with something in their inbox.
+    pub ready: Vec<GroupKey>,
+}
+
+/// Groups to turn, each once.
+#[derive(Default)]
+pub struct Touched {
+    keys: Vec<GroupKey>,
+    seen: HashSet<GroupKey>,
+}
+
+impl Touched {
+    /// Adds one.
+    pub fn add(&mut self, key: GroupKey) {
+        if self.seen.insert(key) {
+            self.keys.push(key);
+        }
+    }
+}
+
+/// What groups wait for.
+#[derive(Default)]
+pub struct Turns {
+    /// Groups that wait for a ticket, in order.
+    waiting: VecDeque<(Ticket, GroupKey)>,
+    timers: BTreeSet<(Mono, GroupKey)>,
+    timer_of: HashMap<GroupKey, Mono>,
+    applied: Ticket,
+}
+
+impl Turns {
+    /// When the first timer is due.
+    pub fn next_due(&self) -> Option<Mono> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// True if no group waits for the log.
+    pub fn is_quiet(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Forgets a group.
+    pub fn forget(&mut self, key: GroupKey) {
+        self.set_timer(key, None);
+    }
+
+    /// What the log tells is applied up to here.
+    pub fn applied(&self) -> Ticket {
+        self.applied
+    }
+
+    /// One pass: takes in what happened, then lets every group act that it concerns.
+    pub fn pass(&mut self, host: &mut impl Host, mail: PassMail, at: Moment, mut touched: Touched) {
+        if let Some(error) = mail.failure {
+            self.log_failed(host, &error);
+        }
+        for (key, done) in mail.done {
+            let ticket = host.with(key, |group, out, log| group.job_done(done, at, log, out));
+            self.wait(key, ticket.flatten());
+            touched.add(key);
+        }
+        if mail.durable > self.applied {
+            self.applied = mail.durable;
+            self.apply(host, at, &mut touched);
+        }
+        for group in mail.checkpoints {
+            if let Some(key) = host.key_of(group) {
+                host.checkpoint(key);
+            }
+        }
+        while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= at.now) {
+            self.timers.remove(&(due, key));
+            self.timer_of.remove(&key);
+            host.with(key, |group, out, _| group.stream_mut().on_timer(at.now, at.wall, out));
+            touched.add(key);
+        }
+        for key in mail.ready {
+            touched.add(key);
+        }
+        host.add_others(at, &mut touched);
+        for key in touched.keys {
+            self.turn(host, key, at);
+        }
+    }
+
+    /// Nothing becomes durable any more: everybody who waits is told, groups refuse from now on.
+    fn log_failed(&mut self, host: &mut impl Host, error: &ApiError) {
+        for key in host.keys() {
+            if host.with(key, |group, out, _| group.fail(error, out)).is_some() {
+                host.stop(key, StopReason::Log(error));
+            }
+        }
+        self.waiting.clear();
+    }
+
+    /// Applies what became durable.
+    fn apply(&mut self, host: &mut impl Host, at: Moment, touched: &mut Touched) {
+        let ticket = self.applied;
+        while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
+            host.applying(key, ticket);
+            match host.with(key, |group, out, _| group.durable(ticket, at, out)) {
+                Some(Ok(files)) if !files.is_empty() => host.remove_files(files),
+                Some(Err(error)) => host.stop(key, StopReason::Entry(&error)),
+                _ => {}
+            }
+            touched.add(key);
+        }
+    }
+
+    fn turn(&mut self, host: &mut impl Host, key: GroupKey, at: Moment) {
+        match host.turn(key, at) {
+            None => return,
+            Some(Ok(ticket)) => self.wait(key, ticket),
+            Some(Err(error)) => host.stop(key, StopReason::Entry(&error)),
+        }
+        let due = host.turned(key);
+        self.set_timer(key, due);
+    }
+
+    fn wait(&mut self, key: GroupKey, ticket: Option<Ticket>) {
+        self.waiting.extend(ticket.map(|ticket| (ticket, key)));
+    }
+
+    fn set_timer(&mut self, key: GroupKey, due: Option<Mono>) {
+        let old = match due {
+            Some(due) => self.timer_of.insert(key, due),
+            None => self.timer_of.remove(&key),
+        };
+        if old != due {
+            if let Some(old) = old {
+                self.timers.remove(&(old, key));
+            }
+            self.timers.extend(due.map(|due| (due, key)));
+        }
+    }
+}
