@@ -257,6 +257,10 @@ impl Output {
                 return false;
             }
         }
+        // A client's message is dropped where it would otherwise have to wait for the receiver.
+        if self.drop_when_slow && origin.is_some() && conn.outbound.pending() > self.stall_above {
+            return false;
+        }
         self.append(conn, sub, message, shared_body)
     }
 
@@ -289,7 +293,7 @@ impl Output {
                 if schedule {
                     self.touched.push(conn.clone());
                 }
-                if pending > self.stall_above {
+                if pending > self.stall_above && !self.drop_when_slow {
                     self.slow = Some(conn.clone());
                 }
                 self.msgs += 1;
@@ -299,9 +303,7 @@ impl Output {
             }
             Pushed::Closed => false,
             Pushed::Full => {
-                if !self.drop_when_slow {
-                    slow_consumer(&self.shared, conn, CloseReason::SlowConsumerPendingBytes);
-                }
+                slow_consumer(&self.shared, conn, CloseReason::SlowConsumerPendingBytes);
                 false
             }
         }
