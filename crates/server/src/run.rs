@@ -289,8 +289,7 @@ impl Server {
         if self.broker.announce_lame_duck() == 0 {
             return;
         }
-        let grace = self.options.process.lame_duck_grace_period;
-        let spread = self.options.process.lame_duck_duration.saturating_sub(grace);
+        let (grace, spread) = build::lame_duck(&self.options);
         let leave = async {
             tokio::time::sleep(grace).await;
             tracing::info!("Closing existing clients");
