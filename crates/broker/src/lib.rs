@@ -16,6 +16,7 @@ mod config;
 mod conn;
 mod lame_duck;
 mod listener;
+mod message_trace;
 mod outbound;
 mod registry;
 mod reply_permissions;
