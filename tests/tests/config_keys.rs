@@ -2,13 +2,13 @@
 //! Each row runs against both servers. A key that is accepted and neither proven here nor listed with the test that
 //! proves it fails [`every_key_is_proven`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use linnet_conf::{Support, options};
-use linnet_launch::{Server, Spec, poll_until};
+use linnet_launch::{Deadline, Server, Spec, poll_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -123,6 +123,35 @@ fn consumer(raw: &mut Raw, stream: &str, config: &Value) -> u64 {
     let name = config["durable_name"].as_str().unwrap();
     let body = json!({"stream_name": stream, "config": config});
     code(&api(raw, &format!("CONSUMER.CREATE.{stream}.{name}"), &body))
+}
+
+const BURST: usize = 3000;
+
+/// Sends so many requests at once that a short queue cannot take them all; how many answers came with which code.
+fn burst(raw: &mut Raw, subject: &str, body: &str) -> BTreeMap<u64, usize> {
+    let request = |reply: &str| format!("PUB {subject} {reply} {}\r\n{body}\r\n", body.len());
+    raw.send(format!("SUB many 1\r\n{}PING\r\n", request("many").repeat(BURST)).as_bytes());
+    let mut answers = BTreeMap::new();
+    let deadline = Deadline::after(LONG);
+    loop {
+        let line = raw.line().unwrap();
+        assert!(!deadline.has_passed(), "so far: {answers:?}");
+        if line == "PONG" {
+            // Requests are taken in order: once this one is, none that was taken before still waits.
+            raw.send(format!("SUB last 2\r\n{}PING\r\n", request("last")).as_bytes());
+            continue;
+        }
+        let words: Vec<&str> = line.split(' ').collect();
+        let size: usize = words[words.len() - 1].parse().unwrap();
+        let header: usize = if words[0] == "HMSG" { words[words.len() - 2].parse().unwrap() } else { 0 };
+        let answer = raw.bytes(size + 2);
+        let code = code(&serde_json::from_slice(&answer[header..size]).unwrap());
+        match words[1] {
+            "many" => *answers.entry(code).or_default() += 1,
+            _ if code == 0 => return answers,
+            _ => {}
+        }
+    }
 }
 
 fn says(raw: &mut Raw, sent: &str, expected: &str) {
@@ -510,6 +539,34 @@ const JETSTREAM: &[Case] = &[
         look: |s| assert_eq!(stream(&mut s.client(), json!({"name": "S", "nonsense": 1})), 0),
     },
     Case {
+        keys: &["jetstream.max_buffered_msgs"],
+        config: "jetstream { store_dir: \"$DIR/store\", max_buffered_msgs: 1 }",
+        look: |s| {
+            let raw = &mut s.client();
+            stream(raw, json!({"name": "S"}));
+            let answers = burst(raw, "S.a", "x");
+            assert!(answers.contains_key(&10167), "{answers:?}");
+        },
+    },
+    Case {
+        keys: &["jetstream.max_buffered_size"],
+        config: "jetstream { store_dir: \"$DIR/store\", max_buffered_size: 100 }",
+        look: |s| {
+            let raw = &mut s.client();
+            stream(raw, json!({"name": "S"}));
+            let answers = burst(raw, "S.a", "x");
+            assert!(answers.contains_key(&10167), "{answers:?}");
+        },
+    },
+    Case {
+        keys: &["jetstream.request_queue_limit"],
+        config: "jetstream { store_dir: \"$DIR/store\", request_queue_limit: 1 }",
+        look: |s| {
+            let answers = burst(&mut s.client(), "$JS.API.INFO", "");
+            assert!(answers.values().sum::<usize>() < BURST / 2, "{answers:?}");
+        },
+    },
+    Case {
         keys: &["jetstream.limits", "jetstream.limits.max_ack_pending"],
         config: "jetstream { store_dir: \"$DIR/store\", limits {max_ack_pending: 5} }",
         look: |s| {
@@ -560,7 +617,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_sub_tokens", "errors.txt: too many tokens in a subscription"),
     ("max_control_line", "errors.txt: control line over a configured maximum"),
     ("max_payload", "errors.txt: payload over a configured maximum"),
-    ("lame_duck_duration", "linnet-server: build::tests"),
+    ("lame_duck_duration", "linnet-server: lame_duck_duration_is_both_phases_together"),
     ("trace_headers", "processes::trace_headers_shows_no_payload"),
     ("logtime", "processes::log_lines_may_come_without_a_time"),
     ("logtime_utc", "processes::the_log_may_tell_the_time_in_utc"),
@@ -578,9 +635,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("subject permissions.allow", "logins.txt: publish permissions"),
     ("subject permissions.deny", "logins.txt: publish permissions"),
     ("allow_responses.max", "logins.txt: answers are allowed by the request"),
-    ("jetstream.max_buffered_size", "linnet-server: build::tests; linnet-jetstream: inbox::tests"),
-    ("jetstream.max_buffered_msgs", "linnet-server: build::tests; linnet-jetstream: inbox::tests"),
-    ("jetstream.request_queue_limit", "linnet-server: build::tests"),
 ];
 
 /// Keys of which `docs/operations/differences.md` says that they have no effect, or none beside the default's.
@@ -594,6 +648,26 @@ const WITHOUT_EFFECT: &[&str] = &[
     "jetstream.limits.max_ha_assets",
     "jetstream.limits.batch",
 ];
+
+#[test]
+fn tests_elsewhere_exist() {
+    for (key, test) in ELSEWHERE {
+        let there = match test.split_once(": ").or_else(|| test.split_once("::")) {
+            Some(("errors.txt", title)) => {
+                include_str!("../testdata/errors.txt").contains(&format!("== {title}\n"))
+            }
+            Some(("logins.txt", title)) => {
+                include_str!("../testdata/logins.txt").contains(&format!("== {title}\n"))
+            }
+            Some(("processes", name)) => include_str!("processes.rs").contains(&format!("fn {name}()")),
+            Some(("linnet-server", name)) => {
+                include_str!("../../crates/server/src/build.rs").contains(&format!("fn {name}()"))
+            }
+            _ => false,
+        };
+        assert!(there, "{key}: {test}");
+    }
+}
 
 #[test]
 fn every_key_is_proven() {
