@@ -154,6 +154,20 @@ fn a_port_in_use_ends_the_start_with_a_reason() {
         "{}",
         err(&refused)
     );
+    assert!(err(&refused).contains("[FTL] Error listening on port: "), "{}", err(&refused));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_ends_the_start_with_a_reason() {
+    let at = ["-a", "127.0.0.1", "-p", "-1"];
+    for (flag, expected) in [
+        ("-l", " error opening file: open no/such/dir/x: "),
+        ("-P", "[FTL] Could not write pidfile: open no/such/dir/x: "),
+    ] {
+        let refused = output(&[at.as_slice(), &[flag, "no/such/dir/x"]].concat());
+        assert_eq!(code(&refused), 1, "{flag}");
+        assert!(err(&refused).contains(expected), "{flag}: {}", err(&refused));
+    }
 }
 
 #[test]

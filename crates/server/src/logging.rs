@@ -17,6 +17,8 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 /// Mode of a new log file.
 const FILE_MODE: u32 = 0o640;
+/// Target of errors that end the process.
+pub(crate) const FATAL: &str = "linnet_server::fatal";
 /// What a rotated log's name ends in, as nats-server names them.
 const STAMP: &str = "%Y.%m.%d.%H.%M.%S.%9f";
 
@@ -41,6 +43,24 @@ struct LogFile {
     keep: u64,
 }
 
+/// Name of a level and the colour in which a terminal shows it.
+struct Label(&'static str, &'static str);
+
+impl Label {
+    fn of(metadata: &tracing::Metadata<'_>) -> Self {
+        match *metadata.level() {
+            Level::ERROR if metadata.target() == FATAL => Self("FTL", "31"),
+            Level::ERROR => Self("ERR", "31"),
+            Level::WARN => Self("WRN", "0;93"),
+            Level::INFO => Self::INFO,
+            Level::DEBUG => Self("DBG", "36"),
+            Level::TRACE => Self("TRC", "33"),
+        }
+    }
+
+    const INFO: Self = Self("INF", "32");
+}
+
 /// Turns events into lines.
 struct NatsLayer {
     log: Log,
@@ -49,6 +69,13 @@ struct NatsLayer {
     with_time: bool,
     utc: bool,
     pid: u32,
+}
+
+/// Tells on the terminal that there is no log.
+pub(crate) fn say_unopenable(path: &str, error: &io::Error) {
+    let now = jiff::ZonedDateTime::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
+    // Nobody is left to tell when the terminal is gone too.
+    let _ = writeln!(io::stderr(), "{now} error opening file: open {path}: {error}");
 }
 
 impl Log {
@@ -173,14 +200,8 @@ impl LogFile {
 }
 
 impl NatsLayer {
-    fn line(&self, level: Level, message: &str, is_coloured: bool) -> String {
-        let (name, colour) = match level {
-            Level::ERROR => ("ERR", "31"),
-            Level::WARN => ("WRN", "0;93"),
-            Level::INFO => ("INF", "32"),
-            Level::DEBUG => ("DBG", "36"),
-            Level::TRACE => ("TRC", "33"),
-        };
+    fn line(&self, label: Label, message: &str, is_coloured: bool) -> String {
+        let Label(name, colour) = label;
         let mut line = String::with_capacity(message.len() + 64);
         let _ = write!(line, "[{}] ", self.pid);
         if self.with_time {
@@ -220,8 +241,8 @@ impl<S: Subscriber> Layer<S> for NatsLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut message = Message(String::new());
         event.record(&mut message);
-        let line = self.line(*event.metadata().level(), &message.0, self.log.is_coloured());
-        self.log.write(&line, |text| self.line(Level::INFO, text, false));
+        let line = self.line(Label::of(event.metadata()), &message.0, self.log.is_coloured());
+        self.log.write(&line, |text| self.line(Label::INFO, text, false));
     }
 }
 
