@@ -8,6 +8,7 @@ mod harness;
 
 mod bad_input;
 mod clients;
+mod config_keys;
 mod crash;
 mod fuzz_replay;
 mod jetstream_semantics;

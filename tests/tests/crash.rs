@@ -2,7 +2,9 @@
 //!
 //! `LINNET_CRASH_ROUNDS` sets the number of kills.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod checker;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use linnet_launch::{Deadline, JetStream, Options, Server, Spec, free_port};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use self::checker::{Found, FoundStream, Promises, StreamPromises, check};
 use crate::harness::{JETSTREAM, Kind, LONG, program, run, within};
 
 const STREAMS: usize = 20;
@@ -20,16 +23,10 @@ const WINDOW: usize = 4;
 /// Long enough that no acknowledgement is late, short enough that messages come again within a long run.
 const ACK_WAIT_NANOS: u64 = 15_000_000_000;
 
-/// What clients have been told by the server.
+/// What the clients remember.
 #[derive(Default)]
-struct Promises {
-    /// Sequence and number of every acknowledged message, by stream.
-    acknowledged: Vec<BTreeMap<u64, u64>>,
-    /// Stream sequences whose acknowledgement was confirmed, by stream.
-    confirmed: Vec<BTreeSet<u64>>,
-    /// Names of consumers that were answered as created, and of those answered as deleted.
-    created: Vec<String>,
-    deleted: Vec<String>,
+struct Memory {
+    promises: Promises,
     /// The number of the next message, by stream.
     next: Vec<u64>,
     /// The next consumer.
@@ -50,12 +47,8 @@ async fn crash(rounds: u32) {
         Options { port: Some(free_port().unwrap()), jetstream: Some(JetStream::default()), ..JETSTREAM() };
     let spec = Spec::new(program(Kind::Linnet).unwrap()).options(options);
     let mut server = spec.ready(linnet_launch::Ready::Info, LONG).start().unwrap();
-    let promises = Arc::new(Mutex::new(Promises {
-        acknowledged: vec![BTreeMap::new(); STREAMS],
-        confirmed: vec![BTreeSet::new(); STREAMS],
-        next: vec![0; STREAMS],
-        ..Promises::default()
-    }));
+    let promises = Promises { streams: vec![StreamPromises::default(); STREAMS], ..Promises::default() };
+    let memory = Arc::new(Mutex::new(Memory { promises, next: vec![0; STREAMS], next_consumer: 0 }));
     let client = connect(&server).await;
     for n in 0..STREAMS {
         let name = format!("S{n}");
@@ -68,14 +61,16 @@ async fn crash(rounds: u32) {
     }
     for round in 0..rounds {
         let moment = Duration::from_millis(random.u64(100..1500));
-        load_until_killed(&mut server, &promises, moment).await;
+        load_until_killed(&mut server, &memory, moment).await;
         server.restart().unwrap_or_else(|error| panic!("seed {seed}, round {round}: {error}"));
         let client = connect(&server).await;
-        verify(&client, &promises, &format!("seed {seed}, round {round}")).await;
+        let promises = memory.lock().promises.clone();
+        let violations = check(&promises, &look(&client).await);
+        assert!(violations.is_empty(), "seed {seed}, round {round}: {violations:#?}");
     }
-    let promises = promises.lock();
-    assert!(promises.acknowledged.iter().map(BTreeMap::len).sum::<usize>() > 0, "nothing was acknowledged");
-    assert!(promises.confirmed.iter().map(BTreeSet::len).sum::<usize>() > 0, "nothing was confirmed");
+    let promises = &memory.lock().promises;
+    assert!(promises.streams.iter().any(|s| !s.acknowledged.is_empty()), "nothing was acknowledged");
+    assert!(promises.streams.iter().any(|s| !s.confirmed.is_empty()), "nothing was confirmed");
     assert!(!promises.created.is_empty(), "no call was answered");
 }
 
@@ -101,19 +96,19 @@ async fn api(client: &async_nats::Client, subject: &str, body: Value) -> Value {
 }
 
 /// Publishes, acknowledges and calls until the moment comes, then kills the server.
-async fn load_until_killed(server: &mut Server, promises: &Arc<Mutex<Promises>>, moment: Duration) {
+async fn load_until_killed(server: &mut Server, memory: &Arc<Mutex<Memory>>, moment: Duration) {
     let mut tasks = tokio::task::JoinSet::new();
     let client = connect(server).await;
     for stream in 0..STREAMS {
         for _ in 0..WINDOW {
-            tasks.spawn(publish(client.clone(), promises.clone(), stream));
+            tasks.spawn(publish(client.clone(), memory.clone(), stream));
         }
     }
     let consuming = connect(server).await;
     for stream in 0..STREAMS {
-        tasks.spawn(consume(consuming.clone(), promises.clone(), stream));
+        tasks.spawn(consume(consuming.clone(), memory.clone(), stream));
     }
-    tasks.spawn(manage(connect(server).await, promises.clone()));
+    tasks.spawn(manage(connect(server).await, memory.clone()));
     let until = Deadline::after(moment);
     let mut ticks = tokio::time::interval(Duration::from_millis(2));
     while !until.has_passed() {
@@ -131,23 +126,22 @@ async fn load_until_killed(server: &mut Server, promises: &Arc<Mutex<Promises>>,
     }
 }
 
-async fn publish(client: async_nats::Client, promises: Arc<Mutex<Promises>>, stream: usize) {
+async fn publish(client: async_nats::Client, memory: Arc<Mutex<Memory>>, stream: usize) {
     loop {
         let number = {
-            let mut promises = promises.lock();
-            promises.next[stream] += 1;
-            promises.next[stream]
+            let mut memory = memory.lock();
+            memory.next[stream] += 1;
+            memory.next[stream]
         };
-        let body = format!("{number}:{}", "x".repeat(usize::try_from(number % 500).unwrap()));
+        let body = body_of(number);
         let Ok(answer) = client.request(format!("s.{stream}"), body.into()).await else { return };
         let Ok(answer) = serde_json::from_slice::<Value>(&answer.payload) else { return };
         let seq = answer["seq"].as_u64().filter(|seq| *seq > 0).unwrap_or_else(|| panic!("{answer}"));
-        let before = promises.lock().acknowledged[stream].insert(seq, number);
-        assert_eq!(before, None, "stream {stream}: sequence {seq} was acknowledged twice");
+        memory.lock().promises.acknowledge(stream, seq, number).unwrap();
     }
 }
 
-async fn consume(client: async_nats::Client, promises: Arc<Mutex<Promises>>, stream: usize) {
+async fn consume(client: async_nats::Client, memory: Arc<Mutex<Memory>>, stream: usize) {
     let inbox = client.new_inbox();
     let Ok(mut messages) = client.subscribe(inbox.clone()).await else { return };
     let next = format!("$JS.API.CONSUMER.MSG.NEXT.S{stream}.C");
@@ -163,19 +157,18 @@ async fn consume(client: async_nats::Client, promises: Arc<Mutex<Promises>>, str
             if client.request(reply, Bytes::from_static(b"+ACK")).await.is_err() {
                 return;
             }
-            let is_new = promises.lock().confirmed[stream].insert(seq);
-            assert!(is_new, "stream {stream}: {seq} came again after its acknowledgement was confirmed");
+            memory.lock().promises.confirm(stream, seq).unwrap();
         }
     }
 }
 
 /// Creates consumers and deletes every second one.
-async fn manage(client: async_nats::Client, promises: Arc<Mutex<Promises>>) {
+async fn manage(client: async_nats::Client, memory: Arc<Mutex<Memory>>) {
     loop {
         let number = {
-            let mut promises = promises.lock();
-            promises.next_consumer += 1;
-            promises.next_consumer
+            let mut memory = memory.lock();
+            memory.next_consumer += 1;
+            memory.next_consumer
         };
         let name = format!("M{number}");
         let body = json!({"stream_name": "S0", "config": {"durable_name": name, "ack_policy": "explicit"}});
@@ -183,44 +176,57 @@ async fn manage(client: async_nats::Client, promises: Arc<Mutex<Promises>>) {
             return;
         };
         assert_eq!(answer["error"], Value::Null, "{answer}");
-        promises.lock().created.push(name.clone());
+        memory.lock().promises.created.insert(name.clone());
         if number % 2 == 0 {
             // From the request on it may be gone; only the answer makes it a promise.
-            promises.lock().created.retain(|created| *created != name);
+            memory.lock().promises.created.remove(&name);
             let Some(answer) = try_api(&client, &format!("CONSUMER.DELETE.S0.{name}"), Value::Null).await
             else {
                 return;
             };
             assert_eq!(answer["success"], true, "{answer}");
-            promises.lock().deleted.push(name);
+            memory.lock().promises.deleted.insert(name);
         }
     }
 }
 
-async fn verify(client: &async_nats::Client, promises: &Arc<Mutex<Promises>>, what: &str) {
-    let (acknowledged, confirmed, created, deleted) = {
-        let promises = promises.lock();
-        let (created, deleted) = (promises.created.clone(), promises.deleted.clone());
-        (promises.acknowledged.clone(), promises.confirmed.clone(), created, deleted)
-    };
+/// The body of a message, which tells whether it is whole.
+fn body_of(number: u64) -> String {
+    format!("{number}:{}", "x".repeat(usize::try_from(number % 499).unwrap()))
+}
+
+/// The number of a message that is whole.
+fn number_of(body: &[u8]) -> Option<u64> {
+    let number = std::str::from_utf8(body).ok()?.split_once(':')?.0.parse().ok()?;
+    (body == body_of(number).as_bytes()).then_some(number)
+}
+
+#[test]
+fn a_body_that_is_not_whole_has_no_number() {
+    let body = body_of(1234);
+    assert_eq!(number_of(body.as_bytes()), Some(1234));
+    assert_eq!(number_of(&body.as_bytes()[1..]), None);
+    assert_eq!(number_of(&body.as_bytes()[..body.len() - 1]), None);
+    assert_eq!(number_of(body.replacen('x', "y", 1).as_bytes()), None);
+}
+
+/// Everything that the server has and that was promised.
+async fn look(client: &async_nats::Client) -> Found {
+    let mut found = Found { streams: Vec::new(), consumers: consumer_names(client).await };
     for stream in 0..STREAMS {
-        let stored = read_all(client, stream).await;
-        for (seq, number) in &acknowledged[stream] {
-            assert_eq!(
-                stored.get(seq),
-                Some(number),
-                "{what}: stream {stream}, sequence {seq} was acknowledged"
-            );
-        }
-        let mut numbers: Vec<u64> = stored.values().copied().collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        assert_eq!(numbers.len(), stored.len(), "{what}: stream {stream} has a message twice");
-        let sequences: Vec<u64> = stored.keys().copied().collect();
-        let expected: Vec<u64> = (1..=sequences.len() as u64).collect();
-        assert_eq!(sequences, expected, "{what}: stream {stream} has no holes");
-        check_consumer(client, stream, &confirmed[stream], what).await;
+        let messages = read_all(client, stream).await;
+        let info = api(client, &format!("CONSUMER.INFO.S{stream}.C"), Value::Null).await;
+        found.streams.push(FoundStream {
+            messages,
+            delivered: info["delivered"]["stream_seq"].as_u64().unwrap(),
+            floor: info["ack_floor"]["stream_seq"].as_u64().unwrap(),
+            pending: info["num_ack_pending"].as_u64().unwrap(),
+        });
     }
+    found
+}
+
+async fn consumer_names(client: &async_nats::Client) -> BTreeSet<String> {
     let mut names: Vec<String> = Vec::new();
     loop {
         let page = api(client, "CONSUMER.NAMES.S0", json!({"offset": names.len()})).await;
@@ -230,16 +236,11 @@ async fn verify(client: &async_nats::Client, promises: &Arc<Mutex<Promises>>, wh
             break;
         }
     }
-    for name in &created {
-        assert!(names.contains(name), "{what}: consumer {name} was created");
-    }
-    for name in &deleted {
-        assert!(!names.contains(name), "{what}: consumer {name} was deleted");
-    }
+    names.into_iter().collect()
 }
 
-/// Number of every message by its sequence, read with an ordered consumer's means.
-async fn read_all(client: &async_nats::Client, stream: usize) -> BTreeMap<u64, u64> {
+/// Sequence and number of every message in order, read with an ordered consumer's means.
+async fn read_all(client: &async_nats::Client, stream: usize) -> Vec<(u64, Option<u64>)> {
     let info = api(client, &format!("STREAM.INFO.S{stream}"), Value::Null).await;
     let count = info["state"]["messages"].as_u64().unwrap();
     let inbox = client.new_inbox();
@@ -248,39 +249,17 @@ async fn read_all(client: &async_nats::Client, stream: usize) -> BTreeMap<u64, u
         "inactive_threshold": 60_000_000_000_u64});
     let body = json!({"stream_name": format!("S{stream}"), "config": config});
     let reader = api(client, &format!("CONSUMER.CREATE.S{stream}"), body).await;
-    let mut stored = BTreeMap::new();
-    let mut last = 0;
+    let mut stored: Vec<(u64, Option<u64>)> = Vec::new();
     while (stored.len() as u64) < count {
         let Ok(message) = tokio::time::timeout(LONG, messages.next()).await else {
             let name = reader["name"].as_str().unwrap();
             let now = api(client, &format!("CONSUMER.INFO.S{stream}.{name}"), Value::Null).await;
-            panic!("stream {stream} stops after sequence {last}\nat the start: {info}\nits reader: {now}");
+            let last = stored.last().map(|(seq, _)| *seq);
+            panic!("stream {stream} stops after {last:?}\nat the start: {info}\nits reader: {now}");
         };
         let message = message.unwrap();
         let seq: u64 = message.reply.unwrap().split('.').nth(5).unwrap().parse().unwrap();
-        assert!(seq > last, "stream {stream}: {seq} after {last}");
-        last = seq;
-        let text = std::str::from_utf8(&message.payload).unwrap();
-        let (number, filling) = text.split_once(':').unwrap();
-        let number: u64 = number.parse().unwrap();
-        assert_eq!(filling.len() as u64, number % 500, "stream {stream}: message {seq} is whole");
-        stored.insert(seq, number);
+        stored.push((seq, number_of(&message.payload)));
     }
     stored
-}
-
-/// No message whose acknowledgement was confirmed is pending or comes again.
-async fn check_consumer(client: &async_nats::Client, stream: usize, confirmed: &BTreeSet<u64>, what: &str) {
-    let info = api(client, &format!("CONSUMER.INFO.S{stream}.C"), Value::Null).await;
-    let floor = info["ack_floor"]["stream_seq"].as_u64().unwrap();
-    let delivered = info["delivered"]["stream_seq"].as_u64().unwrap();
-    if let Some(highest) = confirmed.iter().max() {
-        assert!(delivered >= *highest, "{what}: stream {stream}: delivered {delivered}, confirmed {highest}");
-    }
-    let pending = info["num_ack_pending"].as_u64().unwrap();
-    let above = confirmed.iter().filter(|seq| **seq > floor).count() as u64;
-    assert!(
-        delivered.saturating_sub(floor) >= pending + above,
-        "{what}: stream {stream}: between {floor} and {delivered}, {above} are confirmed and {pending} pending"
-    );
 }

@@ -154,6 +154,20 @@ fn a_port_in_use_ends_the_start_with_a_reason() {
         "{}",
         err(&refused)
     );
+    assert!(err(&refused).contains("[FTL] Error listening on port: "), "{}", err(&refused));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_ends_the_start_with_a_reason() {
+    let at = ["-a", "127.0.0.1", "-p", "-1"];
+    for (flag, expected) in [
+        ("-l", " error opening file: open no/such/dir/x: "),
+        ("-P", "[FTL] Could not write pidfile: open no/such/dir/x: "),
+    ] {
+        let refused = output(&[at.as_slice(), &[flag, "no/such/dir/x"]].concat());
+        assert_eq!(code(&refused), 1, "{flag}");
+        assert!(err(&refused).contains(expected), "{flag}: {}", err(&refused));
+    }
 }
 
 #[test]
@@ -316,6 +330,64 @@ fn a_moved_log_is_opened_anew() {
 }
 
 #[test]
+fn a_log_at_its_limit_is_put_aside_and_old_ones_go() {
+    let extra = "log_file: \"$DIR/the.log\"\nlog_size_limit: 3000\nlog_max_num: 3\ndebug: true";
+    let server = start(Options { extra: extra.into(), ..PLAIN() });
+    let live = server.dir().join("the.log");
+    fs::write(server.dir().join("the.log.1.gz"), "").unwrap();
+    let logs = || -> Vec<String> {
+        let files =
+            fs::read_dir(server.dir()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        files.filter(|name| name.starts_with("the.log")).collect()
+    };
+    let rotated_twice = || {
+        Raw::login(server.client_addr().unwrap());
+        fs::read_to_string(&live).unwrap().contains("Purged log file \"the.log.")
+    };
+    assert!(poll_until(LONG, rotated_twice), "{:?}", logs());
+    assert_eq!(logs().len(), 4, "the live one, two backups, and somebody else's: {:?}", logs());
+    let text = fs::read_to_string(&live).unwrap();
+    let (level, first) = text_of(text.lines().next().unwrap(), server.pid(), true);
+    assert!(level == "[INF]" && first.starts_with("Rotated log, backup saved as \""), "{text}");
+    for name in logs().iter().filter(|name| name.starts_with("the.log.20")) {
+        let size = fs::metadata(server.dir().join(name)).unwrap().len();
+        assert!((3000..4000).contains(&size), "{name}: {size} bytes");
+    }
+}
+
+#[test]
+fn the_log_may_tell_the_time_in_utc() {
+    let hour = |zone: &str, extra: &str| -> u32 {
+        let spec = Spec::new(linnet()).options(Options { extra: extra.into(), ..PLAIN() }).env("TZ", zone);
+        let mut server = spec.start().unwrap();
+        server.terminate(LONG).unwrap();
+        let line = log_of(&server).lines().next().unwrap().to_owned();
+        line.split([' ', ':']).nth(2).unwrap().parse().unwrap()
+    };
+    let utc = hour("UTC0", "");
+    let apart = |hour: u32| (hour + 24 - utc) % 24;
+    // The hour may pass between one start and the next.
+    assert!(apart(hour("XYZ-9", "")) >= 9, "local time is not the zone's");
+    assert!(apart(hour("XYZ-9", "logtime_utc: true")) <= 1);
+}
+
+#[test]
+fn a_second_interrupt_does_not_cut_a_stop_short() {
+    let mut server = start(JETSTREAM());
+    let mut raw = Raw::login(server.client_addr().unwrap());
+    let create = r#"{"name":"S","subjects":["s"]}"#;
+    raw.send(format!("SUB i 1\r\nPUB $JS.API.STREAM.CREATE.S i {}\r\n{create}\r\n", create.len()).as_bytes());
+    assert!(raw.line().unwrap().starts_with("MSG i 1 "));
+    server.signal(Signal::INT).unwrap();
+    // The second finds the first at work or the process gone; neither may end it by the signal.
+    let _ = server.signal(Signal::INT);
+    let _ = server.signal(Signal::TERM);
+    assert_eq!(server.wait_end(LONG).unwrap().code(), Some(0));
+    let log = log_of(&server);
+    assert!(log.contains("JetStream Shutdown") && log.trim_end().ends_with("Server Exiting.."), "{log}");
+}
+
+#[test]
 fn interrupt_and_terminate_end_it_with_zero() {
     for (signal, name) in [(Signal::INT, "interrupt"), (Signal::TERM, "terminated")] {
         let mut server = start(JETSTREAM());
@@ -383,6 +455,9 @@ fn a_hangup_reads_the_configuration_and_says_what_needs_a_restart() {
     fs::write(&path, "port: {").unwrap();
     server.signal(Signal::HUP).unwrap();
     wait_for(server.log_file(), "Parse error");
+    let log = log_of(&server);
+    let place = format!("Failed to reload server configuration: {}:1:7: Parse error: '", path.display());
+    assert!(log.contains(&place), "{place:?} is missing in:\n{log}");
     assert!(server.is_running());
     Raw::login(server.client_addr().unwrap()).ping();
 }
@@ -399,6 +474,32 @@ fn signals_are_sent_by_the_program_itself() {
     fs::write(&pid_file, pid.to_string()).unwrap();
     assert_eq!(code(&output(&["-sl", &format!("quit={}", pid_file.display())])), 0);
     assert_eq!(server.wait_end(LONG).unwrap().code(), Some(0));
+}
+
+#[test]
+fn every_signal_reaches_the_process_of_a_pid_file() {
+    for (name, logged, code_at_end) in [
+        ("reload", "Trapped \"hangup\" signal", None),
+        ("reopen", "Trapped \"user defined signal 1\" signal", None),
+        ("ldm", "Trapped \"user defined signal 2\" signal", Some(0)),
+        ("quit", "Trapped \"interrupt\" signal", Some(0)),
+        ("term", "Trapped \"terminated\" signal", Some(0)),
+    ] {
+        let mut server = start(Options { extra: "pid_file: \"$DIR/pid\"".into(), ..PLAIN() });
+        let argument = format!("{name}={}", server.dir().join("pid").display());
+        let sent = output(&["--signal", &argument]);
+        assert_eq!((code(&sent), out(&sent), err(&sent)), (0, String::new(), String::new()), "{name}");
+        wait_for(server.log_file(), logged);
+        match code_at_end {
+            Some(expected) => assert_eq!(server.wait_end(LONG).unwrap().code(), Some(expected), "{name}"),
+            None => assert!(server.is_running(), "{name}"),
+        }
+    }
+    let mut server = start(Options { extra: "pid_file: \"$DIR/pid\"".into(), ..PLAIN() });
+    let argument = format!("stop={}", server.dir().join("pid").display());
+    assert_eq!(code(&output(&["-sl", &argument])), 0);
+    let killed = std::os::unix::process::ExitStatusExt::signal(&server.wait_end(LONG).unwrap());
+    assert_eq!(killed, Some(Signal::KILL.as_raw()));
 }
 
 #[test]

@@ -168,7 +168,17 @@ impl Output {
                 return false;
             }
         }
+        // A client's message is dropped where it would otherwise have to wait for the receiver.
+        if self.drop_when_slow && source.origin.is_some() && self.waiting_for(conn) > self.stall_above {
+            return false;
+        }
         self.append(conn, sub, message)
+    }
+
+    /// Bytes that wait for a connection, what is staged for it included.
+    fn waiting_for(&mut self, conn: &Arc<Conn>) -> usize {
+        let at = self.staging.position(conn);
+        conn.outbound.pending() + self.staging.batch(at).bytes()
     }
 
     fn append(&mut self, conn: &Arc<Conn>, sub: &SubRef, message: &Message<'_>) -> bool {
@@ -238,7 +248,7 @@ impl Output {
     fn judge(&mut self, conn: &Arc<Conn>, pushed: Pushed, msgs: u64, bytes: u64) -> bool {
         match pushed {
             Pushed::Queued { pending, .. } => {
-                if pending > self.stall_above {
+                if pending > self.stall_above && !self.drop_when_slow {
                     self.slow = Some(conn.clone());
                 }
                 self.msgs += msgs;
@@ -247,9 +257,7 @@ impl Output {
             }
             Pushed::Closed => false,
             Pushed::Full => {
-                if !self.drop_when_slow {
-                    slow_consumer(&self.shared, conn, CloseReason::SlowConsumerPendingBytes);
-                }
+                slow_consumer(&self.shared, conn, CloseReason::SlowConsumerPendingBytes);
                 false
             }
         }

@@ -17,6 +17,7 @@ mod conn;
 mod delivery;
 mod lame_duck;
 mod listener;
+mod message_trace;
 mod outbound;
 mod registry;
 mod reply_permissions;

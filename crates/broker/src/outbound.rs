@@ -256,14 +256,13 @@ impl Outbound {
                     let this = self.clone();
                     runtime.spawn(async move {
                         if let Err(failure) = this.drain(&stream, chunks, skip, write_deadline).await {
-                            on_failure(failure);
+                            this.fail(failure, on_failure);
                         }
                     });
                     return;
                 }
                 Wrote::Failed => {
-                    self.discard();
-                    on_failure(WriteFailure::Error);
+                    self.fail(WriteFailure::Error, on_failure);
                     return;
                 }
             }
@@ -280,22 +279,13 @@ impl Outbound {
     ) -> Result<(), WriteFailure> {
         loop {
             match tokio::time::timeout(deadline, stream.writable()).await {
-                Err(_) => {
-                    self.discard();
-                    return Err(WriteFailure::Deadline);
-                }
-                Ok(Err(_)) => {
-                    self.discard();
-                    return Err(WriteFailure::Error);
-                }
+                Err(_) => return Err(WriteFailure::Deadline),
+                Ok(Err(_)) => return Err(WriteFailure::Error),
                 Ok(Ok(())) => {}
             }
             match write_some(stream, &mut chunks, &mut skip) {
                 Wrote::Blocked => {}
-                Wrote::Failed => {
-                    self.discard();
-                    return Err(WriteFailure::Error);
-                }
+                Wrote::Failed => return Err(WriteFailure::Error),
                 Wrote::All => match self.more(chunks) {
                     Some(next) => chunks = next,
                     None => return Ok(()),
@@ -335,6 +325,13 @@ impl Outbound {
             state.disconnect(ending);
         }
         None
+    }
+
+    /// Tells of the failure, then gives up the socket. In this order, because the reader sees the end at once and would
+    /// take it for the client's doing.
+    fn fail(&self, failure: WriteFailure, on_failure: impl FnOnce(WriteFailure)) {
+        on_failure(failure);
+        self.discard();
     }
 
     /// Drops what is queued and the socket.
@@ -512,5 +509,21 @@ mod tests {
     fn many_small_batches_leave_no_half_empty_chunks() {
         let chunks = chunks_of(&[1000; 1000]);
         assert!(chunks.len() <= 1_000_000 / (CHUNK_MAX - 1000) + 1, "{chunks:?}");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_before_the_socket_is_shut() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let deaf = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let outbound = Arc::new(Outbound::new(Arc::new(stream)));
+        outbound.push(&vec![b'x'; 32 << 20]);
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let open = outbound.clone();
+        outbound.flush(&Handle::current(), Duration::from_millis(10), move |failure| {
+            let _ = tell.send((failure, open.state.lock().stream.is_some()));
+        });
+        assert_eq!(told.await.unwrap(), (WriteFailure::Deadline, true));
+        drop(deaf);
     }
 }

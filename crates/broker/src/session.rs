@@ -17,6 +17,7 @@ use crate::account::Account;
 use crate::broker::Shared;
 use crate::close::CloseReason;
 use crate::conn::Conn;
+use crate::message_trace;
 use crate::router::{Message, Publisher};
 use crate::subscription::{SubRef, Subscription, Target};
 use crate::trace;
@@ -558,6 +559,9 @@ impl Session {
         }
         if self.verbose {
             self.publisher.push(&self.conn, encode::OK);
+        }
+        if message_trace::is_only_traced(body.get(..header_len).unwrap_or_default()) {
+            return;
         }
         let message = Message { subject, shown_subject: b"", reply, header_len, body };
         let delivered = self.publisher.route(account, Some(&self.conn), &message);

@@ -97,6 +97,11 @@ impl Batch {
         }
     }
 
+    /// Bytes that are not handed over yet.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// True if `size` more bytes would make the batch larger than a chunk, or if it holds back too many counts.
     #[inline]
     pub(crate) fn is_full_for(&self, size: usize) -> bool {

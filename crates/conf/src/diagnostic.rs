@@ -27,3 +27,29 @@ impl From<SyntaxError> for Diagnostic {
         Self { at, message: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{ProcessSource, lang};
+
+    use super::Diagnostic;
+
+    #[test]
+    fn a_position_is_printed_once() {
+        for text in [
+            "port: {\n",
+            "a: 1\nport",
+            "port:\n1",
+            "a: \"x",
+            "port: $LINNET_IS_NOT_SET\n",
+            "a: .5",
+            "a: 99999999999999999999",
+        ] {
+            let error = lang::parse_text(text.as_bytes(), "t.conf", &ProcessSource).unwrap_err();
+            let printed = Diagnostic::from(error).to_string();
+            assert!(printed.starts_with("t.conf:"), "{printed}");
+            assert_eq!(printed.matches("t.conf").count(), 1, "{printed}");
+            assert!(!printed.contains("on line"), "{printed}");
+        }
+    }
+}

@@ -137,6 +137,12 @@ fn permissions(configured: &options::Permissions) -> Permissions {
     }
 }
 
+/// Times of lame duck mode: until the first client is closed, and over which all of them are.
+pub(crate) fn lame_duck(options: &Options) -> (Duration, Duration) {
+    let grace = options.process.lame_duck_grace_period;
+    (grace, options.process.lame_duck_duration.saturating_sub(grace))
+}
+
 /// Settings of JetStream; `None` if it is off.
 pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Config> {
     let js = &options.jetstream;
@@ -214,4 +220,32 @@ pub(crate) fn address(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
     let mut found =
         (host, port).to_socket_addrs().with_context(|| format!("cannot resolve host {host:?}"))?;
     found.next().with_context(|| format!("host {host:?} has no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lame_duck_duration_is_both_phases_together() {
+        let mut options = Options::default();
+        options.process.lame_duck_duration = Duration::from_secs(40);
+        options.process.lame_duck_grace_period = Duration::from_secs(15);
+        assert_eq!(lame_duck(&options), (Duration::from_secs(15), Duration::from_secs(25)));
+    }
+
+    #[test]
+    fn bounds_of_queues_reach_jetstream() {
+        let mut options = Options::default();
+        options.jetstream.enabled = true;
+        options.jetstream.max_file = Some(0);
+        options.jetstream.max_buffered_msgs = 3;
+        options.jetstream.max_buffered_size = 4;
+        options.jetstream.request_queue_limit = 5;
+        let config = jetstream_config(&options).unwrap();
+        assert_eq!(
+            (config.max_buffered_msgs, config.max_buffered_bytes, config.request_queue_limit),
+            (3, 4, 5)
+        );
+    }
 }

@@ -17,6 +17,10 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 
 /// Mode of a new log file.
 const FILE_MODE: u32 = 0o640;
+/// Target of errors that end the process.
+pub(crate) const FATAL: &str = "linnet_server::fatal";
+/// What a rotated log's name ends in, as nats-server names them.
+const STAMP: &str = "%Y.%m.%d.%H.%M.%S.%9f";
 
 /// The log's destination. Cheap to clone.
 #[derive(Clone)]
@@ -39,13 +43,39 @@ struct LogFile {
     keep: u64,
 }
 
+/// Name of a level and the colour in which a terminal shows it.
+struct Label(&'static str, &'static str);
+
+impl Label {
+    fn of(metadata: &tracing::Metadata<'_>) -> Self {
+        match *metadata.level() {
+            Level::ERROR if metadata.target() == FATAL => Self("FTL", "31"),
+            Level::ERROR => Self("ERR", "31"),
+            Level::WARN => Self("WRN", "0;93"),
+            Level::INFO => Self::INFO,
+            Level::DEBUG => Self("DBG", "36"),
+            Level::TRACE => Self("TRC", "33"),
+        }
+    }
+
+    const INFO: Self = Self("INF", "32");
+}
+
 /// Turns events into lines.
 struct NatsLayer {
     log: Log,
-    level: LevelFilter,
+    debug: bool,
+    trace: bool,
     with_time: bool,
     utc: bool,
     pid: u32,
+}
+
+/// Tells on the terminal that there is no log.
+pub(crate) fn say_unopenable(path: &str, error: &io::Error) {
+    let now = jiff::ZonedDateTime::now().strftime("%Y/%m/%d %H:%M:%S").to_string();
+    // Nobody is left to tell when the terminal is gone too.
+    let _ = writeln!(io::stderr(), "{now} error opening file: open {path}: {error}");
 }
 
 impl Log {
@@ -60,16 +90,10 @@ impl Log {
             )?),
         };
         let log = Self { sink: Arc::new(Mutex::new(sink)) };
-        let level = if options.trace {
-            LevelFilter::TRACE
-        } else if options.debug {
-            LevelFilter::DEBUG
-        } else {
-            LevelFilter::INFO
-        };
         let layer = NatsLayer {
             log: log.clone(),
-            level,
+            debug: options.debug,
+            trace: options.trace,
             with_time: options.logtime,
             utc: options.logtime_utc,
             pid: std::process::id(),
@@ -92,11 +116,12 @@ impl Log {
         }
     }
 
-    fn write(&self, line: &str) {
+    /// Writes a line; `form` makes lines of what the log itself has to say.
+    fn write(&self, line: &str, form: impl Fn(&str) -> String) {
         match &mut *self.sink.lock() {
             // Nobody is left to tell when the log itself cannot be written.
             Sink::Stderr { .. } => drop(io::stderr().write_all(line.as_bytes())),
-            Sink::File(file) => file.write(line),
+            Sink::File(file) => file.write(line, form),
         }
     }
 
@@ -117,63 +142,66 @@ impl LogFile {
         Ok(())
     }
 
-    fn write(&mut self, line: &str) {
-        if self.file.write_all(line.as_bytes()).is_ok() {
-            self.size += line.len() as u64;
-        }
+    fn write(&mut self, line: &str, form: impl Fn(&str) -> String) {
+        self.append(line);
         if self.limit > 0 && self.size > self.limit {
             // A rotation that fails leaves the log growing, which is better than losing lines.
-            let _ = self.rotate();
+            let _ = self.rotate(form);
         }
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
-        let now = jiff::ZonedDateTime::now();
-        let stamp = now.strftime("%Y.%m.%d.%H.%M.%S.%9f").to_string();
+    fn append(&mut self, line: &str) {
+        if self.file.write_all(line.as_bytes()).is_ok() {
+            self.size += line.len() as u64;
+        }
+    }
+
+    fn rotate(&mut self, form: impl Fn(&str) -> String) -> io::Result<()> {
+        let stamp = jiff::ZonedDateTime::now().strftime(STAMP).to_string();
         let mut backup = self.path.clone().into_os_string();
         backup.push(format!(".{stamp}"));
         std::fs::rename(&self.path, &backup)?;
         self.reopen()?;
-        let note = format!("Rotated log, backup saved as {:?}\r\n", backup.to_string_lossy());
-        self.file.write_all(note.as_bytes())?;
-        self.purge()
-    }
-
-    /// Removes the oldest backups beyond the number to keep.
-    fn purge(&self) -> io::Result<()> {
-        if self.keep == 0 {
-            return Ok(());
-        }
-        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|n| n.to_str()))
-        else {
-            return Ok(());
-        };
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        let mut backups: Vec<PathBuf> = std::fs::read_dir(dir)?
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .filter(|p| {
-                p.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(&format!("{name}.")))
-            })
-            .collect();
-        backups.sort();
-        let keep = usize::try_from(self.keep - 1).unwrap_or(usize::MAX);
-        for old in backups.iter().take(backups.len().saturating_sub(keep)) {
-            std::fs::remove_file(old)?;
+        self.note(&form(&format!("Rotated log, backup saved as {:?}", backup.to_string_lossy())));
+        for old in self.surplus()? {
+            std::fs::remove_file(&old)?;
+            let name = old.file_name().unwrap_or_default().to_string_lossy();
+            self.note(&form(&format!("Purged log file {name:?}")));
         }
         Ok(())
+    }
+
+    /// A line about the log itself; nats-server ends these with a carriage return too.
+    fn note(&mut self, line: &str) {
+        self.append(&format!("{}\r\n", line.trim_end()));
+    }
+
+    /// The oldest backups beyond the number to keep. Other files whose names begin alike are somebody else's.
+    fn surplus(&self) -> io::Result<Vec<PathBuf>> {
+        let (Some(dir), Some(name)) = (self.path.parent(), self.path.file_name().and_then(|n| n.to_str()))
+        else {
+            return Ok(Vec::new());
+        };
+        if self.keep == 0 {
+            return Ok(Vec::new());
+        }
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        let is_backup = |path: &PathBuf| {
+            let stamp = path.file_name().and_then(|n| n.to_str()?.strip_prefix(name)?.strip_prefix('.'));
+            stamp.is_some_and(|stamp| jiff::civil::DateTime::strptime(STAMP, stamp).is_ok())
+        };
+        let mut backups: Vec<PathBuf> =
+            std::fs::read_dir(dir)?.filter_map(|entry| Some(entry.ok()?.path())).filter(is_backup).collect();
+        backups.sort();
+        let keep = usize::try_from(self.keep - 1).unwrap_or(usize::MAX);
+        backups.truncate(backups.len().saturating_sub(keep));
+        Ok(backups)
     }
 }
 
 impl NatsLayer {
-    fn line(&self, level: Level, message: &str) -> String {
-        let (name, colour) = match level {
-            Level::ERROR => ("ERR", "31"),
-            Level::WARN => ("WRN", "0;93"),
-            Level::INFO => ("INF", "32"),
-            Level::DEBUG => ("DBG", "36"),
-            Level::TRACE => ("TRC", "33"),
-        };
+    fn line(&self, label: Label, message: &str, is_coloured: bool) -> String {
+        let Label(name, colour) = label;
         let mut line = String::with_capacity(message.len() + 64);
         let _ = write!(line, "[{}] ", self.pid);
         if self.with_time {
@@ -181,7 +209,7 @@ impl NatsLayer {
             let now = if self.utc { now.with_time_zone(jiff::tz::TimeZone::UTC) } else { now };
             let _ = write!(line, "{} ", now.strftime("%Y/%m/%d %H:%M:%S.%6f"));
         }
-        if self.log.is_coloured() {
+        if is_coloured {
             let _ = writeln!(line, "[\x1b[{colour}m{name}\x1b[0m] {message}");
         } else {
             let _ = writeln!(line, "[{name}] {message}");
@@ -192,18 +220,29 @@ impl NatsLayer {
 
 impl<S: Subscriber> Layer<S> for NatsLayer {
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.level)
+        Some(match (self.trace, self.debug) {
+            (true, _) => LevelFilter::TRACE,
+            (false, true) => LevelFilter::DEBUG,
+            (false, false) => LevelFilter::INFO,
+        })
     }
 
     fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        // Each is asked for by itself: the trace alone shows no debug lines.
+        let is_wanted = match *metadata.level() {
+            Level::TRACE => self.trace,
+            Level::DEBUG => self.debug,
+            _ => true,
+        };
         // Libraries have nothing to say to the operator of this server.
-        *metadata.level() <= self.level && metadata.target().starts_with("linnet")
+        is_wanted && metadata.target().starts_with("linnet")
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut message = Message(String::new());
         event.record(&mut message);
-        self.log.write(&self.line(*event.metadata().level(), &message.0));
+        let line = self.line(Label::of(event.metadata()), &message.0, self.log.is_coloured());
+        self.log.write(&line, |text| self.line(Label::INFO, text, false));
     }
 }
 
@@ -230,11 +269,31 @@ mod tests {
         let path = dir.path().join("log");
         let mut file = LogFile::open(&path, 100, 3).unwrap();
         for n in 0..50 {
-            file.write(&format!("line {n} with some length to it\n"));
+            file.write(&format!("line {n} with some length to it\n"), |text| format!("[INF] {text}\n"));
         }
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 3, "{names:?}");
         let live = std::fs::read_to_string(&path).unwrap();
-        assert!(live.starts_with("Rotated log, backup saved as "), "{live}");
+        assert!(live.starts_with("[INF] Rotated log, backup saved as "), "{live}");
+        assert!(live.contains("\r\n[INF] Purged log file \"log."), "{live}");
+    }
+
+    #[test]
+    fn files_that_are_no_backups_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let others =
+            ["log.0", "log.1.gz", "log.2020.01.01", "log.mine", "log2.2020.01.01.00.00.00.000000000"];
+        for other in others {
+            std::fs::write(dir.path().join(other), "").unwrap();
+        }
+        let mut file = LogFile::open(&path, 10, 2).unwrap();
+        for _ in 0..5 {
+            file.write("a line over the limit\n", str::to_owned);
+        }
+        for other in others {
+            assert!(dir.path().join(other).exists(), "{other}");
+        }
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), others.len() + 2);
     }
 }

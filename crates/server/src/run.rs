@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::logging::Log;
 use crate::signals::{Asked, Signals};
-use crate::{NATS_VERSION, banner, build, files};
+use crate::{NATS_VERSION, banner, build, files, logging};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
@@ -26,9 +26,11 @@ const REOPEN_AFTER: Duration = Duration::from_secs(1);
 /// Runs a server until it is told to stop. `config` is the file the options come from and its digest; `overrides` are
 /// the flags laid over it, which also belong over the file when it is read again.
 ///
-/// An error has been logged as `[FTL]` would be; the caller exits with 1.
+/// An error has been logged, as `[FTL]`; the caller exits with 1.
 pub fn run(options: Options, overrides: Overrides, config: Option<(String, String)>) -> anyhow::Result<()> {
-    let log = Log::start(&options.logging).context("error opening file")?;
+    let log = Log::start(&options.logging).inspect_err(|error| {
+        logging::say_unopenable(options.logging.log_file.as_deref().unwrap_or_default(), error);
+    })?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("linnet-net")
@@ -38,7 +40,7 @@ pub fn run(options: Options, overrides: Overrides, config: Option<(String, Strin
     // What is still running serves nobody any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Err(error) = &outcome {
-        tracing::error!("{error:#}");
+        tracing::error!(target: logging::FATAL, "{error:#}");
     }
     outcome
 }
@@ -71,7 +73,7 @@ async fn serve(
         config.as_ref().map(|(path, digest)| (path.as_str(), digest.as_str())),
     );
     if let Some(path) = &options.process.pid_file {
-        files::write_pid(path).with_context(|| format!("could not write pidfile: {path}"))?;
+        files::write_pid(path).with_context(|| format!("Could not write pidfile: open {path}"))?;
     }
     let clock = Arc::new(RealClock::new());
     let broker = Broker::new(
@@ -289,8 +291,7 @@ impl Server {
         if self.broker.announce_lame_duck() == 0 {
             return;
         }
-        let grace = self.options.process.lame_duck_grace_period;
-        let spread = self.options.process.lame_duck_duration.saturating_sub(grace);
+        let (grace, spread) = build::lame_duck(&self.options);
         let leave = async {
             tokio::time::sleep(grace).await;
             tracing::info!("Closing existing clients");

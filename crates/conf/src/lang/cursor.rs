@@ -75,11 +75,9 @@ impl<'a> Cursor<'a> {
         SyntaxError { at: self.position(), problem }
     }
 
-    /// An error about the next character: the line is the one after it, as nats-server counts.
+    /// An error about the next character.
     pub(super) fn unexpected(&self, what: impl FnOnce(Found) -> Grammar) -> SyntaxError {
-        let next = self.peek();
-        let line = self.line + u32::from(next == Some('\n'));
-        self.fail(Problem::Grammar { line, what: what(Found(next)) })
+        self.fail(Problem::Grammar(what(Found(self.peek()))))
     }
 
     /// Skips spaces and tabs.

@@ -2,7 +2,8 @@ use std::io;
 
 use super::value::Position;
 
-/// Why a configuration text is not a tree, and where. The display form is nats-server's text, without position.
+/// Why a configuration text is not a tree, and where. The display form is nats-server's text without the positions it
+/// has in some messages: [`SyntaxError::at`] is the one to print.
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}")]
 pub struct SyntaxError {
@@ -24,16 +25,11 @@ impl SyntaxError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The characters do not follow the grammar.
-    #[error("Parse error on line {line}: '{what}'")]
-    Grammar {
-        /// Line reached, counting the offending character.
-        line: u32,
-        /// What was expected or found.
-        what: Grammar,
-    },
+    #[error("Parse error: '{0}'")]
+    Grammar(Grammar),
     /// The text ends after a key.
-    #[error("config is invalid ({0})")]
-    KeyWithoutValue(Position),
+    #[error("config is invalid")]
+    KeyWithoutValue,
     /// A number beyond 64 bits.
     #[error("integer '{0}' is out of the range")]
     IntegerRange(String),
@@ -44,20 +40,13 @@ pub enum Problem {
     #[error("expected Zulu formatted DateTime, but got '{0}'")]
     Date(String),
     /// A variable that neither the file nor the environment defines.
-    #[error("variable reference for '{name}' on line {line} can not be found")]
-    VariableMissing {
-        /// Name without `$`.
-        name: String,
-        /// Line of the reference.
-        line: u32,
-    },
+    #[error("variable reference for '{0}' can not be found")]
+    VariableMissing(String),
     /// An environment variable whose text is no value.
-    #[error("variable reference for '{name}' on line {line} could not be parsed: {source}")]
+    #[error("variable reference for '{name}' could not be parsed: {source}")]
     VariableUnparsable {
         /// Name without `$`.
         name: String,
-        /// Line of the reference.
-        line: u32,
         /// Why the text is no value.
         source: Box<SyntaxError>,
     },

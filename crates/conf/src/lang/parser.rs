@@ -175,7 +175,7 @@ impl Parser<'_, '_, '_> {
         let key = self.cur.take_while(|c| !c.is_whitespace() && !matches!(c, '=' | ':')).to_owned();
         match self.cur.peek() {
             None if level == Level::Map => Err(self.cur.unexpected(|_| Grammar::EofInMap)),
-            None => Err(self.cur.fail(Problem::KeyWithoutValue(self.cur.position()))),
+            None => Err(self.cur.fail(Problem::KeyWithoutValue)),
             Some(c) if key.is_empty() => Err(self.cur.unexpected(|_| Grammar::KeySeparator(c))),
             Some(_) => Ok((key, at, true)),
         }
@@ -187,7 +187,7 @@ impl Parser<'_, '_, '_> {
         if !(self.cur.eat('=') || self.cur.eat(':')) {
             return match self.cur.peek() {
                 None if level == Level::Map => Err(self.cur.unexpected(|_| Grammar::EofInMap)),
-                None => Err(self.cur.fail(Problem::KeyWithoutValue(self.cur.position()))),
+                None => Err(self.cur.fail(Problem::KeyWithoutValue)),
                 Some(_) => Ok(()),
             };
         }
@@ -322,7 +322,7 @@ impl Parser<'_, '_, '_> {
             return Err(fail(Problem::VariableCycle(name.to_owned())));
         }
         let Some(text) = self.context.source.env(name) else {
-            return Err(fail(Problem::VariableMissing { name: name.to_owned(), line: at.line }));
+            return Err(fail(Problem::VariableMissing(name.to_owned())));
         };
         if text.trim_matches([' ', '\t']).is_empty() {
             return Ok(Value::String(String::new()));
@@ -333,8 +333,7 @@ impl Parser<'_, '_, '_> {
         self.context.variables.push(name.to_owned());
         let parsed = parse_bytes(format!("value={text}").as_bytes(), "", self.context, self.depth);
         self.context.variables.pop();
-        let unparsable =
-            |source| Problem::VariableUnparsable { name: name.to_owned(), line: at.line, source };
+        let unparsable = |source| Problem::VariableUnparsable { name: name.to_owned(), source };
         let map = parsed.map_err(|inner| fail(unparsable(Box::new(inner))))?;
         match map.get("value") {
             Some(entry) => Ok(entry.node.value.clone()),

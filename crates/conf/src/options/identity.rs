@@ -26,6 +26,9 @@ pub const FEATURE_FLAGS: &[(&str, bool)] = &[
     ("js_snapshot_sources", false),
 ];
 
+/// Flags that change what goes over the wire and that cannot be switched on yet.
+const NOT_YET: &[&str] = &["js_ack_fc_v2", "js_api_reply_v2"];
+
 pub(super) const KEYS: &[Row<Options>] = &[
     key!(
         ["server_name"],
@@ -86,5 +89,11 @@ fn server_metadata(field: &Field<'_>, report: &mut Report) -> Option<BTreeMap<St
 }
 
 fn feature_flags(field: &Field<'_>, report: &mut Report) -> Option<BTreeMap<String, bool>> {
-    read::free_map(field, report, read::boolean)
+    read::free_map(field, report, |flag, report| {
+        let on = read::boolean(flag, report)?;
+        if on && NOT_YET.contains(&flag.name) {
+            report.error(flag.at, format!("feature flag {} is not supported yet", flag.name));
+        }
+        Some(on)
+    })
 }
