@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use linnet_launch::{Options, Spec, poll_until};
 
-use crate::harness::{Kind, LONG, PLAIN, Raw, program};
+use crate::harness::{JETSTREAM, Kind, LONG, PLAIN, Raw, program};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -205,6 +205,17 @@ fn a_subscriber_that_never_reads_small_messages_is_closed_and_others_miss_nothin
     flood_past_one_who_never_reads(200, setting("LINNET_SLOW_MIB", 1024) * MIB / 16);
 }
 
+/// The line before the next message; PINGs are answered.
+fn message_line(raw: &mut Raw) -> String {
+    loop {
+        let line = raw.line().expect("the connection stays open");
+        if line != "PING" {
+            return line;
+        }
+        raw.send(b"PONG\r\n");
+    }
+}
+
 /// Messages of `size` bytes, `total` bytes in all, to a subscriber that does not read and one that does.
 fn flood_past_one_who_never_reads(size: u64, total: u64) {
     const MAX_PENDING: u64 = 8 * MIB;
@@ -226,13 +237,7 @@ fn flood_past_one_who_never_reads(size: u64, total: u64) {
     let reader = std::thread::spawn(move || {
         let line_len = format!("MSG flood 1 {size}\r\n").len();
         for n in 0..count {
-            let line = loop {
-                let line = good.line().unwrap();
-                if line != "PING" {
-                    break line;
-                }
-                good.send(b"PONG\r\n");
-            };
+            let line = message_line(&mut good);
             assert_eq!(line.len() + 2, line_len, "{line}");
             let body = good.bytes(payload + 2);
             assert_eq!(u64::from_be_bytes(body[..8].try_into().unwrap()), n, "in order, none missing");
@@ -254,4 +259,40 @@ fn flood_past_one_who_never_reads(size: u64, total: u64) {
     assert!(peak <= before + 2 * MAX_PENDING, "{before} before, {peak} at most");
     let log = std::fs::read_to_string(server.log_file()).unwrap();
     assert!(log.contains("Slow Consumer Detected"), "{log}");
+}
+
+#[test]
+fn a_pull_far_larger_than_max_pending_is_served_at_the_speed_of_the_client() {
+    const COUNT: usize = 1024;
+    const SIZE: usize = 16 * 1024;
+    let options = Options { extra: "max_pending: 2MB".into(), ..JETSTREAM() };
+    let server = linnet(options);
+    let addr = server.client_addr().unwrap();
+    let mut other = Raw::login(addr);
+    other.send(b"SUB in 1\r\n");
+    let mut ask = |subject: &str, body: &str| {
+        other.send(format!("PUB {subject} in {}\r\n{body}\r\n", body.len()).as_bytes());
+        assert!(message_line(&mut other).starts_with("MSG in 1 "));
+        let answer = other.line().unwrap();
+        assert!(!answer.contains("error"), "{answer}");
+    };
+    ask("$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s"],"storage":"memory"}"#);
+    let body = "x".repeat(SIZE);
+    (0..COUNT).for_each(|_| ask("s", &body));
+    let consumer = r#"{"stream_name":"S","config":{"name":"c","ack_policy":"none"}}"#;
+    ask("$JS.API.CONSUMER.CREATE.S.c", consumer);
+    let mut client = Raw::login(addr);
+    let pull = format!("{{\"batch\":{COUNT},\"expires\":60000000000}}");
+    client.send(
+        format!("SUB p 1\r\nPUB $JS.API.CONSUMER.MSG.NEXT.S.c p {}\r\n{pull}\r\n", pull.len()).as_bytes(),
+    );
+    // The stream has had its turns before the client reads anything.
+    (0..20).for_each(|_| ask("$JS.API.STREAM.INFO.S", ""));
+    for n in 1..=COUNT {
+        let line = message_line(&mut client);
+        assert!(line.contains(&format!("$JS.ACK.S.c.1.{n}.")), "message {n}: {line}");
+        client.bytes(SIZE + 2);
+    }
+    let log = std::fs::read_to_string(server.log_file()).unwrap();
+    assert!(!log.contains("Slow Consumer"), "{log}");
 }

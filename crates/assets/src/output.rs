@@ -19,6 +19,17 @@ pub trait Output {
     /// True if somebody listens to the literal subject.
     fn has_interest(&mut self, subject: &[u8]) -> bool;
 
+    /// True if something published since the last call went to a connection that has much waiting.
+    fn may_be_clogged(&mut self) -> bool {
+        false
+    }
+
+    /// True if a connection that listens to the literal subject has so much waiting that more should wait.
+    fn is_clogged(&mut self, subject: &[u8]) -> bool {
+        let _ = subject;
+        false
+    }
+
     /// Answers a command.
     fn answer(&mut self, token: Token, answer: Answer);
 

@@ -169,16 +169,21 @@ impl Output {
             }
         }
         // A client's message is dropped where it would otherwise have to wait for the receiver.
-        if self.drop_when_slow && source.origin.is_some() && self.waiting_for(conn) > self.stall_above {
+        if self.drop_when_slow && source.origin.is_some() && self.is_nearly_full(conn) {
             return false;
         }
         self.append(conn, sub, message)
     }
 
-    /// Bytes that wait for a connection, what is staged for it included.
-    fn waiting_for(&mut self, conn: &Arc<Conn>) -> usize {
+    /// True if more is waiting for the connection than a producer may add to, what is staged for it included.
+    pub(crate) fn is_nearly_full(&mut self, conn: &Arc<Conn>) -> bool {
         let at = self.staging.position(conn);
-        conn.outbound.pending() + self.staging.batch(at).bytes()
+        conn.outbound.pending() + self.staging.batch(at).bytes() > self.stall_above
+    }
+
+    /// True if messages for connections that are nearly full are dropped instead.
+    pub(crate) fn drops_when_slow(&self) -> bool {
+        self.drop_when_slow
     }
 
     fn append(&mut self, conn: &Arc<Conn>, sub: &SubRef, message: &Message<'_>) -> bool {
@@ -248,7 +253,7 @@ impl Output {
     fn judge(&mut self, conn: &Arc<Conn>, pushed: Pushed, msgs: u64, bytes: u64) -> bool {
         match pushed {
             Pushed::Queued { pending, .. } => {
-                if pending > self.stall_above && !self.drop_when_slow {
+                if pending > self.stall_above {
                     self.slow = Some(conn.clone());
                 }
                 self.msgs += msgs;

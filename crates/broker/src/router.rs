@@ -118,9 +118,21 @@ impl Publisher {
         }
     }
 
-    /// A subscriber that is nearly full, if deliveries since the last call met one.
+    /// True if something published since the last call went to a connection that is nearly full.
+    pub fn met_slow(&mut self) -> bool {
+        self.out.take_slow().is_some()
+    }
+
+    /// True if a connection that plainly subscribes to the subject is nearly full.
+    pub fn is_slow(&mut self, account: &Arc<Account>, subject: &[u8]) -> bool {
+        let matches = self.cache.get(account, subject);
+        matches.plain().iter().filter_map(|sub| sub.conn()).any(|conn| self.out.is_nearly_full(conn))
+    }
+
+    /// A subscriber that is nearly full and worth waiting for, if deliveries since the last call met one.
     pub(crate) fn take_slow(&mut self) -> Option<Arc<Conn>> {
-        self.out.take_slow()
+        let slow = self.out.take_slow();
+        slow.filter(|_| !self.out.drops_when_slow())
     }
 
     /// Forgets cached match results.

@@ -118,6 +118,14 @@ impl Output for Outbox<'_> {
         self.hub.publisher.publish(self.account, &message)
     }
 
+    fn may_be_clogged(&mut self) -> bool {
+        self.hub.publisher.met_slow()
+    }
+
+    fn is_clogged(&mut self, subject: &[u8]) -> bool {
+        self.hub.publisher.is_slow(self.account, subject)
+    }
+
     fn has_interest(&mut self, subject: &[u8]) -> bool {
         self.account.has_interest(subject)
     }

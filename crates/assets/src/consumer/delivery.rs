@@ -4,6 +4,7 @@ use linnet_jsapi::subjects::AckSubject;
 use linnet_store::{Lookup, Record};
 use linnet_wire::headers;
 
+use super::pacing::Turn;
 use super::pull::send_status;
 use super::{Consumer, ConsumerOp, Context};
 use crate::output::Advisory;
@@ -24,26 +25,35 @@ enum Stop {
     NoMessage,
     /// The next message is being read from disk.
     Loading,
+    /// It is somebody else's turn.
+    TurnOver,
 }
 
 impl Consumer {
-    /// Delivers what is wanted and available.
+    /// Delivers what is wanted and available, as much as fits into a turn.
     pub(crate) fn run(&mut self, ctx: &mut Context<'_>) {
         if let Some(push) = &mut self.push {
             push.look_for_interest(ctx);
         }
+        let mut turn = Turn::begin();
         let stop = loop {
             if self.loading.is_some() {
                 break Stop::Loading;
             }
-            if !self.has_demand() {
+            if !self.has_demand(ctx) {
                 break Stop::NoDemand;
+            }
+            if turn.is_over() {
+                break Stop::TurnOver;
             }
             let Some(pick) = self.pick(ctx) else { break Stop::NoMessage };
             // Only a look at the store's memory or a job for the disk: never waits.
             match ctx.store.get(pick.seq, true) {
-                Lookup::Found(_) => self.deliver(ctx, pick),
-                Lookup::Missing => self.skip(ctx, pick),
+                Lookup::Found(_) => turn.charge(self.deliver(ctx, pick)),
+                Lookup::Missing => {
+                    turn.charge(0);
+                    self.skip(ctx, pick);
+                }
                 Lookup::Damaged => {
                     ctx.store.mark_damaged(pick.seq);
                     ctx.out.advise(Advisory::Damaged { stream_seq: pick.seq });
@@ -58,15 +68,23 @@ impl Consumer {
         if stop == Stop::NoMessage {
             self.end_satisfied_requests(ctx);
         }
+        self.wants_turn = stop == Stop::TurnOver;
         self.ask_for_flow(ctx);
     }
 
-    /// True if somebody would take a message now.
-    fn has_demand(&self) -> bool {
-        match &self.push {
-            Some(push) => push.may_deliver(),
-            None => !self.waiting.is_empty(),
+    /// True if somebody would take a message now: for requests, the one at the front.
+    fn has_demand(&mut self, ctx: &mut Context<'_>) -> bool {
+        if let Some(push) = &mut self.push {
+            return push.may_deliver(ctx);
         }
+        for _ in 0..self.waiting.len() {
+            let Some(request) = self.waiting.front_mut() else { return false };
+            if request.pause.is_over(ctx, &request.reply) {
+                return true;
+            }
+            self.waiting.rotate_left(1);
+        }
+        false
     }
 
     /// Redeliveries first, then the backlog, then new messages unless too many are pending.
@@ -116,14 +134,15 @@ impl Consumer {
         }
     }
 
-    fn deliver(&mut self, ctx: &mut Context<'_>, pick: Pick) {
+    /// Returns the bytes sent.
+    fn deliver(&mut self, ctx: &mut Context<'_>, pick: Pick) -> u64 {
         let before = self.state.pending.get(&pick.seq).map_or(0, |p| p.deliveries);
         if pick.again && self.max_deliver().is_some_and(|max| before >= max) {
             self.redeliver.pop_front();
             self.exhaust(ctx, pick.seq);
-            return;
+            return 0;
         }
-        let Lookup::Found(record) = ctx.store.get(pick.seq, true) else { return };
+        let Lookup::Found(record) = ctx.store.get(pick.seq, true) else { return 0 };
         let pending = if pick.again { self.num_pending } else { self.num_pending.saturating_sub(1) };
         self.scratch.clear();
         let ack = AckSubject {
@@ -141,11 +160,11 @@ impl Consumer {
         let reached = match &mut self.push {
             Some(push) => {
                 let reached = ctx.out.publish(&push.subject, record.subject, &self.scratch, header_len, body);
-                push.note_sent(reached, size, ctx.now);
+                push.note_sent(reached, size, ctx);
                 reached
             }
             None => {
-                let Some(request) = self.waiting.front_mut() else { return };
+                let Some(request) = self.waiting.front_mut() else { return 0 };
                 if request.max_bytes.is_some_and(|left| size > left) {
                     let request = self.waiting.pop_front();
                     if let Some(request) = request {
@@ -156,7 +175,7 @@ impl Consumer {
                             &request.leftover(),
                         );
                     }
-                    return;
+                    return 0;
                 }
                 ctx.out.publish(&request.reply, record.subject, &self.scratch, header_len, body)
             }
@@ -166,12 +185,13 @@ impl Consumer {
             if self.push.is_none() {
                 self.waiting.pop_front();
             }
-            return;
+            return 0;
         }
         self.note_delivered(ctx, pick);
         if self.push.is_none() {
             self.charge_request(ctx, size);
         }
+        size
     }
 
     fn note_delivered(&mut self, ctx: &Context<'_>, pick: Pick) {
@@ -197,6 +217,7 @@ impl Consumer {
         request.served = true;
         request.max_bytes = request.max_bytes.map(|left| left.saturating_sub(size));
         request.next_heartbeat = request.heartbeat.map(|h| ctx.now + h);
+        request.pause.look(ctx, &request.reply);
         if request.batch > 0 {
             self.waiting.push_back(request);
         } else if request.max_bytes.is_some_and(|left| left > 0) {

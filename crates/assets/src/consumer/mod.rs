@@ -6,6 +6,7 @@
 mod ack;
 mod delivery;
 mod newest;
+mod pacing;
 mod pull;
 mod push;
 mod removal;
@@ -73,6 +74,8 @@ pub struct Consumer {
     polled: Mono,
     /// The message that is being read from disk for this consumer.
     loading: Option<StreamSeq>,
+    /// It has more to deliver than fit into its turn.
+    pub(crate) wants_turn: bool,
     /// It is on the stream's list of consumers to run.
     pub(crate) is_ready: bool,
     /// When the stream has it on its timer list.
@@ -114,6 +117,7 @@ impl Consumer {
             last_activity: now,
             polled: now,
             loading: None,
+            wants_turn: false,
             is_ready: false,
             timer: None,
             scratch: Vec::new(),

@@ -4,6 +4,7 @@ use linnet_ids::Mono;
 use linnet_jsapi::decode;
 use linnet_wire::headers;
 
+use super::pacing::Pause;
 use super::{Consumer, Context};
 
 /// A request for messages that is not served yet.
@@ -25,6 +26,7 @@ pub struct PullRequest {
     pub next_heartbeat: Option<Mono>,
     /// It got something.
     pub served: bool,
+    pub(super) pause: Pause,
 }
 
 impl PullRequest {
@@ -124,6 +126,7 @@ impl Consumer {
             heartbeat,
             next_heartbeat: heartbeat.map(|h| ctx.now + h),
             served: false,
+            pause: Pause::default(),
         })
     }
 

@@ -4,6 +4,7 @@ use linnet_ids::Mono;
 use linnet_jsapi::ConsumerConfig;
 use linnet_wire::headers;
 
+use super::pacing::Pause;
 use super::{Consumer, Context};
 
 /// Flow control window at the start and at most (jetstream, "Delivery and push consumers").
@@ -18,6 +19,7 @@ pub(crate) struct Push {
     heartbeat: Option<Duration>,
     pub(super) next_heartbeat: Option<Mono>,
     flow: Option<Flow>,
+    pub(super) pause: Pause,
     /// Somebody listens.
     pub(super) is_bound: bool,
     /// Since when nobody listens.
@@ -41,14 +43,17 @@ impl Push {
             heartbeat: (!config.idle_heartbeat.is_zero()).then(|| config.idle_heartbeat.to_duration()),
             next_heartbeat: None,
             flow: config.flow_control.then(|| Flow { window: WINDOW_START, ..Flow::default() }),
+            pause: Pause::default(),
             is_bound: false,
             idle_since: None,
         })
     }
 
-    /// True if somebody listens and the window is open.
-    pub(super) fn may_deliver(&self) -> bool {
-        self.is_bound && self.flow.as_ref().is_none_or(|f| f.outstanding < f.window)
+    /// True if somebody listens and has room.
+    pub(super) fn may_deliver(&mut self, ctx: &mut Context<'_>) -> bool {
+        self.is_bound
+            && self.flow.as_ref().is_none_or(|f| f.outstanding < f.window)
+            && self.pause.is_over(ctx, &self.subject)
     }
 
     pub(super) fn look_for_interest(&mut self, ctx: &mut Context<'_>) {
@@ -64,7 +69,8 @@ impl Push {
         }
     }
 
-    pub(super) fn note_sent(&mut self, reached: usize, size: u64, now: Mono) {
+    pub(super) fn note_sent(&mut self, reached: usize, size: u64, ctx: &mut Context<'_>) {
+        let now = ctx.now;
         if reached == 0 {
             self.is_bound = false;
             self.idle_since.get_or_insert(now);
@@ -74,6 +80,7 @@ impl Push {
         if let Some(flow) = &mut self.flow {
             flow.outstanding += size + self.subject.len() as u64;
         }
+        self.pause.look(ctx, &self.subject);
     }
 
     /// The subject of the answer that is awaited.

@@ -31,9 +31,16 @@ impl Consumer {
             self.deadlines.pop();
         }
         let pending = self.deadlines.peek().map(|Reverse((deadline, _))| *deadline);
-        let requests = self.waiting.iter().flat_map(|r| r.expires.into_iter().chain(r.next_heartbeat));
+        let requests = self
+            .waiting
+            .iter()
+            .flat_map(|r| [r.expires, r.next_heartbeat, r.pause.until()].into_iter().flatten());
         let push = self.push.as_ref().and_then(|p| {
-            if p.is_bound { p.next_heartbeat } else { p.idle_since.map(|_| self.polled + INTEREST_POLL) }
+            if p.is_bound {
+                p.next_heartbeat.into_iter().chain(p.pause.until()).min()
+            } else {
+                p.idle_since.map(|_| self.polled + INTEREST_POLL)
+            }
         });
         let inactive = self.inactive_at();
         requests.chain(pending).chain(push).chain(inactive).min()

@@ -70,7 +70,11 @@ impl Stream {
         if consumer.is_dirty() {
             self.dirty_since.get_or_insert(now);
         }
+        let wants_turn = std::mem::take(&mut consumer.wants_turn);
         self.touch_timer(id);
+        if wants_turn {
+            self.mark_ready(id);
+        }
         Some(result)
     }
 
@@ -90,13 +94,17 @@ impl Stream {
         consumer.timer = due;
     }
 
-    /// Lets every consumer deliver that may have something to deliver.
+    /// Gives every consumer a turn that may have something to deliver. Those that have more keep the stream due.
     pub fn run_ready(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
-        while let Some(id) = self.ready.pop() {
+        let mut ready = std::mem::take(&mut self.ready);
+        for id in ready.drain(..) {
             self.with_consumer(id, now, wall, out, |consumer, ctx| {
                 consumer.is_ready = false;
                 consumer.run(ctx);
             });
+        }
+        if self.ready.is_empty() {
+            self.ready = ready;
         }
     }
 

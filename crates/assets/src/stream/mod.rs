@@ -320,7 +320,8 @@ impl Stream {
         let consumers = self.timers.first().map(|(due, _)| *due);
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
-        consumers.into_iter().chain(delta).chain(expiry).min()
+        let unfinished = (!self.ready.is_empty()).then(Mono::default);
+        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).min()
     }
 
     /// Does what is due.
