@@ -17,7 +17,8 @@ use crate::pump::{GroupKey, PumpHandle};
 pub(crate) enum DiskWork {
     Group(GroupJob, GroupKey, PumpHandle),
     Remove(Vec<PathBuf>),
-    RemoveDir(PathBuf, MayRemoveDir),
+    /// The directory of a group that has ended, which nothing else is submitted for any more.
+    RemoveDir(PathBuf, GroupKey, MayRemoveDir),
     Prepare(Box<PrepareSegment>, LogHandle),
 }
 
@@ -55,6 +56,8 @@ struct Jobs {
     waiting: VecDeque<DiskWork>,
     /// Files of the removal that waits.
     doomed: Vec<PathBuf>,
+    /// Groups whose jobs are being done.
+    busy: Vec<GroupKey>,
     is_stopping: bool,
 }
 
@@ -83,11 +86,26 @@ impl Jobs {
         self.waiting.push_back(work);
     }
 
+    /// The oldest job that may be done now. A directory is not removed beside a job that writes to it and would make
+    /// it again.
     fn take(&mut self) -> Option<DiskWork> {
-        match self.waiting.pop_front()? {
+        let may_run = |work: &DiskWork| match work {
+            DiskWork::RemoveDir(_, key, _) => !self.busy.contains(key),
+            _ => true,
+        };
+        let at = self.waiting.iter().position(may_run)?;
+        let work = self.waiting.remove(at)?;
+        self.busy.extend(work.group());
+        match work {
             DiskWork::Remove(_) => Some(DiskWork::Remove(std::mem::take(&mut self.doomed))),
             other => Some(other),
         }
+    }
+
+    /// A job is done. True if another one may have waited for it.
+    fn finish(&mut self, group: Option<GroupKey>) -> bool {
+        let at = self.busy.iter().position(|key| Some(*key) == group);
+        at.map(|at| self.busy.swap_remove(at)).is_some() && !self.waiting.is_empty()
     }
 }
 
@@ -143,17 +161,29 @@ fn run(queue: &Queue, disk: &Arc<dyn Disk>) {
                 if let Some(work) = jobs.take() {
                     break work;
                 }
-                if jobs.is_stopping {
+                if jobs.is_stopping && jobs.waiting.is_empty() {
                     return;
                 }
                 queue.more.wait(&mut jobs);
             }
         };
+        let group = work.group();
         work.run(disk);
+        if queue.jobs.lock().finish(group) {
+            queue.more.notify_all();
+        }
     }
 }
 
 impl DiskWork {
+    /// The group whose directory it works in.
+    fn group(&self) -> Option<GroupKey> {
+        match self {
+            Self::Group(_, key, _) | Self::RemoveDir(_, key, _) => Some(*key),
+            Self::Remove(_) | Self::Prepare(..) => None,
+        }
+    }
+
     fn run(self, disk: &Arc<dyn Disk>) {
         match self {
             Self::Group(job, key, pump) => pump.disk_done(key, job.run(&**disk)),
@@ -162,7 +192,7 @@ impl DiskWork {
                     report_removal(&file, disk.remove_file(&file));
                 }
             }
-            Self::RemoveDir(dir, _permission) => report_removal(&dir, disk.remove_dir_all(&dir)),
+            Self::RemoveDir(dir, _, _permission) => report_removal(&dir, disk.remove_dir_all(&dir)),
             Self::Prepare(job, log) => log.prepared(job.run()),
         }
     }
@@ -208,12 +238,27 @@ mod tests {
         assert_eq!(workers.writes.jobs.lock().waiting.len(), 1);
     }
 
+    #[test]
+    fn a_directory_is_not_removed_beside_a_job_that_works_in_it() {
+        let remove = |key| DiskWork::RemoveDir("/dir".into(), key, None);
+        let taken = |jobs: &mut Jobs| jobs.take().and_then(|work| work.group());
+        let mut jobs = Jobs::default();
+        jobs.busy.push(1);
+        jobs.add(remove(1));
+        jobs.add(remove(2));
+        assert_eq!((taken(&mut jobs), taken(&mut jobs)), (Some(2), None));
+        assert!(jobs.finish(Some(1)), "somebody waited for it");
+        assert_eq!(taken(&mut jobs), Some(1));
+        assert!(!jobs.finish(None) && !jobs.finish(Some(2)) && !jobs.finish(Some(1)));
+        assert!(jobs.busy.is_empty());
+    }
+
     #[tokio::test]
     async fn directories_that_wait_for_their_removal_are_bounded() {
         let workers = workers();
         for _ in 0..DIRS_MAX {
             let permission = workers.may_remove_dir().await;
-            workers.submit(DiskWork::RemoveDir("/dir".into(), permission));
+            workers.submit(DiskWork::RemoveDir("/dir".into(), 1, permission));
         }
         assert_eq!(workers.dirs.available_permits(), 0);
         run_next(&workers);

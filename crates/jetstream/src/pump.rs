@@ -293,7 +293,7 @@ impl Pump {
                     self.by_group.remove(&slot.group.group());
                     self.usage.forget(&slot.cell);
                     self.turns.forget(key);
-                    self.workers.submit(DiskWork::RemoveDir(slot.dir, may_remove));
+                    self.workers.submit(DiskWork::RemoveDir(slot.dir, key, may_remove));
                 }
                 let _ = done.send(());
             }
