@@ -134,20 +134,7 @@ pub(crate) enum WriteFailure {
 
 impl Outbound {
     pub(crate) fn new(stream: Arc<TcpStream>) -> Self {
-        Self {
-            state: Mutex::new(State {
-                stream: Some(stream),
-                queue: VecDeque::new(),
-                queued: 0,
-                in_flight: 0,
-                scheduled: false,
-                writing: false,
-                sealed: false,
-                ending: Shutdown::Both,
-                msgs: 0,
-                msg_bytes: 0,
-            }),
-        }
+        Self { state: Mutex::new(State::new(Some(stream))) }
     }
 
     /// Bytes waiting to be written.
@@ -365,6 +352,21 @@ impl Outbound {
 }
 
 impl State {
+    fn new(stream: Option<Arc<TcpStream>>) -> Self {
+        Self {
+            stream,
+            queue: VecDeque::new(),
+            queued: 0,
+            in_flight: 0,
+            scheduled: false,
+            writing: false,
+            sealed: false,
+            ending: Shutdown::Both,
+            msgs: 0,
+            msg_bytes: 0,
+        }
+    }
+
     /// The buffer to append `size` bytes to.
     fn tail(&mut self, size: usize) -> &mut Vec<u8> {
         let fits = matches!(self.queue.back(), Some(Chunk::Owned(b)) if b.len() + size <= CHUNK_MAX);
@@ -465,24 +467,9 @@ fn write_some(stream: &TcpStream, chunks: &mut VecDeque<Chunk>, skip: &mut usize
 mod tests {
     use super::*;
 
-    fn empty() -> State {
-        State {
-            stream: None,
-            queue: VecDeque::new(),
-            queued: 0,
-            in_flight: 0,
-            scheduled: false,
-            writing: false,
-            sealed: false,
-            ending: Shutdown::Both,
-            msgs: 0,
-            msg_bytes: 0,
-        }
-    }
-
     /// Appends batches of these sizes; returns the lengths of the chunks they became.
     fn chunks_of(sizes: &[usize]) -> Vec<usize> {
-        let mut state = empty();
+        let mut state = State::new(None);
         let mut expected = Vec::new();
         for (n, size) in sizes.iter().enumerate() {
             let mut batch = Vec::with_capacity(CHUNK_MAX);

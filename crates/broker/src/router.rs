@@ -93,6 +93,7 @@ impl Publisher {
         for conn in self.out.staging.drain() {
             flush_conn(&self.shared, &conn, config.write_deadline);
         }
+        self.out.staging.shrink();
         let stats = &self.shared.stats;
         stats.out_msgs.fetch_add(std::mem::take(&mut self.out.msgs), Ordering::Relaxed);
         stats.out_bytes.fetch_add(std::mem::take(&mut self.out.bytes), Ordering::Relaxed);

@@ -14,6 +14,8 @@ use crate::subscription::SubRef;
 
 /// Subscriptions of one connection whose counts a batch holds back at most.
 const RUNS_MAX: usize = 64;
+/// Batches that an idle publisher keeps memory for.
+const KEPT_MAX: usize = 16;
 
 /// Batches for connections, and the connections somebody has to write out.
 #[derive(Default)]
@@ -81,6 +83,14 @@ impl Staging {
             recycle(batch.bytes);
             batch.owes_flush.then_some(batch.conn)
         })
+    }
+
+    /// Gives memory back after a message to many.
+    pub(crate) fn shrink(&mut self) {
+        if self.batches.is_empty() && self.batches.capacity() > KEPT_MAX {
+            self.batches = Vec::new();
+            self.index = HashMap::default();
+        }
     }
 }
 
