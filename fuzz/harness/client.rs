@@ -1,7 +1,8 @@
-//! The client protocol: any bytes, cut anywhere, never panic, and cutting changes nothing.
+//! The client protocol: any bytes, cut anywhere, never panic, and cutting changes nothing. The parser for the usual
+//! publications never contradicts the general one.
 
 use linnet_wire::client::{Limits, Op, Parsed, parse};
-use linnet_wire::{Connect, headers};
+use linnet_wire::{Connect, fast_path, headers};
 
 const LIMITS: Limits = Limits { max_control_line: 256, max_payload: Some(1024), headers: true };
 
@@ -24,6 +25,9 @@ fn operations(bytes: &[u8]) -> (Vec<String>, usize) {
     let mut at = 0;
     while let Parsed::Op(op, used) = parse(&bytes[at..], &LIMITS) {
         assert!(used > 0 && at + used <= bytes.len());
+        if let Some((publication, length)) = fast_path::publication(&bytes[at..], &LIMITS) {
+            assert_eq!((Op::Pub(publication), length), (op, used));
+        }
         match op {
             Op::Connect(json) => drop(Connect::parse(json)),
             Op::Pub(publication) => {
@@ -37,5 +41,6 @@ fn operations(bytes: &[u8]) -> (Vec<String>, usize) {
         found.push(format!("{op:?}"));
         at += used;
     }
+    assert_eq!(fast_path::publication(&bytes[at..], &LIMITS), None, "only one parser takes it");
     (found, at)
 }
