@@ -1,12 +1,14 @@
 //! The messages of one stream: encoded records in blocks, an index from sequence to record, the state of every
 //! subject.
 //!
-//! A [`StreamStore`] belongs to the loop of its stream; nothing here locks, spawns or reads a clock. It is derived
-//! state: the log (crate `wal`) is what makes an append durable, blocks only become so through a checkpoint.
-//! Whatever touches a disk is handed out as a job ([`WriteJob`], [`LoadJob`], [`CheckpointJob`]) that another
-//! thread runs and whose outcome is given back, so the loop never waits for a disk.
+//! A [`StreamStore`] belongs to the loop of its stream; nothing here spawns or reads a clock. It is derived state:
+//! the log (crate `wal`) is what makes an append durable, blocks only become so through a checkpoint. Whatever
+//! touches a disk is handed out as a job ([`WriteJob`], [`LoadJob`], [`CheckpointJob`]) that another thread runs and
+//! whose outcome is given back at any later time, in any order. Only opening and timestamps of messages that are
+//! not in memory are read at once.
 //!
-//! File and memory streams are the same code: a memory stream simply never hands out jobs.
+//! File and memory streams are the same code: a memory stream simply never hands out jobs. Start reading in `store`
+//! and `block`; formats and what is durable when are in `docs/internals/store.md`.
 
 mod block;
 mod block_index;

@@ -11,7 +11,7 @@ use crate::rows::Runs;
 
 /// First bytes of a state file; the fields follow. The log's checkpoint record holds length and checksum of the
 /// whole.
-const MAGIC: &[u8; 16] = b"linnet state v2\n";
+const MAGIC: &[u8; 16] = b"linnet state v1\n";
 
 /// What the log records about a checkpoint: which state file is the valid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -39,7 +39,7 @@ pub enum Lookup<T> {
     Missing,
     /// Its bytes are on disk: run the job, give back its outcome ([`StreamStore::loaded`]), look again.
     Cold(LoadJob),
-    /// Its bytes are damaged; it is never served.
+    /// Its bytes are damaged; it is never served. [`StreamStore::mark_damaged`] makes it show among the damaged.
     Damaged,
 }
 
