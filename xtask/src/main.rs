@@ -4,6 +4,7 @@
 
 mod ci;
 mod layers;
+mod links;
 mod metadata;
 mod text;
 mod tidy;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::{layers, metadata, text};
+use crate::{layers, links, metadata, text};
 
 /// Fails with every finding.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -26,6 +26,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let Ok(content) = fs::read_to_string(metadata.workspace_root.join(path)) else { continue };
         checked += 1;
         found.extend(text::findings(path, &content));
+        found.extend(links::findings(&metadata.workspace_root, path, &content));
     }
     if found.is_empty() {
         println!("tidy: {} crates and {checked} files are in order", metadata.packages.len());
