@@ -107,6 +107,19 @@ fn a_directory_of_somebody_else_is_refused() {
 }
 
 #[test]
+fn a_file_in_place_of_the_directory_is_refused_and_named() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("file");
+    fs::write(&file, "not a directory").unwrap();
+    let error = Spec::new(program(Kind::Linnet).unwrap()).options(options(&file)).start().unwrap_err();
+    let Error::Ended { status, log_tail, .. } = error else { panic!("{error}") };
+    assert_eq!(status.code(), Some(1), "{log_tail}");
+    let text =
+        format!("Can't start JetStream: storage directory is not a directory: {}/jetstream", file.display());
+    assert!(log_tail.trim_end().ends_with(&text), "{log_tail}");
+}
+
+#[test]
 fn a_store_survives_a_restart_in_another_place() {
     run(async || {
         let dir = tempfile::tempdir().unwrap();

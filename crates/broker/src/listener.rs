@@ -4,38 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::close::CloseReason;
 use crate::conn::Conn;
+use crate::listen::{canonical, listen};
 use crate::registry::{ClosedConn, describe};
 use crate::router::close_with_text;
 use crate::session::{Session, greeting};
 use crate::sweeper;
 
-/// Connections the kernel holds for us before they are accepted.
-const BACKLOG: i32 = 4096;
 /// Pause after an accept error such as "too many open files", so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// A bound client listener.
-pub(crate) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
 impl Broker {
-    /// Binds the client listener; returns the address in use. Connections are accepted after [`Broker::serve`].
-    pub fn bind(&self, addr: SocketAddr) -> io::Result<TcpListener> {
+    /// Binds the client listener; returns the address in use, too. Connections are accepted after [`Broker::serve`].
+    pub fn bind(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
         let _runtime = self.shared.runtime.enter();
-        bind(addr)
+        listen(addr)
     }
 
     /// Accepts and serves clients until `stop` turns true.
@@ -47,7 +35,7 @@ impl Broker {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.accept(stream, peer),
+                Ok((stream, peer)) => self.accept(stream, canonical(peer)),
                 Err(e) => {
                     tracing::error!("Error accepting a client connection: {e}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;

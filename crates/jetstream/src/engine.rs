@@ -50,6 +50,17 @@ pub enum StartError {
     /// Another process uses the directory.
     #[error("{0} is in use by another process")]
     Locked(PathBuf),
+    /// Something that is no directory is in the way of the store's.
+    #[error("storage directory is not a directory: {0}")]
+    NotADirectory(PathBuf),
+    /// The directory cannot be made.
+    #[error("could not create storage directory - {path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The file system refused.
     #[error("{path}: {source}")]
     Io {
@@ -114,7 +125,12 @@ impl Engine {
             let path = path.to_owned();
             move |source| StartError::Io { path, source }
         };
-        disk.create_dir_all(&dir).map_err(at(&dir))?;
+        disk.create_dir_all(&dir).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                StartError::NotADirectory(dir.clone())
+            }
+            _ => StartError::Directory { path: dir.clone(), source },
+        })?;
         // Before the lock file is made: what is not ours stays as it is.
         Marker::check(&*disk, &dir)?;
         let lock_path = dir.join("lock");

@@ -43,8 +43,7 @@ impl Monitor {
         addr: SocketAddr,
         state: MonitorState,
     ) -> io::Result<(SocketAddr, impl Future<Output = ()> + Send + 'static)> {
-        let listener = TcpListener::bind(addr).await?;
-        let addr = listener.local_addr()?;
+        let (listener, addr) = linnet_broker::listen(addr)?;
         let monitor = Self::new(state);
         // A new cell is empty.
         let _ = monitor.addr.set(addr);

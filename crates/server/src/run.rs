@@ -40,7 +40,7 @@ pub fn run(options: Options, overrides: Overrides, config: Option<(String, Strin
     // What is still running serves nobody any more.
     runtime.shutdown_timeout(Duration::from_secs(1));
     if let Err(error) = &outcome {
-        tracing::error!(target: logging::FATAL, "{error:#}");
+        tracing::error!(target: logging::FATAL, "{}", causes(error));
     }
     outcome
 }
@@ -56,6 +56,18 @@ fn identity(options: &Options) -> ServerIdentity {
         git_commit: banner::git_commit().to_owned(),
         go: format!("rust{}", option_env!("CARGO_PKG_RUST_VERSION").unwrap_or_default()),
     }
+}
+
+/// An error and its causes in one line. Many errors of ours end with their cause already.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 async fn serve(
@@ -113,10 +125,9 @@ async fn serve(
     }
 
     let address = build::address(&options.client.host, options.client.port.number())?;
-    let listener = broker
+    let (listener, bound) = broker
         .bind(address)
         .with_context(|| format!("Error listening on port: {}:{}", options.client.host, address.port()))?;
-    let bound = listener.local_addr().context("client listener has no address")?;
     broker.update_info(|info| {
         let (host, port) = options.client.advertised(bound.port());
         host.clone_into(&mut info.host);
@@ -331,5 +342,17 @@ impl Server {
             }
         };
         let _ = tokio::time::timeout(LAST_BYTES, closed).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let disk = std::io::Error::other("no space");
+        let error = anyhow::Error::from(disk).context("/store: no space").context("Can't start JetStream");
+        assert_eq!(causes(&error), "Can't start JetStream: /store: no space");
     }
 }

@@ -98,8 +98,7 @@ impl Server {
         };
         let any = "127.0.0.1:0".parse().unwrap();
         let (http, pages) = Monitor::bind(any, state.clone()).await.unwrap();
-        let listener = broker.bind(any).unwrap();
-        let nats = listener.local_addr().unwrap();
+        let (listener, nats) = broker.bind(any).unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move { broker.serve(listener, stopped).await });
         listeners.opened(ListenerKind::Server, nats);
