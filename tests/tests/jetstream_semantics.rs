@@ -854,6 +854,39 @@ mod reading {
             assert_eq!((&state["first_seq"], &state["last_seq"]), (&json!(2), &json!(1)));
         }
 
+        async fn a_push_consumer_delivers_as_soon_as_somebody_listens(s) {
+            use futures_util::StreamExt as _;
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.publish("a", "x").await;
+            let client = s.client().await;
+            let mut shortest = LONG;
+            for n in 0..5 {
+                let (name, subject) = (format!("C{n}"), format!("push.{n}"));
+                s.consumer("S", json!({"durable_name": name, "deliver_subject": subject})).await;
+                let began = std::time::Instant::now();
+                let mut messages = client.subscribe(subject).await.unwrap();
+                within("the message", messages.next()).await.unwrap();
+                shortest = shortest.min(began.elapsed());
+                messages.unsubscribe().await.unwrap();
+                s.api(&format!("CONSUMER.DELETE.S.{name}"), Value::Null).await;
+            }
+            assert!(shortest < Duration::from_millis(500), "{shortest:?}");
+        }
+
+        async fn a_push_consumer_follows_its_deliver_subject(s) {
+            use futures_util::StreamExt as _;
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.publish("a", "x").await;
+            s.consumer("S", json!({"durable_name": "C", "deliver_subject": "push.old"})).await;
+            let answer = s.try_consumer("S", json!({"durable_name": "C", "deliver_subject": "push.new"})).await;
+            assert_eq!(answer["error"], Value::Null, "{answer}");
+            let client = s.client().await;
+            let began = std::time::Instant::now();
+            let mut messages = client.subscribe("push.new").await.unwrap();
+            within("the message", messages.next()).await.unwrap();
+            assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+        }
+
         async fn strict_requests_refuse_unknown_fields(s) {
             let answer = s.api("STREAM.CREATE.S", json!({"name": "S", "bogus": 1})).await;
             assert_eq!(err_code(&answer), 10025);

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use linnet_interest::{Interest, Matches, Stats};
 use parking_lot::RwLock;
 
+use crate::interest_watch::Watches;
 use crate::sink::Sink;
 use crate::subscription::{SubRef, Subscription, Target};
 
@@ -32,6 +33,7 @@ pub struct Account {
     /// Changes of subscriptions whose first token is a wildcard, which concern every shard.
     wild_generation: AtomicU64,
     pub(crate) connections: AtomicUsize,
+    pub(crate) watches: Watches,
 }
 
 /// When a cached match was computed; stale as soon as it differs from the account's.
@@ -52,6 +54,7 @@ impl Account {
             generations: [const { AtomicU64::new(1) }; SHARDS],
             wild_generation: AtomicU64::new(1),
             connections: AtomicUsize::new(0),
+            watches: Watches::default(),
         })
     }
 
@@ -120,9 +123,12 @@ impl Account {
     }
 
     pub(crate) fn insert(&self, sub: &SubRef) {
-        let mut interest = self.interest.write();
-        interest.insert(&sub.subject, sub.queue.as_deref(), sub.clone());
-        self.touch(&sub.subject);
+        {
+            let mut interest = self.interest.write();
+            interest.insert(&sub.subject, sub.queue.as_deref(), sub.clone());
+            self.touch(&sub.subject);
+        }
+        self.watches.tell(&sub.subject);
     }
 
     pub(crate) fn remove(&self, sub: &SubRef) {

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use linnet_assets::{Answer, Command};
-use linnet_broker::{Delivery, Sink};
+use linnet_broker::{Delivery, InterestSink, Sink};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -62,6 +62,8 @@ pub(crate) enum LetterKind {
     NextRequest,
     FlowAnswer,
     DirectGet,
+    /// Somebody listens to the deliver subject of the consumer that is the letter's subject.
+    Interest,
 }
 
 /// A letter being read.
@@ -100,17 +102,17 @@ impl Letters {
         self.bytes.shrink_to(1 << 20);
     }
 
-    fn push(&mut self, kind: LetterKind, delivery: &Delivery<'_>) {
+    fn push(&mut self, letter: &Opened<'_>) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(delivery.subject);
-        self.bytes.extend_from_slice(delivery.reply);
-        self.bytes.extend_from_slice(delivery.body);
+        self.bytes.extend_from_slice(letter.subject);
+        self.bytes.extend_from_slice(letter.reply);
+        self.bytes.extend_from_slice(letter.body);
         self.letters.push(Letter {
-            kind,
+            kind: letter.kind,
             start,
-            subject: delivery.subject.len(),
-            reply: delivery.reply.len(),
-            header: delivery.header_len,
+            subject: letter.subject.len(),
+            reply: letter.reply.len(),
+            header: letter.header_len,
             end: self.bytes.len(),
         });
     }
@@ -165,6 +167,20 @@ impl StreamInbox {
         std::mem::swap(&mut state.refused, &mut mail.refused);
     }
 
+    /// Adds a letter. One that finds no room is refused if it is a message whose sender waits, else dropped.
+    fn put(&self, letter: &Opened<'_>) {
+        let limits = self.limits;
+        self.with(|state| {
+            let is_publish = letter.kind == LetterKind::Publish;
+            let lane = if is_publish { &mut state.publishes } else { &mut state.others };
+            if lane.len() < limits.msgs && lane.bytes.len() < limits.bytes {
+                lane.push(letter);
+            } else if is_publish && !letter.reply.is_empty() && state.refused.len() < REFUSALS_MAX {
+                state.refused.push(letter.reply.to_vec());
+            }
+        });
+    }
+
     /// True if messages wait.
     pub(crate) fn has_publishes(&self) -> bool {
         self.state.lock().publishes.len() > 0
@@ -179,18 +195,26 @@ pub(crate) struct InboxSink {
 
 impl Sink for InboxSink {
     fn deliver(&self, delivery: &Delivery<'_>) {
-        let limits = self.inbox.limits;
-        self.inbox.with(|state| {
-            let lane =
-                if self.kind == LetterKind::Publish { &mut state.publishes } else { &mut state.others };
-            if lane.len() < limits.msgs && lane.bytes.len() < limits.bytes {
-                lane.push(self.kind, delivery);
-            } else if self.kind == LetterKind::Publish
-                && !delivery.reply.is_empty()
-                && state.refused.len() < REFUSALS_MAX
-            {
-                state.refused.push(delivery.reply.to_vec());
-            }
+        self.inbox.put(&Opened {
+            kind: self.kind,
+            subject: delivery.subject,
+            reply: delivery.reply,
+            header_len: delivery.header_len,
+            body: delivery.body,
         });
+    }
+}
+
+/// Tells a stream that somebody listens to what one of its consumers delivers.
+pub(crate) struct ListenerSink {
+    pub(crate) inbox: Arc<StreamInbox>,
+    pub(crate) consumer: String,
+}
+
+impl InterestSink for ListenerSink {
+    fn appeared(&self) {
+        let consumer = self.consumer.as_bytes();
+        let kind = LetterKind::Interest;
+        self.inbox.put(&Opened { kind, subject: consumer, reply: b"", header_len: 0, body: b"" });
     }
 }

@@ -353,7 +353,7 @@ impl Pump {
             let Some(slot) = self.groups.get_mut(key) else { continue };
             match &change {
                 Change::ConsumerCreated(_, consumer) => {
-                    let stream = &slot.group.stream().config().name;
+                    let stream = slot.group.stream();
                     slot.services.add_consumer(stream, consumer, &slot.account, &slot.inbox);
                 }
                 Change::ConsumerDeleted(_, consumer) => slot.services.remove_consumer(consumer),
@@ -546,6 +546,10 @@ fn read_mail(
                 let subject = std::str::from_utf8(letter.subject).ok();
                 let wanted = subject.and_then(|s| direct_subject(s));
                 stream.direct_get(wanted, payload, letter.reply, outbox.max_direct_bytes(), outbox);
+            }
+            LetterKind::Interest => {
+                let consumer = std::str::from_utf8(letter.subject).unwrap_or_default();
+                stream.on_interest(consumer, at.now, at.wall, outbox);
             }
             LetterKind::Publish => {}
         }

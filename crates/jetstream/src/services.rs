@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use linnet_assets::Stream;
-use linnet_broker::{Account, InternalSubscription};
+use linnet_broker::{Account, InterestSink as _, InterestWatch, InternalSubscription};
 
-use crate::inbox::{InboxSink, LetterKind, StreamInbox};
+use crate::inbox::{InboxSink, LetterKind, ListenerSink, StreamInbox};
 
 /// Subscriptions that follow what a stream and its consumers are. Dropping them unsubscribes.
 #[derive(Default)]
@@ -15,6 +15,8 @@ pub(crate) struct ConsumerServices {
     is_internal: bool,
     stream: HashMap<String, InternalSubscription>,
     consumers: HashMap<String, Vec<InternalSubscription>>,
+    /// For push consumers, whose receivers may come later than they.
+    listeners: HashMap<String, InterestWatch>,
 }
 
 impl ConsumerServices {
@@ -51,21 +53,26 @@ impl ConsumerServices {
             self.stream.entry(subject).or_insert_with_key(|subject| subscribe(account, inbox, subject, kind));
         }
         for consumer in stream.consumer_names() {
-            self.add_consumer(name, &consumer, account, inbox);
+            self.add_consumer(stream, &consumer, account, inbox);
         }
     }
 
-    /// A consumer came into being.
+    /// A consumer came into being or changed.
     pub(crate) fn add_consumer(
         &mut self,
-        stream: &str,
+        stream: &Stream,
         consumer: &str,
         account: &Arc<Account>,
         inbox: &Arc<StreamInbox>,
     ) {
-        if self.is_internal || self.consumers.contains_key(consumer) {
+        if self.is_internal {
             return;
         }
+        self.watch_listeners(stream.deliver_subject(consumer), consumer, account, inbox);
+        if self.consumers.contains_key(consumer) {
+            return;
+        }
+        let stream = &stream.config().name;
         let requests = self.api_prefixes().into_iter().map(|api| {
             let subject = format!("{api}.CONSUMER.MSG.NEXT.{stream}.{consumer}");
             subscribe(account, inbox, &subject, LetterKind::NextRequest)
@@ -73,9 +80,30 @@ impl ConsumerServices {
         self.consumers.insert(consumer.to_owned(), requests.collect());
     }
 
+    /// Has the stream told of those who begin to listen to what the consumer delivers.
+    fn watch_listeners(
+        &mut self,
+        deliver_subject: Option<&str>,
+        consumer: &str,
+        account: &Arc<Account>,
+        inbox: &Arc<StreamInbox>,
+    ) {
+        let Some(subject) = deliver_subject.map(str::as_bytes) else { return };
+        if self.listeners.get(consumer).is_some_and(|watch| watch.subject() == subject) {
+            return;
+        }
+        let sink = Arc::new(ListenerSink { inbox: inbox.clone(), consumer: consumer.to_owned() });
+        self.listeners.insert(consumer.to_owned(), account.watch_interest(subject, sink.clone()));
+        // Somebody may have come since the consumer last looked.
+        if account.has_interest(subject) {
+            sink.appeared();
+        }
+    }
+
     /// A consumer is gone.
     pub(crate) fn remove_consumer(&mut self, consumer: &str) {
         self.consumers.remove(consumer);
+        self.listeners.remove(consumer);
     }
 
     fn api_prefixes(&self) -> Vec<String> {

@@ -10,8 +10,8 @@ use super::{Consumer, Context};
 /// Flow control window at the start and at most (jetstream, "Delivery and push consumers").
 const WINDOW_START: u64 = 2 << 20;
 const WINDOW_MAX: u64 = 32 << 20;
-/// How often interest in the deliver subject is looked for while there is none.
-pub(super) const INTEREST_POLL: Duration = Duration::from_millis(100);
+/// How often interest in the deliver subject is looked for while there is none, besides being told of it.
+pub(super) const INTEREST_POLL: Duration = Duration::from_secs(2);
 
 /// The delivery side of a push consumer.
 pub(crate) struct Push {

@@ -326,6 +326,9 @@ impl Stream {
                 if let Some(consumer) = self.consumers.get_mut(id) {
                     consumer.reconfigure(attach.config, &self.store);
                 }
+                if at.live {
+                    out.advise(Advisory::Reconfigured);
+                }
                 self.add_wants(id);
                 id
             }

@@ -168,6 +168,13 @@ impl Stream {
         }
     }
 
+    /// Somebody began to listen to the deliver subject of a push consumer.
+    pub fn on_interest(&mut self, consumer: &str, now: Mono, wall: Wall, out: &mut dyn Output) {
+        if let Some(id) = self.by_name.get(consumer).copied() {
+            self.with_consumer(id, now, wall, out, Consumer::run);
+        }
+    }
+
     /// A client answered a flow control request of a push consumer.
     pub fn on_flow_answer(
         &mut self,

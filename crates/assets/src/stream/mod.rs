@@ -221,6 +221,12 @@ impl Stream {
         self.by_name.keys().cloned().collect()
     }
 
+    /// Where a push consumer delivers; `None` for others.
+    pub fn deliver_subject(&self, consumer: &str) -> Option<&str> {
+        let id = self.by_name.get(consumer)?;
+        self.consumers.get(*id).filter(|c| c.is_push()).map(|c| c.config.deliver_subject.as_str())
+    }
+
     /// True once its end is applied.
     pub fn is_deleted(&self) -> bool {
         self.deleted
