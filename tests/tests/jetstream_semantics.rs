@@ -863,7 +863,7 @@ mod reading {
             for n in 0..5 {
                 let (name, subject) = (format!("C{n}"), format!("push.{n}"));
                 s.consumer("S", json!({"durable_name": name, "deliver_subject": subject})).await;
-                let began = std::time::Instant::now();
+                let began = tokio::time::Instant::now();
                 let mut messages = client.subscribe(subject).await.unwrap();
                 within("the message", messages.next()).await.unwrap();
                 shortest = shortest.min(began.elapsed());
@@ -881,7 +881,7 @@ mod reading {
             let answer = s.try_consumer("S", json!({"durable_name": "C", "deliver_subject": "push.new"})).await;
             assert_eq!(answer["error"], Value::Null, "{answer}");
             let client = s.client().await;
-            let began = std::time::Instant::now();
+            let began = tokio::time::Instant::now();
             let mut messages = client.subscribe("push.new").await.unwrap();
             within("the message", messages.next()).await.unwrap();
             assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
