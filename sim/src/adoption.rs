@@ -54,6 +54,8 @@ impl World {
         };
         stream.created = true;
         stream.ending = false;
+        // Its deletion was answered, its floor went with its directory, and now the log does not know.
+        let came_back = std::mem::take(&mut stream.ended);
         let saved = slot.group.stream().saved();
         self.trace.line(|| {
             let (applied, name) = (stream.applied, &stream.name);
@@ -88,7 +90,7 @@ impl World {
                 let consumer = ModelConsumer::from_start(start, last, attach.config);
                 model.consumers.insert(attach.name, consumer);
             }
-            if self.may_look_torn {
+            if self.may_look_torn || came_back {
                 stream.visible_last = model.last;
                 stream.acked.retain(|seq, _| *seq <= model.last);
             }

@@ -7,6 +7,7 @@ use linnet_replication::{Assignment, Change, Log, Site, Step};
 
 use crate::outbox::Event;
 use crate::process::{GroupKey, META_KEY, Process};
+use crate::restore::{FLOOR_STEP, place};
 
 /// Who waits for the answer to a command.
 pub(crate) enum Waiter {
@@ -30,7 +31,8 @@ impl Process {
         let created = self.at().wall.0;
         let account = "$G".to_owned();
         let assignment = Assignment { account, group: group.to_string(), created, live: false, config };
-        let site = Site { disk: self.disk.clone(), dir: self.dir.clone(), place: crate::restore::place() };
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let site = Site { disk, dir, place: place(), floor_step: FLOOR_STEP };
         self.start(Change::create(assignment, group, site), None, true);
         group
     }

@@ -57,7 +57,7 @@ pub fn sweep_mutated(seeds: Range<u64>, mode: Mode, mutation: Option<Mutation>) 
 /// The first seed at which a broken server is caught, and the promise that it broke.
 pub fn caught(mutation: Mutation, seeds: Range<u64>) -> Option<(u64, Violation)> {
     seeds.into_iter().find_map(|seed| {
-        let ended = run::run(seed, Mode::Faults, Some(mutation), false);
+        let ended = run::run(seed, mutation.mode(), Some(mutation), false);
         ended.outcome.err().map(|violation| (seed, violation))
     })
 }

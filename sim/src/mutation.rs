@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use linnet_env::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 
+use crate::Mode;
+
 /// A deliberate fault of the server, put between it and its disk or its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutation {
@@ -27,11 +29,13 @@ pub enum Mutation {
     LoseRemovals,
     /// A checkpoint is recorded although its last entry is not part of it.
     CheckpointTooFar,
+    /// How far sequences may go is not recorded.
+    ForgetFloors,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -41,10 +45,19 @@ impl Mutation {
         Self::ForgetNames,
         Self::LoseRemovals,
         Self::CheckpointTooFar,
+        Self::ForgetFloors,
     ];
+
+    /// The faults that bring it to light.
+    pub(crate) fn mode(self) -> Mode {
+        match self {
+            Self::ForgetFloors => Mode::Damage,
+            _ => Mode::Faults,
+        }
+    }
 }
 
-/// A disk that passes everything on but the syncs a mutation drops.
+/// A disk that passes everything on but the syncs and the names a mutation drops.
 pub(crate) struct MutatedDisk {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) mutation: Mutation,
@@ -82,11 +95,18 @@ impl MutatedDisk {
     fn is_block(path: &Path) -> bool {
         path.components().any(|c| c.as_os_str() == "groups")
     }
+
+    fn is_floor(path: &Path) -> bool {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"floor."))
+    }
 }
 
 impl Disk for MutatedDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(path, mode)?;
+        if self.mutation == Mutation::ForgetFloors && Self::is_floor(path) {
+            self.disk.remove_file(path)?;
+        }
         if self.mutation == Mutation::CheckpointBeforeSync && Self::is_block(path) {
             return Ok(Arc::new(UnsyncedFile(file)));
         }

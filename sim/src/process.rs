@@ -50,7 +50,7 @@ pub(crate) fn layout() -> Layout {
 pub(crate) enum Job {
     Group(GroupJob, GroupKey),
     Remove(Vec<PathBuf>),
-    RemoveDir(PathBuf),
+    RemoveDir(PathBuf, GroupKey),
     Prepare(Box<PrepareSegment>),
 }
 
@@ -87,6 +87,7 @@ pub(crate) struct Work {
     pub(crate) commits: u64,
     pub(crate) refused_space: u64,
     pub(crate) loads: u64,
+    pub(crate) floors: u64,
     pub(crate) log_failures: u64,
 }
 
@@ -209,7 +210,7 @@ impl Process {
 
     pub(crate) fn remove(&mut self, key: GroupKey) {
         if let Some(slot) = self.slots.remove(&key) {
-            self.jobs.push(Job::RemoveDir(slot.dir));
+            self.jobs.push(Job::RemoveDir(slot.dir, key));
         }
     }
 
@@ -379,14 +380,22 @@ impl Process {
 
     // The disk threads.
 
+    /// The job itself, or one that goes before it: a directory is not removed before the jobs that write to it.
+    fn before_removal(&self, at: usize) -> usize {
+        let Some(Job::RemoveDir(_, removed)) = self.jobs.get(at) else { return at };
+        let writes = |job: &Job| matches!(job, Job::Group(job, key) if key == removed && !matches!(job, GroupJob::Load(_)));
+        self.jobs.iter().take(at).position(writes).unwrap_or(at)
+    }
+
     /// Runs the job at a place of the queue, if there is one.
     pub(crate) fn run_job(&mut self, at: usize) {
         if at >= self.jobs.len() {
             return;
         }
-        match self.jobs.remove(at) {
+        match self.jobs.remove(self.before_removal(at)) {
             Job::Group(job, key) => {
                 self.work.loads += u64::from(matches!(job, GroupJob::Load(_)));
+                self.work.floors += u64::from(matches!(job, GroupJob::Floor(..)));
                 self.done.push((key, job.run(&*self.disk)));
             }
             Job::Remove(paths) => {
@@ -394,7 +403,7 @@ impl Process {
                     let _ = self.disk.remove_file(&path);
                 }
             }
-            Job::RemoveDir(dir) => {
+            Job::RemoveDir(dir, _) => {
                 let _ = self.disk.remove_dir_all(&dir);
             }
             Job::Prepare(job) => self.prepared = Some(job.run()),
@@ -475,6 +484,14 @@ impl Host for Process {
     fn applying(&mut self, key: GroupKey, ticket: Ticket) {
         if let Some(slot) = self.slots.get(&key).filter(|s| !s.failed) {
             self.events.push(Event::Applying { group: slot.group.group(), ticket });
+        }
+    }
+
+    fn raise_floor(&mut self, key: GroupKey, now: Mono) {
+        if let Some(slot) = self.slots.get_mut(&key).filter(|s| !s.failed)
+            && let Some(job) = slot.group.begin_floor(now)
+        {
+            self.jobs.push(Job::Group(GroupJob::Floor(job, slot.dir.clone()), key));
         }
     }
 

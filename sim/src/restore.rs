@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linnet_assets::Place;
 use linnet_env::{Disk, ManualClock};
-use linnet_ids::GroupId;
+use linnet_ids::{GroupId, StreamSeq};
 use linnet_replication::{Change, RestoreOutcome, Restored, Restoring};
 use linnet_wal::{Config, Opened, Report, StoreIdentity, Wal};
 
@@ -22,6 +22,9 @@ pub(crate) fn wal_config() -> Config {
         reserve_segments: 1,
     }
 }
+
+/// Sequences that streams reserve at a time: so few that most of them get to the end.
+pub(crate) const FLOOR_STEP: StreamSeq = 8;
 
 pub(crate) fn place() -> Place {
     Place { server: "sim".to_owned(), domain: String::new() }
@@ -72,6 +75,7 @@ pub(crate) fn open(
         groups: &groups,
         place: &place(),
         clock: &**clock,
+        floor_step: FLOOR_STEP,
         may_lack_groups: report.any_group_may_be_affected(),
     };
     let store = restoring.run(&mut log).map_err(|e| refused(format!("catalogue: {e}")))?;

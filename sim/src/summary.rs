@@ -70,6 +70,7 @@ impl Summary {
             (&mut sum.rewrites, run.rewrites),
             (&mut sum.refused_space, run.refused_space),
             (&mut sum.loads, run.loads),
+            (&mut sum.floors, run.floors),
             (&mut sum.log_failures, run.log_failures),
             (&mut sum.reopened, run.reopened),
         ];
@@ -128,6 +129,7 @@ impl Summary {
             ("log rewrites", t.rewrites),
             ("batches without space", t.refused_space),
             ("block reads", t.loads),
+            ("floors recorded", t.floors),
             ("log failures", t.log_failures),
         ]
     }

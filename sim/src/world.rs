@@ -86,6 +86,7 @@ pub(crate) struct Totals {
     pub(crate) rewrites: u64,
     pub(crate) refused_space: u64,
     pub(crate) loads: u64,
+    pub(crate) floors: u64,
     pub(crate) log_failures: u64,
     pub(crate) reopened: u64,
 }
@@ -378,6 +379,7 @@ impl World {
         self.totals.rewrites += self.process.keeper.take_rewrites();
         self.totals.refused_space += work.refused_space;
         self.totals.loads += work.loads;
+        self.totals.floors += work.floors;
         self.totals.log_failures += work.log_failures;
     }
 

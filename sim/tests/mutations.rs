@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 9] = [
+const BOUNDS: [(Mutation, u64); 10] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -13,6 +13,7 @@ const BOUNDS: [(Mutation, u64); 9] = [
     (Mutation::ForgetNames, 20),
     (Mutation::LoseRemovals, 20),
     (Mutation::CheckpointTooFar, 50),
+    (Mutation::ForgetFloors, 20),
 ];
 
 #[test]

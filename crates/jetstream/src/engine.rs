@@ -14,8 +14,8 @@ use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_replication::{
-    Assignment, Change, Log, LogKeeper, RestoreOutcome, RestoredStore, Restoring, Site, SoloGroup, Step,
-    group_dir,
+    Assignment, Change, FLOOR_STEP, Log, LogKeeper, RestoreOutcome, RestoredStore, Restoring, Site,
+    SoloGroup, Step, group_dir,
 };
 use linnet_wal::{StoreIdentity, Wal};
 use parking_lot::Mutex;
@@ -168,6 +168,7 @@ impl Engine {
             groups: &opened.groups,
             place: &place,
             clock: &*clock,
+            floor_step: FLOOR_STEP,
             may_lack_groups: opened.report.any_group_may_be_affected(),
         };
         let restored = restoring.run(&mut log).map_err(|e| StartError::Catalogue(e.to_string()))?;
@@ -410,7 +411,8 @@ impl Engine {
             live: false,
             config,
         };
-        let site = Site { disk: self.disk.clone(), dir: self.dir.clone(), place: self.place.clone() };
+        let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
+        let site = Site { disk, dir, place, floor_step: FLOOR_STEP };
         let change = Change::create(assignment, group, site);
         self.carry_out(change, Some(account), None).await?.ok_or(errors::STREAM_NOT_FOUND)
     }

@@ -462,6 +462,15 @@ impl Host for Pump {
         }
     }
 
+    fn raise_floor(&mut self, key: GroupKey, now: Mono) {
+        if let Some(slot) = self.groups.get_mut(&key)
+            && let Some(job) = slot.group.begin_floor(now)
+        {
+            let job = GroupJob::Floor(job, slot.dir.clone());
+            self.workers.submit(DiskWork::Group(job, key, self.handle.clone()));
+        }
+    }
+
     fn remove_files(&mut self, files: Vec<PathBuf>) {
         self.workers.submit(DiskWork::Remove(files));
     }
@@ -489,7 +498,7 @@ impl Host for Pump {
 /// What is left in a group's mail.
 #[derive(Default)]
 enum More {
-    /// Nothing, or it goes on when the group's own entries are durable.
+    /// Nothing, or it goes on when the group's own entries or a higher floor are durable.
     #[default]
     None,
     /// Something that can go on now.

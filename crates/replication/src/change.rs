@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use linnet_assets::{Answer, Command, Place};
 use linnet_env::Disk;
-use linnet_ids::{GroupId, Mono, Wall};
+use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
@@ -43,6 +43,8 @@ pub struct Site {
     pub dir: PathBuf,
     /// Names for answers.
     pub place: Place,
+    /// Sequences to reserve at a time.
+    pub floor_step: StreamSeq,
 }
 
 /// A change under way.
@@ -148,7 +150,8 @@ impl Change {
             StorageType::Memory => Kind::Memory,
             StorageType::File => Kind::File { disk: site.disk.clone(), dir: group_dir(&site.dir, group) },
         };
-        fresh(group, kind, config, Wall(self.assignment.created), site.place.clone(), now)
+        let created = Wall(self.assignment.created);
+        fresh(group, kind, config, created, site.place.clone(), site.floor_step, now)
     }
 }
 
@@ -160,6 +163,7 @@ mod tests {
     use linnet_jsapi::errors;
 
     use super::*;
+    use crate::floor::FLOOR_STEP;
 
     const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
 
@@ -171,7 +175,8 @@ mod tests {
 
     fn create() -> (Change, Step) {
         let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
-        Change::create(assignment(), GROUP, Site { disk, dir: "/store".into(), place: Place::default() })
+        let (dir, place) = ("/store".into(), Place::default());
+        Change::create(assignment(), GROUP, Site { disk, dir, place, floor_step: FLOOR_STEP })
     }
 
     /// The kind of a step and what it says of the assignment.

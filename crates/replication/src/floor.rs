@@ -1,43 +1,163 @@
-//! What a recovery from damage skipped to, remembered outside the log.
+//! The floor of a stream: a durable promise that no sequence above it was handed out.
 //!
-//! The log may be damaged again before a checkpoint holds what the recovery wrote to it. The next recovery would find
-//! the same end and skip to the same sequence, which messages have had since. The name of an empty file in the group's
-//! directory tells it where to begin.
+//! Damage may take any part of the log, and with it how far sequences got. The floor is kept beside the log, in the
+//! name of a file in the group's directory: a group that lost something goes on behind it. It is raised in large steps
+//! and well before sequences reach it, so that messages seldom wait for the disk.
+
+mod file;
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use linnet_env::{Disk, OpenMode};
-use linnet_ids::StreamSeq;
+use linnet_env::Disk;
+use linnet_ids::{Mono, StreamSeq};
 
-const PREFIX: &str = "floor.";
+pub(crate) use file::floor_of;
 
-fn parse(name: &str) -> Option<StreamSeq> {
-    name.strip_prefix(PREFIX)?.parse().ok()
+/// Sequences that are reserved at a time, and the floor of a stream that has recorded none. Stores on disk rely on the
+/// latter: it may grow, never shrink.
+pub const FLOOR_STEP: StreamSeq = 1 << 19;
+
+/// How long after a failure a floor is recorded again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How far the sequences of a stream may go.
+pub(crate) struct Floor {
+    step: StreamSeq,
+    /// Known to be durable.
+    durable: StreamSeq,
+    /// The newest sequence from which on a higher floor is wanted.
+    raise_at: StreamSeq,
+    /// The highest floor that was found on disk or tried. A name is used once: a sync that failed may succeed the
+    /// next time and have done nothing for the name that was there already.
+    highest: StreamSeq,
+    is_wanted: bool,
+    is_under_way: bool,
+    /// The last attempt failed; when the next one may begin.
+    retry_at: Option<Mono>,
 }
 
-/// True if the file is not one of the store.
-pub(crate) fn is_floor(path: &Path) -> bool {
-    path.file_name().and_then(|n| n.to_str()).and_then(parse).is_some()
+/// Work for a disk thread: recording a floor.
+pub struct FloorJob {
+    to: StreamSeq,
 }
 
-/// Sequences up to this may be used up; 0 if the group never lost anything.
-pub(crate) fn read(disk: &dyn Disk, dir: &Path) -> io::Result<StreamSeq> {
-    if !disk.exists(dir)? {
-        return Ok(0);
+/// Outcome of a [`FloorJob`].
+pub struct FloorDone {
+    to: StreamSeq,
+    outcome: io::Result<()>,
+}
+
+/// What an attempt to raise the floor changed.
+pub(crate) enum Raised {
+    /// Nothing that needs telling.
+    Quietly,
+    /// It failed for the first time in a row.
+    Failing(io::Error),
+    /// It succeeded after it had failed.
+    Again,
+}
+
+impl Floor {
+    /// The floor of a group of which `found` is the highest on disk, 0 if there is none.
+    pub(crate) fn new(step: StreamSeq, found: StreamSeq) -> Self {
+        // A process that was killed may have left a name that is not durable: what was found does not count before
+        // another one is recorded.
+        let mut floor = Self {
+            step,
+            durable: 0,
+            raise_at: 0,
+            highest: found,
+            is_wanted: false,
+            is_under_way: false,
+            retry_at: None,
+        };
+        floor.rest_on(step);
+        floor
     }
-    Ok(disk.list(dir)?.iter().filter_map(|entry| parse(&entry.name)).max().unwrap_or(0))
+
+    /// No floor: any sequence may be handed out.
+    pub(crate) fn none() -> Self {
+        Self { durable: StreamSeq::MAX, raise_at: StreamSeq::MAX, ..Self::new(FLOOR_STEP, 0) }
+    }
+
+    fn rest_on(&mut self, durable: StreamSeq) {
+        self.durable = durable;
+        self.raise_at = durable.saturating_sub(self.step / 2);
+    }
+
+    /// The sequence behind which a group goes on that lost something and of which `last` is left.
+    pub(crate) fn behind_loss(&self, last: StreamSeq) -> StreamSeq {
+        let floor = self.durable.max(self.highest);
+        if last <= floor {
+            return floor;
+        }
+        // The files are lost as well, or were never written: by a version that knew none.
+        last.saturating_add(self.step)
+    }
+
+    /// True if the sequence after `head` may be handed out.
+    pub(crate) fn allows_after(&mut self, head: StreamSeq) -> bool {
+        if head < self.raise_at {
+            return true;
+        }
+        self.is_wanted = true;
+        head < self.durable
+    }
+
+    /// When an attempt that failed is to be repeated.
+    pub(crate) fn next_due(&self) -> Option<Mono> {
+        self.retry_at.filter(|_| !self.is_under_way)
+    }
+
+    /// Begins to raise the floor if that is wanted and not under way.
+    pub(crate) fn begin(&mut self, head: StreamSeq, now: Mono) -> Option<FloorJob> {
+        if !self.is_wanted || self.is_under_way || self.retry_at.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.is_under_way = true;
+        let to = head.saturating_add(self.step).max(self.highest.saturating_add(1));
+        self.highest = to;
+        Some(FloorJob { to })
+    }
+
+    /// Takes the outcome of a job.
+    pub(crate) fn done(&mut self, done: FloorDone, now: Mono) -> Raised {
+        self.is_under_way = false;
+        match done.outcome {
+            Ok(()) => {
+                self.is_wanted = false;
+                self.rest_on(done.to);
+                if self.retry_at.take().is_some() { Raised::Again } else { Raised::Quietly }
+            }
+            Err(error) => {
+                let is_first = self.retry_at.replace(now + RETRY_AFTER).is_none();
+                if is_first { Raised::Failing(error) } else { Raised::Quietly }
+            }
+        }
+    }
 }
 
-/// Makes a higher floor durable in place of the one before.
-pub(crate) fn raise(disk: &dyn Disk, dir: &Path, from: StreamSeq, to: StreamSeq) -> io::Result<()> {
-    let path = |seq: StreamSeq| dir.join(format!("{PREFIX}{seq}"));
-    disk.create_dir_all(dir)?;
-    disk.open(&path(to), OpenMode::Create)?.sync_data()?;
-    disk.sync_dir(dir)?;
-    if from > 0 {
-        // The highest counts, so that one that stays does no harm.
-        let _ = disk.remove_file(&path(from));
+impl FloorJob {
+    /// Of a group whose sequences wait for nothing.
+    pub(crate) fn up_to(to: StreamSeq) -> Self {
+        Self { to }
     }
-    Ok(())
+
+    /// Does the work in the directory of the group.
+    pub(crate) fn run(self, disk: &dyn Disk, dir: &Path) -> FloorDone {
+        let outcome = file::record(disk, dir, self.to);
+        if outcome.is_ok() {
+            file::remove_below(disk, dir, self.to);
+        }
+        FloorDone { to: self.to, outcome }
+    }
+}
+
+impl FloorDone {
+    /// How it went.
+    pub(crate) fn into_outcome(self) -> io::Result<()> {
+        self.outcome
+    }
 }

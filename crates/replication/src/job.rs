@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use linnet_env::Disk;
 use linnet_store::{CheckpointJob, CheckpointTaken, LoadDone, LoadJob, WriteDone, WriteJob};
 
+use crate::floor::{FloorDone, FloorJob};
+
 /// Work of a group for a disk thread. Paths are the group's directory, which the first job makes.
 pub enum GroupJob {
     /// Read a part of a block.
@@ -11,6 +13,8 @@ pub enum GroupJob {
     Write(WriteJob, PathBuf),
     /// Make blocks and state durable.
     Checkpoint(Box<CheckpointJob>, PathBuf),
+    /// Record how far sequences may go.
+    Floor(FloorJob, PathBuf),
 }
 
 /// Outcome of a [`GroupJob`], for [`SoloGroup::job_done`](crate::SoloGroup::job_done).
@@ -21,6 +25,8 @@ pub enum GroupDone {
     Written(WriteDone),
     /// Of a checkpoint.
     Checkpointed(CheckpointTaken),
+    /// Of recording a floor.
+    FloorRecorded(FloorDone),
 }
 
 impl GroupJob {
@@ -42,6 +48,7 @@ impl GroupJob {
                 ensure(dir);
                 GroupDone::Checkpointed(job.run())
             }
+            Self::Floor(job, dir) => GroupDone::FloorRecorded(job.run(disk, &dir)),
         }
     }
 }

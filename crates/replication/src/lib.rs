@@ -4,6 +4,8 @@
 //! durable, and is told how far that got. File streams go through the log; memory streams apply at once. Start
 //! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`]. [`Turns`] is the loop around many groups.
 //!
+//! A stream hands out no sequence above its `floor`, which is durable outside the log.
+//!
 //! [`Restoring`] opens everything in a store directory, one group of it is opened in `open`; [`Change`] creates,
 //! changes and deletes streams; [`LogKeeper`] writes the log and keeps it within its bound. The server and the simulator carry out the same steps.
 
@@ -20,6 +22,7 @@ mod turns;
 
 pub use catalogue::{Assignment, catalogue_config};
 pub use change::{Change, Site, Step};
+pub use floor::{FLOOR_STEP, FloorDone, FloorJob};
 pub use job::{GroupDone, GroupJob};
 pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
 pub use log::{BatchQueue, Log, Records, Ticket, may_use_reserve};

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use linnet_assets::{Advisory, Answer, Moment, Output, Place, Proposal, Stream, StreamSaved, Token};
@@ -10,12 +10,9 @@ use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
 
-use crate::floor;
+use crate::floor::{FLOOR_STEP, Floor, FloorJob, floor_of};
 use crate::log::Log;
 use crate::solo::{LogPosition, SoloGroup};
-
-/// Sequences that the lost end of a log may have used: as many of the smallest records as may be in flight.
-const SKIP_AFTER_LOSS: StreamSeq = (16 << 20) / 32;
 
 /// What opening a group needs to know besides the log.
 pub(crate) struct Opening<'a> {
@@ -35,6 +32,8 @@ pub(crate) struct Opening<'a> {
     pub created: Wall,
     /// Names for answers.
     pub place: Place,
+    /// Sequences to reserve at a time.
+    pub floor_step: StreamSeq,
     /// The moment, for timers.
     pub now: Mono,
     /// The moment, for ages.
@@ -50,7 +49,7 @@ pub enum OpenFailure {
     /// The files do not match the checkpoint.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// It lost something, and what it must not use again cannot be remembered.
+    /// The catalogue lost something, and what it must not use again cannot be remembered.
     #[error("recording the sequences that damage may have hidden, in {}: {source}", .dir.display())]
     Floor {
         /// The group's directory.
@@ -89,7 +88,7 @@ impl Output for Nobody {
 
 /// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
 pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGroup, Restored), OpenFailure> {
-    let Opening { group, recovered, wal, disk, dir, config, created, place, now, wall } = opening;
+    let Opening { group, recovered, wal, disk, dir, config, created, place, floor_step, now, wall } = opening;
     let body = match wal.checkpoint_body(group) {
         Ok(Some(bytes)) => {
             let body = CheckpointBody::from_bytes(&bytes);
@@ -110,7 +109,8 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
     remember_ids(&mut stream, wall);
     let mut restored =
         Restored { lost: report.lost, ruined: report.ruined, strays: report.strays, ..Restored::default() };
-    restored.strays.retain(|path| !floor::is_floor(path));
+    let found_floor = restored.strays.iter().filter_map(|path| floor_of(path)).max().unwrap_or(0);
+    restored.strays.retain(|path| floor_of(path).is_none());
 
     let mut last =
         recovered.and_then(|r| r.checkpoint).map(|c| LogPosition { index: c.applied, term: c.term });
@@ -136,22 +136,26 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
     let last = last.unwrap_or_default();
     let last = LogPosition { index: recovered.map_or(0, |r| r.last).max(last.index), term: last.term };
     let term = recovered.and_then(|r| r.hard_state.as_ref()).map_or(0, |h| h.term).max(last.term) + 1;
-    let mut solo = SoloGroup::new(group, stream, last, term);
-    if damage.is_some() || !restored.lost_entries.is_empty() {
+    // An entry that could be read when the log was verified and cannot now is as bad as one that was lost before.
+    let is_damaged = damage.is_some() || !restored.lost_entries.is_empty();
+    let (floor, skip_to) = if group == GroupId::META {
+        let skip_to =
+            if is_damaged { Some(skip_catalogue(&stream, found_floor, &**disk, dir)?) } else { None };
+        (Floor::none(), skip_to)
+    } else {
+        let floor = Floor::new(floor_step, found_floor);
+        let skip_to = is_damaged.then(|| floor.behind_loss(last_seq_left(&stream)));
+        (floor, skip_to)
+    };
+    let mut solo = SoloGroup::new(group, stream, last, term, floor);
+    if is_damaged {
         // The log may not hold the entry at its end: only one of the new term can be the end of a checkpoint.
         solo.forget_position();
     }
     if !solo.stream().store().is_memory() && !solo.stream().is_deleted() {
         let state = HardState { term, ..HardState::default() };
-        let last_seq = solo.stream().store().state().last_seq;
-        let skips = if damage.is_some() {
-            let skip_to = skip_after_loss(&**disk, &dir, last_seq);
-            Some(skip_to.map_err(|source| OpenFailure::Floor { dir, source })?)
-        } else {
-            None
-        };
-        solo.stream_mut().start_term(skips);
-        if skips.is_some() {
+        solo.stream_mut().start_term(skip_to);
+        if skip_to.is_some() {
             // It tells the log that the damage is dealt with, which is so when the skipped sequences are written.
             solo.defer_hard_state(state);
         } else {
@@ -162,12 +166,26 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
     Ok((solo, restored))
 }
 
-/// The sequence behind which a group that lost the end of its log goes on, also after it lost it once more.
-fn skip_after_loss(disk: &dyn Disk, dir: &Path, last: StreamSeq) -> std::io::Result<StreamSeq> {
-    let floor = floor::read(disk, dir)?;
-    let skip_to = last.max(floor).saturating_add(SKIP_AFTER_LOSS);
-    floor::raise(disk, dir, floor, skip_to)?;
-    Ok(skip_to)
+/// The newest sequence that what is left of a stream tells of. The entry of its configuration may be lost, and with it
+/// where the stream begins.
+fn last_seq_left(stream: &Stream) -> StreamSeq {
+    match stream.store().state().last_seq {
+        0 => stream.config().first_seq.saturating_sub(1),
+        last => last,
+    }
+}
+
+/// The sequence behind which the catalogue goes on that lost something, also after it lost something once more. Its
+/// changes wait for no floor: they are few, and nobody else sees their sequences.
+fn skip_catalogue(
+    stream: &Stream,
+    found_floor: StreamSeq,
+    disk: &dyn Disk,
+    dir: PathBuf,
+) -> Result<StreamSeq, OpenFailure> {
+    let skip_to = last_seq_left(stream).max(found_floor).saturating_add(FLOOR_STEP);
+    let recorded = FloorJob::up_to(skip_to).run(disk, &dir).into_outcome();
+    recorded.map(|()| skip_to).map_err(|source| OpenFailure::Floor { dir, source })
 }
 
 /// What restoring a group found.
@@ -222,6 +240,7 @@ pub(crate) fn fresh(
     config: StreamConfig,
     created: Wall,
     place: Place,
+    floor_step: StreamSeq,
     now: Mono,
 ) -> SoloGroup {
     let store = StreamStore::new(kind, Seed::of(group), config.first_seq, config.max_msgs_per_subject);
@@ -229,8 +248,12 @@ pub(crate) fn fresh(
     if !stream.store().is_memory() {
         stream.record_config();
     }
-    SoloGroup::fresh(group, stream)
+    SoloGroup::fresh(group, stream, floor_step)
 }
 
+#[cfg(test)]
+mod floor_tests;
+#[cfg(test)]
+mod life;
 #[cfg(test)]
 mod loss_tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linnet_assets::{Entry, Place};
 use linnet_env::{Clock, Disk};
-use linnet_ids::{GroupId, Wall};
+use linnet_ids::{GroupId, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
@@ -33,6 +33,8 @@ pub struct Restoring<'a> {
     pub place: &'a Place,
     /// The time.
     pub clock: &'a dyn Clock,
+    /// Sequences that streams reserve at a time: [`FLOOR_STEP`](crate::FLOOR_STEP), or fewer in simulations.
+    pub floor_step: StreamSeq,
     /// Damage of the log may have taken a group, or what the catalogue said of it.
     pub may_lack_groups: bool,
 }
@@ -112,6 +114,7 @@ impl Restoring<'_> {
             config,
             created,
             place: self.place.clone(),
+            floor_step: self.floor_step,
             now: self.clock.mono(),
             wall: self.clock.wall(),
         }
@@ -145,7 +148,8 @@ impl Restoring<'_> {
         let created = Wall(assignment.created);
         let config = assignment.config.clone();
         let empty = |kind, config| {
-            let solo = fresh(group, kind, config, created, self.place.clone(), self.clock.mono());
+            let (place, now) = (self.place.clone(), self.clock.mono());
+            let solo = fresh(group, kind, config, created, place, self.floor_step, now);
             (solo, Restored::default())
         };
         if config.storage == StorageType::Memory {

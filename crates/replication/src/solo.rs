@@ -2,11 +2,12 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use linnet_assets::{Admitted, EntryError, Moment, Output, Proposal, Publish, Stream, StreamLimits};
-use linnet_ids::{GroupId, Mono};
+use linnet_ids::{GroupId, Mono, StreamSeq};
 use linnet_jsapi::ApiError;
 use linnet_store::{CheckpointJob, CheckpointTaken};
 use linnet_wal::HardState;
 
+use crate::floor::{Floor, FloorDone, FloorJob, Raised};
 use crate::job::GroupDone;
 use crate::log::{Log, Ticket};
 
@@ -42,6 +43,7 @@ pub struct SoloGroup {
     since_checkpoint: u64,
     /// To be written behind the next entries.
     deferred_state: Option<HardState>,
+    floor: Floor,
 }
 
 struct Unapplied {
@@ -52,7 +54,7 @@ struct Unapplied {
 
 impl SoloGroup {
     /// A group whose log ends at `last`. Its first entries are written in `term`.
-    pub(crate) fn new(group: GroupId, stream: Stream, last: LogPosition, term: u64) -> Self {
+    pub(crate) fn new(group: GroupId, stream: Stream, last: LogPosition, term: u64, floor: Floor) -> Self {
         Self {
             group,
             is_volatile: stream.store().is_memory(),
@@ -66,6 +68,7 @@ impl SoloGroup {
             obsolete: VecDeque::new(),
             since_checkpoint: 0,
             deferred_state: None,
+            floor,
         }
     }
 
@@ -79,9 +82,10 @@ impl SoloGroup {
         self.deferred_state = Some(state);
     }
 
-    /// A group that starts with an empty log.
-    pub fn fresh(group: GroupId, stream: Stream) -> Self {
-        Self::new(group, stream, LogPosition::default(), 1)
+    /// A group that starts with an empty log. Sequences are reserved `floor_step` at a time.
+    pub(crate) fn fresh(group: GroupId, stream: Stream, floor_step: StreamSeq) -> Self {
+        let floor = if stream.store().is_memory() { Floor::none() } else { Floor::new(floor_step, 0) };
+        Self::new(group, stream, LogPosition::default(), 1, floor)
     }
 
     /// Identity.
@@ -99,13 +103,15 @@ impl SoloGroup {
         &mut self.stream
     }
 
-    /// True if publishes may be offered now; otherwise they wait for [`SoloGroup::durable`].
-    fn may_admit(&self) -> bool {
-        self.stream.is_open() && self.in_flight < IN_FLIGHT_MAX
+    /// True if publishes may be offered now; otherwise they wait for [`SoloGroup::durable`] or a higher floor.
+    fn may_admit(&mut self) -> bool {
+        self.stream.is_open()
+            && self.in_flight < IN_FLIGHT_MAX
+            && self.floor.allows_after(self.stream.head_seq())
     }
 
-    /// Offers publishes until none is left or the log must catch up first. How many are dealt with, and whether the next
-    /// one may follow at once.
+    /// Offers publishes until none is left or the log or the floor must catch up first. How many are dealt with, and
+    /// whether the next one may follow at once.
     pub fn offer<'a>(
         &mut self,
         publishes: impl Iterator<Item = Publish<'a>>,
@@ -135,6 +141,7 @@ impl SoloGroup {
             GroupDone::Loaded(done) => self.stream.on_loaded(done, at.now, at.wall, out),
             GroupDone::Written(done) => self.stream.store_mut().written(done),
             GroupDone::Checkpointed(taken) => return self.finish_checkpoint(taken, log),
+            GroupDone::FloorRecorded(done) => self.finish_floor(done, at.now),
         }
         None
     }
@@ -217,7 +224,8 @@ impl SoloGroup {
 
     /// When it wants to be looked at next.
     pub fn next_due(&self) -> Option<Mono> {
-        self.stream.next_due()
+        let floor = self.floor.next_due().filter(|_| !self.stream.is_deleted());
+        self.stream.next_due().into_iter().chain(floor).min()
     }
 
     /// Bytes given to the log since the last checkpoint began.
@@ -245,6 +253,22 @@ impl SoloGroup {
         let ticket = log.checkpoint(self.group, covered.index, covered.term, &body.to_bytes());
         self.obsolete.push_back((ticket, files));
         Some(ticket)
+    }
+
+    /// Starts recording a higher floor, if messages will need one and none is under way.
+    pub fn begin_floor(&mut self, now: Mono) -> Option<FloorJob> {
+        if self.stream.is_deleted() { None } else { self.floor.begin(self.stream.head_seq(), now) }
+    }
+
+    fn finish_floor(&mut self, done: FloorDone, now: Mono) {
+        let stream = &self.stream.config().name;
+        match self.floor.done(done, now) {
+            Raised::Quietly => {}
+            Raised::Failing(error) => tracing::warn!(
+                "Stream '{stream}' cannot reserve more sequences, for which its messages will wait: {error}"
+            ),
+            Raised::Again => tracing::info!("Stream '{stream}' can reserve sequences again"),
+        }
     }
 
     /// True if nothing is in flight and everything is in the last checkpoint or there never was anything.

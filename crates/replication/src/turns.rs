@@ -38,6 +38,9 @@ pub trait Host {
     /// Starts a checkpoint of a group, unless one is under way or there is nothing new.
     fn checkpoint(&mut self, key: GroupKey);
 
+    /// Starts recording how far the sequences of a group may go, if they come near and it is not under way.
+    fn raise_floor(&mut self, key: GroupKey, now: Mono);
+
     /// A group will now apply what is durable up to the ticket.
     fn applying(&mut self, key: GroupKey, ticket: Ticket) {
         let _ = (key, ticket);
@@ -189,6 +192,7 @@ impl Turns {
             Some(Ok(ticket)) => self.wait(key, ticket),
             Some(Err(error)) => host.stop(key, StopReason::Entry(&error)),
         }
+        host.raise_floor(key, at.now);
         let due = host.turned(key);
         self.set_timer(key, due);
     }

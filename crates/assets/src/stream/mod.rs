@@ -211,6 +211,11 @@ impl Stream {
         &mut self.store
     }
 
+    /// Sequence of the newest message, those in flight included.
+    pub fn head_seq(&self) -> StreamSeq {
+        self.head_seq
+    }
+
     /// Number of consumers.
     pub fn consumer_count(&self) -> usize {
         self.by_name.len()

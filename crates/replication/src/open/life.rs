@@ -1,0 +1,248 @@
+//! For tests: lives of a store with one stream.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use linnet_assets::{Advisory, Answer, Command, Moment, Output, Place, Publish, StreamLimits, Token};
+use linnet_env::{Disk, FaultyDisk};
+use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
+use linnet_jsapi::StreamConfig;
+use linnet_jsapi::policies::StorageType;
+use linnet_store::{Kind, LoadJob};
+use linnet_wal::{Batch, Config, HardState, Opened, StoreIdentity, Wal};
+
+use super::{Opening, fresh, recover};
+use crate::{GroupDone, Log, SoloGroup, Ticket};
+
+const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
+const STORE: &str = "/store";
+/// Bytes of a sector of the disk.
+const SECTOR: u64 = 512;
+
+/// The batch that is written next.
+#[derive(Default)]
+struct NextBatch(Batch);
+
+impl Log for NextBatch {
+    fn append(&mut self, group: GroupId, index: u64, term: u64, payload: &[u8]) -> Ticket {
+        self.0.entry(group, index, term, &[payload]);
+        1
+    }
+
+    fn hard_state(&mut self, group: GroupId, state: &HardState) -> Ticket {
+        self.0.hard_state(group, state);
+        1
+    }
+
+    fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket {
+        self.0.checkpoint(group, applied, term, body);
+        1
+    }
+
+    fn end_group(&mut self, group: GroupId) -> Ticket {
+        self.0.end_group(group);
+        1
+    }
+}
+
+struct Nobody;
+
+impl Output for Nobody {
+    fn publish(&mut self, _: &[u8], _: &[u8], _: &[u8], _: usize, _: &[u8]) -> usize {
+        0
+    }
+
+    fn has_interest(&mut self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn answer(&mut self, _: Token, _: Answer) {}
+
+    fn load(&mut self, _: LoadJob) {}
+
+    fn advise(&mut self, _: Advisory) {}
+}
+
+/// Paths of the files in the stream's directory.
+pub(super) fn stream_files(disk: &FaultyDisk) -> Vec<PathBuf> {
+    disk.files_below(&group_dir()).into_iter().map(|(path, _)| path).collect()
+}
+
+pub(super) fn group_dir() -> PathBuf {
+    Path::new(STORE).join("group")
+}
+
+/// One life of a store with one stream.
+pub(super) struct Life {
+    pub(super) group: SoloGroup,
+    pub(super) damaged: bool,
+    disk: FaultyDisk,
+    wal: Wal,
+    log: NextBatch,
+    now: Mono,
+}
+
+impl Life {
+    /// Opens the store; its stream reserves sequences `floor_step` at a time.
+    pub(super) fn begin(disk: &FaultyDisk, floor_step: StreamSeq) -> Self {
+        Self::begin_with(disk, floor_step, 0, || ())
+    }
+
+    /// As [`Life::begin`], for a stream whose configuration asks for a first sequence.
+    pub(super) fn begin_at(disk: &FaultyDisk, floor_step: StreamSeq, first_seq: StreamSeq) -> Self {
+        Self::begin_with(disk, floor_step, first_seq, || ())
+    }
+
+    /// As [`Life::begin_at`]; something happens once the log is verified.
+    pub(super) fn begin_with(
+        faulty: &FaultyDisk,
+        floor_step: StreamSeq,
+        first_seq: StreamSeq,
+        happens: impl FnOnce(),
+    ) -> Self {
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let config = Config { segment_bytes: 1 << 20, first_segment_bytes: 1 << 20, ..Config::default() };
+        let identity = StoreIdentity { store_id: [1; 16] };
+        let Opened { wal, groups, .. } = Wal::open(disk.clone(), Path::new(STORE), config, identity).unwrap();
+        happens();
+        let config = StreamConfig {
+            name: "S".to_owned(),
+            subjects: vec!["a".to_owned()],
+            max_msgs: -1,
+            max_bytes: -1,
+            max_msgs_per_subject: -1,
+            storage: StorageType::File,
+            first_seq,
+            ..StreamConfig::default()
+        };
+        let place = Place { server: "server".to_owned(), domain: String::new() };
+        let mut log = NextBatch::default();
+        let now = Mono::default();
+        let (group, damaged) = match groups.iter().find(|g| g.group == GROUP) {
+            None => {
+                let kind = Kind::File { disk, dir: group_dir() };
+                (fresh(GROUP, kind, config, Wall(1), place, floor_step, now), false)
+            }
+            recovered => {
+                let opening = Opening {
+                    group: GROUP,
+                    recovered,
+                    wal: &wal,
+                    disk: &disk,
+                    dir: group_dir(),
+                    config,
+                    created: Wall(1),
+                    place,
+                    floor_step,
+                    now,
+                    wall: Wall(1),
+                };
+                let (group, restored) = recover(opening, &mut log).unwrap();
+                (group, restored.damage.is_some())
+            }
+        };
+        let mut life = Self { group, damaged, disk: faulty.clone(), wal, log, now };
+        life.write();
+        life
+    }
+
+    fn at(&self) -> Moment {
+        Moment { now: self.now, wall: Wall(1), live: true }
+    }
+
+    /// Offers so many messages and makes durable what is admitted: how many.
+    pub(super) fn offer(&mut self, count: usize) -> usize {
+        let publish = Publish { subject: b"a", reply: b"", header_len: 0, body: b"payload" };
+        let publishes = std::iter::repeat_n(publish, count);
+        let (admitted, _) = self.group.offer(publishes, &StreamLimits::default(), self.at(), &mut Nobody);
+        self.write();
+        admitted
+    }
+
+    /// Stores a message durably, after a higher floor if it needs one; its sequence.
+    pub(super) fn publish(&mut self) -> StreamSeq {
+        if self.offer(1) == 0 {
+            assert!(self.raise_floor(), "a message waits and no floor is to be recorded");
+            assert_eq!(self.offer(1), 1);
+        }
+        self.raise_floor();
+        self.last_seq()
+    }
+
+    pub(super) fn last_seq(&self) -> StreamSeq {
+        self.group.stream().store().state().last_seq
+    }
+
+    /// Records a higher floor, if the stream wants that now.
+    pub(super) fn raise_floor(&mut self) -> bool {
+        let Some(job) = self.group.begin_floor(self.now) else { return false };
+        let done = job.run(&self.disk, &group_dir());
+        self.job_done(GroupDone::FloorRecorded(done));
+        true
+    }
+
+    pub(super) fn job_done(&mut self, done: GroupDone) {
+        let at = self.at();
+        self.group.job_done(done, at, &mut self.log, &mut Nobody);
+    }
+
+    /// Carries out a command.
+    pub(super) fn command(&mut self, command: Command) {
+        let at = self.at();
+        self.group.stream_mut().command(command, 1, at.wall, &mut Nobody);
+        self.write();
+    }
+
+    /// Lets time pass until the group wants to be looked at.
+    pub(super) fn pass_time(&mut self) {
+        self.now = self.group.next_due().unwrap().max(self.now);
+        let at = self.at();
+        self.group.stream_mut().on_timer(at.now, at.wall, &mut Nobody);
+    }
+
+    fn write(&mut self) {
+        let at = self.at();
+        self.group.flush(at, &mut self.log, &mut Nobody).unwrap();
+        self.wal.commit(&mut self.log.0).unwrap();
+        self.group.durable(1, at, &mut Nobody).unwrap();
+        self.wal.seal().unwrap();
+    }
+
+    /// The process ends; what it wrote stays.
+    pub(super) fn end(self) {
+        let disk = self.disk.clone();
+        drop(self);
+        disk.kill();
+    }
+
+    /// The process ends, and the newest part of its log is gone.
+    pub(super) fn end_with_loss(self) {
+        let disk = self.disk.clone();
+        self.end();
+        lose_newest_segment(&disk);
+    }
+}
+
+/// The oldest part of the log cannot be read any more.
+pub(super) fn make_oldest_segment_unreadable(disk: &FaultyDisk) {
+    let (path, len) = segments(disk).remove(0);
+    (0..len / SECTOR).for_each(|sector| disk.make_sector_unreadable(&path, sector).unwrap());
+}
+
+/// The oldest part of the log goes.
+pub(super) fn lose_oldest_segment(disk: &FaultyDisk) {
+    lose(disk, segments(disk).first());
+}
+
+/// The newest part of the log goes.
+pub(super) fn lose_newest_segment(disk: &FaultyDisk) {
+    lose(disk, segments(disk).last());
+}
+
+fn segments(disk: &FaultyDisk) -> Vec<(PathBuf, u64)> {
+    disk.files_below(&Path::new(STORE).join("wal"))
+}
+
+fn lose(disk: &FaultyDisk, segment: Option<&(PathBuf, u64)>) {
+    disk.lose_file(&segment.unwrap().0).unwrap();
+}
