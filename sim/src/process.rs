@@ -365,7 +365,7 @@ impl Process {
 
     fn take_prepared(&mut self) {
         if let Some(outcome) = self.prepared.take() {
-            self.keeper.prepared(outcome);
+            self.keeper.prepared(outcome, self.clock.mono());
         }
     }
 

@@ -103,6 +103,7 @@ pub struct Health {
     damage: Mutex<BTreeMap<(String, String), Vec<u64>>>,
     not_recovered: Mutex<Vec<(String, String, String)>>,
     log_failure: Mutex<Option<String>>,
+    is_disk_full: AtomicBool,
     log_failed: Notify,
 }
 
@@ -122,6 +123,20 @@ impl Health {
     pub(crate) fn fail_log(&self, reason: &str) {
         *self.log_failure.lock() = Some(reason.to_owned());
         self.log_failed.notify_waiters();
+    }
+
+    pub(crate) fn note_disk_full(&self, is_full: bool) {
+        self.is_disk_full.store(is_full, Ordering::Relaxed);
+        if is_full {
+            tracing::error!("JetStream: no space left on the disk: streams in files refuse messages");
+        } else {
+            tracing::info!("JetStream: there is space on the disk again");
+        }
+    }
+
+    /// True while there is no space for messages of streams in files.
+    pub fn is_disk_full(&self) -> bool {
+        self.is_disk_full.load(Ordering::Relaxed)
     }
 
     /// Why the write-ahead log stopped, if it did.

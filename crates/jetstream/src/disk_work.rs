@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::log_writer::LogHandle;
 use crate::pump::{GroupKey, PumpHandle};
+use crate::reserve::Reserve;
 
 /// Work for a disk thread.
 pub(crate) enum DiskWork {
@@ -20,6 +21,8 @@ pub(crate) enum DiskWork {
     /// The directory of a group that has ended, which nothing else is submitted for any more.
     RemoveDir(PathBuf, GroupKey, MayRemoveDir),
     Prepare(Box<PrepareSegment>, LogHandle),
+    /// Make the reserve if it is missing.
+    Reserve,
 }
 
 /// Permission to have a directory removed; given back when that is done.
@@ -38,12 +41,14 @@ pub(crate) type MayRemoveDir = Option<OwnedSemaphorePermit>;
 /// | `Remove` | one: more files join it |
 /// | `RemoveDir` | [`DIRS_MAX`]: whoever ends a stream waits for [`DiskWorkers::may_remove_dir`] |
 /// | `Prepare` | one: the log asks for none while one is under way |
+/// | `Reserve` | one, at the start |
 #[derive(Clone)]
 pub(crate) struct DiskWorkers {
     reads: Arc<Queue>,
     writes: Arc<Queue>,
     dirs: Arc<Semaphore>,
     disk: Arc<dyn Disk>,
+    reserve: Reserve,
 }
 
 #[derive(Default)]
@@ -82,7 +87,7 @@ impl Jobs {
                 !self.waiting.iter().any(|w| matches!(w, DiskWork::Prepare(..))),
                 "the log has one segment prepared at a time"
             ),
-            DiskWork::Group(..) | DiskWork::RemoveDir(..) => {}
+            DiskWork::Group(..) | DiskWork::RemoveDir(..) | DiskWork::Reserve => {}
         }
         self.waiting.push_back(work);
     }
@@ -111,22 +116,26 @@ impl Jobs {
 }
 
 impl DiskWorkers {
-    fn new(disk: Arc<dyn Disk>) -> Self {
+    fn new(disk: Arc<dyn Disk>, reserve: Reserve) -> Self {
         let dirs = Arc::new(Semaphore::new(DIRS_MAX));
-        Self { reads: Arc::default(), writes: Arc::default(), dirs, disk }
+        Self { reads: Arc::default(), writes: Arc::default(), dirs, disk, reserve }
     }
 
     /// Starts the threads.
-    pub(crate) fn start(disk: Arc<dyn Disk>) -> std::io::Result<(Self, Vec<std::thread::JoinHandle<()>>)> {
-        let workers = Self::new(disk);
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        reserve: Reserve,
+    ) -> std::io::Result<(Self, Vec<std::thread::JoinHandle<()>>)> {
+        let workers = Self::new(disk, reserve);
+        workers.submit(DiskWork::Reserve);
         let mut threads = Vec::new();
         for (queue, count, name) in
             [(&workers.reads, READERS, "js-read"), (&workers.writes, WRITERS, "js-write")]
         {
             for n in 0..count {
-                let (queue, disk) = (queue.clone(), workers.disk.clone());
+                let (queue, disk, reserve) = (queue.clone(), workers.disk.clone(), workers.reserve.clone());
                 let thread = std::thread::Builder::new().name(format!("{name}-{n}"));
-                threads.push(thread.spawn(move || run(&queue, &disk))?);
+                threads.push(thread.spawn(move || run(&queue, &disk, &reserve))?);
             }
         }
         Ok((workers, threads))
@@ -154,7 +163,7 @@ impl DiskWorkers {
     }
 }
 
-fn run(queue: &Queue, disk: &Arc<dyn Disk>) {
+fn run(queue: &Queue, disk: &Arc<dyn Disk>, reserve: &Reserve) {
     loop {
         let work = {
             let mut jobs = queue.jobs.lock();
@@ -169,7 +178,7 @@ fn run(queue: &Queue, disk: &Arc<dyn Disk>) {
             }
         };
         let group = work.group();
-        work.run(disk);
+        work.run(disk, reserve);
         if queue.jobs.lock().finish(group) {
             queue.more.notify_all();
         }
@@ -181,20 +190,39 @@ impl DiskWork {
     fn group(&self) -> Option<GroupKey> {
         match self {
             Self::Group(_, key, _) | Self::RemoveDir(_, key, _) => Some(*key),
-            Self::Remove(_) | Self::Prepare(..) => None,
+            Self::Remove(_) | Self::Prepare(..) | Self::Reserve => None,
         }
     }
 
-    fn run(self, disk: &Arc<dyn Disk>) {
+    fn run(self, disk: &Arc<dyn Disk>, reserve: &Reserve) {
         match self {
-            Self::Group(job, key, pump) => pump.disk_done(key, job.run(&**disk)),
+            Self::Group(job, key, pump) => {
+                let done = match job {
+                    GroupJob::Load(_) => job.run(&**disk),
+                    GroupJob::Checkpoint(..) => reserve.with_room(|| job.run(&**disk)),
+                    // They free nothing, and would use the reserve up.
+                    GroupJob::Write(..) | GroupJob::Floor(..) => reserve.beside(|| job.run(&**disk)),
+                };
+                pump.disk_done(key, done);
+            }
             Self::Remove(files) => {
                 for file in files {
                     report_removal(&file, disk.remove_file(&file));
                 }
+                reserve.restore();
             }
-            Self::RemoveDir(dir, _, _permission) => report_removal(&dir, disk.remove_dir_all(&dir)),
-            Self::Prepare(job, log) => log.prepared(job.run()),
+            Self::RemoveDir(dir, _, _permission) => {
+                report_removal(&dir, disk.remove_dir_all(&dir));
+                reserve.restore();
+            }
+            Self::Reserve => reserve.restore(),
+            Self::Prepare(job, log) => {
+                let outcome = job.run();
+                if outcome.is_ok() {
+                    reserve.restore();
+                }
+                log.prepared(outcome);
+            }
         }
     }
 }
@@ -216,12 +244,13 @@ mod tests {
     fn workers() -> DiskWorkers {
         let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(1));
         disk.create_dir_all(Path::new("/dir")).unwrap();
-        DiskWorkers::new(disk)
+        let reserve = Reserve::new(disk.clone(), Path::new("/dir"));
+        DiskWorkers::new(disk, reserve)
     }
 
     fn run_next(workers: &DiskWorkers) {
         let work = workers.writes.jobs.lock().take().unwrap();
-        work.run(&workers.disk);
+        work.run(&workers.disk, &workers.reserve);
     }
 
     #[test]

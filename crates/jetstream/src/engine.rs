@@ -33,6 +33,7 @@ use crate::lazy_disk::LazyDisk;
 use crate::log_writer::{LogHandle, LogWriter};
 use crate::marker::{Marker, MarkerError};
 use crate::pump::{Control, GroupKey, Installation, Pump, PumpHandle};
+use crate::reserve::Reserve;
 use crate::services::ConsumerServices;
 use crate::usage::Usage;
 
@@ -136,6 +137,8 @@ impl Engine {
         let lock_path = dir.join("lock");
         let lock =
             disk.lock(&lock_path).map_err(at(&lock_path))?.ok_or_else(|| StartError::Locked(dir.clone()))?;
+        let reserve = Reserve::new(disk.clone(), &dir);
+        reserve.give_up_if_full();
         let marker = Marker::open(&*disk, &dir, &OsRng)?;
         let store_id = marker.id().unwrap_or_default();
         let lazy = config.sync_interval.map(|_| Arc::new(LazyDisk::new(disk.clone())));
@@ -157,7 +160,7 @@ impl Engine {
                 accounts.insert(name.clone(), Arc::new(JsAccount::new(account, *limits)));
             }
         }
-        let (workers, mut threads) = DiskWorkers::start(disk.clone()).map_err(at(&dir))?;
+        let (workers, mut threads) = DiskWorkers::start(disk.clone(), reserve).map_err(at(&dir))?;
         let mut log = LogHandle::new();
         let pump_count = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 8));
         let pumps: Vec<PumpHandle> = (0..pump_count).map(|_| PumpHandle::new()).collect();
@@ -197,6 +200,8 @@ impl Engine {
             pumps: pumps.clone(),
             workers: workers.clone(),
             is_stuck: false,
+            full_since: None,
+            cannot_prepare: false,
             clock: clock.clone(),
             health: health.clone(),
         };

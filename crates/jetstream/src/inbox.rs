@@ -181,6 +181,11 @@ impl StreamInbox {
         });
     }
 
+    /// As [`StreamInbox::take`], messages only.
+    pub(crate) fn take_publishes(&self, mail: &mut Mail) {
+        std::mem::swap(&mut self.state.lock().publishes, &mut mail.publishes);
+    }
+
     /// True if messages wait.
     pub(crate) fn has_publishes(&self) -> bool {
         self.state.lock().publishes.len() > 0

@@ -19,6 +19,7 @@ mod marker;
 mod names;
 mod output;
 mod pump;
+mod reserve;
 mod services;
 mod usage;
 

@@ -18,6 +18,8 @@ const BATCH_MAX: usize = 4 << 20;
 const SEAL_AFTER: Duration = Duration::from_millis(10);
 /// Pause before a batch that found no space is tried again.
 const RETRY: Duration = Duration::from_millis(50);
+/// How long the disk must be full before messages are refused instead of waiting for space.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Bytes that may wait to be written before streams take no more messages.
 const QUEUED_MAX: usize = 64 << 20;
 
@@ -38,6 +40,8 @@ struct State {
     owners: HashMap<GroupId, PumpHandle>,
     /// The log is nearly as large as it may become, or found no space.
     is_short_of_space: bool,
+    /// The disk has been full for a while: what waits for space may wait for long.
+    is_disk_full: bool,
     is_stopping: bool,
 }
 
@@ -52,6 +56,7 @@ impl LogHandle {
             prepared: None,
             owners: HashMap::new(),
             is_short_of_space: false,
+            is_disk_full: false,
             is_stopping: false,
         };
         Self { shared: Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() }) }
@@ -79,6 +84,11 @@ impl LogHandle {
     pub(crate) fn is_pressed(&self) -> bool {
         let state = self.shared.state.lock();
         state.is_short_of_space || state.queue.bytes() > QUEUED_MAX
+    }
+
+    /// True if the disk has been full for a while.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.shared.state.lock().is_disk_full
     }
 
     /// Starts writing what was appended.
@@ -134,6 +144,10 @@ pub(crate) struct LogWriter {
     pub(crate) workers: DiskWorkers,
     /// It was said that a batch found no space, and not yet that there is some again.
     pub(crate) is_stuck: bool,
+    /// Since when there is no space on the disk.
+    pub(crate) full_since: Option<linnet_ids::Mono>,
+    /// It was said that preparing a segment failed, and has failed since.
+    pub(crate) cannot_prepare: bool,
     pub(crate) clock: Arc<dyn linnet_env::Clock>,
     pub(crate) health: Arc<crate::cell::Health>,
 }
@@ -156,10 +170,7 @@ impl LogWriter {
                 }
                 Work::Room => self.maintain(),
                 Work::Prepared(outcome) => {
-                    if let Err(error) = &outcome {
-                        tracing::warn!("Preparing a segment of the write-ahead log failed: {error}");
-                    }
-                    self.keeper.prepared(outcome);
+                    self.prepared(outcome);
                 }
                 Work::Stop => return,
             }
@@ -246,6 +257,11 @@ impl LogWriter {
                     tracing::warn!("{error}; retrying");
                 }
                 handle.shared.state.lock().is_short_of_space = true;
+                if matches!(error, Error::DiskFull { .. }) {
+                    self.full_since.get_or_insert(now);
+                } else {
+                    self.full_since = None;
+                }
                 Ok(false)
             }
             Written::Failed(error) => Err(error),
@@ -260,8 +276,19 @@ impl LogWriter {
             state.prepared.take()
         };
         if let Some(outcome) = prepared {
-            self.keeper.prepared(outcome);
+            self.prepared(outcome);
         }
+    }
+
+    fn prepared(&mut self, outcome: Result<Option<PreparedSegment>, Error>) {
+        match &outcome {
+            Err(error) if !std::mem::replace(&mut self.cannot_prepare, true) => {
+                tracing::warn!("Preparing a segment of the write-ahead log failed: {error}; retrying");
+            }
+            Err(_) => {}
+            Ok(_) => self.cannot_prepare = false,
+        }
+        self.keeper.prepared(outcome, self.clock.mono());
     }
 
     fn fail(&self, error: Error) {
@@ -283,7 +310,17 @@ impl LogWriter {
             self.is_stuck = false;
             tracing::info!("The write-ahead log goes on");
         }
-        self.handle.shared.state.lock().is_short_of_space = upkeep.is_short_of_space;
+        if !self.keeper.is_refused() {
+            self.full_since = None;
+        }
+        let is_disk_full = self.full_since.is_some_and(|since| now.since(since) >= PATIENCE);
+        let mut state = self.handle.shared.state.lock();
+        state.is_short_of_space = upkeep.is_short_of_space;
+        let was_full = std::mem::replace(&mut state.is_disk_full, is_disk_full);
+        drop(state);
+        if was_full != is_disk_full {
+            self.health.note_disk_full(is_disk_full);
+        }
     }
 }
 
@@ -301,7 +338,8 @@ mod tests {
     use std::sync::mpsc;
 
     use linnet_assets::Entry;
-    use linnet_env::{FaultyDisk, ManualClock};
+    use linnet_env::{Clock, FaultyDisk, ManualClock};
+    use linnet_ids::{Mono, Wall};
     use linnet_wal::{Config, StoreIdentity, Wal};
 
     use super::*;
@@ -309,6 +347,20 @@ mod tests {
     /// Ten seconds of waiting for a disk thread.
     const PAUSES_MAX: u32 = 200;
     const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
+
+    /// An hour passes between two looks at it.
+    struct Hours(ManualClock);
+
+    impl Clock for Hours {
+        fn mono(&self) -> Mono {
+            self.0.advance(Duration::from_secs(3600));
+            self.0.mono()
+        }
+
+        fn wall(&self) -> Wall {
+            self.0.wall()
+        }
+    }
 
     fn writer() -> (LogWriter, FaultyDisk) {
         let faulty = FaultyDisk::new(1);
@@ -322,14 +374,16 @@ mod tests {
         let dir = Path::new("/store");
         disk.create_dir_all(dir).unwrap();
         let wal = Wal::open(disk.clone(), dir, config, StoreIdentity { store_id: [1; 16] }).unwrap().wal;
-        let (workers, _) = DiskWorkers::start(disk).unwrap();
+        let (workers, _) = DiskWorkers::start(disk.clone(), crate::reserve::Reserve::new(disk, dir)).unwrap();
         let writer = LogWriter {
             keeper: LogKeeper::new(wal),
             handle: LogHandle::new(),
             pumps: Vec::new(),
             workers,
             is_stuck: false,
-            clock: Arc::new(ManualClock::default()),
+            full_since: None,
+            cannot_prepare: false,
+            clock: Arc::new(Hours(ManualClock::default())),
             health: Arc::default(),
         };
         (writer, faulty)
@@ -363,7 +417,7 @@ mod tests {
         loop {
             match writer.wait_for_work() {
                 Work::Batch(_, batch) => return batch,
-                Work::Prepared(outcome) => writer.keeper.prepared(outcome),
+                Work::Prepared(outcome) => writer.prepared(outcome),
                 _ => panic!("something was appended"),
             }
         }

@@ -99,7 +99,12 @@ impl Marker {
             }
         };
         let opened = Self { opened: marker.opened + 1, clean: false, ..marker.clone() };
-        opened.write(disk, dir)?;
+        match opened.write(disk, dir) {
+            // On a full disk, one that says already that the store is open will do.
+            Err(MarkerError::Io { source, .. })
+                if source.kind() == io::ErrorKind::StorageFull && marker.opened > 0 && !marker.clean => {}
+            outcome => outcome?,
+        }
         Ok(marker)
     }
 
@@ -160,7 +165,7 @@ fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
 mod tests {
     use std::path::Path;
 
-    use linnet_env::{OsRng, RealDisk};
+    use linnet_env::{Disk as _, FaultyDisk, OsRng, RealDisk};
 
     use super::{Marker, MarkerError};
 
@@ -173,6 +178,20 @@ mod tests {
         assert!(!second.clean && second.opened == 1 && second.store_id == first.store_id);
         second.close(&RealDisk, dir.path()).unwrap();
         assert!(Marker::open(&RealDisk, dir.path(), &OsRng).unwrap().clean);
+    }
+
+    #[test]
+    fn a_store_that_was_open_on_a_full_disk_opens_again() {
+        let (disk, dir) = (FaultyDisk::new(1), Path::new("/store"));
+        disk.create_dir_all(dir).unwrap();
+        let first = Marker::open(&disk, dir, &OsRng).unwrap();
+        disk.set_capacity(Some(disk.used()));
+        let again = Marker::open(&disk, dir, &OsRng).unwrap();
+        assert!(!again.clean && again.store_id == first.store_id);
+        disk.set_capacity(None);
+        first.close(&disk, dir).unwrap();
+        disk.set_capacity(Some(disk.used()));
+        assert!(matches!(Marker::open(&disk, dir, &OsRng), Err(MarkerError::Io { .. })), "it says closed");
     }
 
     fn put(path: &Path, text: &str) {

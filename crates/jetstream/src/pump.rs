@@ -337,7 +337,7 @@ impl Pump {
                 }
             }
         }
-        if !self.pressed.is_empty() && !self.is_pressed() {
+        if !self.pressed.is_empty() && (!self.is_pressed() || self.log.is_disk_full()) {
             for key in self.pressed.drain(..) {
                 touched.add(key);
             }
@@ -391,14 +391,26 @@ impl Pump {
         let account = slot.account.clone();
         let stream = slot.group.stream().config().name.clone();
         let mut outbox = self.hub.outbox(key, &account, &stream, &self.workers, &self.handle);
-        for at in 0..slot.mail.publishes.len() {
+        refuse_publishes(slot, &error, &mut outbox);
+        slot.mail.others.clear();
+    }
+}
+
+/// Answers every message that waits with the reason why it is not stored.
+fn refuse_publishes(slot: &mut Slot, error: &ApiError, outbox: &mut Outbox<'_>) {
+    let stream = slot.group.stream().config().name.clone();
+    loop {
+        for at in slot.read..slot.mail.publishes.len() {
             if let Some(letter) = slot.mail.publishes.get(at).filter(|l| !l.reply.is_empty()) {
-                outbox.refuse(letter.reply, &error, &stream);
+                outbox.refuse(letter.reply, error, &stream);
             }
         }
         slot.mail.publishes.clear();
-        slot.mail.others.clear();
         slot.read = 0;
+        if !slot.inbox.has_publishes() {
+            return;
+        }
+        slot.inbox.take_publishes(&mut slot.mail);
     }
 }
 
@@ -422,8 +434,14 @@ impl Host for Pump {
     fn turn(&mut self, key: GroupKey, at: Moment) -> Option<Result<Option<Ticket>, EntryError>> {
         let usage = self.usage.clone();
         let is_pressed = self.is_pressed();
+        let is_disk_full = is_pressed && self.log.is_disk_full();
         let outcome = self.guarded(key, |slot, outbox, log| {
+            let is_pressed = is_pressed && !slot.group.stream().store().is_memory();
             slot.more = read_mail(slot, at, &usage, is_pressed, outbox);
+            if is_disk_full && slot.more == More::WhenLogAllows {
+                refuse_publishes(slot, &errors::STORAGE_RESOURCES_EXCEEDED, outbox);
+                slot.more = More::None;
+            }
             slot.group.flush(at, log, outbox)
         });
         if outcome.is_none() {
@@ -496,7 +514,7 @@ impl Host for Pump {
 }
 
 /// What is left in a group's mail.
-#[derive(Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum More {
     /// Nothing, or it goes on when the group's own entries or a higher floor are durable.
     #[default]

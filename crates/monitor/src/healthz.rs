@@ -16,6 +16,8 @@ use crate::params::Params;
 
 /// What a stream's reason to stop begins with when it is a write error; the answer says so itself.
 const WRITE_ERROR: &str = "stream write error: ";
+/// The write error of streams in files on a full disk.
+const NO_SPACE: &str = "no space left on device";
 
 /// `/healthz`.
 pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
@@ -80,7 +82,7 @@ fn accounts(engine: &Engine) -> Vec<AccountHealth> {
         let streams = streams.iter().map(|stream| {
             let name = stream.config().name.clone();
             let seqs = damage.remove(&(account.name().to_owned(), name.clone())).unwrap_or_default();
-            health(stream, name, seqs)
+            health(stream, name, seqs, engine.health().is_disk_full())
         });
         accounts.insert(account.name().to_owned(), streams.collect());
     }
@@ -91,12 +93,14 @@ fn accounts(engine: &Engine) -> Vec<AccountHealth> {
     accounts.into_iter().map(|(name, streams)| AccountHealth { name, streams }).collect()
 }
 
-fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>) -> StreamHealth {
+fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>, is_disk_full: bool) -> StreamHealth {
     let cell = stream.cell();
-    let write_error = cell.failure().map(|reason| match reason.strip_prefix(WRITE_ERROR) {
+    let failure = cell.failure().map(|reason| match reason.strip_prefix(WRITE_ERROR) {
         Some(error) => error.to_owned(),
         None => reason,
     });
+    let has_no_space = is_disk_full && !cell.is_memory();
+    let write_error = failure.or_else(|| has_no_space.then(|| NO_SPACE.to_owned()));
     StreamHealth { name, not_recovered: false, write_error, damaged: cell.damaged(), damaged_seqs }
 }
 

@@ -11,6 +11,8 @@ use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, SegmentNo, Unver
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often the groups that hold on to the oldest segment are listed.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Pause before a segment that could not be prepared is tried again.
+const PREPARE_AGAIN: Duration = Duration::from_millis(50);
 
 /// Asks a group for a checkpoint; false if nobody runs the group.
 pub type AskGroup<'a> = &'a mut dyn FnMut(GroupId) -> bool;
@@ -44,13 +46,23 @@ pub struct LogKeeper {
     waiting_for: Option<(SegmentNo, Mono)>,
     /// A batch found no space, and the segment for more messages is not ready since.
     is_refused: bool,
+    /// When preparing a segment failed.
+    failed: Option<Mono>,
     rewrites: u64,
 }
 
 impl LogKeeper {
     /// Takes charge of an open log.
     pub fn new(wal: Wal) -> Self {
-        Self { wal, asked: HashMap::new(), looked: None, waiting_for: None, is_refused: false, rewrites: 0 }
+        Self {
+            wal,
+            asked: HashMap::new(),
+            looked: None,
+            waiting_for: None,
+            is_refused: false,
+            failed: None,
+            rewrites: 0,
+        }
     }
 
     /// The log.
@@ -99,17 +111,24 @@ impl LogKeeper {
         }
     }
 
-    /// Takes the outcome of preparing a segment.
-    pub fn prepared(&mut self, outcome: Result<Option<PreparedSegment>, Error>) {
+    /// Takes the outcome of preparing a segment. After a failure the next attempt waits a little.
+    pub fn prepared(&mut self, outcome: Result<Option<PreparedSegment>, Error>, now: Mono) {
         match outcome {
-            Ok(prepared) => self.wal.install(prepared),
-            Err(_) => self.wal.prepare_failed(),
+            Ok(prepared) => {
+                self.failed = None;
+                self.wal.install(prepared);
+            }
+            Err(_) => {
+                self.failed = Some(now);
+                self.wal.prepare_failed();
+            }
         }
     }
 
     /// Keeps a segment ready and the log below half of its bound.
     pub fn maintain(&mut self, now: Mono, ask: AskGroup<'_>) -> Upkeep {
-        let prepare = self.wal.prepare_next();
+        let may_prepare = self.failed.is_none_or(|at| now.since(at) >= PREPARE_AGAIN);
+        let prepare = if may_prepare { self.wal.prepare_next() } else { None };
         self.come_below_bound();
         let usage = self.wal.usage();
         if usage.live_bytes > usage.max_bytes / 8 * 3 {

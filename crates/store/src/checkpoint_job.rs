@@ -82,11 +82,11 @@ impl CheckpointJob {
 
     fn try_run(mut self) -> Result<Taken, Failed> {
         for (file, offset, data) in &self.writes {
-            file.for_writing()?.write_all_at(data, HEADER + u64::from(*offset))?;
+            file.write(data, u64::from(*offset))?;
         }
         let mut rewritten = Vec::with_capacity(self.rewrites.len());
         for rewrite in &self.rewrites {
-            let done = rewrite.run()?;
+            let done = rewrite.run().inspect_err(|_| rewrite.to.discard())?;
             if let Some(block) = self.state.blocks.get_mut(rewrite.at).filter(|_| done) {
                 block.number = rewrite.to.number();
                 block.len = rewrite.spans.iter().map(|s| s.len() as u64).sum();

@@ -47,6 +47,8 @@ pub(crate) struct BlockFile {
     /// First sequence of its block: how the store finds the block again when a job is done.
     base: StreamSeq,
     handle: Mutex<Option<Arc<dyn DiskFile>>>,
+    /// Held while something is written, so that a failed write can be undone.
+    writing: Mutex<()>,
     /// No block uses the file any more; writes that are still under way need not happen.
     retired: AtomicBool,
 }
@@ -60,6 +62,7 @@ impl BlockFile {
             number,
             base,
             handle: Mutex::new(None),
+            writing: Mutex::new(()),
             retired: AtomicBool::new(false),
         })
     }
@@ -96,6 +99,25 @@ impl BlockFile {
         }
         *handle = Some(file.clone());
         Ok(file)
+    }
+
+    /// Writes data of the block. What a failure leaves behind the end is cut off again: on a full disk it would keep
+    /// space that nobody uses.
+    pub(crate) fn write(&self, data: &[u8], offset: u64) -> io::Result<()> {
+        let _writing = self.writing.lock();
+        let file = self.for_writing()?;
+        let before = file.len()?;
+        let outcome = file.write_all_at(data, HEADER + offset);
+        if outcome.is_err() && file.len().is_ok_and(|len| len > before) {
+            let _ = file.set_len(before);
+        }
+        outcome
+    }
+
+    /// Removes what an attempt to write the file anew left behind.
+    pub(crate) fn discard(&self) {
+        self.close();
+        let _ = self.disk.remove_file(&self.path);
     }
 
     pub(crate) fn for_reading(&self) -> io::Result<Arc<dyn DiskFile>> {
@@ -136,7 +158,7 @@ impl WriteJob {
         let result = if self.file.retired.load(Ordering::Relaxed) {
             Ok(())
         } else {
-            self.file.for_writing().and_then(|f| f.write_all_at(&self.data, HEADER + u64::from(self.offset)))
+            self.file.write(&self.data, u64::from(self.offset))
         };
         WriteDone { file: self.file, offset: self.offset, result }
     }

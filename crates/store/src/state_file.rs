@@ -166,7 +166,11 @@ pub(crate) fn write_new(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Res
         disk.remove_file(path)?;
     }
     let file = disk.open(path, OpenMode::Create)?;
-    file.write_all_at(content, 0)?;
+    if let Err(error) = file.write_all_at(content, 0) {
+        // On a full disk it would keep space that nobody uses.
+        let _ = disk.remove_file(path);
+        return Err(error);
+    }
     Ok(file)
 }
 

@@ -215,6 +215,10 @@ impl PrepareSegment {
                 Err(e) => return Err(Error::io("rename", recycled)(e)),
             }
         }
+        // Filling the disk to find out that it is too small would take the space from those who could make room.
+        if self.disk.free_space(&self.paths.wal).is_ok_and(|free| free < bytes) {
+            return Err(Error::DiskFull { path: unfinished.to_owned() });
+        }
         self.disk.open(unfinished, OpenMode::Create).map_err(Error::space_or_io("create", unfinished))
     }
 }

@@ -1,6 +1,8 @@
 //! Random work, cut off at random points, over a disk that keeps only what it must.
 
-use linnet_env::FaultyDisk;
+use std::path::Path;
+
+use linnet_env::{Disk as _, FaultyDisk};
 use linnet_wal::{Error, Opened, PrepareSegment, Step, Unverifiable, Wal};
 
 use crate::model::{Model, Op, apply_all, batch_of, contents, difference, live_contents, open, random_ops};
@@ -55,7 +57,7 @@ impl World {
                 opened.wal
             }
             Err(_) if self.is_down() => return Ok(()),
-            Err(Error::NoSpaceToOpen { .. }) if self.disk.counters().no_space > 0 => {
+            Err(Error::NoSpaceToOpen { .. }) if self.has_no_space() => {
                 self.disk.set_capacity(None);
                 return Ok(());
             }
@@ -103,7 +105,7 @@ impl World {
                 Ok(true)
             }
             Err(Error::TooLarge { .. }) => Ok(true),
-            Err(Error::DiskFull { .. }) if self.disk.counters().no_space > 0 => Ok(true),
+            Err(Error::DiskFull { .. }) if self.has_no_space() => Ok(true),
             Err(Error::Stopped(_)) if self.is_down() => {
                 let mut again = batch_of(&random_ops(&mut self.rng, &self.model, 1, 100));
                 match wal.commit(&mut again) {
@@ -129,10 +131,16 @@ impl World {
             Ok(Step::More) => self.job = Some(job),
             Ok(Step::Done(prepared)) => wal.install(prepared),
             Err(_) if self.is_down() => wal.prepare_failed(),
-            Err(Error::DiskFull { .. }) if self.disk.counters().no_space > 0 => wal.prepare_failed(),
+            Err(Error::DiskFull { .. }) if self.has_no_space() => wal.prepare_failed(),
             Err(e) => return Err(format!("prepare: {e}")),
         }
         Ok(())
+    }
+
+    /// True if the disk has no room for a segment, or refused a write.
+    fn has_no_space(&self) -> bool {
+        let free = self.disk.free_space(Path::new("/store")).unwrap_or(0);
+        self.disk.counters().no_space > 0 || free < 64 << 10
     }
 
     fn make_space(wal: &mut Wal) {

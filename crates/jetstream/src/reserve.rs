@@ -1,0 +1,118 @@
+//! Disk space that is kept for what makes room again.
+//!
+//! On a full disk a purge frees nothing before a checkpoint without the purged blocks is written, which takes a little
+//! space itself, as does marking the store as opened. A file of zeros holds that space and is given up when it is
+//! needed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use linnet_env::{Disk, OpenMode};
+use parking_lot::Mutex;
+
+const FILE: &str = "reserve";
+const BYTES: usize = 4 << 20;
+/// Free space below which the reserve is given up.
+const TOO_LITTLE: u64 = 8 << 20;
+/// Free space from which it is made again.
+const ENOUGH: u64 = 128 << 20;
+
+/// The reserve of a store.
+#[derive(Clone)]
+pub(crate) struct Reserve {
+    /// Held by whoever uses what was given up.
+    user: Arc<Mutex<()>>,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    path: PathBuf,
+}
+
+impl Reserve {
+    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
+        Self { user: Arc::default(), disk, dir: dir.to_owned(), path: dir.join(FILE) }
+    }
+
+    /// Before something is written that will make room.
+    pub(crate) fn give_up_if_full(&self) {
+        if self.is_full() && self.disk.exists(&self.path).unwrap_or(false) {
+            match self.disk.remove_file(&self.path).and_then(|()| self.disk.sync_dir(&self.dir)) {
+                Ok(()) => {
+                    tracing::warn!("The disk is full: {} is given up to make room", self.path.display())
+                }
+                Err(e) => tracing::error!("Removing {}: {e}", self.path.display()),
+            }
+        }
+    }
+
+    /// Does something that will make room, if need be with the space of the reserve and with nobody else writing.
+    pub(crate) fn with_room<R>(&self, act: impl FnOnce() -> R) -> R {
+        if !self.is_full() {
+            return act();
+        }
+        let _user = self.user.lock();
+        self.give_up_if_full();
+        act()
+    }
+
+    /// Writes something that makes no room. On a full disk not beside somebody who does.
+    pub(crate) fn beside<R>(&self, act: impl FnOnce() -> R) -> R {
+        let _user = self.is_full().then(|| self.user.lock());
+        act()
+    }
+
+    fn is_full(&self) -> bool {
+        self.disk.free_space(&self.dir).is_ok_and(|free| free < TOO_LITTLE)
+    }
+
+    /// Once there may be space again. One that is not whole is made again.
+    pub(crate) fn restore(&self) {
+        if let Err(e) = self.try_restore() {
+            tracing::debug!("Keeping {}: {e}", self.path.display());
+        }
+    }
+
+    fn try_restore(&self) -> io::Result<()> {
+        let exists = self.disk.exists(&self.path)?;
+        if exists && self.disk.open(&self.path, OpenMode::Read)?.len()? == BYTES as u64 {
+            return Ok(());
+        }
+        if self.disk.free_space(&self.dir)? < ENOUGH {
+            return Ok(());
+        }
+        if exists {
+            self.disk.remove_file(&self.path)?;
+        }
+        let file = self.disk.open(&self.path, OpenMode::Create)?;
+        file.write_all_at(&vec![0; BYTES], 0)?;
+        file.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linnet_env::FaultyDisk;
+
+    use super::*;
+
+    #[test]
+    fn it_is_given_up_when_the_disk_is_full_and_comes_back() {
+        let faulty = FaultyDisk::new(1);
+        let dir = Path::new("/store");
+        faulty.create_dir_all(dir).unwrap();
+        let reserve = Reserve::new(Arc::new(faulty.clone()), dir);
+        reserve.restore();
+        let used = faulty.used();
+        assert!(used >= BYTES as u64);
+        reserve.give_up_if_full();
+        assert_eq!(faulty.used(), used, "there is space enough");
+        faulty.set_capacity(Some(used));
+        reserve.give_up_if_full();
+        assert!(faulty.free_space(dir).unwrap() >= BYTES as u64);
+        reserve.restore();
+        assert!(faulty.used() < used, "the space is left to those who need it");
+        faulty.set_capacity(None);
+        reserve.restore();
+        assert_eq!(faulty.used(), used);
+    }
+}
