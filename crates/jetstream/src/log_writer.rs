@@ -338,8 +338,7 @@ mod tests {
     use std::sync::mpsc;
 
     use linnet_assets::Entry;
-    use linnet_env::{Clock, FaultyDisk, ManualClock};
-    use linnet_ids::{Mono, Wall};
+    use linnet_env::{FaultyDisk, ManualClock};
     use linnet_wal::{Config, StoreIdentity, Wal};
 
     use super::*;
@@ -347,20 +346,6 @@ mod tests {
     /// Ten seconds of waiting for a disk thread.
     const PAUSES_MAX: u32 = 200;
     const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
-
-    /// An hour passes between two looks at it.
-    struct Hours(ManualClock);
-
-    impl Clock for Hours {
-        fn mono(&self) -> Mono {
-            self.0.advance(Duration::from_secs(3600));
-            self.0.mono()
-        }
-
-        fn wall(&self) -> Wall {
-            self.0.wall()
-        }
-    }
 
     fn writer() -> (LogWriter, FaultyDisk) {
         let faulty = FaultyDisk::new(1);
@@ -383,7 +368,7 @@ mod tests {
             is_stuck: false,
             full_since: None,
             cannot_prepare: false,
-            clock: Arc::new(Hours(ManualClock::default())),
+            clock: Arc::new(ManualClock::default()),
             health: Arc::default(),
         };
         (writer, faulty)
@@ -426,6 +411,9 @@ mod tests {
     /// Prepares what the log wants, as far as the disk allows.
     fn keep_ready(writer: &mut LogWriter) {
         for _ in 0..3 {
+            let later = ManualClock::default();
+            later.advance(Duration::from_nanos(writer.clock.mono().0) + 2 * RETRY);
+            writer.clock = Arc::new(later);
             writer.maintain();
             for _ in 0..PAUSES_MAX {
                 if !writer.keeper.wal().is_preparing() {
