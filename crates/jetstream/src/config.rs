@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use linnet_jsapi::info::AccountLimits;
 
+pub use linnet_wal::Config as LogConfig;
+
 /// Settings of JetStream on one server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -32,6 +34,8 @@ pub struct Config {
     pub default_max_consumers: i64,
     /// Longest duplicate window in nanoseconds; 0 for any.
     pub max_duplicate_window: i64,
+    /// Sizes of the write-ahead log.
+    pub log: LogConfig,
     /// Accounts that have JetStream, with their limits.
     pub accounts: Vec<(String, AccountLimits)>,
 }

@@ -206,14 +206,14 @@ impl DiskWork {
                 pump.disk_done(key, done);
             }
             Self::Remove(files) => {
-                for file in files {
-                    report_removal(&file, disk.remove_file(&file));
+                for file in &files {
+                    report_removal(file, disk.remove_file(file));
                 }
-                reserve.restore();
+                reserve.freed(&files);
             }
             Self::RemoveDir(dir, _, _permission) => {
                 report_removal(&dir, disk.remove_dir_all(&dir));
-                reserve.restore();
+                reserve.freed(&[dir]);
             }
             Self::Reserve => reserve.restore(),
             Self::Prepare(job, log) => {

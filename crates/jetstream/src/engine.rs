@@ -146,7 +146,7 @@ impl Engine {
             Some(lazy) => lazy.clone(),
             None => disk.clone(),
         };
-        let opened = Wal::open(wal_disk, &dir, linnet_wal::Config::default(), StoreIdentity { store_id })?;
+        let opened = Wal::open(wal_disk, &dir, config.log, StoreIdentity { store_id })?;
         report_log(&opened.report, &marker);
 
         let place = Place { server: server.to_owned(), domain: config.domain.clone() };

@@ -18,6 +18,8 @@ const BATCH_MAX: usize = 4 << 20;
 const SEAL_AFTER: Duration = Duration::from_millis(10);
 /// Pause before a batch that found no space is tried again.
 const RETRY: Duration = Duration::from_millis(50);
+/// Bytes of messages that the log's reserve may be used for.
+const LEFTOVERS_MAX: usize = 8 << 20;
 /// How long the disk must be full before messages are refused instead of waiting for space.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Bytes that may wait to be written before streams take no more messages.
@@ -89,6 +91,13 @@ impl LogHandle {
     /// True if the disk has been full for a while.
     pub(crate) fn is_disk_full(&self) -> bool {
         self.shared.state.lock().is_disk_full
+    }
+
+    /// True if the disk is full, nothing more is taken, and what was taken before is so little that the reserve stays
+    /// useful: it is written, so that nobody waits for an answer until there is space.
+    fn has_leftovers_only(&self) -> bool {
+        let state = self.shared.state.lock();
+        state.is_disk_full && state.queue.bytes() <= LEFTOVERS_MAX
     }
 
     /// Starts writing what was appended.
@@ -178,6 +187,7 @@ impl LogWriter {
     }
 
     fn wait_for_work(&self) -> Work {
+        let began = self.clock.mono();
         let mut state = self.handle.shared.state.lock();
         loop {
             if let Some(outcome) = state.prepared.take() {
@@ -189,13 +199,17 @@ impl LogWriter {
             if state.is_stopping {
                 return Work::Stop;
             }
+            // Pumps notify at every pass, which must not put off what is due.
+            let waited = self.clock.mono().since(began);
             if self.keeper.wal().needs_seal() {
-                if self.handle.shared.work.wait_for(&mut state, SEAL_AFTER).timed_out() {
+                if waited >= SEAL_AFTER
+                    || self.handle.shared.work.wait_for(&mut state, SEAL_AFTER).timed_out()
+                {
                     return Work::Idle;
                 }
             } else if state.is_short_of_space {
                 // The streams wait for room, so no batch would come after which it is looked for.
-                if self.handle.shared.work.wait_for(&mut state, RETRY).timed_out() {
+                if waited >= RETRY || self.handle.shared.work.wait_for(&mut state, RETRY).timed_out() {
                     return Work::Room;
                 }
             } else {
@@ -210,8 +224,11 @@ impl LogWriter {
         match self.keeper.seal(now, &mut |group| self.handle.ask_for_checkpoint(group)) {
             Written::Durable => true,
             Written::NoSpace(error) => {
-                tracing::warn!("{error}; retrying");
+                if !std::mem::replace(&mut self.is_stuck, true) {
+                    tracing::warn!("{error}; retrying");
+                }
                 self.pause();
+                self.maintain();
                 true
             }
             Written::Failed(error) => {
@@ -248,9 +265,9 @@ impl LogWriter {
     /// False if there is no space. From then on streams take no more messages.
     fn try_commit(&mut self, batch: &mut Batch) -> Result<bool, Error> {
         let Self { keeper, handle, .. } = self;
-        let urgent_waits = handle.has_urgent();
+        let may_use_reserve = handle.has_urgent() || handle.has_leftovers_only();
         let now = self.clock.mono();
-        match keeper.write(batch, urgent_waits, now, &mut |group| handle.ask_for_checkpoint(group)) {
+        match keeper.write(batch, may_use_reserve, now, &mut |group| handle.ask_for_checkpoint(group)) {
             Written::Durable => Ok(true),
             Written::NoSpace(error) => {
                 if !std::mem::replace(&mut self.is_stuck, true) {

@@ -369,13 +369,14 @@ impl Pump {
         let Some(slot) = self.groups.get_mut(&key) else { return };
         let store = slot.group.stream_mut().store_mut();
         let chores = self.budget.update(&mut slot.share, store.unwritten() as u64, store.obsolete_bytes());
+        let has_obsolete = store.obsolete_bytes() > 0;
         if chores.write {
             for job in store.take_writes(chores.write_all) {
                 let job = GroupJob::Write(job, slot.dir.clone());
                 self.workers.submit(DiskWork::Group(job, key, self.handle.clone()));
             }
         }
-        if chores.checkpoint {
+        if chores.checkpoint || (has_obsolete && self.log.is_disk_full()) {
             self.checkpoint(key);
         }
     }

@@ -4,6 +4,7 @@
 //! space itself, as does marking the store as opened. A file of zeros holds that space and is given up when it is
 //! needed.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,6 +60,20 @@ impl Reserve {
     pub(crate) fn beside<R>(&self, act: impl FnOnce() -> R) -> R {
         let _user = self.is_full().then(|| self.user.lock());
         act()
+    }
+
+    /// Files or directories were removed. On a full disk their space is wanted now, not when the file system writes its
+    /// journal.
+    pub(crate) fn freed(&self, paths: &[PathBuf]) {
+        if self.is_full() {
+            let dirs: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
+            for dir in dirs {
+                if let Err(e) = self.disk.sync_dir(dir) {
+                    tracing::debug!("Syncing {}: {e}", dir.display());
+                }
+            }
+        }
+        self.restore();
     }
 
     fn is_full(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use linnet_auth::Authenticator;
 use linnet_broker::{Account, AccountLimits, Broker, Config, Delivery, Message, ServerIdentity, Sink};
 use linnet_env::{FaultyDisk, OsRng, RealClock};
-use linnet_jetstream::Engine;
+use linnet_jetstream::{Engine, LogConfig};
 use linnet_jsapi::info::AccountLimits as JsLimits;
 use tokio::sync::mpsc;
 
@@ -54,6 +54,7 @@ fn settings() -> linnet_jetstream::Config {
         max_request_batch: 0,
         default_max_consumers: 0,
         max_duplicate_window: 0,
+        log: LogConfig::default(),
         accounts: vec![("$G".into(), JsLimits::default())],
     }
 }
@@ -76,7 +77,11 @@ async fn request(broker: &Broker, subject: &str, body: &str) -> String {
 }
 
 async fn start(broker: &Broker, disk: &FaultyDisk) -> Arc<Engine> {
-    Engine::start(settings(), broker.clone(), Arc::new(disk.clone()), "n").await.expect("the engine starts")
+    start_with(settings(), broker, disk).await
+}
+
+async fn start_with(settings: linnet_jetstream::Config, broker: &Broker, disk: &FaultyDisk) -> Arc<Engine> {
+    Engine::start(settings, broker.clone(), Arc::new(disk.clone()), "n").await.expect("the engine starts")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,6 +139,57 @@ async fn power_loss_keeps_every_answered_call() {
         engine.stop().await;
         disk = next;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_messages_and_a_purge_makes_room_again() {
+    let disk = FaultyDisk::new(4);
+    let broker = broker();
+    let log = LogConfig {
+        segment_bytes: 2 << 20,
+        first_segment_bytes: 1 << 20,
+        max_bytes: 64 << 20,
+        ..LogConfig::default()
+    };
+    let small = || linnet_jetstream::Config { log, ..settings() };
+    let engine = start_with(small(), &broker, &disk).await;
+    for (name, subject, storage) in [("S", "s", "file"), ("M", "m", "memory")] {
+        let config = format!(r#"{{"name":"{name}","subjects":["{subject}"],"storage":"{storage}"}}"#);
+        request(&broker, &format!("$JS.API.STREAM.CREATE.{name}"), &config).await;
+    }
+    disk.set_capacity(Some(disk.used() + (24 << 20)));
+    let body = "x".repeat(100_000);
+    let mut stored = 0;
+    let refusal = loop {
+        let answer = request(&broker, "s", &body).await;
+        if answer.contains("error") {
+            break answer;
+        }
+        stored += 1;
+    };
+    assert!(refusal.contains("\"err_code\":10047"), "{refusal}");
+    assert!(stored > 50, "{stored}");
+    assert!(engine.health().is_disk_full());
+    let kept = request(&broker, "m", "in memory").await;
+    assert_eq!(kept, r#"{"stream":"M","seq":1}"#, "memory needs no disk");
+
+    let purged = request(&broker, "$JS.API.STREAM.PURGE.S", "").await;
+    assert!(purged.contains("\"success\":true"), "{purged}");
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let answer = request(&broker, "s", "there is room").await;
+        if answer.starts_with(r#"{"stream":"S","seq":"#) {
+            break;
+        }
+        assert!(
+            answer.contains("10047") && tokio::time::Instant::now() < until,
+            "{answer}; {} of the disk's bytes are used by {:?}",
+            disk.used(),
+            disk.files_below(std::path::Path::new("/store"))
+        );
+    }
+    assert!(!engine.health().is_disk_full());
+    assert!(engine.stop().await.clean);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

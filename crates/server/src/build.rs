@@ -169,6 +169,7 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
         max_request_batch: signed(limits.max_request_batch),
         default_max_consumers: signed(limits.default_max_consumers),
         max_duplicate_window: limits.duplicate_window.map_or(0, nanos),
+        log: linnet_jetstream::LogConfig::default(),
         accounts: jetstream_accounts(options),
     })
 }
