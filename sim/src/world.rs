@@ -421,7 +421,9 @@ impl World {
                 Ok(_) => {}
                 Err(OpenFailed::Refused(reason)) => {
                     self.trace.line(|| format!("opening failed: {reason}"));
-                    let struck = faults(&self.disk.counters()) > faults(&before);
+                    let free = self.disk.free_space(&self.dir).unwrap_or(0);
+                    let has_no_space = free < restore::wal_config().segment_bytes;
+                    let struck = has_no_space || faults(&self.disk.counters()) > faults(&before);
                     if !is_off && !struck && self.is_damaged {
                         // What is said is said: nothing is lost in silence.
                         self.gave_up = true;
