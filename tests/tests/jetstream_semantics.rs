@@ -14,6 +14,8 @@ struct Pulled {
     messages: Vec<Delivered>,
     /// Code and text of the status line, if one came.
     status: Option<String>,
+    /// `Nats-Pending-Messages` of that status.
+    unserved: Option<String>,
 }
 
 #[derive(Debug)]
@@ -88,19 +90,26 @@ impl Fixture {
 
     /// Pulls and reads until a status comes or `batch` messages have.
     async fn pull(&mut self, stream: &str, consumer: &str, request: Value) -> Pulled {
+        let batch = request["batch"].as_u64().unwrap_or(1).max(1);
+        self.pull_with(stream, consumer, &request.to_string(), batch).await
+    }
+
+    /// Pulls with a body of any form and reads until a status comes or `batch` messages have.
+    async fn pull_with(&mut self, stream: &str, consumer: &str, body: &str, batch: u64) -> Pulled {
         use futures_util::StreamExt as _;
         let client = self.client().await;
-        let batch = request["batch"].as_u64().unwrap_or(1);
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.unwrap();
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        client.publish_with_reply(subject, inbox, request.to_string().into()).await.unwrap();
-        let mut pulled = Pulled { messages: Vec::new(), status: None };
+        client.publish_with_reply(subject, inbox, body.to_owned().into()).await.unwrap();
+        let mut pulled = Pulled { messages: Vec::new(), status: None, unserved: None };
         while pulled.status.is_none() && (pulled.messages.len() as u64) < batch {
             let message = within("an answer to a pull", answers.next()).await.unwrap();
             if let Some(status) = message.status {
                 let text = message.description.unwrap_or_default();
                 pulled.status = Some(format!("{} {text}", status.as_u16()));
+                let headers = message.headers.unwrap_or_default();
+                pulled.unserved = headers.get("Nats-Pending-Messages").map(ToString::to_string);
                 continue;
             }
             let ack = message.reply.unwrap().to_string();
@@ -891,6 +900,105 @@ mod reading {
             let answer = s.api("STREAM.CREATE.S", json!({"name": "S", "bogus": 1})).await;
             assert_eq!(err_code(&answer), 10025);
             assert_eq!(answer["error"]["description"], "invalid JSON: json: unknown field \"bogus\"");
+        }
+    }
+}
+
+mod odd_requests {
+    use super::*;
+
+    on_both_servers! { JETSTREAM;
+        async fn max_expires_bounds_only_requests_that_say_how_long_they_wait(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C", "max_expires": 10_000_000_000_i64})).await;
+            let bodies = ["", "1", "{}", r#"{"batch":1}"#, r#"{"batch":1,"no_wait":true}"#, r#"{"expires":10000000000}"#];
+            for (n, body) in bodies.into_iter().enumerate() {
+                s.publish("a", "x").await;
+                let pulled = s.pull_with("S", "C", body, 1).await;
+                assert_eq!((sequences(&pulled), &pulled.status), (vec![n as u64 + 1], &None), "{body}");
+            }
+            let pulled = s.pull("S", "C", json!({"batch": 1, "expires": 10_100_000_000_i64})).await;
+            assert_eq!(pulled.status.as_deref(), Some("409 Exceeded MaxRequestExpires of 10s"));
+            let pulled = s.pull("S", "C", json!({"batch": 1, "no_wait": true})).await;
+            assert_eq!(pulled.status.as_deref(), Some("404 No Messages"));
+        }
+
+        async fn pulls_that_ask_for_what_a_plain_consumer_has_not_are_refused(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C"})).await;
+            s.publish("a", "x").await;
+            for (body, status) in [
+                (json!({"min_pending": 1}), "400 Bad Request - Not a Overflow Priority consumer"),
+                (json!({"min_pending": -1}), "400 Bad Request - Not a Overflow Priority consumer"),
+                (json!({"min_ack_pending": 1}), "400 Bad Request - Not a Overflow Priority consumer"),
+                (json!({"id": "x"}), "400 Bad Request - Not a Pinned Client Priority consumer"),
+                (json!({"priority": 10}), "400 Bad Request - Priority must be between 0 and 9"),
+                (json!({"idle_heartbeat": 2, "expires": 3}), "400 Bad Request - heartbeat value too large"),
+                (
+                    json!({"batch": "x"}),
+                    "400 Bad Request - json: cannot unmarshal string into Go struct field .batch of type int",
+                ),
+                (
+                    json!({"min_pending": "x"}),
+                    "400 Bad Request - json: cannot unmarshal string into Go struct field .min_pending of type int64",
+                ),
+            ] {
+                let pulled = s.pull("S", "C", body.clone()).await;
+                assert_eq!((sequences(&pulled), pulled.status.as_deref()), (vec![], Some(status)), "{body}");
+            }
+            let pulled = s.pull("S", "C", json!({"group": "x", "priority": 9})).await;
+            assert_eq!(sequences(&pulled), [1]);
+        }
+
+        async fn a_request_that_ends_unserved_is_told_what_it_named(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C"})).await;
+            let short = 1_000_000;
+            for (body, unserved) in [
+                (json!({"expires": short}), "0"),
+                (json!({"expires": short, "batch": 0}), "0"),
+                (json!({"expires": short, "batch": 1}), "1"),
+                (json!({"expires": short, "batch": 3}), "3"),
+            ] {
+                let pulled = s.pull("S", "C", body.clone()).await;
+                assert_eq!(pulled.status.as_deref(), Some("408 Request Timeout"), "{body}");
+                assert_eq!(pulled.unserved.as_deref(), Some(unserved), "{body}");
+            }
+            s.publish("a", "x").await;
+            for (body, unserved) in [
+                (json!({"expires": -1}), "0"),
+                (json!({"expires": -1, "batch": 3}), "3"),
+                (json!({"expires": -1, "no_wait": true}), "0"),
+            ] {
+                let pulled = s.pull("S", "C", body.clone()).await;
+                assert_eq!((sequences(&pulled), pulled.status.as_deref()), (vec![], Some("408 Request Timeout")), "{body}");
+                assert_eq!(pulled.unserved.as_deref(), Some(unserved), "{body}");
+            }
+            for body in ["-3", "0", r#"{"batch":-1,"expires":1000000000}"#] {
+                assert_eq!(sequences(&s.pull_with("S", "C", body, 1).await).len(), 1, "{body}");
+                s.publish("a", "x").await;
+            }
+        }
+
+        async fn values_of_the_wrong_type_are_named_as_go_names_them(s) {
+            s.stream(json!({"name": "S", "subjects": ["s"]})).await;
+            let consumer = |field: &str| json!({"stream_name": "S", "config": {"name": "C", field: "x"}});
+            for (api, body, place) in [
+                ("STREAM.INFO.S", json!({"offset": "x"}), "JSApiStreamInfoRequest.offset of type int"),
+                ("STREAM.CREATE.Q", json!({"max_msgs": "x"}), "StreamConfigRequest.max_msgs of type int64"),
+                ("STREAM.CREATE.Q", json!({"max_consumers": "x"}), "StreamConfigRequest.max_consumers of type int"),
+                ("STREAM.CREATE.Q", json!({"num_replicas": "x"}), "StreamConfigRequest.num_replicas of type int"),
+                ("STREAM.MSG.GET.S", json!({"batch": "x"}), "JSApiMsgGetRequest.batch of type int"),
+                ("CONSUMER.NAMES.S", json!({"offset": "x"}), "JSApiConsumersRequest.offset of type int"),
+                ("CONSUMER.CREATE.S.C", consumer("max_deliver"), "CreateConsumerRequest.config.max_deliver of type int"),
+                ("CONSUMER.CREATE.S.C", consumer("max_waiting"), "CreateConsumerRequest.config.max_waiting of type int"),
+                ("CONSUMER.CREATE.S.C", consumer("ack_wait"), "CreateConsumerRequest.config.ack_wait of type time.Duration"),
+                ("CONSUMER.CREATE.S.C", consumer("opt_start_seq"), "CreateConsumerRequest.config.opt_start_seq of type uint64"),
+            ] {
+                let answer = s.api(api, body).await;
+                let text = format!("invalid JSON: json: cannot unmarshal string into Go struct field {place}");
+                assert_eq!(answer["error"]["description"], text, "{api}");
+            }
         }
     }
 }
