@@ -980,6 +980,39 @@ mod odd_requests {
             }
         }
 
+        async fn publish_headers_without_a_value_ask_for_nothing(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            for (n, header) in [
+                "Nats-Stream-Source",
+                "Nats-Rollup",
+                "Nats-Expected-Stream",
+                "Nats-Expected-Last-Sequence",
+                "Nats-Expected-Last-Subject-Sequence",
+                "Nats-Expected-Last-Subject-Sequence-Subject",
+                "Nats-Expected-Last-Msg-Id",
+                "Nats-Msg-Id",
+                "Nats-TTL",
+                "Nats-Incr",
+                "Nats-Batch-Id",
+                "Nats-Schedule",
+            ].into_iter().enumerate() {
+                let ack = s.publish_with("a", &[(header, "")], "x").await;
+                assert_eq!(ack, json!({"stream": "S", "seq": n + 1}), "{header}");
+            }
+            let expects = [("Nats-Expected-Last-Subject-Sequence", ""), ("Nats-Expected-Last-Subject-Sequence-Subject", "b")];
+            assert_eq!(err_code(&s.publish_with("a", &expects, "x").await), 10193);
+        }
+
+        async fn clients_may_not_say_where_a_message_was_sourced_from(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            let refused = s.publish_with("a", &[("Nats-Stream-Source", "O 4 > > o")], "x").await;
+            assert_eq!(err_code(&refused), 10227);
+            assert_eq!(refused["error"]["description"], "message stream source header is not allowed");
+            let refused = s.publish_with("a", &[("Nats-Rollup", "x")], "x").await;
+            assert_eq!(refused["error"]["description"], "rollup not permitted");
+            assert_eq!(s.state("S").await["messages"], 0);
+        }
+
         async fn values_of_the_wrong_type_are_named_as_go_names_them(s) {
             s.stream(json!({"name": "S", "subjects": ["s"]})).await;
             let consumer = |field: &str| json!({"stream_name": "S", "config": {"name": "C", field: "x"}});
