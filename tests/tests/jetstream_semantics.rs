@@ -1013,6 +1013,46 @@ mod odd_requests {
             assert_eq!(s.state("S").await["messages"], 0);
         }
 
+        async fn a_purge_up_to_a_sequence_behind_the_end_moves_the_stream_there(s) {
+            for (n, (storage, messages, request, moves)) in [
+                ("file", 0, json!({"seq": 100}), true),
+                ("file", 3, json!({"seq": 100}), true),
+                ("file", 3, json!({"seq": 4}), false),
+                ("file", 0, json!({"seq": 100, "filter": ">"}), true),
+                ("file", 0, json!({"seq": 100, "filter": "a.x"}), false),
+                ("memory", 0, json!({"seq": 100}), true),
+                ("memory", 3, json!({"seq": 100}), true),
+                ("memory", 3, json!({"seq": 100, "filter": ">"}), true),
+                ("memory", 3, json!({"seq": 100, "filter": "n7.*"}), false),
+            ].into_iter().enumerate() {
+                let (name, subject) = (format!("S{n}"), format!("n{n}.x"));
+                s.stream(json!({"name": name, "subjects": [format!("n{n}.*")], "storage": storage})).await;
+                for _ in 0..messages {
+                    s.publish(&subject, "x").await;
+                }
+                let answer = s.api(&format!("STREAM.PURGE.{name}"), request.clone()).await;
+                assert_eq!(answer["purged"], if request["filter"] == "n7.*" { 0 } else { messages }, "{n} {request}");
+                if moves {
+                    let state = s.state(&name).await;
+                    assert_eq!((&state["messages"], &state["first_seq"], &state["last_seq"]), (&json!(0), &json!(100), &json!(99)), "{n} {request}");
+                }
+                let next = if moves { 100 } else { messages + 1 };
+                assert_eq!(s.publish(&subject, "x").await["seq"], next, "{n} {request}");
+            }
+        }
+
+        async fn first_seq_counts_when_a_stream_is_created_only(s) {
+            s.stream(json!({"name": "S", "subjects": ["s"]})).await;
+            s.stream(json!({"name": "T", "subjects": ["t"], "first_seq": 9})).await;
+            for (name, subject, seq) in [("S", "s", 1), ("T", "t", 9)] {
+                let update = json!({"name": name, "subjects": [subject], "first_seq": 20});
+                let answer = s.api(&format!("STREAM.UPDATE.{name}"), update).await;
+                assert_eq!(answer["config"]["first_seq"], 20, "{answer}");
+                assert_eq!(answer["state"]["last_seq"], seq - 1, "{answer}");
+                assert_eq!(s.publish(subject, "x").await["seq"], seq);
+            }
+        }
+
         async fn values_of_the_wrong_type_are_named_as_go_names_them(s) {
             s.stream(json!({"name": "S", "subjects": ["s"]})).await;
             let consumer = |field: &str| json!({"stream_name": "S", "config": {"name": "C", field: "x"}});
