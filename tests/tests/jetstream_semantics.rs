@@ -907,6 +907,19 @@ mod reading {
 mod odd_requests {
     use super::*;
 
+    impl Fixture {
+        async fn ack_sync(
+            &mut self,
+            subject: String,
+            payload: &str,
+        ) -> Result<(), async_nats::client::RequestErrorKind> {
+            let client = self.client().await;
+            let answer =
+                within("an answer to an ack", client.request(subject, payload.to_owned().into())).await;
+            answer.map(|_| ()).map_err(|error| error.kind())
+        }
+    }
+
     on_both_servers! { JETSTREAM;
         async fn max_expires_bounds_only_requests_that_say_how_long_they_wait(s) {
             s.stream(json!({"name": "S", "subjects": ["a"]})).await;
@@ -1072,6 +1085,23 @@ mod odd_requests {
                 let text = format!("invalid JSON: json: cannot unmarshal string into Go struct field {place}");
                 assert_eq!(answer["error"]["description"], text, "{api}");
             }
+        }
+
+        async fn an_acknowledgement_to_nobody_is_answered_at_once(s) {
+            use async_nats::client::RequestErrorKind::NoResponders;
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
+            s.publish("a", "1").await;
+            s.publish("a", "2").await;
+            let pulled = s.pull("S", "C", json!({"batch": 2})).await;
+            let [first, second] = [&pulled.messages[0].ack, &pulled.messages[1].ack];
+            assert_eq!(s.ack_sync(first.clone(), "").await, Ok(()));
+            s.api("CONSUMER.DELETE.S.C", Value::Null).await;
+            for payload in ["", "+ACK", "-NAK", "+WPI", "+TERM", "+NXT"] {
+                assert_eq!(s.ack_sync(second.clone(), payload).await, Err(NoResponders), "{payload}");
+            }
+            s.api("STREAM.DELETE.S", Value::Null).await;
+            assert_eq!(s.ack_sync(second.clone(), "").await, Err(NoResponders));
         }
     }
 }

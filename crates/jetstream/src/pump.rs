@@ -212,7 +212,7 @@ impl Pump {
                 self.control(control, &mut touched);
             }
             let mail = PassMail {
-                failure: mail.failure.map(|failure| errors::stream_store_failed(&failure.0)),
+                failure: mail.failure.map(|failure| errors::stream_store_failed(failure.for_clients())),
                 done: mail.disk,
                 durable: mail.durable,
                 checkpoints: mail.checkpoints,
@@ -522,14 +522,10 @@ fn read_mail(
         match letter.kind {
             LetterKind::Ack => {
                 if let Some(ack) = AckSubject::parse(letter.subject).filter(|a| a.stream == stream_name) {
-                    stream.on_ack(
-                        &ack,
-                        letter.body.get(letter.header_len..).unwrap_or_default(),
-                        letter.reply,
-                        at.now,
-                        at.wall,
-                        outbox,
-                    );
+                    let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                    if !stream.on_ack(&ack, payload, letter.reply, at.now, at.wall, outbox) {
+                        outbox.say_no_responders(letter.subject, letter.reply);
+                    }
                 }
             }
             LetterKind::NextRequest => {
