@@ -908,6 +908,18 @@ mod odd_requests {
     use super::*;
 
     impl Fixture {
+        /// A direct get that is answered with one status: its code, `Nats-Num-Pending` and `Nats-Last-Sequence`.
+        async fn direct_status(&mut self, stream: &str, request: Value) -> (u16, String, String) {
+            let client = self.client().await;
+            let subject = format!("$JS.API.DIRECT.GET.{stream}");
+            let answer = client.request(subject, request.to_string().into());
+            let answer = within("an answer to a direct get", answer).await.unwrap();
+            let headers = answer.headers.unwrap_or_default();
+            let header = |name: &str| headers.get(name).map(ToString::to_string).unwrap_or_default();
+            let code = answer.status.map_or(200, |status| status.as_u16());
+            (code, header("Nats-Num-Pending"), header("Nats-Last-Sequence"))
+        }
+
         async fn ack_sync(
             &mut self,
             subject: String,
@@ -1064,6 +1076,49 @@ mod odd_requests {
                 assert_eq!(answer["state"]["last_seq"], seq - 1, "{answer}");
                 assert_eq!(s.publish(subject, "x").await["seq"], seq);
             }
+        }
+
+        async fn paging_of_subjects_tells_the_offset_asked_for(s) {
+            s.stream(json!({"name": "S", "subjects": ["s.*"]})).await;
+            for subject in ["s.0", "s.1", "s.2"] {
+                s.publish(subject, "x").await;
+            }
+            for (filter, offset, expected) in [
+                (">", 0, (3, 0, 100_000, 3)),
+                (">", 2, (3, 2, 100_000, 1)),
+                (">", 9, (3, 9, 100_000, 0)),
+                (">", -3, (3, 0, 100_000, 3)),
+                ("s.1", 0, (1, 0, 100_000, 1)),
+                ("s.1", 3, (1, 3, 100_000, 0)),
+                ("zz", 0, (0, 0, 0, 0)),
+                ("zz", 1, (0, 0, 0, 0)),
+            ] {
+                let answer = s.api("STREAM.INFO.S", json!({"subjects_filter": filter, "offset": offset})).await;
+                let number = |key: &str| answer[key].as_i64().unwrap();
+                let shown = answer["state"]["subjects"].as_object().map_or(0, serde_json::Map::len);
+                assert_eq!((number("total"), number("offset"), number("limit"), shown), expected, "{filter} {offset}");
+            }
+        }
+
+        async fn a_direct_get_of_less_than_nothing_tells_how_much_there_is(s) {
+            s.stream(json!({"name": "S", "subjects": ["s.*"], "allow_direct": true})).await;
+            for subject in ["s.0", "s.1", "s.0"] {
+                s.publish(subject, "x").await;
+            }
+            for (request, pending) in [
+                (json!({"seq": 1, "batch": -1}), "3"),
+                (json!({"seq": 3, "batch": -1}), "1"),
+                (json!({"seq": 9, "batch": -1}), "0"),
+                (json!({"next_by_subj": "s.0", "batch": -5}), "2"),
+                (json!({"last_by_subj": "s.0", "batch": -1}), "3"),
+            ] {
+                let answer = s.direct_status("S", request.clone()).await;
+                assert_eq!(answer, (204, pending.to_owned(), "0".to_owned()), "{request}");
+            }
+            let first = s.direct_status("S", json!({"seq": 1, "max_bytes": -1})).await;
+            assert_eq!(first.0, 200);
+            let empty = s.direct_status("S", json!({"batch": -1})).await;
+            assert_eq!(empty.0, 408);
         }
 
         async fn values_of_the_wrong_type_are_named_as_go_names_them(s) {
