@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use linnet_ids::Wall;
 use serde::{Deserialize, Serialize};
 
-use crate::decode::go_int;
+use crate::decode::{go_durations, go_int};
 use crate::omit::{is_false, is_zero_i64, is_zero_u64};
 use crate::policies::{AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy};
 use crate::stream_config::Metadata;
@@ -41,7 +41,7 @@ pub struct ConsumerConfig {
     #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
     pub max_deliver: i64,
     /// Waits of successive deliveries, instead of `ack_wait`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "go_durations", skip_serializing_if = "Vec::is_empty")]
     pub backoff: Vec<Nanos>,
     /// Only this subject.
     #[serde(skip_serializing_if = "String::is_empty")]

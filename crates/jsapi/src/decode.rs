@@ -14,6 +14,7 @@ use serde::{Deserialize, Deserializer};
 use crate::errors::{self, ApiError};
 use crate::requests::{NextRequest, StreamConfigRequest};
 use crate::stream_config::StreamConfig;
+use crate::time::Nanos;
 use de::{NodeDeserializer, Unknown};
 use scan::{Kind, Node};
 
@@ -171,6 +172,14 @@ pub(crate) fn go_int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, 
     #[serde(rename = "int")]
     struct Int(i64);
     Int::deserialize(deserializer).map(|number| number.0)
+}
+
+/// For lists of durations, which error texts of the reference server tell from lists of text.
+pub(crate) fn go_durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Nanos>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename = "[]time.Duration")]
+    struct Durations(Vec<Nanos>);
+    Durations::deserialize(deserializer).map(|durations| durations.0)
 }
 
 fn first_non_blank(body: &[u8]) -> Option<u8> {
