@@ -1133,6 +1133,11 @@ mod odd_requests {
                 ("CONSUMER.NAMES.S", json!({"offset": "x"}), "JSApiConsumersRequest.offset of type int"),
                 ("CONSUMER.CREATE.S.C", consumer("max_deliver"), "CreateConsumerRequest.config.max_deliver of type int"),
                 ("CONSUMER.CREATE.S.C", consumer("max_waiting"), "CreateConsumerRequest.config.max_waiting of type int"),
+                (
+                    "CONSUMER.CREATE.S.C",
+                    consumer("backoff"),
+                    "CreateConsumerRequest.config.backoff of type []time.Duration",
+                ),
                 ("CONSUMER.CREATE.S.C", consumer("ack_wait"), "CreateConsumerRequest.config.ack_wait of type time.Duration"),
                 ("CONSUMER.CREATE.S.C", consumer("opt_start_seq"), "CreateConsumerRequest.config.opt_start_seq of type uint64"),
             ] {
@@ -1151,6 +1156,9 @@ mod odd_requests {
             let pulled = s.pull("S", "C", json!({"batch": 2})).await;
             let [first, second] = [&pulled.messages[0].ack, &pulled.messages[1].ack];
             assert_eq!(s.ack_sync(first.clone(), "").await, Ok(()));
+            for malformed in ["$JS.ACK.S.C.x", "$JS.ACK.S.C", "$JS.ACK.S.C.x.y.z.v.w.u"] {
+                assert_eq!(s.ack_sync(malformed.to_owned(), "").await, Err(NoResponders), "{malformed}");
+            }
             s.api("CONSUMER.DELETE.S.C", Value::Null).await;
             for payload in ["", "+ACK", "-NAK", "+WPI", "+TERM", "+NXT"] {
                 assert_eq!(s.ack_sync(second.clone(), payload).await, Err(NoResponders), "{payload}");

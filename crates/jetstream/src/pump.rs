@@ -521,11 +521,16 @@ fn read_mail(
         let stream = slot.group.stream_mut();
         match letter.kind {
             LetterKind::Ack => {
-                if let Some(ack) = AckSubject::parse(letter.subject).filter(|a| a.stream == stream_name) {
-                    let payload = letter.body.get(letter.header_len..).unwrap_or_default();
-                    if !stream.on_ack(&ack, payload, letter.reply, at.now, at.wall, outbox) {
-                        outbox.say_no_responders(letter.subject, letter.reply);
-                    }
+                let ack = AckSubject::parse(letter.subject);
+                // The longer form of an acknowledgement may look like the shorter one of another stream.
+                if ack.as_ref().is_some_and(|ack| ack.stream != stream_name) {
+                    continue;
+                }
+                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                let is_taken = ack
+                    .is_some_and(|ack| stream.on_ack(&ack, payload, letter.reply, at.now, at.wall, outbox));
+                if !is_taken {
+                    outbox.say_no_responders(letter.subject, letter.reply);
                 }
             }
             LetterKind::NextRequest => {
