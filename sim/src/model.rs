@@ -206,9 +206,6 @@ impl Model {
     }
 
     fn configure(&mut self, config: StreamConfig) {
-        if self.last == 0 && config.first_seq > 1 {
-            self.last = config.first_seq - 1;
-        }
         let tighter = limit(config.max_msgs_per_subject) < limit(self.config.max_msgs_per_subject);
         self.config = config;
         if tighter {
@@ -231,6 +228,9 @@ impl Model {
             if purge.below == 0 || *seq < purge.below {
                 self.messages.remove(seq);
             }
+        }
+        if matches!(purge.filter.as_str(), "" | ">") && purge.below > 0 && self.messages.is_empty() {
+            self.last = self.last.max(purge.below - 1);
         }
     }
 }

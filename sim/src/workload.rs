@@ -93,10 +93,9 @@ impl World {
         let Some(slot) = self.process.slots.get(&key) else { return };
         let old = slot.group.stream().config().clone();
         let new = self.stream_config(name);
-        // What decides about duplicates and first sequence stays, so that the model can judge them.
+        // What decides about duplicates stays, so that the model can judge them.
         let config = StreamConfig {
             duplicate_window: old.duplicate_window,
-            first_seq: old.first_seq,
             allow_msg_ttl: old.allow_msg_ttl || new.allow_msg_ttl,
             ..new
         };
@@ -343,7 +342,7 @@ impl World {
         };
         let (first, last) = (stream.model.first(), stream.model.last);
         let token = self.process.expect(Waiter::Client);
-        let somewhere = self.rng.u64(first..=last.max(first) + 1);
+        let somewhere = self.rng.u64(first..=last.max(first) + 3);
         let subject = format!("{name}.{}", self.rng.u64(..SUBJECTS));
         let command = match self.rng.u8(..8) {
             0 => Command::Purge(Purge::default()),

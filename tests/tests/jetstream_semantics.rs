@@ -14,6 +14,8 @@ struct Pulled {
     messages: Vec<Delivered>,
     /// Code and text of the status line, if one came.
     status: Option<String>,
+    /// `Nats-Pending-Messages` of that status.
+    unserved: Option<String>,
 }
 
 #[derive(Debug)]
@@ -88,19 +90,26 @@ impl Fixture {
 
     /// Pulls and reads until a status comes or `batch` messages have.
     async fn pull(&mut self, stream: &str, consumer: &str, request: Value) -> Pulled {
+        let batch = request["batch"].as_u64().unwrap_or(1).max(1);
+        self.pull_with(stream, consumer, &request.to_string(), batch).await
+    }
+
+    /// Pulls with a body of any form and reads until a status comes or `batch` messages have.
+    async fn pull_with(&mut self, stream: &str, consumer: &str, body: &str, batch: u64) -> Pulled {
         use futures_util::StreamExt as _;
         let client = self.client().await;
-        let batch = request["batch"].as_u64().unwrap_or(1);
         let inbox = client.new_inbox();
         let mut answers = client.subscribe(inbox.clone()).await.unwrap();
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-        client.publish_with_reply(subject, inbox, request.to_string().into()).await.unwrap();
-        let mut pulled = Pulled { messages: Vec::new(), status: None };
+        client.publish_with_reply(subject, inbox, body.to_owned().into()).await.unwrap();
+        let mut pulled = Pulled { messages: Vec::new(), status: None, unserved: None };
         while pulled.status.is_none() && (pulled.messages.len() as u64) < batch {
             let message = within("an answer to a pull", answers.next()).await.unwrap();
             if let Some(status) = message.status {
                 let text = message.description.unwrap_or_default();
                 pulled.status = Some(format!("{} {text}", status.as_u16()));
+                let headers = message.headers.unwrap_or_default();
+                pulled.unserved = headers.get("Nats-Pending-Messages").map(ToString::to_string);
                 continue;
             }
             let ack = message.reply.unwrap().to_string();
@@ -891,6 +900,271 @@ mod reading {
             let answer = s.api("STREAM.CREATE.S", json!({"name": "S", "bogus": 1})).await;
             assert_eq!(err_code(&answer), 10025);
             assert_eq!(answer["error"]["description"], "invalid JSON: json: unknown field \"bogus\"");
+        }
+    }
+}
+
+mod odd_requests {
+    use super::*;
+
+    impl Fixture {
+        /// A direct get that is answered with one status: its code, `Nats-Num-Pending` and `Nats-Last-Sequence`.
+        async fn direct_status(&mut self, stream: &str, request: Value) -> (u16, String, String) {
+            let client = self.client().await;
+            let subject = format!("$JS.API.DIRECT.GET.{stream}");
+            let answer = client.request(subject, request.to_string().into());
+            let answer = within("an answer to a direct get", answer).await.unwrap();
+            let headers = answer.headers.unwrap_or_default();
+            let header = |name: &str| headers.get(name).map(ToString::to_string).unwrap_or_default();
+            let code = answer.status.map_or(200, |status| status.as_u16());
+            (code, header("Nats-Num-Pending"), header("Nats-Last-Sequence"))
+        }
+
+        async fn ack_sync(
+            &mut self,
+            subject: String,
+            payload: &str,
+        ) -> Result<(), async_nats::client::RequestErrorKind> {
+            let client = self.client().await;
+            let answer =
+                within("an answer to an ack", client.request(subject, payload.to_owned().into())).await;
+            answer.map(|_| ()).map_err(|error| error.kind())
+        }
+    }
+
+    on_both_servers! { JETSTREAM;
+        async fn max_expires_bounds_only_requests_that_say_how_long_they_wait(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C", "max_expires": 10_000_000_000_i64})).await;
+            let bodies = ["", "1", "{}", r#"{"batch":1}"#, r#"{"batch":1,"no_wait":true}"#, r#"{"expires":10000000000}"#];
+            for (n, body) in bodies.into_iter().enumerate() {
+                s.publish("a", "x").await;
+                let pulled = s.pull_with("S", "C", body, 1).await;
+                assert_eq!((sequences(&pulled), &pulled.status), (vec![n as u64 + 1], &None), "{body}");
+            }
+            let pulled = s.pull("S", "C", json!({"batch": 1, "expires": 10_100_000_000_i64})).await;
+            assert_eq!(pulled.status.as_deref(), Some("409 Exceeded MaxRequestExpires of 10s"));
+            let pulled = s.pull("S", "C", json!({"batch": 1, "no_wait": true})).await;
+            assert_eq!(pulled.status.as_deref(), Some("404 No Messages"));
+        }
+
+        async fn pulls_that_ask_for_what_a_plain_consumer_has_not_are_refused(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C"})).await;
+            s.publish("a", "x").await;
+            for (body, status) in [
+                (json!({"min_pending": 1}), "400 Bad Request - Not a Overflow Priority consumer"),
+                (json!({"min_pending": -1}), "400 Bad Request - Not a Overflow Priority consumer"),
+                (json!({"min_ack_pending": 1}), "400 Bad Request - Not a Overflow Priority consumer"),
+                (json!({"id": "x"}), "400 Bad Request - Not a Pinned Client Priority consumer"),
+                (json!({"priority": 10}), "400 Bad Request - Priority must be between 0 and 9"),
+                (json!({"idle_heartbeat": 2, "expires": 3}), "400 Bad Request - heartbeat value too large"),
+                (
+                    json!({"batch": "x"}),
+                    "400 Bad Request - json: cannot unmarshal string into Go struct field .batch of type int",
+                ),
+                (
+                    json!({"min_pending": "x"}),
+                    "400 Bad Request - json: cannot unmarshal string into Go struct field .min_pending of type int64",
+                ),
+            ] {
+                let pulled = s.pull("S", "C", body.clone()).await;
+                assert_eq!((sequences(&pulled), pulled.status.as_deref()), (vec![], Some(status)), "{body}");
+            }
+            let pulled = s.pull("S", "C", json!({"group": "x", "priority": 9})).await;
+            assert_eq!(sequences(&pulled), [1]);
+        }
+
+        async fn a_request_that_ends_unserved_is_told_what_it_named(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C"})).await;
+            let short = 1_000_000;
+            for (body, unserved) in [
+                (json!({"expires": short}), "0"),
+                (json!({"expires": short, "batch": 0}), "0"),
+                (json!({"expires": short, "batch": 1}), "1"),
+                (json!({"expires": short, "batch": 3}), "3"),
+            ] {
+                let pulled = s.pull("S", "C", body.clone()).await;
+                assert_eq!(pulled.status.as_deref(), Some("408 Request Timeout"), "{body}");
+                assert_eq!(pulled.unserved.as_deref(), Some(unserved), "{body}");
+            }
+            s.publish("a", "x").await;
+            for (body, unserved) in [
+                (json!({"expires": -1}), "0"),
+                (json!({"expires": -1, "batch": 3}), "3"),
+                (json!({"expires": -1, "no_wait": true}), "0"),
+            ] {
+                let pulled = s.pull("S", "C", body.clone()).await;
+                assert_eq!((sequences(&pulled), pulled.status.as_deref()), (vec![], Some("408 Request Timeout")), "{body}");
+                assert_eq!(pulled.unserved.as_deref(), Some(unserved), "{body}");
+            }
+            for body in ["-3", "0", r#"{"batch":-1,"expires":1000000000}"#] {
+                assert_eq!(sequences(&s.pull_with("S", "C", body, 1).await).len(), 1, "{body}");
+                s.publish("a", "x").await;
+            }
+        }
+
+        async fn publish_headers_without_a_value_ask_for_nothing(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            for (n, header) in [
+                "Nats-Stream-Source",
+                "Nats-Rollup",
+                "Nats-Expected-Stream",
+                "Nats-Expected-Last-Sequence",
+                "Nats-Expected-Last-Subject-Sequence",
+                "Nats-Expected-Last-Subject-Sequence-Subject",
+                "Nats-Expected-Last-Msg-Id",
+                "Nats-Msg-Id",
+                "Nats-TTL",
+                "Nats-Incr",
+                "Nats-Batch-Id",
+                "Nats-Schedule",
+            ].into_iter().enumerate() {
+                let ack = s.publish_with("a", &[(header, "")], "x").await;
+                assert_eq!(ack, json!({"stream": "S", "seq": n + 1}), "{header}");
+            }
+            let expects = [("Nats-Expected-Last-Subject-Sequence", ""), ("Nats-Expected-Last-Subject-Sequence-Subject", "b")];
+            assert_eq!(err_code(&s.publish_with("a", &expects, "x").await), 10193);
+        }
+
+        async fn clients_may_not_say_where_a_message_was_sourced_from(s) {
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            let refused = s.publish_with("a", &[("Nats-Stream-Source", "O 4 > > o")], "x").await;
+            assert_eq!(err_code(&refused), 10227);
+            assert_eq!(refused["error"]["description"], "message stream source header is not allowed");
+            let refused = s.publish_with("a", &[("Nats-Rollup", "x")], "x").await;
+            assert_eq!(refused["error"]["description"], "rollup not permitted");
+            assert_eq!(s.state("S").await["messages"], 0);
+        }
+
+        async fn a_purge_up_to_a_sequence_behind_the_end_moves_the_stream_there(s) {
+            for (n, (storage, messages, request, moves)) in [
+                ("file", 0, json!({"seq": 100}), true),
+                ("file", 3, json!({"seq": 100}), true),
+                ("file", 3, json!({"seq": 4}), false),
+                ("file", 0, json!({"seq": 100, "filter": ">"}), true),
+                ("file", 0, json!({"seq": 100, "filter": "a.x"}), false),
+                ("memory", 0, json!({"seq": 100}), true),
+                ("memory", 3, json!({"seq": 100}), true),
+                ("memory", 3, json!({"seq": 100, "filter": ">"}), true),
+                ("memory", 3, json!({"seq": 100, "filter": "n7.*"}), false),
+            ].into_iter().enumerate() {
+                let (name, subject) = (format!("S{n}"), format!("n{n}.x"));
+                s.stream(json!({"name": name, "subjects": [format!("n{n}.*")], "storage": storage})).await;
+                for _ in 0..messages {
+                    s.publish(&subject, "x").await;
+                }
+                let answer = s.api(&format!("STREAM.PURGE.{name}"), request.clone()).await;
+                assert_eq!(answer["purged"], if request["filter"] == "n7.*" { 0 } else { messages }, "{n} {request}");
+                if moves {
+                    let state = s.state(&name).await;
+                    assert_eq!((&state["messages"], &state["first_seq"], &state["last_seq"]), (&json!(0), &json!(100), &json!(99)), "{n} {request}");
+                }
+                let next = if moves { 100 } else { messages + 1 };
+                assert_eq!(s.publish(&subject, "x").await["seq"], next, "{n} {request}");
+            }
+        }
+
+        async fn first_seq_counts_when_a_stream_is_created_only(s) {
+            s.stream(json!({"name": "S", "subjects": ["s"]})).await;
+            s.stream(json!({"name": "T", "subjects": ["t"], "first_seq": 9})).await;
+            for (name, subject, seq) in [("S", "s", 1), ("T", "t", 9)] {
+                let update = json!({"name": name, "subjects": [subject], "first_seq": 20});
+                let answer = s.api(&format!("STREAM.UPDATE.{name}"), update).await;
+                assert_eq!(answer["config"]["first_seq"], 20, "{answer}");
+                assert_eq!(answer["state"]["last_seq"], seq - 1, "{answer}");
+                assert_eq!(s.publish(subject, "x").await["seq"], seq);
+            }
+        }
+
+        async fn paging_of_subjects_tells_the_offset_asked_for(s) {
+            s.stream(json!({"name": "S", "subjects": ["s.*"]})).await;
+            for subject in ["s.0", "s.1", "s.2"] {
+                s.publish(subject, "x").await;
+            }
+            for (filter, offset, expected) in [
+                (">", 0, (3, 0, 100_000, 3)),
+                (">", 2, (3, 2, 100_000, 1)),
+                (">", 9, (3, 9, 100_000, 0)),
+                (">", -3, (3, 0, 100_000, 3)),
+                ("s.1", 0, (1, 0, 100_000, 1)),
+                ("s.1", 3, (1, 3, 100_000, 0)),
+                ("zz", 0, (0, 0, 0, 0)),
+                ("zz", 1, (0, 0, 0, 0)),
+            ] {
+                let answer = s.api("STREAM.INFO.S", json!({"subjects_filter": filter, "offset": offset})).await;
+                let number = |key: &str| answer[key].as_i64().unwrap();
+                let shown = answer["state"]["subjects"].as_object().map_or(0, serde_json::Map::len);
+                assert_eq!((number("total"), number("offset"), number("limit"), shown), expected, "{filter} {offset}");
+            }
+        }
+
+        async fn a_direct_get_of_less_than_nothing_tells_how_much_there_is(s) {
+            s.stream(json!({"name": "S", "subjects": ["s.*"], "allow_direct": true})).await;
+            for subject in ["s.0", "s.1", "s.0"] {
+                s.publish(subject, "x").await;
+            }
+            for (request, pending) in [
+                (json!({"seq": 1, "batch": -1}), "3"),
+                (json!({"seq": 3, "batch": -1}), "1"),
+                (json!({"seq": 9, "batch": -1}), "0"),
+                (json!({"next_by_subj": "s.0", "batch": -5}), "2"),
+                (json!({"last_by_subj": "s.0", "batch": -1}), "3"),
+            ] {
+                let answer = s.direct_status("S", request.clone()).await;
+                assert_eq!(answer, (204, pending.to_owned(), "0".to_owned()), "{request}");
+            }
+            let first = s.direct_status("S", json!({"seq": 1, "max_bytes": -1})).await;
+            assert_eq!(first.0, 200);
+            let empty = s.direct_status("S", json!({"batch": -1})).await;
+            assert_eq!(empty.0, 408);
+        }
+
+        async fn values_of_the_wrong_type_are_named_as_go_names_them(s) {
+            s.stream(json!({"name": "S", "subjects": ["s"]})).await;
+            let consumer = |field: &str| json!({"stream_name": "S", "config": {"name": "C", field: "x"}});
+            for (api, body, place) in [
+                ("STREAM.INFO.S", json!({"offset": "x"}), "JSApiStreamInfoRequest.offset of type int"),
+                ("STREAM.CREATE.Q", json!({"max_msgs": "x"}), "StreamConfigRequest.max_msgs of type int64"),
+                ("STREAM.CREATE.Q", json!({"max_consumers": "x"}), "StreamConfigRequest.max_consumers of type int"),
+                ("STREAM.CREATE.Q", json!({"num_replicas": "x"}), "StreamConfigRequest.num_replicas of type int"),
+                ("STREAM.MSG.GET.S", json!({"batch": "x"}), "JSApiMsgGetRequest.batch of type int"),
+                ("CONSUMER.NAMES.S", json!({"offset": "x"}), "JSApiConsumersRequest.offset of type int"),
+                ("CONSUMER.CREATE.S.C", consumer("max_deliver"), "CreateConsumerRequest.config.max_deliver of type int"),
+                ("CONSUMER.CREATE.S.C", consumer("max_waiting"), "CreateConsumerRequest.config.max_waiting of type int"),
+                (
+                    "CONSUMER.CREATE.S.C",
+                    consumer("backoff"),
+                    "CreateConsumerRequest.config.backoff of type []time.Duration",
+                ),
+                ("CONSUMER.CREATE.S.C", consumer("ack_wait"), "CreateConsumerRequest.config.ack_wait of type time.Duration"),
+                ("CONSUMER.CREATE.S.C", consumer("opt_start_seq"), "CreateConsumerRequest.config.opt_start_seq of type uint64"),
+            ] {
+                let answer = s.api(api, body).await;
+                let text = format!("invalid JSON: json: cannot unmarshal string into Go struct field {place}");
+                assert_eq!(answer["error"]["description"], text, "{api}");
+            }
+        }
+
+        async fn an_acknowledgement_to_nobody_is_answered_at_once(s) {
+            use async_nats::client::RequestErrorKind::NoResponders;
+            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+            s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
+            s.publish("a", "1").await;
+            s.publish("a", "2").await;
+            let pulled = s.pull("S", "C", json!({"batch": 2})).await;
+            let [first, second] = [&pulled.messages[0].ack, &pulled.messages[1].ack];
+            assert_eq!(s.ack_sync(first.clone(), "").await, Ok(()));
+            for malformed in ["$JS.ACK.S.C.x", "$JS.ACK.S.C", "$JS.ACK.S.C.x.y.z.v.w.u"] {
+                assert_eq!(s.ack_sync(malformed.to_owned(), "").await, Err(NoResponders), "{malformed}");
+            }
+            s.api("CONSUMER.DELETE.S.C", Value::Null).await;
+            for payload in ["", "+ACK", "-NAK", "+WPI", "+TERM", "+NXT"] {
+                assert_eq!(s.ack_sync(second.clone(), payload).await, Err(NoResponders), "{payload}");
+            }
+            s.api("STREAM.DELETE.S", Value::Null).await;
+            assert_eq!(s.ack_sync(second.clone(), "").await, Err(NoResponders));
         }
     }
 }

@@ -128,3 +128,13 @@ proptest! {
         check(&sizes);
     }
 }
+
+#[test]
+fn a_message_that_no_record_has_room_for_is_refused() {
+    let mut stream = stream();
+    let body = vec![b'x'; linnet_store::RECORD_MAX];
+    let publish = Publish { subject: b"s", reply: b"r", header_len: 0, body: &body };
+    let admitted = stream.admit(&publish, &StreamLimits::default(), Wall(0), &mut Acks::default());
+    let Admitted::Rejected(error) = admitted else { panic!("{admitted:?}") };
+    assert_eq!((error.err_code, &*error.description), (10077, "message too large"));
+}

@@ -51,6 +51,18 @@ struct State {
 #[derive(Clone, Debug)]
 pub(crate) struct LogFailure(pub(crate) Error);
 
+impl LogFailure {
+    /// What clients are told: nothing of where this server keeps its files.
+    pub(crate) fn for_clients(&self) -> String {
+        match &self.0 {
+            Error::Stopped(failure) => {
+                format!("the write-ahead log stopped: {}: {}", failure.action, failure.source.kind())
+            }
+            _ => "the write-ahead log stopped".to_owned(),
+        }
+    }
+}
+
 impl LogHandle {
     pub(crate) fn new() -> Self {
         let state = State {

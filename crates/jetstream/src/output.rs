@@ -99,6 +99,19 @@ impl Outbox<'_> {
         self.publish(reply, b"", b"", header_len, &body);
     }
 
+    /// Tells whoever waits for an answer that nobody is there to give one, as the broker does where nobody
+    /// subscribes.
+    pub(crate) fn say_no_responders(&mut self, subject: &[u8], reply: &[u8]) {
+        if reply.is_empty() {
+            return;
+        }
+        let mut block = Vec::with_capacity(subject.len() + 40);
+        headers::begin(&mut block, "503");
+        headers::push(&mut block, "Nats-Subject", subject);
+        headers::end(&mut block);
+        self.publish(reply, b"", b"", block.len(), &block);
+    }
+
     /// Refuses a publish because the stream is stopped.
     pub(crate) fn refuse(&mut self, reply: &[u8], error: &ApiError, stream: &str) {
         let mut body = Vec::with_capacity(192);

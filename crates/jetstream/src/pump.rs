@@ -212,7 +212,7 @@ impl Pump {
                 self.control(control, &mut touched);
             }
             let mail = PassMail {
-                failure: mail.failure.map(|failure| errors::stream_store_failed(&failure.0)),
+                failure: mail.failure.map(|failure| errors::stream_store_failed(failure.for_clients())),
                 done: mail.disk,
                 durable: mail.durable,
                 checkpoints: mail.checkpoints,
@@ -549,15 +549,16 @@ fn read_mail(
         let stream = slot.group.stream_mut();
         match letter.kind {
             LetterKind::Ack => {
-                if let Some(ack) = AckSubject::parse(letter.subject).filter(|a| a.stream == stream_name) {
-                    stream.on_ack(
-                        &ack,
-                        letter.body.get(letter.header_len..).unwrap_or_default(),
-                        letter.reply,
-                        at.now,
-                        at.wall,
-                        outbox,
-                    );
+                let ack = AckSubject::parse(letter.subject);
+                // The longer form of an acknowledgement may look like the shorter one of another stream.
+                if ack.as_ref().is_some_and(|ack| ack.stream != stream_name) {
+                    continue;
+                }
+                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                let is_taken = ack
+                    .is_some_and(|ack| stream.on_ack(&ack, payload, letter.reply, at.now, at.wall, outbox));
+                if !is_taken {
+                    outbox.say_no_responders(letter.subject, letter.reply);
                 }
             }
             LetterKind::NextRequest => {

@@ -98,6 +98,7 @@ async fn a_failing_sync_acknowledges_nothing_and_reopening_keeps_what_was_acknow
     disk.fail_sync_after(0);
     let refused = request(&broker, "s.a", "not promised").await;
     assert!(refused.contains("\"error\"") && refused.contains("\"err_code\":10077"), "{refused}");
+    assert!(!refused.contains('/'), "no paths of the server: {refused}");
     tokio::time::timeout(PATIENCE, engine.health().wait_for_log_failure())
         .await
         .expect("the failure is known");
@@ -213,6 +214,35 @@ async fn a_restart_leaves_the_last_messages_of_each_subject_to_deliver() {
     request(&broker, "s.b", "b3").await;
     for expected in ["b2", "c2", "b3"] {
         assert_eq!(request(&broker, next, "").await, expected);
+    }
+    assert!(engine.stop().await.clean);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn empty_streams_go_on_at_the_same_sequence_after_a_power_loss() {
+    let disk = FaultyDisk::new(4);
+    let broker = broker();
+    let engine = start(&broker, &disk).await;
+    for (name, first) in [("NEW", 0), ("MOVED", 0), ("FIRST", 50), ("BOTH", 50)] {
+        let config = format!(r#"{{"name":"{name}","subjects":["{name}"],"first_seq":{first}}}"#);
+        request(&broker, &format!("$JS.API.STREAM.CREATE.{name}"), &config).await;
+    }
+    for name in ["NEW", "FIRST"] {
+        let config = format!(r#"{{"name":"{name}","subjects":["{name}"],"first_seq":70}}"#);
+        request(&broker, &format!("$JS.API.STREAM.UPDATE.{name}"), &config).await;
+    }
+    for name in ["MOVED", "BOTH"] {
+        request(&broker, &format!("$JS.API.STREAM.PURGE.{name}"), r#"{"seq":90}"#).await;
+    }
+    // The disk as a power loss leaves it; the engine that ran on it goes down with its own handles.
+    let after = disk.fork();
+    after.crash(1);
+    engine.stop().await;
+    drop(engine);
+    let engine = start(&broker, &after).await;
+    for (name, seq) in [("NEW", 1), ("FIRST", 50), ("MOVED", 90), ("BOTH", 90)] {
+        let expected = format!(r#"{{"stream":"{name}","seq":{seq}}}"#);
+        assert_eq!(request(&broker, name, "x").await, expected);
     }
     assert!(engine.stop().await.clean);
 }

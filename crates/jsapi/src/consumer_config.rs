@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use linnet_ids::Wall;
 use serde::{Deserialize, Serialize};
 
+use crate::decode::{go_durations, go_int};
 use crate::omit::{is_false, is_zero_i64, is_zero_u64};
 use crate::policies::{AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy};
 use crate::stream_config::Metadata;
@@ -37,10 +38,10 @@ pub struct ConsumerConfig {
     #[serde(skip_serializing_if = "Nanos::is_zero")]
     pub ack_wait: Nanos,
     /// Deliveries of one message; −1 is unlimited.
-    #[serde(skip_serializing_if = "is_zero_i64")]
+    #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
     pub max_deliver: i64,
     /// Waits of successive deliveries, instead of `ack_wait`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "go_durations", skip_serializing_if = "Vec::is_empty")]
     pub backoff: Vec<Nanos>,
     /// Only this subject.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -57,10 +58,10 @@ pub struct ConsumerConfig {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub sample_freq: String,
     /// Pull requests that may wait.
-    #[serde(skip_serializing_if = "is_zero_i64")]
+    #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
     pub max_waiting: i64,
     /// Unacknowledged messages at a time; −1 is unlimited.
-    #[serde(skip_serializing_if = "is_zero_i64")]
+    #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
     pub max_ack_pending: i64,
     /// Flow control (push).
     #[serde(skip_serializing_if = "is_false")]
@@ -69,13 +70,13 @@ pub struct ConsumerConfig {
     #[serde(skip_serializing_if = "is_false")]
     pub headers_only: bool,
     /// Largest `batch` of a pull request.
-    #[serde(skip_serializing_if = "is_zero_i64")]
+    #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
     pub max_batch: i64,
     /// Longest `expires` of a pull request.
     #[serde(skip_serializing_if = "Nanos::is_zero")]
     pub max_expires: Nanos,
     /// Largest `max_bytes` of a pull request.
-    #[serde(skip_serializing_if = "is_zero_i64")]
+    #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
     pub max_bytes: i64,
     /// Set makes it a push consumer.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -90,6 +91,7 @@ pub struct ConsumerConfig {
     #[serde(skip_serializing_if = "Nanos::is_zero")]
     pub inactive_threshold: Nanos,
     /// Copies of its state; 0 is as the stream.
+    #[serde(deserialize_with = "go_int")]
     pub num_replicas: i64,
     /// State in memory although the stream is on disk.
     #[serde(skip_serializing_if = "is_false")]

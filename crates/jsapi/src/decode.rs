@@ -9,10 +9,12 @@ mod scan;
 use std::cell::RefCell;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use crate::errors::{self, ApiError};
 use crate::requests::{NextRequest, StreamConfigRequest};
 use crate::stream_config::StreamConfig;
+use crate::time::Nanos;
 use de::{NodeDeserializer, Unknown};
 use scan::{Kind, Node};
 
@@ -104,20 +106,14 @@ pub fn stream_config_request(
     Ok(Decoded { value: StreamConfigRequest { config, pedantic }, unknown })
 }
 
-/// Reads the body of `MSG.NEXT`: nothing, a number, or JSON. Text that is neither asks for one message. The error is
-/// the reason in the status `400 Bad Request - <reason>`.
+/// Reads the body of `MSG.NEXT`: nothing, a number, or JSON. Text that is neither asks for one message, and so
+/// does JSON without a number, whose `batch` stays 0. The error is the reason in the status `400 Bad Request - <reason>`.
 pub fn next_request(body: &[u8]) -> Result<NextRequest, String> {
-    let mut request = match first_non_blank(body) {
-        Some(b'{') => read::<NextRequest>(body, Strictness::Lenient)?.value,
-        _ => {
-            let number = str::from_utf8(body).ok().and_then(|text| text.trim().parse().ok());
-            NextRequest { batch: number.unwrap_or(1), ..NextRequest::default() }
-        }
-    };
-    if request.batch <= 0 {
-        request.batch = 1;
+    if first_non_blank(body) == Some(b'{') {
+        return Ok(read::<NextRequest>(body, Strictness::Lenient)?.value);
     }
-    Ok(request)
+    let number = str::from_utf8(body).ok().and_then(|text| text.trim().parse().ok());
+    Ok(NextRequest { batch: number.unwrap_or(1), ..NextRequest::default() })
 }
 
 /// Whether a request counts as having no body: no bytes, or an object without members. Blanks are a body.
@@ -168,6 +164,22 @@ fn decode_node<T: DeserializeOwned>(node: &Node<'_>, strictness: Strictness) -> 
     };
     let value = T::deserialize(NodeDeserializer::new(node, &policy)).map_err(|e| e.to_string())?;
     Ok(Decoded { value, unknown: unknown.into_inner() })
+}
+
+/// For fields that are an `int` in the reference server, which its error texts tell from `int64`.
+pub(crate) fn go_int<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename = "int")]
+    struct Int(i64);
+    Int::deserialize(deserializer).map(|number| number.0)
+}
+
+/// For lists of durations, which error texts of the reference server tell from lists of text.
+pub(crate) fn go_durations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Nanos>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename = "[]time.Duration")]
+    struct Durations(Vec<Nanos>);
+    Durations::deserialize(deserializer).map(|durations| durations.0)
 }
 
 fn first_non_blank(body: &[u8]) -> Option<u8> {

@@ -3,6 +3,8 @@
 use crate::info::AccountLimits;
 use crate::time::Nanos;
 
+/// Largest sequence a stream may be made to begin at: more follow than will ever be stored.
+pub const FIRST_SEQ_MAX: u64 = i64::MAX.unsigned_abs();
 /// Longest name of a stream or consumer.
 pub const NAME_MAX: usize = 255;
 /// Longest description of a stream or consumer.

@@ -4,6 +4,7 @@ use linnet_ids::{StreamSeq, Wall};
 use serde::{Deserialize, Serialize};
 
 use crate::consumer_config::ConsumerConfig;
+use crate::decode::go_int;
 use crate::info::StreamState;
 use crate::omit::{is_false, is_zero_i64, is_zero_u64};
 use crate::policies::ConsumerAction;
@@ -37,6 +38,7 @@ requests! {
     /// `STREAM.NAMES`.
     StreamNamesRequest as "JSApiStreamNamesRequest" {
         /// First entry wanted.
+        #[serde(deserialize_with = "go_int")]
         offset: i64,
         /// Only streams with a subject that overlaps this one.
         #[serde(skip_serializing_if = "String::is_empty")]
@@ -45,6 +47,7 @@ requests! {
     /// `STREAM.LIST`.
     StreamListRequest as "JSApiStreamListRequest" {
         /// First entry wanted.
+        #[serde(deserialize_with = "go_int")]
         offset: i64,
         /// Only streams with a subject that overlaps this one.
         #[serde(skip_serializing_if = "String::is_empty")]
@@ -53,6 +56,7 @@ requests! {
     /// `STREAM.INFO`.
     StreamInfoRequest as "JSApiStreamInfoRequest" {
         /// First subject wanted.
+        #[serde(deserialize_with = "go_int")]
         offset: i64,
         /// List the holes.
         #[serde(skip_serializing_if = "is_false")]
@@ -85,10 +89,10 @@ requests! {
         #[serde(skip_serializing_if = "String::is_empty")]
         next_by_subj: String,
         /// Messages wanted (direct get).
-        #[serde(skip_serializing_if = "is_zero_i64")]
+        #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
         batch: i64,
         /// Bytes wanted (direct get).
-        #[serde(skip_serializing_if = "is_zero_i64")]
+        #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
         max_bytes: i64,
         /// Where to start.
         #[serde(with = "time::or_zero", skip_serializing_if = "Option::is_none")]
@@ -122,10 +126,10 @@ requests! {
         #[serde(skip_serializing_if = "is_false")]
         no_consumers: bool,
         /// Bytes per message.
-        #[serde(skip_serializing_if = "is_zero_i64")]
+        #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
         chunk_size: i64,
         /// Bytes on their way at most.
-        #[serde(skip_serializing_if = "is_zero_i64")]
+        #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
         window_size: i64,
         /// Check every message first.
         #[serde(skip_serializing_if = "is_false")]
@@ -166,6 +170,7 @@ requests! {
     /// `CONSUMER.NAMES`, `CONSUMER.LIST`.
     ConsumersRequest as "JSApiConsumersRequest" {
         /// First entry wanted.
+        #[serde(deserialize_with = "go_int")]
         offset: i64,
     }
     /// `CONSUMER.PAUSE`.
@@ -190,11 +195,11 @@ requests! {
         /// How long to wait.
         #[serde(skip_serializing_if = "Nanos::is_zero")]
         expires: Nanos,
-        /// Messages wanted.
-        #[serde(skip_serializing_if = "is_zero_i64")]
+        /// Messages wanted; 0 or less asks for one.
+        #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
         batch: i64,
         /// Bytes wanted.
-        #[serde(skip_serializing_if = "is_zero_i64")]
+        #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
         max_bytes: i64,
         /// Do not wait.
         #[serde(skip_serializing_if = "is_false")]
@@ -215,7 +220,7 @@ requests! {
         #[serde(skip_serializing_if = "String::is_empty")]
         id: String,
         /// 0 is served first, 9 last.
-        #[serde(skip_serializing_if = "is_zero_i64")]
+        #[serde(deserialize_with = "go_int", skip_serializing_if = "is_zero_i64")]
         priority: i64,
     }
     /// `SERVER.REMOVE`, `SERVER.EVACUATE`.
@@ -229,6 +234,7 @@ requests! {
     /// `META.RESCUE`.
     MetaRescueRequest as "JSApiMetaRescueRequest" {
         /// New number of servers that decide.
+        #[serde(deserialize_with = "go_int")]
         quorum_needed: i64,
     }
     /// `ACCOUNT.STREAM.MOVE`.
@@ -269,7 +275,7 @@ impl MsgGetRequest {
     /// Whether a direct get is a bad request: contradicting selectors.
     pub fn is_bad_for_direct_get(&self) -> bool {
         self.selectors_conflict()
-            || (!self.last_by_subj.is_empty() && (self.batch != 0 || !self.multi_last.is_empty()))
+            || (!self.last_by_subj.is_empty() && (self.batch > 0 || !self.multi_last.is_empty()))
             || (!self.next_by_subj.is_empty() && !self.multi_last.is_empty())
             || (self.up_to_seq != 0 && self.up_to_time.is_some())
     }
@@ -316,6 +322,7 @@ mod tests {
             (r#""seq":1,"batch":1"#, true, ""),
             (r#""seq":1,"max_bytes":1"#, true, ""),
             (r#""seq":1,"batch":-1"#, false, ""),
+            (r#""last_by_subj":"s","batch":-1"#, false, ""),
             (r#""seq":1,"multi_last":["s"]"#, false, ""),
             (r#""multi_last":["s"]"#, true, ""),
             (r#""last_by_subj":"s","batch":2"#, true, "bad"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use linnet_ids::Wall;
 use serde::{Deserialize, Serialize};
 
+use crate::decode::go_int;
 use crate::omit::{is_false, is_zero_u64};
 use crate::policies::{Compression, DiscardPolicy, PersistMode, RetentionPolicy, StorageType};
 use crate::time::{self, Nanos};
@@ -27,6 +28,7 @@ pub struct StreamConfig {
     /// When messages go.
     pub retention: RetentionPolicy,
     /// How many consumers there may be; −1 is unlimited, here and in the fields below.
+    #[serde(deserialize_with = "go_int")]
     pub max_consumers: i64,
     /// Messages kept.
     pub max_msgs: i64,
@@ -44,6 +46,7 @@ pub struct StreamConfig {
     /// Where messages are kept.
     pub storage: StorageType,
     /// Copies in a cluster.
+    #[serde(deserialize_with = "go_int")]
     pub num_replicas: i64,
     /// Publishes are not answered.
     #[serde(skip_serializing_if = "is_false")]
@@ -212,6 +215,6 @@ pub struct ConsumerLimits {
     #[serde(skip_serializing_if = "Nanos::is_zero")]
     pub inactive_threshold: Nanos,
     /// Bound of `max_ack_pending`.
-    #[serde(skip_serializing_if = "crate::omit::is_zero_i64")]
+    #[serde(deserialize_with = "go_int", skip_serializing_if = "crate::omit::is_zero_i64")]
     pub max_ack_pending: i64,
 }

@@ -6,7 +6,9 @@ use std::fmt::Display;
 use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
 use crate::info::AccountLimits;
-use crate::limits::{Amounts, DESCRIPTION_MAX, Limits, METADATA_MAX, NAME_MAX, REPLICAS_MAX, is_asset_name};
+use crate::limits::{
+    Amounts, DESCRIPTION_MAX, FIRST_SEQ_MAX, Limits, METADATA_MAX, NAME_MAX, REPLICAS_MAX, is_asset_name,
+};
 use crate::policies::{DiscardPolicy, PersistMode, RetentionPolicy, StorageType};
 use crate::requests::StreamConfigRequest;
 use crate::stream_config::{Placement, StreamConfig};
@@ -65,6 +67,9 @@ pub fn check_create(
         check_counts(wanted, true, limits)?;
     }
     let config = normalize_and_check(wanted, limits, request.pedantic)?;
+    if config.first_seq > FIRST_SEQ_MAX {
+        return Err(invalid("first sequence is too large"));
+    }
     if let Some(existing) = existing {
         return if same_config(existing, &config) {
             Ok(StreamCreate::Same)

@@ -75,9 +75,10 @@ impl Default for Connect {
 pub struct ConnectError(#[from] serde_json::Error);
 
 impl Connect {
-    /// Parses the argument of `CONNECT`.
+    /// Parses the argument of `CONNECT`. What is not UTF-8 in it becomes U+FFFD, as Go reads JSON.
     pub fn parse(json: &[u8]) -> Result<Self, ConnectError> {
-        let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(json)?;
+        let json = String::from_utf8_lossy(json);
+        let mut fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&json)?;
         // Clients send null for what they do not set.
         fields.retain(|_, value| !value.is_null());
         Ok(serde_json::from_value(serde_json::Value::Object(fields))?)
@@ -93,6 +94,7 @@ mod tests {
         let connect = Connect::parse(b"{}").unwrap();
         assert!(connect.verbose && connect.pedantic && connect.echo && !connect.headers);
         assert!(Connect::parse(b"{").is_err());
+        assert!(Connect::parse(b"{\"name\":\"a\xff\xfeb\"}").is_ok_and(|c| c.name == "a\u{fffd}\u{fffd}b"));
         assert!(Connect::parse(br#"{"unknown":[1],"user":"a"}"#).is_ok_and(|c| c.user == "a"));
         assert!(
             Connect::parse(br#"{"user":null,"verbose":null}"#).is_ok_and(|c| c.user.is_empty() && c.verbose)

@@ -213,7 +213,7 @@ impl Consumer {
     /// Takes a delivered message off the request at the front, which then goes to the end of the line.
     fn charge_request(&mut self, ctx: &mut Context<'_>, size: u64) {
         let Some(mut request) = self.waiting.pop_front() else { return };
-        request.batch -= 1;
+        request.batch = request.batch.saturating_sub(1);
         request.served = true;
         request.max_bytes = request.max_bytes.map(|left| left.saturating_sub(size));
         request.next_heartbeat = request.heartbeat.map(|h| ctx.now + h);

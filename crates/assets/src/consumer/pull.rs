@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use linnet_ids::Mono;
-use linnet_jsapi::decode;
+use linnet_jsapi::requests::NextRequest;
+use linnet_jsapi::{Nanos, decode};
 use linnet_wire::headers;
 
 use super::pacing::Pause;
@@ -12,7 +13,7 @@ use super::{Consumer, Context};
 pub struct PullRequest {
     /// Where the messages go.
     pub reply: Vec<u8>,
-    /// Messages still wanted.
+    /// Messages still wanted; 0 if the request names no number, which asks for one.
     pub batch: u64,
     /// Bytes still wanted, if the request limits them.
     pub max_bytes: Option<u64>,
@@ -30,6 +31,21 @@ pub struct PullRequest {
 }
 
 impl PullRequest {
+    fn new(reply: &[u8], wanted: &NextRequest, now: Mono) -> Self {
+        let heartbeat = (wanted.heartbeat > Nanos::ZERO).then(|| wanted.heartbeat.to_duration());
+        Self {
+            reply: reply.to_vec(),
+            batch: u64::try_from(wanted.batch).unwrap_or(0),
+            max_bytes: u64::try_from(wanted.max_bytes).ok().filter(|n| *n > 0),
+            expires: (!wanted.expires.is_zero()).then(|| now + wanted.expires.to_duration()),
+            no_wait: wanted.no_wait,
+            heartbeat,
+            next_heartbeat: heartbeat.map(|h| now + h),
+            served: false,
+            pause: Pause::default(),
+        }
+    }
+
     /// True if it does not wait for messages that do not exist yet.
     pub(super) fn ends_when_empty(&self) -> bool {
         self.no_wait && (self.expires.is_none() || self.served)
@@ -80,22 +96,13 @@ impl Consumer {
                 return None;
             }
         };
-        let config = &self.config;
-        let refusal = if config.max_batch > 0 && wanted.batch > config.max_batch {
-            Some(format!("409 Exceeded MaxRequestBatch of {}", config.max_batch))
-        } else if !config.max_expires.is_zero()
-            && (wanted.expires.is_zero() || wanted.expires > config.max_expires)
-        {
-            Some(format!("409 Exceeded MaxRequestExpires of {}", config.max_expires))
-        } else if config.max_bytes > 0 && wanted.max_bytes > config.max_bytes {
-            Some(format!("409 Exceeded MaxRequestMaxBytes of {}", config.max_bytes))
-        } else if !wanted.heartbeat.is_zero() && wanted.heartbeat.0.saturating_mul(2) > wanted.expires.0 {
-            Some("400 Bad Request - heartbeat value too large".to_owned())
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
+        if let Some(refusal) = self.refusal_of(&wanted) {
             send_status(ctx, reply, &refusal, &[]);
+            return None;
+        }
+        let request = PullRequest::new(reply, &wanted, ctx.now);
+        if wanted.expires < Nanos::ZERO {
+            send_status(ctx, reply, "408 Request Timeout", &request.leftover());
             return None;
         }
         if wanted.no_wait {
@@ -116,18 +123,29 @@ impl Consumer {
             }
             return None;
         }
-        let heartbeat = (!wanted.heartbeat.is_zero()).then(|| wanted.heartbeat.to_duration());
-        Some(PullRequest {
-            reply: reply.to_vec(),
-            batch: u64::try_from(wanted.batch).unwrap_or(1).max(1),
-            max_bytes: u64::try_from(wanted.max_bytes).ok().filter(|n| *n > 0),
-            expires: (!wanted.expires.is_zero()).then(|| ctx.now + wanted.expires.to_duration()),
-            no_wait: wanted.no_wait,
-            heartbeat,
-            next_heartbeat: heartbeat.map(|h| ctx.now + h),
-            served: false,
-            pause: Pause::default(),
-        })
+        Some(request)
+    }
+
+    /// Why a request is not allowed, if it is not.
+    fn refusal_of(&self, wanted: &NextRequest) -> Option<String> {
+        let config = &self.config;
+        if wanted.heartbeat > Nanos::ZERO && wanted.heartbeat.0.saturating_mul(2) > wanted.expires.0 {
+            Some("400 Bad Request - heartbeat value too large".to_owned())
+        } else if config.max_batch > 0 && wanted.batch > config.max_batch {
+            Some(format!("409 Exceeded MaxRequestBatch of {}", config.max_batch))
+        } else if !config.max_expires.is_zero() && wanted.expires > config.max_expires {
+            Some(format!("409 Exceeded MaxRequestExpires of {}", config.max_expires))
+        } else if config.max_bytes > 0 && wanted.max_bytes > config.max_bytes {
+            Some(format!("409 Exceeded MaxRequestMaxBytes of {}", config.max_bytes))
+        } else if wanted.min_pending != 0 || wanted.min_ack_pending != 0 {
+            Some("400 Bad Request - Not a Overflow Priority consumer".to_owned())
+        } else if !wanted.id.is_empty() {
+            Some("400 Bad Request - Not a Pinned Client Priority consumer".to_owned())
+        } else if !(0..=9).contains(&wanted.priority) {
+            Some("400 Bad Request - Priority must be between 0 and 9".to_owned())
+        } else {
+            None
+        }
     }
 
     /// True if one more request fits, after dropping those whose requesters are gone.

@@ -41,12 +41,31 @@ struct Wishes<'a> {
     expected_last_id: Option<&'a [u8]>,
     rollup: Option<&'a [u8]>,
     ttl: Option<&'a [u8]>,
+    source: Option<&'a [u8]>,
     /// A header of a feature that the stream does not have.
     refused: Option<ApiError>,
 }
 
 impl<'a> Wishes<'a> {
     fn read(block: &'a [u8]) -> Self {
+        let mut wishes = Self::read_all(block);
+        for wish in [
+            &mut wishes.expected_stream,
+            &mut wishes.expected_last,
+            &mut wishes.expected_last_of_subject,
+            &mut wishes.expected_subject,
+            &mut wishes.expected_last_id,
+            &mut wishes.rollup,
+            &mut wishes.ttl,
+            &mut wishes.source,
+        ] {
+            wish.take_if(|value| value.is_empty());
+        }
+        wishes
+    }
+
+    /// Also the headers without a value, which ask for nothing.
+    fn read_all(block: &'a [u8]) -> Self {
         let mut wishes = Self::default();
         for (key, value) in headers::iter(block) {
             if !key.starts_with(b"Nats-") {
@@ -87,6 +106,11 @@ impl<'a> Wishes<'a> {
                     wishes.ttl.get_or_insert(value);
                     continue;
                 }
+                b"Nats-Stream-Source" => {
+                    wishes.source.get_or_insert(value);
+                    continue;
+                }
+                _ if value.is_empty() => continue,
                 b"Nats-Incr" => errors::MESSAGE_INCR_DISABLED,
                 b"Nats-Batch-Id" => errors::ATOMIC_PUBLISH_DISABLED,
                 b"Nats-Schedule" => errors::MESSAGE_SCHEDULES_DISABLED,
@@ -176,6 +200,9 @@ impl Stream {
         {
             return Admitted::Duplicate(seq);
         }
+        if wishes.source.is_some() {
+            return Admitted::Rejected(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED);
+        }
         let by_pattern = wishes.expected_subject.is_some_and(|s| !linnet_subject::is_literal(s));
         if by_pattern && !self.in_flight.is_empty() {
             return Admitted::Wait;
@@ -219,7 +246,7 @@ impl Stream {
         }
         if subject.len() > usize::from(u16::MAX) || subject.len() + body.len() + RECORD_OVERHEAD > RECORD_MAX
         {
-            return Err(errors::stream_store_failed("message size exceeds maximum allowed"));
+            return Err(errors::stream_store_failed("message too large"));
         }
         Ok(())
     }
@@ -247,13 +274,13 @@ impl Stream {
             (None, None) => {}
         }
         if let Some(rollup) = wishes.rollup {
+            if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+                return Err(errors::stream_rollup_failed("rollup not permitted"));
+            }
             let known = rollup.eq_ignore_ascii_case(b"sub") || rollup.eq_ignore_ascii_case(b"all");
             if !known {
                 let text = format!("rollup value invalid: {:?}", String::from_utf8_lossy(rollup));
                 return Err(errors::stream_rollup_failed(text));
-            }
-            if !self.config.allow_rollup_hdrs || self.config.deny_purge {
-                return Err(errors::stream_rollup_failed("rollup not permitted"));
             }
         }
         if let Some(expected) = wishes.expected_last_id {

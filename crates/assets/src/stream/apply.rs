@@ -81,10 +81,7 @@ impl Stream {
                 }
             }
             Entry::Leader => {}
-            Entry::Skip(last) => {
-                self.store.skip_to(last);
-                self.head_seq = self.head_seq.max(last);
-            }
+            Entry::Skip(last) => self.skip_to(last),
         }
         CommandOutcome::Done
     }
@@ -220,6 +217,9 @@ impl Stream {
         } else {
             self.purge_some(&filter, purge)
         };
+        if filter.is_all() && purge.below > 0 && self.store.state().msgs == 0 {
+            self.skip_to(purge.below - 1);
+        }
         let store = &self.store;
         self.ttls.retain(|seq| store.contains(seq));
         for (_, consumer) in &mut self.consumers {
@@ -233,6 +233,12 @@ impl Stream {
             consumer.on_purged(&self.store, moves);
         }
         removed
+    }
+
+    /// Sequences up to this one are used up.
+    fn skip_to(&mut self, last: StreamSeq) {
+        self.store.skip_to(last);
+        self.head_seq = self.head_seq.max(last);
     }
 
     fn purge_some(&mut self, filter: &Filter, purge: &Purge) -> u64 {
@@ -294,10 +300,6 @@ impl Stream {
                 || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
         self.store.set_max_per_subject(config.max_msgs_per_subject);
         self.store.fit_to(config.max_bytes);
-        if self.store.state().last_seq == 0 && config.first_seq > 1 {
-            self.store.skip_to(config.first_seq - 1);
-            self.head_seq = self.head_seq.max(config.first_seq - 1);
-        }
         self.config = config;
         if tighter_subject_limit {
             let mut subjects = Vec::new();

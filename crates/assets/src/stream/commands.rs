@@ -2,7 +2,7 @@ use linnet_ids::Wall;
 use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers, ExistingConsumer};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::{ConsumerInfo, StoredMessage, StreamState};
-use linnet_jsapi::limits::Limits;
+use linnet_jsapi::limits::{FIRST_SEQ_MAX, Limits};
 use linnet_jsapi::policies::DeliverPolicy;
 use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
@@ -125,7 +125,7 @@ impl Stream {
                 out.answer(token, Ok(CommandOutcome::State(Box::new(state))));
             }
             Command::Update(config) => self.propose(&Entry::Config(config), Some(token)),
-            Command::Purge(purge) => match self.may_purge() {
+            Command::Purge(purge) => match self.may_purge(&purge) {
                 Ok(()) => self.propose(&Entry::Purge(purge), Some(token)),
                 Err(error) => out.answer(token, Err(error)),
             },
@@ -140,8 +140,10 @@ impl Stream {
         }
     }
 
-    fn may_purge(&self) -> Result<(), ApiError> {
-        if self.config.sealed {
+    fn may_purge(&self, purge: &Purge) -> Result<(), ApiError> {
+        if purge.below > FIRST_SEQ_MAX {
+            Err(errors::stream_purge_failed("sequence too large"))
+        } else if self.config.sealed {
             Err(errors::STREAM_SEALED)
         } else if self.config.deny_purge {
             Err(errors::stream_purge_failed("stream purge not permitted"))

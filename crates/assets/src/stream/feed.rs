@@ -147,7 +147,7 @@ impl Stream {
         }
     }
 
-    /// An acknowledgement.
+    /// An acknowledgement. False if there is no such consumer.
     pub fn on_ack(
         &mut self,
         ack: &AckSubject<'_>,
@@ -156,16 +156,19 @@ impl Stream {
         now: Mono,
         wall: Wall,
         out: &mut dyn Output,
-    ) {
-        if let Some(id) = self.by_name.get(ack.consumer).copied() {
-            self.with_consumer(id, now, wall, out, |consumer, ctx| {
-                consumer.on_ack(ctx, ack, payload, reply);
-                // Room for more, or something to deliver again.
-                if consumer.is_hungry() {
-                    consumer.run(ctx);
-                }
-            });
+    ) -> bool {
+        if self.deleted {
+            return false;
         }
+        let Some(id) = self.by_name.get(ack.consumer).copied() else { return false };
+        self.with_consumer(id, now, wall, out, |consumer, ctx| {
+            consumer.on_ack(ctx, ack, payload, reply);
+            // Room for more, or something to deliver again.
+            if consumer.is_hungry() {
+                consumer.run(ctx);
+            }
+        });
+        true
     }
 
     /// Somebody began to listen to the deliver subject of a push consumer.

@@ -295,10 +295,15 @@ impl Stream {
         }
     }
 
-    /// Writes the configuration of a new stream to its log.
+    /// Writes the configuration of a new stream to its log, and where its sequences begin: `first_seq` in later
+    /// configurations moves nothing.
     pub fn record_config(&mut self) {
         let config = Box::new(self.config.clone());
+        let first_seq = config.first_seq;
         self.propose(&Entry::Config(config), None);
+        if first_seq > 1 {
+            self.propose(&Entry::Skip(first_seq - 1), None);
+        }
     }
 
     /// Writes what consumers did since the last time, unless that is still in flight. What nobody waits for is

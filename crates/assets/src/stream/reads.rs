@@ -121,13 +121,17 @@ impl Stream {
         if request.is_bad_for_direct_get() {
             return status(out, reply, "408 Bad Request", &[]);
         }
-        let bytes_left = u64::try_from(request.max_bytes).ok().filter(|n| *n > 0).unwrap_or(max_bytes);
+        let bytes_left = match request.max_bytes {
+            0 => max_bytes,
+            // The message that reaches the bound is still sent, and there is always one.
+            wanted => u64::try_from(wanted).unwrap_or(0).max(1),
+        };
         let kind = if !request.multi_last.is_empty() {
             match self.select_many(&request, bytes_left) {
                 Ok(kind) => kind,
                 Err(text) => return status(out, reply, text, &[]),
             }
-        } else if request.batch > 0 {
+        } else if request.batch != 0 {
             match self.select_batch(&request, bytes_left) {
                 Some(kind) => kind,
                 None => return status(out, reply, "404 Message Not Found", &[]),
@@ -150,9 +154,13 @@ impl Stream {
             Some(time) => self.store.first_at_or_after(time)?,
             None => request.seq,
         };
+        let Ok(left) = u64::try_from(request.batch) else {
+            // Nothing is asked for, which is answered with how much there is.
+            let pending = self.store.count(from, &filter);
+            return Some(Kind::Batch { next: from, filter, left: 0, bytes_left, last: 0, pending });
+        };
         let next = self.store.next(from, &filter)?;
         let pending = self.store.count(next, &filter);
-        let left = u64::try_from(request.batch).unwrap_or(1);
         Some(Kind::Batch { next, filter, left, bytes_left, last: 0, pending })
     }
 

@@ -172,7 +172,10 @@ pub(super) async fn info(call: &Call<'_>, stream: &str) -> Result<StreamInfoResp
     if wanted.is_some() {
         let subjects = std::mem::take(&mut state.subjects);
         let (at, page) = Paging::at(subjects.len(), request.offset, SUBJECTS_PAGE_MAX);
-        paging = at;
+        if !subjects.is_empty() {
+            // Unlike those of the lists, this offset is told as it was asked for.
+            paging = Paging { offset: request.offset.max(0), ..at };
+        }
         state.subjects = subjects.into_iter().skip(page.start).take(page.len()).collect::<BTreeMap<_, _>>();
     }
     let mut info = describe(call, &handle, state, true);

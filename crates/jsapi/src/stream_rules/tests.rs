@@ -224,3 +224,11 @@ fn features_can_not_be_switched_off() {
     let promoted = StreamConfig { mirror: Some(crate::stream_config::StreamSource::default()), ..old };
     assert_eq!(code(update("Z", Some(&promoted), r#"{"name":"Z"}"#, &limits())).0, 0);
 }
+
+#[test]
+fn a_stream_begins_where_sequences_can_follow() {
+    let wanted = |seq: u64| format!(r#"{{"name":"S","subjects":["s"],"first_seq":{seq}}}"#);
+    assert!(create("S", &wanted(FIRST_SEQ_MAX), None, &limits()).is_ok());
+    let refused = create("S", &wanted(FIRST_SEQ_MAX + 1), None, &limits()).unwrap_err();
+    assert_eq!(refused, invalid("first sequence is too large"));
+}

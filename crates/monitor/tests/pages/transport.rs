@@ -20,6 +20,26 @@ async fn any_method_reads_and_head_has_no_body() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_path_with_too_many_slashes_is_sent_on_to_the_clean_one() {
+    let server = Server::start().await;
+    for (target, location) in [
+        ("//varz", "/varz"),
+        ("//connz?subs=1&sort=cid", "/connz?subs=1&sort=cid"),
+        ("/a/../varz", "/varz"),
+        ("//\\x", "/%5Cx"),
+    ] {
+        let answer = server.get(target).await;
+        assert_eq!((answer.status, answer.header("location")), (307, location), "{target}");
+        assert_eq!(answer.header("content-type"), "text/html; charset=utf-8");
+    }
+    let answer = server.get("//varz?a&b").await;
+    assert_eq!(answer.body, "<a href=\"/varz?a&amp;b\">Temporary Redirect</a>.\n\n");
+    let post = request(server.http, "POST", "//varz").await;
+    assert_eq!((post.status, post.header("location"), post.body.as_str()), (307, "/varz", ""));
+    assert_eq!(server.get("/varz").await.json()["http_req_stats"], serde_json::json!({"/varz": 1}));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn errors_are_bare_text() {
     let server = Server::start().await;
     for (target, status, text) in [
