@@ -2,7 +2,6 @@
 
 use linnet_assets::{Command, Purge};
 use linnet_env::FaultyDisk;
-use linnet_jsapi::StreamConfig;
 
 use super::life::{Life, group_dir, stream_files};
 use crate::GroupDone;
@@ -48,8 +47,7 @@ fn after_a_failure_messages_wait_nothing_else_does_and_the_floor_is_recorded_lat
 fn a_jump_of_the_sequence_takes_the_floor_along() {
     let disk = FaultyDisk::new(1);
     let mut life = Life::begin(&disk, STEP);
-    let config = StreamConfig { first_seq: 1000, ..life.group.stream().config().clone() };
-    life.command(Command::Update(Box::new(config)));
+    life.command(Command::Purge(Purge { filter: String::new(), below: 1000, keep: 0 }));
     assert_eq!((life.last_seq(), life.offer(1)), (999, 0));
     assert!(life.raise_floor());
     assert_eq!((life.offer(1), life.last_seq()), (1, 1000));
