@@ -85,8 +85,10 @@ fn accounts(engine: &Engine) -> Vec<AccountHealth> {
         accounts.insert(account.name().to_owned(), streams.collect());
     }
     for (account, name, _) in engine.health().not_recovered() {
-        let lost = StreamHealth { name, not_recovered: true, ..StreamHealth::default() };
-        accounts.entry(account).or_default().push(lost);
+        let streams = accounts.entry(account).or_default();
+        if !streams.iter().any(|s| s.name == name) {
+            streams.push(StreamHealth { name, not_recovered: true, ..StreamHealth::default() });
+        }
     }
     accounts.into_iter().map(|(name, streams)| AccountHealth { name, streams }).collect()
 }
@@ -97,7 +99,13 @@ fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>) -> Stream
         Some(error) => error.to_owned(),
         None => reason,
     });
-    StreamHealth { name, not_recovered: false, write_error, damaged: cell.damaged(), damaged_seqs }
+    StreamHealth {
+        name,
+        not_recovered: stream.lost().is_some(),
+        write_error,
+        damaged: cell.damaged(),
+        damaged_seqs,
+    }
 }
 
 async fn consumer(monitor: &Monitor, engine: &Arc<Engine>, query: &Query) -> Presence {

@@ -1,11 +1,13 @@
 //! Which streams exist: entries in an internal stream, the newest message of each subject.
 
-use linnet_assets::{Command, Purge};
+use linnet_assets::{Command, Place, Purge};
+use linnet_ids::{GroupId, Mono, Wall};
 use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::{Nanos, StreamConfig};
-use linnet_store::{Filter, Lookup};
+use linnet_store::{Filter, Kind, Lookup};
 use serde::{Deserialize, Serialize};
 
+use crate::open::fresh;
 use crate::solo::SoloGroup;
 
 /// A stream's entry in the catalogue, as stored.
@@ -29,6 +31,11 @@ impl Assignment {
     pub fn subject(account: &str, stream: &str) -> Vec<u8> {
         let account: String = account.bytes().map(|b| format!("{b:02x}")).collect();
         format!("stream.{account}.{stream}").into_bytes()
+    }
+
+    /// An empty group with the names of one that cannot be recovered. It writes nothing anywhere.
+    pub fn stand_in(&self, group: GroupId, place: Place, now: Mono) -> SoloGroup {
+        fresh(group, Kind::Memory, self.config.clone(), Wall(self.created), place, now)
     }
 
     /// The command that stores it.

@@ -68,6 +68,10 @@ enum Stage {
     /// The catalogue forgets it.
     Forgetting,
     Removing,
+    /// Nobody finds a stream that could not be recovered.
+    Abandoning,
+    /// Its files and its log are put away.
+    PuttingAway,
     /// The catalogue forgets a stream that ended earlier.
     ForgettingEnded,
 }
@@ -88,6 +92,12 @@ impl Change {
     /// The end of a stream: first in its log, then in the catalogue, then its files go.
     pub fn delete(assignment: Assignment) -> (Self, Step) {
         (Self { assignment, stage: Stage::Ending }, Step::Stream(Command::Delete))
+    }
+
+    /// The end of a stream that could not be recovered. Nobody can write its end to its log, so the catalogue forgets it
+    /// last: until then it is listed as lost.
+    pub fn abandon(assignment: Assignment) -> (Self, Step) {
+        (Self { assignment, stage: Stage::Abandoning }, Step::Hide)
     }
 
     /// A restored stream that was not marked as live runs.
@@ -129,6 +139,8 @@ impl Change {
                 (Stage::Updating, Step::Stream(Command::Update(config)))
             }
             Stage::Ending => (Stage::Hiding, Step::Hide),
+            Stage::Abandoning => (Stage::PuttingAway, Step::Remove { has_log: true }),
+            Stage::PuttingAway => (Stage::ForgettingEnded, Step::Catalogue(self.assignment.forget())),
             Stage::Hiding => (Stage::Forgetting, Step::Catalogue(self.assignment.forget())),
             Stage::Forgetting => {
                 let has_log = self.assignment.config.storage == StorageType::File;
@@ -214,6 +226,12 @@ mod tests {
     fn a_stream_ends_in_its_log_before_the_catalogue_and_the_files_forget_it() {
         let expected = ["stream Delete", "hide", "forget stream.41.S", "remove, log true", "end true"];
         assert_eq!(steps(Change::delete(assignment())), expected);
+    }
+
+    #[test]
+    fn a_stream_that_is_lost_leaves_the_catalogue_last() {
+        let expected = ["hide", "remove, log true", "forget stream.41.S", "end true"];
+        assert_eq!(steps(Change::abandon(assignment())), expected);
     }
 
     #[test]

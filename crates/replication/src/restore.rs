@@ -14,10 +14,8 @@ use linnet_wal::{RecoveredGroup, Wal};
 use crate::catalogue::{Assignment, assignments, catalogue_config};
 use crate::log::Log;
 use crate::open::{OpenFailure, Opening, Restored, fresh, recover};
+use crate::quarantine::{move_files, put_aside};
 use crate::solo::SoloGroup;
-
-/// Files of a group that is gone are moved here.
-const QUARANTINE: &str = "quarantine";
 
 /// Everything that exists while the store is being opened.
 pub struct Restoring<'a> {
@@ -69,9 +67,14 @@ pub enum RestoreOutcome {
     Lost(String),
 }
 
+/// Where the groups of a store directory are.
+pub(crate) fn groups_dir(dir: &Path) -> PathBuf {
+    dir.join("groups")
+}
+
 /// Directory of a group in a store directory.
 pub fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
-    dir.join("groups").join(group.to_string())
+    groups_dir(dir).join(group.to_string())
 }
 
 impl Restoring<'_> {
@@ -160,7 +163,7 @@ impl Restoring<'_> {
         }
         let (solo, found) = recover(self.opening(group, config, created), log).map_err(|e| e.to_string())?;
         report(assignment, &found);
-        self.quarantine(&dir, &found.ruined);
+        move_files(&**self.disk, &dir, &found.ruined);
         // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
         if found.damage.is_none() {
             for stray in &found.strays {
@@ -169,34 +172,9 @@ impl Restoring<'_> {
                 }
             }
         } else {
-            self.quarantine(&dir, &found.strays);
+            move_files(&**self.disk, &dir, &found.strays);
         }
         Ok((solo, found))
-    }
-
-    /// Moves files that nothing names out of the way, never deletes them.
-    fn quarantine(&self, dir: &Path, files: &[PathBuf]) {
-        if files.is_empty() {
-            return;
-        }
-        let to = dir.join(QUARANTINE);
-        if let Err(e) = self.disk.create_dir_all(&to) {
-            tracing::error!("  Creating {}: {e}", to.display());
-            return;
-        }
-        for file in files {
-            let Some(name) = file.file_name() else { continue };
-            tracing::warn!("  Moved {} to {}", file.display(), to.display());
-            if let Err(e) = self.disk.rename(file, &to.join(name)) {
-                tracing::error!("  Moving {}: {e}", file.display());
-            }
-        }
-        // A move that a power loss undoes would leave a file that the next opening takes for one of no use.
-        for dir in [&to, dir] {
-            if let Err(e) = self.disk.sync_dir(dir) {
-                tracing::error!("  Syncing {}: {e}", dir.display());
-            }
-        }
     }
 
     /// A deletion may be cut off after the catalogue forgot the stream: its log, which says that it has ended, goes
@@ -212,8 +190,7 @@ impl Restoring<'_> {
 
     /// Directories of groups that the catalogue does not name are moved aside with a note saying why.
     fn put_away_strays(&self, known: &[GroupId]) {
-        let groups = self.dir.join("groups");
-        let Ok(entries) = self.disk.list(&groups) else { return };
+        let Ok(entries) = self.disk.list(&groups_dir(self.dir)) else { return };
         for entry in entries.into_iter().filter(|e| e.is_dir) {
             let id = GroupId::parse(&entry.name);
             if id.is_some_and(|id| known.contains(&id)) {
@@ -227,20 +204,12 @@ impl Restoring<'_> {
                 );
                 continue;
             }
-            self.put_away(&groups, &entry.name);
-        }
-    }
-
-    fn put_away(&self, groups: &Path, name: &str) {
-        let to = self.dir.join(QUARANTINE);
-        let moved = self.disk.create_dir_all(&to).and_then(|()| {
-            self.disk.rename(&groups.join(name), &to.join(name))?;
-            let note = "No entry of the catalogue and no log names this group.\n";
-            self.disk.replace(&to.join(format!("{name}.reason")), note.as_bytes())
-        });
-        match moved {
-            Ok(()) => tracing::warn!("  Moved group {name} to {}: nothing names it", to.display()),
-            Err(e) => tracing::error!("  Moving group {name}: {e}"),
+            put_aside(
+                &**self.disk,
+                self.dir,
+                &entry.name,
+                "No entry of the catalogue and no log names this group.\n",
+            );
         }
     }
 }

@@ -1,0 +1,101 @@
+//! Streams that cannot be recovered: known, never silently empty.
+
+use std::path::{Path, PathBuf};
+
+use linnet_env::{Disk, FaultyDisk};
+
+use super::{broker, request, start};
+
+const GROUPS: &str = "/store/jetstream/groups";
+const OFFLINE: &str = r#""err_code":10118"#;
+
+/// Files of all groups, the catalogue's or those of streams.
+fn files(disk: &FaultyDisk, of_catalogue: bool, prefix: &str, suffix: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for group in disk.list(Path::new(GROUPS)).expect("the disk works") {
+        let dir = Path::new(GROUPS).join(&group.name);
+        if group.name.trim_matches('0').replace('-', "").trim_matches('0').is_empty() == of_catalogue {
+            let names = disk.list(&dir).expect("the disk works").into_iter().map(|e| e.name);
+            found.extend(names.filter(|n| n.starts_with(prefix) && n.ends_with(suffix)).map(|n| dir.join(n)));
+        }
+    }
+    assert!(!found.is_empty(), "no {prefix}*{suffix}");
+    found
+}
+
+fn flip(disk: &FaultyDisk, path: &Path, at: impl Fn(&[u8]) -> usize) {
+    let mut bytes = disk.read(path).expect("the disk works");
+    let at = at(&bytes);
+    bytes[at] ^= 1;
+    disk.replace(path, &bytes).expect("the disk works");
+}
+
+/// Two streams, each with a message, in a store that was closed in order.
+async fn two_streams(disk: &FaultyDisk) {
+    let broker = broker();
+    let engine = start(&broker, disk).await;
+    for (name, subject) in [("A", "a.*"), ("B", "b.*")] {
+        let config = format!(r#"{{"name":"{name}","subjects":["{subject}"]}}"#);
+        request(&broker, &format!("$JS.API.STREAM.CREATE.{name}"), &config).await;
+    }
+    assert_eq!(request(&broker, "a.x", "one").await, r#"{"stream":"A","seq":1}"#);
+    assert_eq!(request(&broker, "b.x", "one").await, r#"{"stream":"B","seq":1}"#);
+    assert!(engine.stop().await.clean);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_without_its_state_file_is_offline_until_it_is_deleted() {
+    let disk = FaultyDisk::new(1);
+    two_streams(&disk).await;
+    for path in files(&disk, false, "state.", "") {
+        flip(&disk, &path, |bytes| bytes.len() / 2);
+    }
+    let create = r#"{"name":"A","subjects":["a.*"]}"#;
+    for round in 0..2 {
+        let broker = broker();
+        let engine = start(&broker, &disk).await;
+        assert_eq!(engine.health().not_recovered().len(), 2, "round {round}");
+        let names = request(&broker, "$JS.API.STREAM.NAMES", "").await;
+        assert!(names.contains(r#""streams":["A","B"]"#), "{names}");
+        let list = request(&broker, "$JS.API.STREAM.LIST", "").await;
+        assert!(list.contains(r#""missing":["A","B"]"#) && list.contains(r#""offline":{"A":"#), "{list}");
+        for (subject, body) in [
+            ("$JS.API.STREAM.INFO.A", ""),
+            ("$JS.API.STREAM.CREATE.A", create),
+            ("$JS.API.STREAM.CREATE.A", r#"{"name":"A","subjects":["other"]}"#),
+            ("$JS.API.STREAM.UPDATE.A", create),
+            ("$JS.API.STREAM.PURGE.A", ""),
+            ("$JS.API.STREAM.MSG.GET.A", r#"{"seq":1}"#),
+            ("$JS.API.CONSUMER.NAMES.A", ""),
+            ("$JS.API.CONSUMER.INFO.A.C", ""),
+            ("a.x", "refused"),
+        ] {
+            let answer = request(&broker, subject, body).await;
+            assert!(answer.contains(OFFLINE), "{subject}: {answer}");
+        }
+        let overlap = request(&broker, "$JS.API.STREAM.CREATE.C", r#"{"name":"C","subjects":["a.>"]}"#).await;
+        assert!(overlap.contains(r#""err_code":10065"#), "{overlap}");
+        assert!(engine.stop().await.clean);
+    }
+
+    let broker = broker();
+    let engine = start(&broker, &disk).await;
+    let deleted = request(&broker, "$JS.API.STREAM.DELETE.A", "").await;
+    assert!(deleted.contains(r#""success":true"#), "{deleted}");
+    assert_eq!(engine.health().not_recovered().len(), 1);
+    let aside = disk.list(Path::new("/store/jetstream/quarantine")).expect("the disk works");
+    let kept = aside.iter().find(|e| e.is_dir).expect("its directory is kept");
+    let kept = disk.list(&Path::new("/store/jetstream/quarantine").join(&kept.name)).expect("the disk works");
+    assert!(kept.iter().any(|e| e.name.ends_with(".blk")), "{kept:?}");
+    let created = request(&broker, "$JS.API.STREAM.CREATE.A", create).await;
+    assert!(created.contains(r#""did_create":true"#), "{created}");
+    assert_eq!(request(&broker, "a.x", "new").await, r#"{"stream":"A","seq":1}"#);
+    assert!(engine.stop().await.clean);
+    drop(engine);
+
+    let engine = start(&broker, &disk).await;
+    let lost: Vec<String> = engine.health().not_recovered().into_iter().map(|(_, name, _)| name).collect();
+    assert_eq!(lost, ["B"]);
+    assert_eq!(request(&broker, "a.x", "new").await, r#"{"stream":"A","seq":2}"#);
+    assert!(engine.stop().await.clean);
+}

@@ -1,0 +1,71 @@
+//! Where files go that nothing explains: aside, never away.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use linnet_env::Disk;
+
+use crate::restore::groups_dir;
+
+const QUARANTINE: &str = "quarantine";
+
+/// Moves files of a group's directory out of the way.
+pub(crate) fn move_files(disk: &dyn Disk, dir: &Path, files: &[PathBuf]) {
+    if files.is_empty() {
+        return;
+    }
+    let to = dir.join(QUARANTINE);
+    if let Err(e) = disk.create_dir_all(&to) {
+        tracing::error!("  Creating {}: {e}", to.display());
+        return;
+    }
+    for file in files {
+        let Some(name) = file.file_name() else { continue };
+        tracing::warn!("  Moved {} to {}", file.display(), to.display());
+        if let Err(e) = disk.rename(file, &to.join(name)) {
+            tracing::error!("  Moving {}: {e}", file.display());
+        }
+    }
+    // A move that a power loss undoes would leave a file that the next opening takes for one of no use.
+    for dir in [&to, dir] {
+        if let Err(e) = disk.sync_dir(dir) {
+            tracing::error!("  Syncing {}: {e}", dir.display());
+        }
+    }
+}
+
+/// Moves the directory of a group, if there is one, to the quarantine of the store, with a note saying why.
+pub fn put_aside(disk: &dyn Disk, store: &Path, group: &str, note: &str) {
+    match move_group(disk, store, group, note) {
+        Ok(None) => {}
+        Ok(Some(to)) => tracing::warn!("  Moved group {group} to {}: {}", to.display(), note.trim_end()),
+        Err(e) => tracing::error!("  Moving group {group} to the quarantine: {e}"),
+    }
+}
+
+fn move_group(disk: &dyn Disk, store: &Path, group: &str, note: &str) -> io::Result<Option<PathBuf>> {
+    let (from, quarantine) = (groups_dir(store).join(group), store.join(QUARANTINE));
+    if !disk.exists(&from)? {
+        return Ok(None);
+    }
+    disk.create_dir_all(&quarantine)?;
+    let to = free_name(disk, &quarantine, group)?;
+    disk.rename(&from, &to)?;
+    let mut reason = to.clone().into_os_string();
+    reason.push(".reason");
+    // Syncs the directory, too.
+    disk.replace(Path::new(&reason), note.as_bytes())?;
+    disk.sync_dir(&groups_dir(store))?;
+    Ok(Some(to))
+}
+
+/// What was put aside earlier under the same name stays.
+fn free_name(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<PathBuf> {
+    let mut path = dir.join(name);
+    let mut n = 1;
+    while disk.exists(&path)? {
+        path = dir.join(format!("{name}.{n}"));
+        n += 1;
+    }
+    Ok(path)
+}
