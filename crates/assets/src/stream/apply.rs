@@ -81,6 +81,7 @@ impl Stream {
                 }
             }
             Entry::Leader => {}
+            Entry::Owner(owner) => self.owner = Some(owner),
             Entry::Skip(last) => {
                 self.store.skip_to(last);
                 self.head_seq = self.head_seq.max(last);
