@@ -264,6 +264,9 @@ impl Engine {
                 }
             }
         }
+        for unnamed in restored.unnamed {
+            self.health.note_unnamed(&unnamed.group.to_string(), &unnamed.reason);
+        }
         for assignment in ended {
             let _ = self.carry_out(Change::forget_ended(assignment), None, None).await;
         }

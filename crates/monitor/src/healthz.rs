@@ -64,6 +64,7 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
     };
     if let Some(engine) = engine {
         snapshot.accounts = accounts(&engine);
+        snapshot.unnamed_groups = engine.health().unnamed().into_iter().map(|(group, _)| group).collect();
         if !query.consumer.is_empty() {
             snapshot.consumer = consumer(monitor, &engine, query).await;
         }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use linnet_assets::{Answer, Command, Place};
 use linnet_env::Disk;
-use linnet_ids::{GroupId, Mono, Wall};
+use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
 
 use crate::catalogue::Assignment;
-use crate::open::fresh;
 use crate::restore::group_dir;
 use crate::solo::SoloGroup;
 
@@ -155,12 +154,11 @@ impl Change {
     }
 
     fn fresh_group(&self, group: GroupId, site: &Site, now: Mono) -> SoloGroup {
-        let config = self.assignment.config.clone();
-        let kind = match config.storage {
+        let kind = match self.assignment.config.storage {
             StorageType::Memory => Kind::Memory,
             StorageType::File => Kind::File { disk: site.disk.clone(), dir: group_dir(&site.dir, group) },
         };
-        fresh(group, kind, config, Wall(self.assignment.created), site.place.clone(), now)
+        self.assignment.begin(group, kind, site.place.clone(), now)
     }
 }
 

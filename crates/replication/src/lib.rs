@@ -10,6 +10,7 @@
 mod catalogue;
 mod change;
 mod floor;
+mod identify;
 mod job;
 mod keeper;
 mod log;
@@ -26,6 +27,6 @@ pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
 pub use log::{BatchQueue, Log, Records, Ticket, may_use_reserve};
 pub use open::{OpenFailure, Restored};
 pub use quarantine::put_aside;
-pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, group_dir};
+pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, UnnamedGroup, group_dir};
 pub use solo::{LogPosition, SoloGroup};
 pub use turns::{GroupKey, Host, PassMail, StopReason, Touched, Turns};

@@ -59,6 +59,40 @@ fn move_group(disk: &dyn Disk, store: &Path, group: &str, note: &str) -> io::Res
     Ok(Some(to))
 }
 
+/// The note about a group that stays where it is.
+fn note_path(store: &Path, group: &str) -> PathBuf {
+    store.join(QUARANTINE).join(format!("{group}.unnamed"))
+}
+
+/// Makes sure that a group whose stream is unknown has a directory and a note that says what to do with it: whoever
+/// removes the directory gives the group up.
+pub(crate) fn note_unnamed(disk: &dyn Disk, store: &Path, group: &str, reason: &str) -> io::Result<()> {
+    let dir = groups_dir(store).join(group);
+    let note = format!(
+        "The catalogue has lost entries, and nothing says which stream this group is: {reason}.\n\
+         To give up what it holds, stop the server and remove {}.\n",
+        dir.display()
+    );
+    disk.create_dir_all(&dir)?;
+    disk.create_dir_all(&store.join(QUARANTINE))?;
+    disk.replace(&note_path(store, group), note.as_bytes())
+}
+
+/// True if a group was noted and its directory has been removed since. The note goes.
+pub(crate) fn is_given_up(disk: &dyn Disk, store: &Path, group: &str) -> io::Result<bool> {
+    let note = note_path(store, group);
+    if !disk.exists(&note)? || disk.exists(&groups_dir(store).join(group))? {
+        return Ok(false);
+    }
+    disk.remove_file(&note)?;
+    Ok(true)
+}
+
+/// True if the directory of a group was put aside once.
+pub(crate) fn was_put_aside(disk: &dyn Disk, store: &Path, group: &str) -> io::Result<bool> {
+    disk.exists(&store.join(QUARANTINE).join(format!("{group}.reason")))
+}
+
 /// What was put aside earlier under the same name stays.
 fn free_name(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<PathBuf> {
     let mut path = dir.join(name);

@@ -99,3 +99,130 @@ async fn a_stream_without_its_state_file_is_offline_until_it_is_deleted() {
     assert_eq!(request(&broker, "a.x", "new").await, r#"{"stream":"A","seq":2}"#);
     assert!(engine.stop().await.clean);
 }
+
+/// Flips a bit in the newest entry of `A`.
+fn flip_entry(disk: &FaultyDisk, block: &Path) {
+    flip(disk, block, |bytes| bytes.windows(10).rposition(|w| w == br#""name":"A""#).expect("an entry of A"));
+}
+
+fn cut(disk: &FaultyDisk, block: &Path) {
+    let bytes = disk.read(block).expect("the disk works");
+    disk.replace(block, &bytes[..20]).expect("the disk works");
+}
+
+fn remove(disk: &FaultyDisk, file: &Path) {
+    disk.remove_file(file).expect("the disk works");
+}
+
+/// Both streams are there with their message, now and after one more restart.
+async fn both_go_on(disk: &FaultyDisk) {
+    for round in 2..4 {
+        let broker = broker();
+        let engine = start(&broker, disk).await;
+        assert_eq!((engine.health().not_recovered(), engine.health().unnamed()), (Vec::new(), Vec::new()));
+        for (name, subject) in [("A", "a.x"), ("B", "b.x")] {
+            let got = request(&broker, &format!("$JS.API.STREAM.MSG.GET.{name}"), r#"{"seq":1}"#).await;
+            assert!(got.contains(r#""message""#), "round {round}, {name}: {got}");
+            let ack = request(&broker, subject, "more").await;
+            assert_eq!(ack, format!(r#"{{"stream":"{name}","seq":{round}}}"#));
+        }
+        assert!(engine.stop().await.clean);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_catalogue_gets_its_entries_back_from_the_streams() {
+    for damage in [flip_entry, cut, remove] {
+        let disk = FaultyDisk::new(2);
+        two_streams(&disk).await;
+        for block in files(&disk, true, "", ".blk") {
+            damage(&disk, &block);
+        }
+        both_go_on(&disk).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catalogue_without_its_state_file_is_made_anew_from_the_streams() {
+    for damage in [cut, remove] {
+        let disk = FaultyDisk::new(3);
+        two_streams(&disk).await;
+        for state in files(&disk, true, "state.", "") {
+            damage(&disk, &state);
+        }
+        both_go_on(&disk).await;
+        // Entries made since are found again, too.
+        let broker = broker();
+        let engine = start(&broker, &disk).await;
+        request(&broker, "$JS.API.STREAM.DELETE.A", "").await;
+        assert!(engine.stop().await.clean);
+        drop(engine);
+        let engine = start(&broker, &disk).await;
+        let names = request(&broker, "$JS.API.STREAM.NAMES", "").await;
+        assert!(names.contains(r#""streams":["B"]"#), "{names}");
+        assert!(engine.stop().await.clean);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_nothing_names_is_reported_until_its_directory_is_removed() {
+    let disk = FaultyDisk::new(4);
+    two_streams(&disk).await;
+    for block in files(&disk, true, "", ".blk") {
+        remove(&disk, &block);
+    }
+    for state in files(&disk, false, "state.", "") {
+        cut(&disk, &state);
+    }
+    for _ in 0..2 {
+        let broker = broker();
+        let engine = start(&broker, &disk).await;
+        assert_eq!(engine.health().unnamed().len(), 2);
+        assert!(engine.stop().await.clean);
+    }
+    for (group, _) in unnamed(&disk).await {
+        let dir = Path::new(GROUPS).join(group);
+        assert!(disk.list(&dir).expect("the disk works").iter().any(|e| e.name.ends_with(".blk")));
+        disk.remove_dir_all(&dir).expect("the disk works");
+    }
+    assert_eq!(unnamed(&disk).await, []);
+    assert_eq!(unnamed(&disk).await, []);
+}
+
+/// Groups of unknown streams that an opening finds.
+async fn unnamed(disk: &FaultyDisk) -> Vec<(String, String)> {
+    let engine = start(&broker(), disk).await;
+    let found = engine.health().unnamed();
+    assert!(engine.stop().await.clean);
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_catalogue_made_anew_has_what_the_log_holds_behind_its_checkpoint() {
+    let disk = FaultyDisk::new(5);
+    two_streams(&disk).await;
+    let engine = start(&broker(), &disk).await;
+    assert!(engine.stop().await.clean);
+    drop(engine);
+    let broker = broker();
+    let engine = start(&broker, &disk).await;
+    request(&broker, "$JS.API.STREAM.DELETE.A", "").await;
+    request(&broker, "$JS.API.STREAM.CREATE.C", r#"{"name":"C","subjects":["c"]}"#).await;
+    request(&broker, "$JS.API.STREAM.CREATE.M", r#"{"name":"M","subjects":["m"],"storage":"memory"}"#).await;
+    let mut after = disk.fork();
+    after.crash(1);
+    engine.stop().await;
+    drop(engine);
+    for state in files(&after, true, "state.", "") {
+        cut(&after, &state);
+    }
+    for _ in 0..2 {
+        let engine = start(&broker, &after).await;
+        let names = request(&broker, "$JS.API.STREAM.NAMES", "").await;
+        assert!(names.contains(r#""streams":["B","C","M"]"#), "{names}");
+        let next = after.fork();
+        next.crash(1);
+        engine.stop().await;
+        after = next;
+    }
+}

@@ -104,6 +104,7 @@ impl Life {
             config,
             created: Wall(1),
             place,
+            without_checkpoint: false,
             now: Mono::default(),
             wall: Wall(1),
         };
