@@ -69,6 +69,17 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// There is no log, yet groups that had one.
+    #[error(
+        "{log} holds no write-ahead log although {groups} holds groups: put the log back, or move the groups away \
+         to begin empty"
+    )]
+    LogMissing {
+        /// Where the log should be.
+        log: PathBuf,
+        /// What needs it.
+        groups: PathBuf,
+    },
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] linnet_wal::Error),
@@ -138,6 +149,7 @@ impl Engine {
             disk.lock(&lock_path).map_err(at(&lock_path))?.ok_or_else(|| StartError::Locked(dir.clone()))?;
         let marker = Marker::open(&*disk, &dir, &OsRng)?;
         let store_id = marker.id().unwrap_or_default();
+        require_log(&*disk, &dir)?;
         let lazy = config.sync_interval.map(|_| Arc::new(LazyDisk::new(disk.clone())));
         let wal_disk: Arc<dyn Disk> = match &lazy {
             Some(lazy) => lazy.clone(),
@@ -558,6 +570,18 @@ impl Engine {
         }
         StopReport { clean }
     }
+}
+
+/// A log that is gone must not be begun anew: it says which messages and streams there are.
+fn require_log(disk: &dyn Disk, dir: &Path) -> Result<(), StartError> {
+    let (log, groups) = (dir.join("wal"), dir.join("groups"));
+    let names = |path: &Path| match disk.list(path) {
+        Ok(entries) => Ok(entries.into_iter().map(|e| e.name).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(StartError::Io { path: path.to_owned(), source }),
+    };
+    let has_log = names(&log)?.iter().any(|name| name.ends_with(".wal"));
+    if has_log || names(&groups)?.is_empty() { Ok(()) } else { Err(StartError::LogMissing { log, groups }) }
 }
 
 /// Says what opening the log found.

@@ -1,10 +1,12 @@
 //! Streams that cannot be recovered: known, never silently empty.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use linnet_env::{Disk, FaultyDisk};
+use linnet_jetstream::Engine;
 
-use super::{broker, request, start};
+use super::{broker, request, settings, start};
 
 const GROUPS: &str = "/store/jetstream/groups";
 const OFFLINE: &str = r#""err_code":10118"#;
@@ -14,7 +16,7 @@ fn files(disk: &FaultyDisk, of_catalogue: bool, prefix: &str, suffix: &str) -> V
     let mut found = Vec::new();
     for group in disk.list(Path::new(GROUPS)).expect("the disk works") {
         let dir = Path::new(GROUPS).join(&group.name);
-        if group.name.trim_matches('0').replace('-', "").trim_matches('0').is_empty() == of_catalogue {
+        if group.name.trim_matches('0').is_empty() == of_catalogue {
             let names = disk.list(&dir).expect("the disk works").into_iter().map(|e| e.name);
             found.extend(names.filter(|n| n.starts_with(prefix) && n.ends_with(suffix)).map(|n| dir.join(n)));
         }
@@ -224,5 +226,19 @@ async fn a_catalogue_made_anew_has_what_the_log_holds_behind_its_checkpoint() {
         next.crash(1);
         engine.stop().await;
         after = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_without_its_log_is_refused_and_stays_as_it_is() {
+    let disk = FaultyDisk::new(6);
+    two_streams(&disk).await;
+    let log = Path::new("/store/jetstream/wal");
+    disk.remove_dir_all(log).expect("the disk works");
+    for _ in 0..2 {
+        let refused = Engine::start(settings(), broker(), Arc::new(disk.clone()), "n").await;
+        let said = refused.err().expect("it is refused").to_string();
+        assert!(said.contains("holds no write-ahead log"), "{said}");
+        assert!(!disk.exists(log).expect("the disk works"));
     }
 }
