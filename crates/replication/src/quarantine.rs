@@ -88,9 +88,23 @@ pub(crate) fn is_given_up(disk: &dyn Disk, store: &Path, group: &str) -> io::Res
     Ok(true)
 }
 
-/// True if the directory of a group was put aside once.
-pub(crate) fn was_put_aside(disk: &dyn Disk, store: &Path, group: &str) -> io::Result<bool> {
-    disk.exists(&store.join(QUARANTINE).join(format!("{group}.reason")))
+/// The note that the catalogue has lost entries.
+fn incomplete_path(store: &Path) -> PathBuf {
+    store.join(QUARANTINE).join("catalogue.incomplete")
+}
+
+/// Remembers that the catalogue has lost entries: its own traces of that go, with what is written to it later.
+pub(crate) fn note_incomplete(disk: &dyn Disk, store: &Path) -> io::Result<()> {
+    if was_incomplete(disk, store)? {
+        return Ok(());
+    }
+    disk.create_dir_all(&store.join(QUARANTINE))?;
+    disk.replace(&incomplete_path(store), b"The catalogue of streams has lost entries to damage.\n")
+}
+
+/// True if the catalogue has ever lost entries.
+pub(crate) fn was_incomplete(disk: &dyn Disk, store: &Path) -> io::Result<bool> {
+    disk.exists(&incomplete_path(store))
 }
 
 /// What was put aside earlier under the same name stays.

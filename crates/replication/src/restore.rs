@@ -16,7 +16,7 @@ use crate::catalogue::{Assignment, catalogue_config, read};
 use crate::identify::{Identity, identify};
 use crate::log::Log;
 use crate::open::{OpenFailure, Opening, Restored, recover};
-use crate::quarantine::{is_given_up, move_files, note_unnamed, put_aside, was_put_aside};
+use crate::quarantine::{is_given_up, move_files, note_incomplete, note_unnamed, put_aside, was_incomplete};
 use crate::solo::SoloGroup;
 
 /// Everything that exists while the store is being opened.
@@ -92,14 +92,14 @@ pub fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
 impl Restoring<'_> {
     /// Restores the catalogue and the groups it names, and puts away what nothing names.
     pub fn run(mut self, log: &mut dyn Log) -> Result<RestoredStore, OpenFailure> {
-        let (mut meta, meta_found) = self.restore_catalogue(log)?;
+        let (mut meta, meta_found, is_made_anew) = self.restore_catalogue(log)?;
         let has_lost_entries = meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
         self.may_lack_groups |= has_lost_entries;
         for lost in &meta_found.lost_entries {
             tracing::error!("  Catalogue of streams: {lost}");
         }
         let content = read(&mut meta);
-        let is_incomplete = content.is_incomplete || has_lost_entries || self.was_catalogue_replaced();
+        let is_incomplete = self.is_incomplete(content.is_incomplete || has_lost_entries || is_made_anew);
         let mut streams = Vec::new();
         for assignment in content.assignments {
             let Some(group) = GroupId::parse(&assignment.group) else { continue };
@@ -115,22 +115,33 @@ impl Restoring<'_> {
         Ok(RestoredStore { meta: Box::new(meta), meta_found, streams, unnamed, next_index })
     }
 
-    fn restore_catalogue(&self, log: &mut dyn Log) -> Result<(SoloGroup, Restored), OpenFailure> {
+    /// The catalogue, what restoring it found, and whether its last checkpoint is lost.
+    fn restore_catalogue(&self, log: &mut dyn Log) -> Result<(SoloGroup, Restored, bool), OpenFailure> {
         let opening = || self.opening(GroupId::META, catalogue_config(), self.clock.wall());
         match recover(opening(), log) {
             Err(OpenFailure::Store(error)) if error.is_damaged_state() => {
                 tracing::error!("  Catalogue of streams: {error}; it is restored from the streams' own logs");
                 let id = GroupId::META.to_string();
                 put_aside(&**self.disk, self.dir, &id, &format!("The catalogue of streams: {error}\n"));
-                recover(Opening { without_checkpoint: true, ..opening() }, log)
+                let (meta, found) = recover(Opening { without_checkpoint: true, ..opening() }, log)?;
+                Ok((meta, found, true))
             }
-            outcome => outcome,
+            outcome => outcome.map(|(meta, found)| (meta, found, false)),
         }
     }
 
-    /// The catalogue was restored without its files, in this opening or an earlier one.
-    fn was_catalogue_replaced(&self) -> bool {
-        was_put_aside(&**self.disk, self.dir, &GroupId::META.to_string()).unwrap_or(true)
+    /// True if the catalogue has lost entries, now or in an earlier opening.
+    fn is_incomplete(&self, is_incomplete_now: bool) -> bool {
+        if !is_incomplete_now {
+            return was_incomplete(&**self.disk, self.dir).unwrap_or_else(|e| {
+                tracing::error!("  Looking for notes about the catalogue: {e}");
+                true
+            });
+        }
+        if let Err(e) = note_incomplete(&**self.disk, self.dir) {
+            tracing::error!("  Noting that the catalogue has lost entries: {e}");
+        }
+        true
     }
 
     fn recovered(&self, group: GroupId) -> Option<&RecoveredGroup> {

@@ -176,10 +176,14 @@ async fn a_group_that_nothing_names_is_reported_until_its_directory_is_removed()
     for state in files(&disk, false, "state.", "") {
         cut(&disk, &state);
     }
-    for _ in 0..2 {
+    for _ in 0..3 {
         let broker = broker();
         let engine = start(&broker, &disk).await;
         assert_eq!(engine.health().unnamed().len(), 2);
+        // New entries in the catalogue do not hide that it lost others.
+        request(&broker, "$JS.API.STREAM.CREATE.N", r#"{"name":"N","subjects":["n"]}"#).await;
+        request(&broker, "$JS.API.STREAM.DELETE.N", "").await;
+        request(&broker, "$JS.API.STREAM.CREATE.K", r#"{"name":"K","subjects":["k"]}"#).await;
         assert!(engine.stop().await.clean);
     }
     for (group, _) in unnamed(&disk).await {
