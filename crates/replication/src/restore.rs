@@ -120,7 +120,7 @@ impl Restoring<'_> {
         let opening = || self.opening(GroupId::META, catalogue_config(), self.clock.wall());
         match recover(opening(), log) {
             Err(OpenFailure::Store(error)) if error.is_damaged_state() => {
-                tracing::error!("  Catalogue of streams: {error}; it is restored from the streams' own logs");
+                tracing::error!("  Catalogue of streams: {error}; it begins anew");
                 let id = GroupId::META.to_string();
                 put_aside(&**self.disk, self.dir, &id, &format!("The catalogue of streams: {error}\n"));
                 let (meta, found) = recover(Opening { without_checkpoint: true, ..opening() }, log)?;
@@ -138,6 +138,7 @@ impl Restoring<'_> {
                 true
             });
         }
+        tracing::error!("  Catalogue of streams has lost entries; the streams' own logs are asked for them");
         if let Err(e) = note_incomplete(&**self.disk, self.dir) {
             tracing::error!("  Noting that the catalogue has lost entries: {e}");
         }
