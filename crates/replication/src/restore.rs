@@ -1,4 +1,6 @@
-//! Opening everything in a store directory: the catalogue, then the groups it names.
+//! Opening everything in a store directory: the catalogue, then the groups it names. If the catalogue has ever lost
+//! entries, also the groups that it does not name: `identify` says which streams they are, and the catalogue gets them
+//! back.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
