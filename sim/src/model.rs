@@ -153,7 +153,7 @@ impl Model {
             Entry::ConsumerDetach(name) => {
                 self.consumers.remove(&name);
             }
-            Entry::ConsumerDelta(_) | Entry::Leader => {}
+            Entry::ConsumerDelta(_) | Entry::Leader | Entry::Owner(_) => {}
             Entry::Deleted => self.deleted = true,
             Entry::Skip(last) => self.last = self.last.max(last),
         }

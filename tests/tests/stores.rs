@@ -132,3 +132,74 @@ fn a_store_survives_a_restart_in_another_place() {
         assert_eq!(s.api("STREAM.MSG.GET.S", json!({"seq": 1})).await["message"]["data"], "eA==");
     });
 }
+
+/// Changes one byte of every file of the catalogue, or of streams, whose name fits: of the last `text` in it.
+fn damage(store: &Path, of_catalogue: bool, name: &str, text: &str) {
+    let mut damaged = 0;
+    for (path, mut bytes) in content(store) {
+        let group =
+            path.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into());
+        let is_meant = group.len() == 40 && (group.trim_matches('0').is_empty() == of_catalogue);
+        if is_meant && path.file_name().unwrap().to_string_lossy().contains(name) {
+            let at = bytes.windows(text.len()).rposition(|w| w == text.as_bytes());
+            bytes[at.unwrap()] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 0, "no file like {name}");
+}
+
+fn monitored(store: &Path) -> Fixture {
+    let options = Options { monitor: true, ..options(store) };
+    Fixture::start(Kind::Linnet, Spec::new(program(Kind::Linnet).unwrap()).options(options))
+}
+
+#[test]
+fn a_stream_survives_damage_of_the_catalogue() {
+    run(async || {
+        for (name, text) in [(".blk", "\"name\":\"S\""), ("state.", "linnet state")] {
+            let store = tempfile::tempdir().unwrap();
+            used_store(Kind::Linnet, store.path()).await;
+            damage(store.path(), true, name, text);
+            let mut s = monitored(store.path());
+            assert_eq!(s.request("a", "x").await["seq"], 2);
+            assert_eq!(s.api("STREAM.MSG.GET.S", json!({"seq": 1})).await["message"]["data"], "eA==");
+            assert_eq!(s.server.monitor_get("/healthz").unwrap().status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_stream_that_cannot_be_recovered_is_offline_until_it_is_deleted() {
+    run(async || {
+        let store = tempfile::tempdir().unwrap();
+        used_store(Kind::Linnet, store.path()).await;
+        damage(store.path(), false, "state.", "linnet state");
+        let config = json!({"name": "S", "subjects": ["a"]});
+        for _ in 0..2 {
+            let mut s = monitored(store.path());
+            let answers = [
+                s.api("STREAM.INFO.S", Value::Null).await,
+                s.api("STREAM.CREATE.S", config.clone()).await,
+                s.request("a", "x").await,
+            ];
+            for answer in answers {
+                assert_eq!(answer["error"]["err_code"], 10118, "{answer}");
+            }
+            assert_eq!(s.api("STREAM.NAMES", Value::Null).await["streams"], json!(["S"]));
+            let health = s.server.monitor_get("/healthz").unwrap();
+            assert!(
+                health.status == 503 && health.body.contains("S' could not be recovered"),
+                "{}",
+                health.body
+            );
+            s.server.terminate(LONG).unwrap();
+        }
+        let mut s = monitored(store.path());
+        assert_eq!(s.api("STREAM.DELETE.S", Value::Null).await["success"], true);
+        assert_eq!(s.server.monitor_get("/healthz").unwrap().status, 200);
+        s.api("STREAM.CREATE.S", config).await;
+        assert_eq!(s.request("a", "x").await["seq"], 1);
+    });
+}

@@ -38,6 +38,17 @@ pub enum Entry<'a> {
     Leader,
     /// Sequences up to this are used up: the log lost messages that may have had them.
     Skip(StreamSeq),
+    /// Whose stream this is: what else only the catalogue knows.
+    Owner(Owner),
+}
+
+/// Whose a stream is, for finding it without the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Account it belongs to.
+    pub account: String,
+    /// When it was created, nanoseconds since the Unix epoch.
+    pub created: i64,
 }
 
 /// Arguments of a purge, as in the API.
@@ -93,6 +104,7 @@ const DELETED: u8 = 9;
 const LEADER: u8 = 10;
 const SKIP: u8 = 11;
 const EXPIRE_OWN: u8 = 12;
+const OWNER: u8 = 13;
 
 impl<'a> Entry<'a> {
     /// First byte of an entry of messages; records follow it.
@@ -134,6 +146,7 @@ impl<'a> Entry<'a> {
             Self::Deleted => vec![DELETED],
             Self::Leader => vec![LEADER],
             Self::Skip(last) => [&[SKIP], last.to_le_bytes().as_slice()].concat(),
+            Self::Owner(owner) => json(OWNER, serde_json::to_vec(owner)),
         }
     }
 
@@ -167,6 +180,7 @@ impl<'a> Entry<'a> {
                 let last: [u8; 8] = rest.try_into().map_err(|_| content())?;
                 Self::Skip(u64::from_le_bytes(last))
             }
+            OWNER => Self::Owner(serde_json::from_slice(rest).map_err(|_| content())?),
             unknown => return Err(EntryError::UnknownKind(unknown)),
         })
     }

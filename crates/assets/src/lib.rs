@@ -13,7 +13,7 @@ mod output;
 mod stream;
 
 pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};
-pub use entry::{Attach, Entry, EntryError, Purge};
+pub use entry::{Attach, Entry, EntryError, Owner, Purge};
 pub use output::{Advisory, Answer, Output, Token};
 pub use stream::{
     Admitted, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish, Stream,

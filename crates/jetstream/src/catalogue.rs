@@ -39,6 +39,8 @@ pub struct StreamHandle {
     pub(crate) cell: Arc<StreamCell>,
     pub(crate) config: ArcSwap<StreamConfig>,
     pub(crate) created: Wall,
+    /// Why it could not be recovered. Its name and its subjects stay taken, and every call is refused.
+    pub(crate) lost: Option<String>,
 }
 
 impl StreamHandle {
@@ -66,6 +68,11 @@ impl StreamHandle {
     /// When it was created.
     pub fn created(&self) -> Wall {
         self.created
+    }
+
+    /// Why it could not be recovered; `None` for one that is served.
+    pub fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     /// Published values.

@@ -102,6 +102,7 @@ const DAMAGE_LISTED: usize = 1000;
 pub struct Health {
     damage: Mutex<BTreeMap<(String, String), Vec<u64>>>,
     not_recovered: Mutex<Vec<(String, String, String)>>,
+    unnamed: Mutex<Vec<(String, String)>>,
     log_failure: Mutex<Option<String>>,
     is_disk_full: AtomicBool,
     log_failed: Notify,
@@ -118,6 +119,10 @@ impl Health {
 
     pub(crate) fn note_not_recovered(&self, account: &str, stream: &str, reason: &str) {
         self.not_recovered.lock().push((account.to_owned(), stream.to_owned(), reason.to_owned()));
+    }
+
+    pub(crate) fn note_unnamed(&self, group: &str, reason: &str) {
+        self.unnamed.lock().push((group.to_owned(), reason.to_owned()));
     }
 
     pub(crate) fn fail_log(&self, reason: &str) {
@@ -162,6 +167,11 @@ impl Health {
     /// Damaged messages met so far, by account and stream.
     pub fn damage(&self) -> BTreeMap<(String, String), Vec<u64>> {
         self.damage.lock().clone()
+    }
+
+    /// Groups of streams that a damaged catalogue has lost and nothing else names: group, reason.
+    pub fn unnamed(&self) -> Vec<(String, String)> {
+        self.unnamed.lock().clone()
     }
 
     /// Streams that could not be opened: account, stream, reason.

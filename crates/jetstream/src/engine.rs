@@ -15,7 +15,7 @@ use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_replication::{
     Assignment, Change, FLOOR_STEP, Log, LogKeeper, RestoreOutcome, RestoredStore, Restoring, Site,
-    SoloGroup, Step, group_dir,
+    SoloGroup, Step, group_dir, put_aside,
 };
 use linnet_wal::{StoreIdentity, Wal};
 use parking_lot::Mutex;
@@ -32,7 +32,7 @@ use crate::inbox::{InboxLimits, StreamInbox};
 use crate::lazy_disk::LazyDisk;
 use crate::log_writer::{LogHandle, LogWriter};
 use crate::marker::{Marker, MarkerError};
-use crate::pump::{Control, GroupKey, Installation, Pump, PumpHandle};
+use crate::pump::{Control, Files, GroupKey, Installation, Pump, PumpHandle};
 use crate::reserve::Reserve;
 use crate::services::ConsumerServices;
 use crate::usage::Usage;
@@ -69,6 +69,17 @@ pub enum StartError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// There is no log, yet groups that had one.
+    #[error(
+        "{log} holds no write-ahead log although {groups} holds groups: put the log back, or move the groups away \
+         to begin empty"
+    )]
+    LogMissing {
+        /// Where the log should be.
+        log: PathBuf,
+        /// What needs it.
+        groups: PathBuf,
     },
     /// The log cannot be opened.
     #[error(transparent)]
@@ -141,6 +152,7 @@ impl Engine {
         reserve.give_up_if_full();
         let marker = Marker::open(&*disk, &dir, &OsRng)?;
         let store_id = marker.id().unwrap_or_default();
+        require_log(&*disk, &dir)?;
         let lazy = config.sync_interval.map(|_| Arc::new(LazyDisk::new(disk.clone())));
         let wal_disk: Arc<dyn Disk> = match &lazy {
             Some(lazy) => lazy.clone(),
@@ -256,6 +268,7 @@ impl Engine {
             account: own,
             cell: Arc::new(StreamCell::new("", false)),
             services: ConsumerServices::internal(),
+            failed: None,
             done,
         })));
         let _ = installed.await;
@@ -265,14 +278,12 @@ impl Engine {
                 RestoreOutcome::Open(group, _) => self.install_stream(stream.assignment, group).await,
                 RestoreOutcome::Ended(_) => ended.push(stream.assignment),
                 RestoreOutcome::Lost(reason) => {
-                    let assignment = stream.assignment;
-                    self.health.note_not_recovered(&assignment.account, &assignment.config.name, &reason);
-                    if !assignment.live {
-                        // Without damage in the log, the next opening would take it for new.
-                        let _ = self.carry_out(Change::mark_live(assignment), None, None).await;
-                    }
+                    self.install_lost(stream.assignment, stream.group, reason).await;
                 }
             }
+        }
+        for unnamed in restored.unnamed {
+            self.health.note_unnamed(&unnamed.group.to_string(), &unnamed.reason);
         }
         for assignment in ended {
             let _ = self.carry_out(Change::forget_ended(assignment), None, None).await;
@@ -289,15 +300,34 @@ impl Engine {
             );
             return;
         };
-        let handle = self.install(&account, group).await;
+        let handle = self.install(&account, group, None).await;
         if !assignment.live {
             let _ = self.carry_out(Change::mark_live(assignment), Some(&account), Some(handle)).await;
         }
         tracing::info!("  Restored stream '{} > {name}'", account.name());
     }
 
-    /// Gives a group to a pump and makes it known. Returns when everything it proposed is applied.
-    async fn install(&self, account: &Arc<JsAccount>, group: Box<SoloGroup>) -> Arc<StreamHandle> {
+    /// Makes a stream known that could not be recovered: what is in its place refuses everything.
+    async fn install_lost(&self, assignment: Assignment, group: GroupId, reason: String) {
+        self.health.note_not_recovered(&assignment.account, &assignment.config.name, &reason);
+        if let Some(account) = self.accounts.get(&assignment.account).cloned() {
+            let stand_in = assignment.stand_in(group, self.place.clone(), self.broker.clock().mono());
+            self.install(&account, Box::new(stand_in), Some(reason)).await;
+        }
+        if !assignment.live {
+            // Without damage in the log, the next opening would take it for new.
+            let _ = self.carry_out(Change::mark_live(assignment), None, None).await;
+        }
+    }
+
+    /// Gives a group to a pump and makes it known. Returns when everything it proposed is applied. `lost` says why the
+    /// group is only a stand-in.
+    async fn install(
+        &self,
+        account: &Arc<JsAccount>,
+        group: Box<SoloGroup>,
+        lost: Option<String>,
+    ) -> Arc<StreamHandle> {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let nth = usize::try_from(self.next_pump.fetch_add(1, Ordering::Relaxed)).unwrap_or(0);
         let pump = self.pumps[nth % self.pumps.len()].clone();
@@ -305,7 +335,9 @@ impl Engine {
             InboxLimits { msgs: self.config.max_buffered_msgs, bytes: self.config.max_buffered_bytes };
         let inbox = StreamInbox::new(key, pump.clone(), limits);
         let stream = group.stream();
-        let cell = Arc::new(StreamCell::new(account.name(), stream.store().is_memory()));
+        let is_memory = stream.store().is_memory() && lost.is_none();
+        let cell = Arc::new(StreamCell::new(account.name(), is_memory));
+        let failed = lost.is_some().then_some(errors::STREAM_OFFLINE);
         let handle = Arc::new(StreamHandle {
             key,
             group: group.group(),
@@ -314,8 +346,11 @@ impl Engine {
             cell: cell.clone(),
             config: ArcSwap::from_pointee(stream.config().clone()),
             created: stream.created(),
+            lost,
         });
-        self.log.own(group.group(), pump.clone());
+        if failed.is_none() {
+            self.log.own(group.group(), pump.clone());
+        }
         let (done, installed) = oneshot::channel();
         account.streams.write().insert(stream.config().name.clone(), handle.clone());
         pump.control(Control::Install(Box::new(Installation {
@@ -326,6 +361,7 @@ impl Engine {
             account: account.account.clone(),
             cell,
             services: ConsumerServices::new(&self.config.domain),
+            failed,
             done,
         })));
         let _ = installed.await;
@@ -364,7 +400,7 @@ impl Engine {
                 (Step::Catalogue(command), _, _) => change.answered(self.ask_catalogue(command).await, now()),
                 (Step::Stream(command), _, Some(stream)) => change.answered(stream.ask(command).await, now()),
                 (Step::Install(group), Some(account), _) => {
-                    handle = Some(self.install(account, group).await);
+                    handle = Some(self.install(account, group, None).await);
                     change.done(now())
                 }
                 (Step::Hide, Some(account), Some(stream)) => {
@@ -387,13 +423,22 @@ impl Engine {
         self.meta.command(command).await.unwrap_or(Err(errors::INSUFFICIENT_RESOURCES))
     }
 
-    /// Stops a group that has ended and removes its files.
+    /// Stops a group that has ended and removes its files. Those of one that could not be recovered are kept aside.
     async fn remove(&self, account: &JsAccount, handle: &StreamHandle, has_log: bool) {
         self.health.forget(account.name(), &handle.config().name);
-        let may_remove = self.workers.may_remove_dir().await;
+        let files = match handle.lost() {
+            None => Files::Remove(self.workers.may_remove_dir().await),
+            Some(_) => Files::Keep,
+        };
         let (done, removed) = oneshot::channel();
-        handle.pump.control(Control::Remove { key: handle.key, may_remove, done });
+        handle.pump.control(Control::Remove { key: handle.key, files, done });
         let _ = removed.await;
+        if let Some(reason) = handle.lost() {
+            let note = format!("Stream '{} > {}': {reason}\n", account.name(), handle.config().name);
+            let (disk, dir, group) = (self.disk.clone(), self.dir.clone(), handle.group.to_string());
+            let moved = tokio::task::spawn_blocking(move || put_aside(&*disk, &dir, &group, &note));
+            let _ = moved.await;
+        }
         self.log.disown(handle.group);
         if has_log {
             self.log.clone().end_group(handle.group);
@@ -441,7 +486,11 @@ impl Engine {
         account: &Arc<JsAccount>,
         handle: &Arc<StreamHandle>,
     ) -> Result<(), ApiError> {
-        let change = Change::delete(handle.assignment(account, (*handle.config()).clone()));
+        let assignment = handle.assignment(account, (*handle.config()).clone());
+        let change = match handle.lost() {
+            None => Change::delete(assignment),
+            Some(_) => Change::abandon(assignment),
+        };
         self.carry_out(change, Some(account), Some(handle.clone())).await?;
         Ok(())
     }
@@ -528,6 +577,18 @@ impl Engine {
         }
         StopReport { clean }
     }
+}
+
+/// A log that is gone must not be begun anew: it says which messages and streams there are.
+fn require_log(disk: &dyn Disk, dir: &Path) -> Result<(), StartError> {
+    let (log, groups) = (dir.join("wal"), dir.join("groups"));
+    let names = |path: &Path| match disk.list(path) {
+        Ok(entries) => Ok(entries.into_iter().map(|e| e.name).collect()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(StartError::Io { path: path.to_owned(), source }),
+    };
+    let has_log = names(&log)?.iter().any(|name| name.ends_with(".wal"));
+    if has_log || names(&groups)?.is_empty() { Ok(()) } else { Err(StartError::LogMissing { log, groups }) }
 }
 
 /// Says what opening the log found.

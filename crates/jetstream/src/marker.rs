@@ -10,6 +10,10 @@ use thiserror::Error;
 /// Version of the directory's layout that this program writes.
 const FORMAT: u32 = 1;
 const FILE: &str = "linnet.store";
+/// The log cannot be read without the store's id, so it is kept twice.
+const COPY: &str = "linnet.store.copy";
+/// What a crash may leave of the first one.
+const UNFINISHED: &str = "linnet.store.new";
 
 /// Content of the marker file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +22,9 @@ pub(crate) struct Marker {
     pub(crate) format: u32,
     /// Random id drawn when the store was made, in hexadecimal.
     pub(crate) store_id: String,
+    /// CRC-32 of `store_id`, in hexadecimal; earlier versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) store_id_crc: Option<String>,
     /// How often the store was opened.
     pub(crate) opened: u64,
     /// It was closed in order.
@@ -44,8 +51,11 @@ pub enum MarkerError {
         /// Its format.
         found: u32,
     },
-    /// The marker cannot be read.
-    #[error("{path}: {reason}")]
+    /// The marker cannot be read, nor its copy.
+    #[error(
+        "{path}: {reason}; the write-ahead log cannot be read without the store_id in it: put this file or \
+         {COPY} beside it back from a backup of this store, nothing else has been touched"
+    )]
     Unreadable {
         /// The marker file.
         path: PathBuf,
@@ -77,48 +87,91 @@ impl Marker {
         Self::find(disk, dir).map(|_| ())
     }
 
-    /// The marker of a directory; `None` if the directory may become a store.
-    fn find(disk: &dyn Disk, dir: &Path) -> Result<Option<Self>, MarkerError> {
+    /// The marker of a directory, from its copy if need be; `None` if the directory may become a store.
+    fn find(disk: &dyn Disk, dir: &Path) -> Result<Option<Found>, MarkerError> {
         let path = dir.join(FILE);
-        if disk.exists(&path).map_err(|source| MarkerError::Io { path: path.clone(), source })? {
-            return read(disk, &path).map(Some);
+        let damage = match read_if_there(disk, &path) {
+            Ok(Some(marker)) => return Ok(Some(Found { marker, damage: None })),
+            Ok(None) => None,
+            Err(error @ MarkerError::Unreadable { .. }) => Some(error),
+            Err(error) => return Err(error),
+        };
+        if let Ok(Some(copy)) = read_if_there(disk, &dir.join(COPY)) {
+            // The copy is as old as the store.
+            let marker = Self { clean: false, ..copy };
+            let damage = damage.map_or_else(|| format!("{} is missing", path.display()), |e| e.to_string());
+            return Ok(Some(Found { marker, damage: Some(damage) }));
         }
-        refuse_foreign(disk, dir).map(|()| None)
+        match damage {
+            Some(error) => Err(error),
+            None => refuse_foreign(disk, dir).map(|()| None),
+        }
     }
 
     /// Reads the marker of a directory, or makes one if the directory is empty. Returns what was there before this
     /// opening; on disk the store counts as opened.
     pub(crate) fn open(disk: &dyn Disk, dir: &Path, rng: &dyn Rng) -> Result<Self, MarkerError> {
         let marker = match Self::find(disk, dir)? {
-            Some(marker) => marker,
+            Some(Found { marker, damage }) => {
+                if let Some(damage) = damage {
+                    tracing::error!("  Marker of the store is restored from its copy: {damage}");
+                }
+                marker
+            }
             None => {
                 let mut id = [0; 16];
                 rng.fill(&mut id);
                 let store_id = id.iter().map(|b| format!("{b:02x}")).collect();
-                Self { format: FORMAT, store_id, opened: 0, clean: true }
+                Self { format: FORMAT, store_id, store_id_crc: None, opened: 0, clean: true }
             }
         };
-        let opened = Self { opened: marker.opened + 1, clean: false, ..marker.clone() };
-        match opened.write(disk, dir) {
+        let crc = Some(crc_of(&marker.store_id));
+        let opened = Self { opened: marker.opened + 1, clean: false, store_id_crc: crc, ..marker.clone() };
+        match opened.write(disk, dir, FILE) {
             // On a full disk, one that says already that the store is open will do.
             Err(MarkerError::Io { source, .. })
-                if source.kind() == io::ErrorKind::StorageFull && marker.opened > 0 && !marker.clean => {}
+                if source.kind() == io::ErrorKind::StorageFull && marker.opened > 0 && !marker.clean =>
+            {
+                return Ok(marker);
+            }
             outcome => outcome?,
+        }
+        let copy = read_if_there(disk, &dir.join(COPY)).ok().flatten();
+        if copy.is_none_or(|copy| copy.store_id != marker.store_id) {
+            opened.write(disk, dir, COPY)?;
         }
         Ok(marker)
     }
 
     /// Records that the store was closed in order.
     pub(crate) fn close(&self, disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
-        Self { opened: self.opened + 1, clean: true, ..self.clone() }.write(disk, dir)
+        let crc = Some(crc_of(&self.store_id));
+        Self { opened: self.opened + 1, clean: true, store_id_crc: crc, ..self.clone() }
+            .write(disk, dir, FILE)
     }
 
-    fn write(&self, disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
-        let path = dir.join(FILE);
+    fn write(&self, disk: &dyn Disk, dir: &Path, name: &str) -> Result<(), MarkerError> {
+        let path = dir.join(name);
         // Plain data: writing it to memory cannot fail.
         let json = serde_json::to_vec_pretty(self).expect("marker serialises");
         disk.replace(&path, &json).map_err(|source| MarkerError::Io { path, source })
     }
+}
+
+/// A marker that was found.
+struct Found {
+    marker: Marker,
+    /// What is wrong with the marker file, if this is its copy.
+    damage: Option<String>,
+}
+
+fn crc_of(store_id: &str) -> String {
+    format!("{:08x}", crc32fast::hash(store_id.as_bytes()))
+}
+
+fn read_if_there(disk: &dyn Disk, path: &Path) -> Result<Option<Marker>, MarkerError> {
+    let exists = disk.exists(path).map_err(|source| MarkerError::Io { path: path.to_owned(), source })?;
+    exists.then(|| read(disk, path)).transpose()
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> Result<Marker, MarkerError> {
@@ -137,6 +190,9 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Marker, MarkerError> {
     if marker.id().is_none() {
         return Err(unreadable("store_id is not 32 hexadecimal digits".to_owned()));
     }
+    if marker.store_id_crc.as_ref().is_some_and(|crc| *crc != crc_of(&marker.store_id)) {
+        return Err(unreadable("store_id does not match its checksum".to_owned()));
+    }
     Ok(marker)
 }
 
@@ -147,7 +203,7 @@ fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
         move |source| MarkerError::Io { path, source }
     };
     let entries = disk.list(dir).map_err(at(dir))?;
-    let others: Vec<_> = entries.iter().filter(|e| e.name != "lock").collect();
+    let others: Vec<_> = entries.iter().filter(|e| e.name != "lock" && e.name != UNFINISHED).collect();
     if others.is_empty() {
         return Ok(());
     }
@@ -219,5 +275,53 @@ mod tests {
 
         put(&dir.path().join("linnet.store"), "{");
         assert!(matches!(Marker::open(&RealDisk, dir.path(), &OsRng), Err(MarkerError::Unreadable { .. })));
+    }
+
+    /// A store directory with what a test does to its marker.
+    fn damaged(damage: impl Fn(&Path)) -> (tempfile::TempDir, Marker) {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Marker::open(&RealDisk, dir.path(), &OsRng).unwrap();
+        put(&dir.path().join("wal/1.wal"), "log");
+        first.close(&RealDisk, dir.path()).unwrap();
+        damage(dir.path());
+        (dir, first)
+    }
+
+    #[test]
+    fn a_damaged_marker_comes_back_from_its_copy() {
+        let other_id = |dir: &Path| {
+            let text = std::fs::read_to_string(dir.join("linnet.store")).unwrap();
+            let at = text.find("\"store_id\": \"").unwrap() + 13;
+            let digit = if text.as_bytes()[at] == b'0' { "1" } else { "0" };
+            put(&dir.join("linnet.store"), &format!("{}{digit}{}", &text[..at], &text[at + 1..]));
+        };
+        let cut = |dir: &Path| put(&dir.join("linnet.store"), "{\"form");
+        let remove = |dir: &Path| std::fs::remove_file(dir.join("linnet.store")).unwrap();
+        for damage in [&other_id as &dyn Fn(&Path), &cut, &remove] {
+            let (dir, first) = damaged(damage);
+            Marker::check(&RealDisk, dir.path()).unwrap();
+            let found = Marker::open(&RealDisk, dir.path(), &OsRng).unwrap();
+            assert_eq!((found.store_id, found.clean), (first.store_id.clone(), false));
+            std::fs::remove_file(dir.path().join("linnet.store.copy")).unwrap();
+            assert_eq!(Marker::open(&RealDisk, dir.path(), &OsRng).unwrap().store_id, first.store_id);
+            assert!(dir.path().join("linnet.store.copy").exists(), "it is made again");
+        }
+    }
+
+    #[test]
+    fn without_marker_and_copy_the_refusal_says_what_to_do() {
+        let (dir, _) = damaged(|dir| {
+            put(&dir.join("linnet.store"), "{");
+            put(&dir.join("linnet.store.copy"), "{");
+        });
+        let said = Marker::check(&RealDisk, dir.path()).unwrap_err().to_string();
+        assert!(said.contains("put this file or linnet.store.copy beside it back"), "{said}");
+    }
+
+    #[test]
+    fn a_crash_while_the_first_marker_was_written_does_no_harm() {
+        let dir = tempfile::tempdir().unwrap();
+        put(&dir.path().join("linnet.store.new"), "{");
+        assert!(Marker::open(&RealDisk, dir.path(), &OsRng).is_ok());
     }
 }

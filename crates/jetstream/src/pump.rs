@@ -64,10 +64,18 @@ struct PumpMail {
 pub(crate) enum Control {
     /// Take a group.
     Install(Box<Installation>),
-    /// Drop a group that has ended, and its files.
-    Remove { key: GroupKey, may_remove: MayRemoveDir, done: oneshot::Sender<()> },
+    /// Drop a group that has ended, and its files unless they are kept.
+    Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.
     Stop { checkpoint: bool, done: oneshot::Sender<()> },
+}
+
+/// What becomes of the files of a group that is dropped.
+pub(crate) enum Files {
+    /// They go.
+    Remove(MayRemoveDir),
+    /// They stay as they are.
+    Keep,
 }
 
 /// A group and what belongs to it.
@@ -79,6 +87,8 @@ pub(crate) struct Installation {
     pub(crate) cell: Arc<StreamCell>,
     pub(crate) dir: PathBuf,
     pub(crate) services: ConsumerServices,
+    /// The group stands in for one that could not be recovered: everything is refused with this.
+    pub(crate) failed: Option<ApiError>,
     /// Answered when everything proposed so far is applied.
     pub(crate) done: oneshot::Sender<()>,
 }
@@ -265,7 +275,14 @@ impl Pump {
     fn control(&mut self, control: Control, touched: &mut Touched) {
         match control {
             Control::Install(installation) => {
-                let Installation { key, group, inbox, account, cell, dir, services, done } = *installation;
+                let Installation { key, group, inbox, account, cell, dir, services, failed, done } =
+                    *installation;
+                let installed = if failed.is_none() {
+                    Some(done)
+                } else {
+                    let _ = done.send(());
+                    None
+                };
                 self.by_group.insert(group.group(), key);
                 let slot = Slot {
                     group,
@@ -278,8 +295,8 @@ impl Pump {
                     share: Share::default(),
                     read: 0,
                     more: More::None,
-                    failed: None,
-                    installed: Some(done),
+                    failed,
+                    installed,
                 };
                 self.groups.insert(key, slot);
                 if let Some(slot) = self.groups.get_mut(&key) {
@@ -287,13 +304,15 @@ impl Pump {
                 }
                 touched.add(key);
             }
-            Control::Remove { key, may_remove, done } => {
+            Control::Remove { key, files, done } => {
                 if let Some(mut slot) = self.groups.remove(&key) {
                     self.budget.update(&mut slot.share, 0, 0);
                     self.by_group.remove(&slot.group.group());
                     self.usage.forget(&slot.cell);
                     self.turns.forget(key);
-                    self.workers.submit(DiskWork::RemoveDir(slot.dir, key, may_remove));
+                    if let Files::Remove(permission) = files {
+                        self.workers.submit(DiskWork::RemoveDir(slot.dir, key, permission));
+                    }
                 }
                 let _ = done.send(());
             }

@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub jetstream_running: bool,
     /// Accounts that have JetStream or streams that were not recovered.
     pub accounts: Vec<AccountHealth>,
+    /// Groups of streams that the catalogue has lost and nothing else names.
+    pub unnamed_groups: Vec<String>,
     /// Whether the consumer that is asked for exists.
     pub consumer: Presence,
 }
@@ -226,6 +228,9 @@ fn assets(snapshot: &Snapshot, query: &Query) -> Vec<Problem> {
         let meant = account.streams.iter().filter(|s| is_meant(&query.stream, &s.name));
         problems.extend(meant.filter_map(|s| stream_problem(&account.name, s)));
     }
+    if query.account.is_empty() {
+        problems.extend(snapshot.unnamed_groups.iter().map(|group| unnamed_problem(group)));
+    }
     if problems.is_empty() && !query.consumer.is_empty() {
         problems.extend(consumer_problem(snapshot.consumer, query));
     }
@@ -244,6 +249,12 @@ fn stream_problem(account: &str, stream: &StreamHealth) -> Option<Problem> {
         (None, false) => return None,
     };
     Some(Problem::new(ProblemKind::Stream, 503, text).at(account, &stream.name, ""))
+}
+
+/// Nobody knows whose it is, so it is told to those who ask about everything.
+fn unnamed_problem(group: &str) -> Problem {
+    let text = format!("JetStream group {group} could not be recovered: no catalogue entry names its stream");
+    Problem::new(ProblemKind::JetStream, 503, text)
 }
 
 fn consumer_problem(presence: Presence, query: &Query) -> Option<Problem> {

@@ -66,6 +66,7 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
     };
     if let Some(engine) = engine {
         snapshot.accounts = accounts(&engine);
+        snapshot.unnamed_groups = engine.health().unnamed().into_iter().map(|(group, _)| group).collect();
         if !query.consumer.is_empty() {
             snapshot.consumer = consumer(monitor, &engine, query).await;
         }
@@ -87,8 +88,10 @@ fn accounts(engine: &Engine) -> Vec<AccountHealth> {
         accounts.insert(account.name().to_owned(), streams.collect());
     }
     for (account, name, _) in engine.health().not_recovered() {
-        let lost = StreamHealth { name, not_recovered: true, ..StreamHealth::default() };
-        accounts.entry(account).or_default().push(lost);
+        let streams = accounts.entry(account).or_default();
+        if !streams.iter().any(|s| s.name == name) {
+            streams.push(StreamHealth { name, not_recovered: true, ..StreamHealth::default() });
+        }
     }
     accounts.into_iter().map(|(name, streams)| AccountHealth { name, streams }).collect()
 }
@@ -101,7 +104,13 @@ fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>, is_disk_f
     });
     let has_no_space = is_disk_full && !cell.is_memory();
     let write_error = failure.or_else(|| has_no_space.then(|| NO_SPACE.to_owned()));
-    StreamHealth { name, not_recovered: false, write_error, damaged: cell.damaged(), damaged_seqs }
+    StreamHealth {
+        name,
+        not_recovered: stream.lost().is_some(),
+        write_error,
+        damaged: cell.damaged(),
+        damaged_seqs,
+    }
 }
 
 async fn consumer(monitor: &Monitor, engine: &Arc<Engine>, query: &Query) -> Presence {

@@ -1,11 +1,14 @@
 //! Which streams exist: entries in an internal stream, the newest message of each subject.
 
-use linnet_assets::{Command, Purge};
+use linnet_assets::{Command, Owner, Place, Purge};
+use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::{Nanos, StreamConfig};
-use linnet_store::{Filter, Lookup};
+use linnet_store::{Filter, Kind, Lookup};
 use serde::{Deserialize, Serialize};
 
+use crate::floor::FLOOR_STEP;
+use crate::open::fresh;
 use crate::solo::SoloGroup;
 
 /// A stream's entry in the catalogue, as stored.
@@ -29,6 +32,33 @@ impl Assignment {
     pub fn subject(account: &str, stream: &str) -> Vec<u8> {
         let account: String = account.bytes().map(|b| format!("{b:02x}")).collect();
         format!("stream.{account}.{stream}").into_bytes()
+    }
+
+    /// An empty group with the names of one that cannot be recovered. It writes nothing anywhere.
+    pub fn stand_in(&self, group: GroupId, place: Place, now: Mono) -> SoloGroup {
+        fresh(group, Kind::Memory, self.config.clone(), Wall(self.created), place, FLOOR_STEP, now)
+    }
+
+    /// A new group for it.
+    pub(crate) fn begin(
+        &self,
+        group: GroupId,
+        kind: Kind,
+        place: Place,
+        floor_step: StreamSeq,
+        now: Mono,
+    ) -> SoloGroup {
+        let mut solo = fresh(group, kind, self.config.clone(), Wall(self.created), place, floor_step, now);
+        self.record_owner(&mut solo);
+        solo
+    }
+
+    /// Makes the log of its group say whose it is, so that damage of the catalogue does not lose it.
+    pub(crate) fn record_owner(&self, solo: &mut SoloGroup) {
+        if !solo.stream().store().is_memory() && !solo.stream().is_deleted() {
+            let owner = Owner { account: self.account.clone(), created: self.created };
+            solo.stream_mut().record_owner(owner);
+        }
     }
 
     /// The command that stores it.
@@ -61,33 +91,45 @@ pub fn catalogue_config() -> StreamConfig {
     }
 }
 
-/// Every assignment in the catalogue.
-pub(crate) fn assignments(meta: &mut SoloGroup) -> Vec<Assignment> {
-    let mut all = Vec::new();
+/// What the catalogue says.
+pub(crate) struct Content {
+    pub(crate) assignments: Vec<Assignment>,
+    /// It has, or had once, entries that cannot be read.
+    pub(crate) is_incomplete: bool,
+}
+
+/// Reads the whole catalogue.
+pub(crate) fn read(meta: &mut SoloGroup) -> Content {
+    let mut content = Content { assignments: Vec::new(), is_incomplete: false };
     let mut next = 0;
     while let Some(seq) = meta.stream().store().next(next, &Filter::all()) {
         next = seq + 1;
-        loop {
-            match meta.stream().store().get(seq, true) {
-                Lookup::Found(record) => {
-                    match serde_json::from_slice(record.payload) {
-                        Ok(assignment) => all.push(assignment),
-                        Err(e) => tracing::error!("  Catalogue entry {seq} cannot be read: {e}"),
-                    }
-                    break;
-                }
-                Lookup::Cold(job) => {
-                    if meta.stream_mut().store_mut().loaded(job.run()).is_err() {
-                        break;
-                    }
-                }
-                Lookup::Missing => break,
-                Lookup::Damaged => {
-                    tracing::error!("  Catalogue entry {seq} is damaged");
-                    break;
-                }
+        match entry(meta, seq) {
+            Ok(assignment) => content.assignments.extend(assignment),
+            Err(reason) => {
+                tracing::error!("  Catalogue entry {seq} {reason}");
+                content.is_incomplete = true;
             }
         }
     }
-    all
+    content.is_incomplete |= !meta.stream().store().damaged().is_empty();
+    content
+}
+
+/// The assignment at a sequence.
+fn entry(meta: &mut SoloGroup, seq: StreamSeq) -> Result<Option<Assignment>, String> {
+    loop {
+        match meta.stream().store().get(seq, true) {
+            Lookup::Found(record) => {
+                let assignment = serde_json::from_slice(record.payload);
+                return assignment.map(Some).map_err(|e| format!("cannot be read: {e}"));
+            }
+            Lookup::Cold(job) => {
+                let loaded = meta.stream_mut().store_mut().loaded(job.run());
+                loaded.map_err(|e| format!("cannot be read: {e}"))?;
+            }
+            Lookup::Missing => return Ok(None),
+            Lookup::Damaged => return Err("is damaged".to_owned()),
+        }
+    }
 }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 
 use linnet_assets::{Answer, Command, Place};
 use linnet_env::Disk;
-use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
+use linnet_ids::{GroupId, Mono, StreamSeq};
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
 
 use crate::catalogue::Assignment;
-use crate::open::fresh;
 use crate::restore::group_dir;
 use crate::solo::SoloGroup;
 
@@ -70,6 +69,10 @@ enum Stage {
     /// The catalogue forgets it.
     Forgetting,
     Removing,
+    /// Nobody finds a stream that could not be recovered.
+    Abandoning,
+    /// Its files and its log are put away.
+    PuttingAway,
     /// The catalogue forgets a stream that ended earlier.
     ForgettingEnded,
 }
@@ -90,6 +93,12 @@ impl Change {
     /// The end of a stream: first in its log, then in the catalogue, then its files go.
     pub fn delete(assignment: Assignment) -> (Self, Step) {
         (Self { assignment, stage: Stage::Ending }, Step::Stream(Command::Delete))
+    }
+
+    /// The end of a stream that could not be recovered. Nobody can write its end to its log, so the catalogue forgets it
+    /// last: until then it is listed as lost.
+    pub fn abandon(assignment: Assignment) -> (Self, Step) {
+        (Self { assignment, stage: Stage::Abandoning }, Step::Hide)
     }
 
     /// A restored stream that was not marked as live runs.
@@ -131,6 +140,8 @@ impl Change {
                 (Stage::Updating, Step::Stream(Command::Update(config)))
             }
             Stage::Ending => (Stage::Hiding, Step::Hide),
+            Stage::Abandoning => (Stage::PuttingAway, Step::Remove { has_log: true }),
+            Stage::PuttingAway => (Stage::ForgettingEnded, Step::Catalogue(self.assignment.forget())),
             Stage::Hiding => (Stage::Forgetting, Step::Catalogue(self.assignment.forget())),
             Stage::Forgetting => {
                 let has_log = self.assignment.config.storage == StorageType::File;
@@ -145,13 +156,11 @@ impl Change {
     }
 
     fn fresh_group(&self, group: GroupId, site: &Site, now: Mono) -> SoloGroup {
-        let config = self.assignment.config.clone();
-        let kind = match config.storage {
+        let kind = match self.assignment.config.storage {
             StorageType::Memory => Kind::Memory,
             StorageType::File => Kind::File { disk: site.disk.clone(), dir: group_dir(&site.dir, group) },
         };
-        let created = Wall(self.assignment.created);
-        fresh(group, kind, config, created, site.place.clone(), site.floor_step, now)
+        self.assignment.begin(group, kind, site.place.clone(), site.floor_step, now)
     }
 }
 
@@ -219,6 +228,12 @@ mod tests {
     fn a_stream_ends_in_its_log_before_the_catalogue_and_the_files_forget_it() {
         let expected = ["stream Delete", "hide", "forget stream.41.S", "remove, log true", "end true"];
         assert_eq!(steps(Change::delete(assignment())), expected);
+    }
+
+    #[test]
+    fn a_stream_that_is_lost_leaves_the_catalogue_last() {
+        let expected = ["hide", "remove, log true", "forget stream.41.S", "end true"];
+        assert_eq!(steps(Change::abandon(assignment())), expected);
     }
 
     #[test]

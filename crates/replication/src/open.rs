@@ -30,6 +30,8 @@ pub(crate) struct Opening<'a> {
     pub config: StreamConfig,
     /// When the stream was created.
     pub created: Wall,
+    /// Its last checkpoint is lost: only what the log holds behind it comes back.
+    pub without_checkpoint: bool,
     /// Names for answers.
     pub place: Place,
     /// Sequences to reserve at a time.
@@ -88,8 +90,22 @@ impl Output for Nobody {
 
 /// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
 pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGroup, Restored), OpenFailure> {
-    let Opening { group, recovered, wal, disk, dir, config, created, place, floor_step, now, wall } = opening;
+    let Opening {
+        group,
+        recovered,
+        wal,
+        disk,
+        dir,
+        config,
+        created,
+        without_checkpoint,
+        place,
+        floor_step,
+        now,
+        wall,
+    } = opening;
     let body = match wal.checkpoint_body(group) {
+        _ if without_checkpoint => None,
         Ok(Some(bytes)) => {
             let body = CheckpointBody::from_bytes(&bytes);
             Some(body.ok_or_else(|| OpenFailure::Checkpoint("unknown form".to_owned()))?)
@@ -102,10 +118,11 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
     let (store, report) = StreamStore::open(disk, dir.clone(), Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
-    let (config, consumers, ttls) =
-        saved.map_or((config, Vec::new(), Vec::new()), |s| (s.config, s.consumers, s.ttls));
+    let new = StreamSaved { config, consumers: Vec::new(), ttls: Vec::new(), owner: None, deleted: false };
+    let StreamSaved { config, consumers, ttls, owner, deleted } = saved.unwrap_or(new);
     let mut stream = Stream::new(config, created, place, store, consumers, now);
     stream.restore_ttls(&ttls);
+    stream.restore_life(owner, deleted);
     remember_ids(&mut stream, wall);
     let mut restored =
         Restored { lost: report.lost, ruined: report.ruined, strays: report.strays, ..Restored::default() };

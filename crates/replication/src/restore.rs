@@ -1,9 +1,12 @@
-//! Opening everything in a store directory: the catalogue, then the groups it names.
+//! Opening everything in a store directory: the catalogue, then the groups it names. If the catalogue has ever lost
+//! entries, also the groups that it does not name: `identify` says which streams they are, and the catalogue gets them
+//! back.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linnet_assets::{Entry, Place};
+use linnet_assets::Place;
 use linnet_env::{Clock, Disk};
 use linnet_ids::{GroupId, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
@@ -11,13 +14,12 @@ use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
 use linnet_wal::{RecoveredGroup, Wal};
 
-use crate::catalogue::{Assignment, assignments, catalogue_config};
+use crate::catalogue::{Assignment, catalogue_config, read};
+use crate::identify::{Identity, identify};
 use crate::log::Log;
-use crate::open::{OpenFailure, Opening, Restored, fresh, recover};
+use crate::open::{OpenFailure, Opening, Restored, recover};
+use crate::quarantine::{is_given_up, move_files, note_incomplete, note_unnamed, put_aside, was_incomplete};
 use crate::solo::SoloGroup;
-
-/// Files of a group that is gone are moved here.
-const QUARANTINE: &str = "quarantine";
 
 /// Everything that exists while the store is being opened.
 pub struct Restoring<'a> {
@@ -45,10 +47,20 @@ pub struct RestoredStore {
     pub meta: Box<SoloGroup>,
     /// What restoring it found.
     pub meta_found: Restored,
-    /// The streams the catalogue names.
+    /// The streams the catalogue names, and those put back into it.
     pub streams: Vec<RestoredStream>,
+    /// Groups that are streams which the catalogue has lost.
+    pub unnamed: Vec<UnnamedGroup>,
     /// Index in the catalogue for the next new group.
     pub next_index: u64,
+}
+
+/// A group that has not ended, of which a damaged catalogue says nothing, nor does its log.
+pub struct UnnamedGroup {
+    /// The group.
+    pub group: GroupId,
+    /// Why its stream is unknown.
+    pub reason: String,
 }
 
 /// A stream the catalogue names.
@@ -71,33 +83,70 @@ pub enum RestoreOutcome {
     Lost(String),
 }
 
+/// Where the groups of a store directory are.
+pub(crate) fn groups_dir(dir: &Path) -> PathBuf {
+    dir.join("groups")
+}
+
 /// Directory of a group in a store directory.
 pub fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
-    dir.join("groups").join(group.to_string())
+    groups_dir(dir).join(group.to_string())
 }
 
 impl Restoring<'_> {
     /// Restores the catalogue and the groups it names, and puts away what nothing names.
     pub fn run(mut self, log: &mut dyn Log) -> Result<RestoredStore, OpenFailure> {
-        let opening = self.opening(GroupId::META, catalogue_config(), self.clock.wall());
-        let (mut meta, meta_found) = recover(opening, log)?;
-        self.may_lack_groups |= meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
+        let (mut meta, meta_found, is_made_anew) = self.restore_catalogue(log)?;
+        let has_lost_entries = meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
+        self.may_lack_groups |= has_lost_entries;
         for lost in &meta_found.lost_entries {
             tracing::error!("  Catalogue of streams: {lost}");
         }
+        let content = read(&mut meta);
+        let is_incomplete = self.is_incomplete(content.is_incomplete || has_lost_entries || is_made_anew);
         let mut streams = Vec::new();
-        let mut known = vec![GroupId::META];
-        let mut next_index = 1;
-        for assignment in assignments(&mut meta) {
+        for assignment in content.assignments {
             let Some(group) = GroupId::parse(&assignment.group) else { continue };
-            known.push(group);
-            next_index = next_index.max(group.meta_index + 1);
             let outcome = self.restore_stream(&assignment, group, log);
             streams.push(RestoredStream { assignment, group, outcome });
         }
-        self.end_forgotten(&known, log);
+        let unnamed = self.restore_forgotten(is_incomplete, &mut streams, log);
+        let mut known: HashSet<GroupId> = streams.iter().map(|s| s.group).collect();
+        known.extend(unnamed.iter().map(|u| u.group));
+        let next_index = known.iter().map(|group| group.meta_index + 1).max().unwrap_or(1);
+        known.insert(GroupId::META);
         self.put_away_strays(&known);
-        Ok(RestoredStore { meta: Box::new(meta), meta_found, streams, next_index })
+        Ok(RestoredStore { meta: Box::new(meta), meta_found, streams, unnamed, next_index })
+    }
+
+    /// The catalogue, what restoring it found, and whether its last checkpoint is lost.
+    fn restore_catalogue(&self, log: &mut dyn Log) -> Result<(SoloGroup, Restored, bool), OpenFailure> {
+        let opening = || self.opening(GroupId::META, catalogue_config(), self.clock.wall());
+        match recover(opening(), log) {
+            Err(OpenFailure::Store(error)) if error.is_damaged_state() => {
+                tracing::error!("  Catalogue of streams: {error}; it begins anew");
+                let id = GroupId::META.to_string();
+                put_aside(&**self.disk, self.dir, &id, &format!("The catalogue of streams: {error}\n"));
+                let (meta, found) = recover(Opening { without_checkpoint: true, ..opening() }, log)?;
+                Ok((meta, found, true))
+            }
+            outcome => outcome.map(|(meta, found)| (meta, found, false)),
+        }
+    }
+
+    /// True if the catalogue has lost entries, now or in an earlier opening.
+    fn is_incomplete(&self, is_incomplete_now: bool) -> bool {
+        if !is_incomplete_now {
+            return was_incomplete(&**self.disk, self.dir).unwrap_or_else(|e| {
+                tracing::error!("  Looking for notes about the catalogue: {e}");
+                true
+            });
+        }
+        tracing::error!("  Catalogue of streams has lost entries; the streams' own logs are asked for them");
+        if let Err(e) = note_incomplete(&**self.disk, self.dir) {
+            tracing::error!("  Noting that the catalogue has lost entries: {e}");
+        }
+        true
     }
 
     fn recovered(&self, group: GroupId) -> Option<&RecoveredGroup> {
@@ -113,6 +162,7 @@ impl Restoring<'_> {
             dir: group_dir(self.dir, group),
             config,
             created,
+            without_checkpoint: false,
             place: self.place.clone(),
             floor_step: self.floor_step,
             now: self.clock.mono(),
@@ -145,26 +195,25 @@ impl Restoring<'_> {
         log: &mut dyn Log,
     ) -> Result<(SoloGroup, Restored), String> {
         let dir = group_dir(self.dir, group);
-        let created = Wall(assignment.created);
-        let config = assignment.config.clone();
-        let empty = |kind, config| {
-            let (place, now) = (self.place.clone(), self.clock.mono());
-            let solo = fresh(group, kind, config, created, place, self.floor_step, now);
+        let empty = |kind| {
+            let solo = assignment.begin(group, kind, self.place.clone(), self.floor_step, self.clock.mono());
             (solo, Restored::default())
         };
-        if config.storage == StorageType::Memory {
-            return Ok(empty(Kind::Memory, config));
+        if assignment.config.storage == StorageType::Memory {
+            return Ok(empty(Kind::Memory));
         }
         if self.recovered(group).is_none() {
             // Without damage, a stream that is not live has stored nothing yet.
             if assignment.live || self.may_lack_groups {
                 return Err("its log is lost".to_owned());
             }
-            return Ok(empty(Kind::File { disk: self.disk.clone(), dir }, config));
+            return Ok(empty(Kind::File { disk: self.disk.clone(), dir }));
         }
-        let (solo, found) = recover(self.opening(group, config, created), log).map_err(|e| e.to_string())?;
+        let opening = self.opening(group, assignment.config.clone(), Wall(assignment.created));
+        let (mut solo, found) = recover(opening, log).map_err(|e| e.to_string())?;
+        assignment.record_owner(&mut solo);
         report(assignment, &found);
-        self.quarantine(&dir, &found.ruined);
+        move_files(&**self.disk, &dir, &found.ruined);
         // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
         if found.damage.is_none() {
             for stray in &found.strays {
@@ -173,51 +222,76 @@ impl Restoring<'_> {
                 }
             }
         } else {
-            self.quarantine(&dir, &found.strays);
+            move_files(&**self.disk, &dir, &found.strays);
         }
         Ok((solo, found))
     }
 
-    /// Moves files that nothing names out of the way, never deletes them.
-    fn quarantine(&self, dir: &Path, files: &[PathBuf]) {
-        if files.is_empty() {
-            return;
-        }
-        let to = dir.join(QUARANTINE);
-        if let Err(e) = self.disk.create_dir_all(&to) {
-            tracing::error!("  Creating {}: {e}", to.display());
-            return;
-        }
-        for file in files {
-            let Some(name) = file.file_name() else { continue };
-            tracing::warn!("  Moved {} to {}", file.display(), to.display());
-            if let Err(e) = self.disk.rename(file, &to.join(name)) {
-                tracing::error!("  Moving {}: {e}", file.display());
+    /// Looks after the groups in the log that the catalogue does not name. Those that have ended go: a deletion may be
+    /// cut off after the catalogue forgot the stream. If the catalogue has lost entries, the others may be what it
+    /// lost; they are added to `streams` as not live, so that the catalogue gets their assignment back.
+    fn restore_forgotten(
+        &self,
+        is_incomplete: bool,
+        streams: &mut Vec<RestoredStream>,
+        log: &mut dyn Log,
+    ) -> Vec<UnnamedGroup> {
+        let known: HashSet<GroupId> = streams.iter().map(|s| s.group).chain([GroupId::META]).collect();
+        let mut forgotten: Vec<GroupId> =
+            self.groups.iter().map(|g| g.group).filter(|g| !known.contains(g)).collect();
+        // If two say that they are the same stream, it is the newer one.
+        forgotten.sort_unstable_by_key(|group| std::cmp::Reverse(group.meta_index));
+        let mut unnamed = Vec::new();
+        for group in forgotten {
+            match identify(self.wal, &**self.disk, &group_dir(self.dir, group), group) {
+                Identity::Ended => {
+                    log.end_group(group);
+                }
+                _ if !is_incomplete => {}
+                Identity::Stream(assignment) if !is_taken(&assignment, streams) => {
+                    tracing::error!(
+                        "  Stream '{} > {}' is missing in the catalogue and put back from its own log",
+                        assignment.account,
+                        assignment.config.name
+                    );
+                    let outcome = self.restore_stream(&assignment, group, log);
+                    let assignment = Assignment { live: false, ..*assignment };
+                    streams.push(RestoredStream { assignment, group, outcome });
+                }
+                Identity::Stream(assignment) => {
+                    let name = &assignment.config.name;
+                    let reason = format!("stream '{} > {name}' is in another group, too", assignment.account);
+                    unnamed.extend(self.keep_unnamed(group, reason, log));
+                }
+                Identity::Unknown(reason) => unnamed.extend(self.keep_unnamed(group, reason, log)),
             }
         }
-        // A move that a power loss undoes would leave a file that the next opening takes for one of no use.
-        for dir in [&to, dir] {
-            if let Err(e) = self.disk.sync_dir(dir) {
-                tracing::error!("  Syncing {}: {e}", dir.display());
-            }
-        }
+        unnamed
     }
 
-    /// A deletion may be cut off after the catalogue forgot the stream: its log, which says that it has ended, goes
-    /// now.
-    fn end_forgotten(&self, known: &[GroupId], log: &mut dyn Log) {
-        for group in self.groups.iter().map(|g| g.group).filter(|g| !known.contains(g)) {
-            let mut entries = self.wal.entries(group).flatten();
-            if entries.any(|entry| matches!(Entry::decode(&entry.payload), Ok(Entry::Deleted))) {
+    /// Leaves a group as it is until an operator gives it up.
+    fn keep_unnamed(&self, group: GroupId, reason: String, log: &mut dyn Log) -> Option<UnnamedGroup> {
+        let id = group.to_string();
+        match is_given_up(&**self.disk, self.dir, &id) {
+            Ok(true) => {
+                tracing::warn!("  Group {id} of an unknown stream is given up: its directory was removed");
                 log.end_group(group);
+                return None;
             }
+            Ok(false) => {
+                if let Err(e) = note_unnamed(&**self.disk, self.dir, &id, &reason) {
+                    tracing::error!("  Noting the unknown group {id}: {e}");
+                }
+            }
+            Err(e) => tracing::error!("  Looking for the unknown group {id}: {e}"),
         }
+        tracing::error!("  Group {id} belongs to a stream that the catalogue has lost: {reason}");
+        Some(UnnamedGroup { group, reason })
     }
 
     /// Directories of groups that the catalogue does not name are moved aside with a note saying why.
-    fn put_away_strays(&self, known: &[GroupId]) {
-        let groups = self.dir.join("groups");
-        let Ok(entries) = self.disk.list(&groups) else { return };
+    fn put_away_strays(&self, known: &HashSet<GroupId>) {
+        let Ok(entries) = self.disk.list(&groups_dir(self.dir)) else { return };
         for entry in entries.into_iter().filter(|e| e.is_dir) {
             let id = GroupId::parse(&entry.name);
             if id.is_some_and(|id| known.contains(&id)) {
@@ -231,22 +305,21 @@ impl Restoring<'_> {
                 );
                 continue;
             }
-            self.put_away(&groups, &entry.name);
+            put_aside(
+                &**self.disk,
+                self.dir,
+                &entry.name,
+                "No entry of the catalogue and no log names this group.\n",
+            );
         }
     }
+}
 
-    fn put_away(&self, groups: &Path, name: &str) {
-        let to = self.dir.join(QUARANTINE);
-        let moved = self.disk.create_dir_all(&to).and_then(|()| {
-            self.disk.rename(&groups.join(name), &to.join(name))?;
-            let note = "No entry of the catalogue and no log names this group.\n";
-            self.disk.replace(&to.join(format!("{name}.reason")), note.as_bytes())
-        });
-        match moved {
-            Ok(()) => tracing::warn!("  Moved group {name} to {}: nothing names it", to.display()),
-            Err(e) => tracing::error!("  Moving group {name}: {e}"),
-        }
-    }
+/// True if a stream of this name is among `streams`.
+fn is_taken(assignment: &Assignment, streams: &[RestoredStream]) -> bool {
+    streams.iter().any(|s| {
+        s.assignment.account == assignment.account && s.assignment.config.name == assignment.config.name
+    })
 }
 
 /// Says what is damaged.

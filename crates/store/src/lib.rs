@@ -34,6 +34,6 @@ pub use jobs::{LoadDone, LoadJob, WriteDone, WriteJob};
 pub use layout::Layout;
 pub use open::{OpenError, OpenReport};
 pub use record::{RECORD_MAX, Record, RecordError, Seed, encode as encode_record};
-pub use state_file::CheckpointBody;
+pub use state_file::{CheckpointBody, read_owner_state};
 pub use store::{Kind, Lookup, Removed, State, StreamStore};
 pub use subjects::SubjectState;

@@ -45,6 +45,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// True if the state file is gone or not what was written, rather than that it cannot be had now.
+    pub fn is_damaged_state(&self) -> bool {
+        matches!(self, Self::State { source, .. } if is_damage(source))
+    }
+}
+
 /// What opening found.
 #[derive(Debug, Default)]
 pub struct OpenReport {

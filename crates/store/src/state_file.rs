@@ -184,6 +184,11 @@ pub(crate) fn read_state(disk: &dyn Disk, dir: &Path, body: CheckpointBody) -> i
     SavedState::decode(&content).ok_or_else(broken)
 }
 
+/// The owner's state in the state file that a checkpoint names.
+pub fn read_owner_state(disk: &dyn Disk, dir: &Path, body: CheckpointBody) -> io::Result<Vec<u8>> {
+    read_state(disk, dir, body).map(|saved| saved.extra)
+}
+
 #[cfg(test)]
 mod tests {
     use linnet_ids::Wall;

@@ -81,6 +81,7 @@ impl Stream {
                 }
             }
             Entry::Leader => {}
+            Entry::Owner(owner) => self.owner = Some(owner),
             Entry::Skip(last) => self.skip_to(last),
         }
         CommandOutcome::Done

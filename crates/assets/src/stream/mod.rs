@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use slab::Slab;
 
 use crate::consumer::Consumer;
-use crate::entry::{Attach, Entry};
+use crate::entry::{Attach, Entry, Owner};
 use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
 use dedupe::Dedupe;
@@ -91,12 +91,20 @@ pub struct StreamSaved {
     /// Messages with a time to live of their own: when each expires, nanoseconds since the Unix epoch, or never.
     #[serde(default)]
     pub ttls: Vec<(StreamSeq, Option<i64>)>,
+    /// Whose it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Owner>,
+    /// It has ended; only its files are left to remove.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 /// A stream on the server that leads it.
 pub struct Stream {
     pub(crate) config: StreamConfig,
     created: Wall,
+    /// Whose it is, as its log says.
+    owner: Option<Owner>,
     place: Place,
     pub(crate) store: StreamStore,
     consumers: Slab<Consumer>,
@@ -156,6 +164,7 @@ impl Stream {
         let mut stream = Self {
             config,
             created,
+            owner: None,
             place,
             store,
             consumers: Slab::new(),
@@ -258,7 +267,13 @@ impl Stream {
             created: c.created.0,
             state: Some(c.state.clone()),
         });
-        StreamSaved { config: self.config.clone(), consumers: consumers.collect(), ttls: self.ttls.save() }
+        StreamSaved {
+            config: self.config.clone(),
+            consumers: consumers.collect(),
+            ttls: self.ttls.save(),
+            owner: self.owner.clone(),
+            deleted: self.deleted,
+        }
     }
 
     /// Takes the entries to be written, in order.
@@ -292,6 +307,19 @@ impl Stream {
         if let Some(last) = skip_to {
             self.head_seq = self.head_seq.max(last);
             self.propose(&Entry::Skip(last), None);
+        }
+    }
+
+    /// Takes over what a checkpoint kept besides configuration, consumers and times to live.
+    pub fn restore_life(&mut self, owner: Option<Owner>, deleted: bool) {
+        self.owner = owner;
+        self.deleted = deleted;
+    }
+
+    /// Writes to the log whose stream this is, unless it says so.
+    pub fn record_owner(&mut self, owner: Owner) {
+        if self.owner.as_ref() != Some(&owner) {
+            self.propose(&Entry::Owner(owner), None);
         }
     }
 

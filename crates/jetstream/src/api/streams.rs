@@ -23,6 +23,11 @@ pub(super) fn find(call: &Call<'_>, stream: &str) -> Result<Arc<StreamHandle>, A
     call.account.stream(stream).ok_or(errors::STREAM_NOT_FOUND)
 }
 
+/// Fails for a stream that could not be recovered: what it holds is unknown.
+fn require_served(stream: Option<&Arc<StreamHandle>>) -> Result<(), ApiError> {
+    if stream.is_some_and(|s| s.lost().is_some()) { Err(errors::STREAM_OFFLINE) } else { Ok(()) }
+}
+
 async fn state(
     handle: &StreamHandle,
     subjects: Option<String>,
@@ -64,6 +69,7 @@ pub(super) async fn create(call: &mut Call<'_>, stream: &str) -> Result<StreamCr
     let engine = call.engine;
     let _one_at_a_time = engine.changes.lock().await;
     let existing = call.account.stream(stream);
+    require_served(existing.as_ref())?;
     let existing_config = existing.as_ref().map(|s| s.config());
     let limits = limits_for(call.account, &engine.accounts, &engine.config);
     let judged = stream_rules::check_create(
@@ -92,6 +98,7 @@ pub(super) async fn update(call: &mut Call<'_>, stream: &str) -> Result<StreamUp
     let engine = call.engine;
     let _one_at_a_time = engine.changes.lock().await;
     let existing = call.account.stream(stream);
+    require_served(existing.as_ref())?;
     let existing_config = existing.as_ref().map(|s| s.config());
     let consumers = match &existing {
         Some(handle) => match handle.ask(Command::Consumer(ConsumerCommand::Configs)).await {
@@ -149,6 +156,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<StreamListResponse, ApiError
     let (paging, page) = Paging::at(all.len(), request.offset, LIST_PAGE_MAX);
     let mut streams = Vec::new();
     let mut missing = Vec::new();
+    let mut offline = BTreeMap::new();
     for handle in all.get(page).unwrap_or_default() {
         match state(handle, None, false).await {
             Ok(state) => {
@@ -156,10 +164,14 @@ pub(super) async fn list(call: &Call<'_>) -> Result<StreamListResponse, ApiError
                 info.domain = domain(call);
                 streams.push(info);
             }
-            Err(_) => missing.push(handle.config().name.clone()),
+            Err(_) => {
+                let name = handle.config().name.clone();
+                offline.extend(handle.lost().map(|reason| (name.clone(), reason.to_owned())));
+                missing.push(name);
+            }
         }
     }
-    Ok(StreamListResponse { paging, streams, missing, ..StreamListResponse::default() })
+    Ok(StreamListResponse { paging, streams, missing, offline })
 }
 
 /// `STREAM.INFO`.

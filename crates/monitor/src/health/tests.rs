@@ -52,6 +52,7 @@ fn every_branch_answers_in_nats_servers_words() {
     let not_running = with(|s| s.jetstream_running = false);
     let lost = with(|s| s.accounts[0].streams[1].not_recovered = true);
     let failed = with(|s| s.accounts[0].streams[0].write_error = Some("no space".to_owned()));
+    let unnamed = with(|s| s.unnamed_groups = vec!["G1".to_owned()]);
     let present = with(|s| s.consumer = Presence::Present);
     let absent = with(|s| s.consumer = Presence::Absent);
     let silent = with(|s| s.consumer = Presence::Unknown);
@@ -106,6 +107,20 @@ fn every_branch_answers_in_nats_servers_words() {
             r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"JetStream not enabled (10076)"}]}"#,
         ),
         (&both, " enabled", 200, OK),
+        (
+            &unnamed,
+            "",
+            503,
+            r#"{"status":"unavailable","error":"JetStream group G1 could not be recovered: no catalogue entry names its stream"}"#,
+        ),
+        (
+            &unnamed,
+            " details",
+            503,
+            r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"JetStream group G1 could not be recovered: no catalogue entry names its stream"}]}"#,
+        ),
+        (&unnamed, " enabled", 200, OK),
+        (&unnamed, "A/S", 200, OK),
         // Names.
         (&healthy(), "E", 200, OK),
         (&healthy(), "A/S", 200, OK),

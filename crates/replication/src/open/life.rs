@@ -132,6 +132,7 @@ impl Life {
                     dir: group_dir(),
                     config,
                     created: Wall(1),
+                    without_checkpoint: false,
                     place,
                     floor_step,
                     now,

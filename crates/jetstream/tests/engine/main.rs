@@ -1,5 +1,7 @@
 //! An engine over a disk that fails: what it promised holds, what it could not keep it did not promise.
 
+mod lost;
+
 use std::sync::Arc;
 use std::time::Duration;
 
