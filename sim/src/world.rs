@@ -422,8 +422,7 @@ impl World {
                 Err(OpenFailed::Refused(reason)) => {
                     self.trace.line(|| format!("opening failed: {reason}"));
                     let free = self.disk.free_space(&self.dir).unwrap_or(0);
-                    // Opening frees something on its way.
-                    let has_no_space = free < 2 * restore::wal_config().segment_bytes;
+                    let has_no_space = free < restore::wal_config().segment_bytes;
                     let struck = has_no_space || faults(&self.disk.counters()) > faults(&before);
                     if !is_off && !struck && self.is_damaged {
                         // What is said is said: nothing is lost in silence.

@@ -50,7 +50,8 @@ impl Opening {
     ) -> Result<Segment, Error> {
         let is_full = |made: &Result<Segment, Error>| matches!(made, Err(Error::DiskFull { .. }));
         let mut made = self.make(no, wanted);
-        if is_full(&made) && self.remove_released(released)? {
+        if is_full(&made) {
+            self.remove_released(released)?;
             made = self.make(no, wanted);
         }
         if is_full(&made) && least < wanted {
@@ -65,8 +66,9 @@ impl Opening {
         job.run()?.map(|PreparedSegment(segment)| segment).ok_or(Error::Config)
     }
 
-    /// Removes segments that an earlier life no longer needed and did not put away. False if there are none.
-    fn remove_released(&mut self, released: SegmentNo) -> Result<bool, Error> {
+    /// Removes segments that an earlier life no longer needed and did not put away. Their space is free afterwards, and
+    /// that of half-made files which are gone already.
+    fn remove_released(&mut self, released: SegmentNo) -> Result<(), Error> {
         let unneeded = self.files.lengths.range(..released).map(|(no, _)| *no);
         let unneeded: Vec<SegmentNo> = unneeded.filter(|no| !self.files.noted.contains(no)).collect();
         for no in &unneeded {
@@ -74,8 +76,7 @@ impl Opening {
             self.disk.remove_file(&path).map_err(Error::io("remove", path))?;
             self.files.lengths.remove(no);
         }
-        self.disk.sync_dir(&self.paths.wal).map_err(Error::io("sync", &self.paths.wal))?;
-        Ok(!unneeded.is_empty())
+        self.disk.sync_dir(&self.paths.wal).map_err(Error::io("sync", &self.paths.wal))
     }
 
     fn no_space(&self, least: u32) -> Error {
