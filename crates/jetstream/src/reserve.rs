@@ -99,8 +99,7 @@ impl Reserve {
             self.disk.remove_file(&self.path)?;
         }
         let file = self.disk.open(&self.path, OpenMode::Create)?;
-        file.write_all_at(&vec![0; BYTES], 0)?;
-        file.sync_data()
+        file.write_all_at(&vec![0; BYTES], 0)
     }
 }
 
