@@ -110,6 +110,7 @@ async fn a_failing_sync_acknowledges_nothing_and_reopening_keeps_what_was_acknow
         assert!(kept < 100, "a sync of the log fails at last");
     };
     assert!(refused.contains("\"err_code\":10077"), "{refused}");
+    assert!(!refused.contains('/'), "no paths of the server: {refused}");
     tokio::time::timeout(PATIENCE, engine.health().wait_for_log_failure())
         .await
         .expect("the failure is known");
