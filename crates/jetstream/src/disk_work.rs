@@ -68,7 +68,7 @@ struct Jobs {
 }
 
 const READERS: usize = 2;
-const WRITERS: usize = 2;
+const WRITERS: usize = 4;
 /// Directories of ended streams that may wait for their removal.
 const DIRS_MAX: usize = 64;
 
@@ -89,10 +89,14 @@ impl Jobs {
             ),
             DiskWork::Group(..) | DiskWork::RemoveDir(..) | DiskWork::Reserve => {}
         }
-        self.waiting.push_back(work);
+        if work.makes_room() {
+            self.waiting.push_front(work);
+        } else {
+            self.waiting.push_back(work);
+        }
     }
 
-    /// The oldest job that may be done now. A directory is not removed beside a job that writes to it and would make
+    /// The next job that may be done now. A directory is not removed beside a job that writes to it and would make
     /// it again.
     fn take(&mut self) -> Option<DiskWork> {
         let may_run = |work: &DiskWork| match work {
@@ -194,6 +198,11 @@ impl DiskWork {
         }
     }
 
+    /// True if it goes ahead of the others: the log waits for it, or the space it gives back is wanted by those behind.
+    fn makes_room(&self) -> bool {
+        matches!(self, Self::Prepare(..) | Self::Remove(_))
+    }
+
     fn run(self, disk: &Arc<dyn Disk>, reserve: &Reserve) {
         match self {
             Self::Group(job, key, pump) => {
@@ -281,6 +290,15 @@ mod tests {
         assert_eq!(taken(&mut jobs), Some(1));
         assert!(!jobs.finish(None) && !jobs.finish(Some(2)) && !jobs.finish(Some(1)));
         assert!(jobs.busy.is_empty());
+    }
+
+    #[test]
+    fn files_are_removed_before_more_is_written() {
+        let mut jobs = Jobs::default();
+        jobs.add(DiskWork::Reserve);
+        jobs.add(DiskWork::Remove(vec!["/dir/1".into()]));
+        assert!(matches!(jobs.take(), Some(DiskWork::Remove(_))));
+        assert!(matches!(jobs.take(), Some(DiskWork::Reserve)));
     }
 
     #[tokio::test]
