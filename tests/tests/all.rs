@@ -10,6 +10,7 @@ mod bad_input;
 mod clients;
 mod config_keys;
 mod crash;
+mod disk_use;
 mod fuzz_replay;
 mod jetstream_semantics;
 mod other_clients;

@@ -6,14 +6,9 @@ use std::net::{SocketAddr, TcpStream};
 
 use linnet_launch::{Options, Spec, poll_until};
 
-use crate::harness::{JETSTREAM, Kind, LONG, PLAIN, Raw, program};
+use crate::harness::{JETSTREAM, Kind, LONG, PLAIN, Raw, program, setting};
 
 const MIB: u64 = 1024 * 1024;
-
-/// A number from the environment, for longer runs.
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap())
-}
 
 fn linnet(options: Options) -> linnet_launch::Server {
     Spec::new(program(Kind::Linnet).unwrap())

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use self::checker::{Found, FoundStream, Promises, StreamPromises, check};
-use crate::harness::{JETSTREAM, Kind, LONG, program, run, within};
+use crate::harness::{JETSTREAM, Kind, LONG, program, run, setting, within};
 
 const STREAMS: usize = 20;
 /// Publishes of one stream that are under way at the same time.
@@ -35,13 +35,12 @@ struct Memory {
 
 #[test]
 fn what_was_acknowledged_survives_every_kill() {
-    let rounds = std::env::var("LINNET_CRASH_ROUNDS").map_or(3, |text| text.parse().unwrap());
+    let rounds = setting("LINNET_CRASH_ROUNDS", 3);
     run(async || crash(rounds).await);
 }
 
-async fn crash(rounds: u32) {
-    let seed =
-        std::env::var("LINNET_CRASH_SEED").map_or_else(|_| fastrand::u64(..), |text| text.parse().unwrap());
+async fn crash(rounds: u64) {
+    let seed = setting("LINNET_CRASH_SEED", fastrand::u64(..));
     let mut random = fastrand::Rng::with_seed(seed);
     let options =
         Options { port: Some(free_port().unwrap()), jetstream: Some(JetStream::default()), ..JETSTREAM() };

@@ -40,7 +40,7 @@ struct State {
     queue: BatchQueue<Batch>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
     owners: HashMap<GroupId, PumpHandle>,
-    /// The log is nearly as large as it may become, or found no space.
+    /// The log has reached half of its bound, or found no space.
     is_short_of_space: bool,
     /// The disk has been full for a while: what waits for space may wait for long.
     is_disk_full: bool,
@@ -328,7 +328,7 @@ impl LogWriter {
         }
     }
 
-    /// Keeps a segment ready and the log below half of its bound.
+    /// Keeps a segment ready and the log within its bound.
     fn maintain(&mut self) {
         let now = self.clock.mono();
         let upkeep = self.keeper.maintain(now, &mut |group| self.handle.ask_for_checkpoint(group));
@@ -374,6 +374,8 @@ mod tests {
 
     /// Ten seconds of waiting for a disk thread.
     const PAUSES_MAX: u32 = 200;
+    /// What was taken and not yet written when streams begin to wait, here at most a segment.
+    const LEFT_OVER: u64 = 64 << 10;
     const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
 
     fn writer() -> (LogWriter, FaultyDisk) {
@@ -413,12 +415,17 @@ mod tests {
         assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
     }
 
+    /// A message.
+    fn append(writer: &mut LogWriter) {
+        let message = [&[Entry::MESSAGES_KIND][..], &[7; 20_000]].concat();
+        let next = writer.keeper.wal().last_index(GROUP) + 1;
+        writer.handle.append(GROUP, next, 1, &message);
+    }
+
     /// Messages until one finds no space: the batch that was refused.
     fn fill(writer: &mut LogWriter) -> Batch {
-        let message = [&[Entry::MESSAGES_KIND][..], &[7; 20_000]].concat();
         loop {
-            let next = writer.keeper.wal().last_index(GROUP) + 1;
-            writer.handle.append(GROUP, next, 1, &message);
+            append(writer);
             let mut batch = next_batch(writer);
             if !writer.try_commit(&mut batch).unwrap() {
                 return batch;
@@ -466,6 +473,21 @@ mod tests {
         keep_ready(writer);
         assert!(!writer.handle.is_pressed(), "{:?}", writer.keeper.wal().usage());
         fill(writer);
+    }
+
+    #[test]
+    fn streams_wait_while_all_files_of_the_log_are_within_its_bound() {
+        let (mut writer, _) = writer();
+        keep_ready(&mut writer);
+        while !writer.handle.is_pressed() {
+            append(&mut writer);
+            let mut batch = next_batch(&mut writer);
+            assert!(writer.try_commit(&mut batch).unwrap());
+            keep_ready(&mut writer);
+        }
+        let usage = writer.keeper.wal().usage();
+        assert!(usage.live_bytes > usage.max_bytes / 2, "{usage:?}");
+        assert!(usage.live_bytes + usage.other_bytes + LEFT_OVER <= usage.max_bytes, "{usage:?}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use linnet_replication::{
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use crate::budget::{Budget, Share};
+use crate::budget::{Budget, Held, Share};
 use crate::cell::StreamCell;
 use crate::disk_work::{DiskWork, DiskWorkers, MayRemoveDir};
 use crate::inbox::{LetterKind, Mail, StreamInbox};
@@ -306,7 +306,7 @@ impl Pump {
             }
             Control::Remove { key, files, done } => {
                 if let Some(mut slot) = self.groups.remove(&key) {
-                    self.budget.update(&mut slot.share, 0, 0);
+                    self.budget.update(&mut slot.share, &Held::default());
                     self.by_group.remove(&slot.group.group());
                     self.usage.forget(&slot.cell);
                     self.turns.forget(key);
@@ -387,7 +387,7 @@ impl Pump {
     fn disk_chores(&mut self, key: GroupKey) {
         let Some(slot) = self.groups.get_mut(&key) else { return };
         let store = slot.group.stream_mut().store_mut();
-        let chores = self.budget.update(&mut slot.share, store.unwritten() as u64, store.obsolete_bytes());
+        let chores = self.budget.update(&mut slot.share, &Held::of(store));
         let has_obsolete = store.obsolete_bytes() > 0;
         if chores.write {
             for job in store.take_writes(chores.write_all) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use linnet_ids::{GroupId, Mono};
-use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, SegmentNo, Unverifiable, Wal};
+use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, SegmentNo, Unverifiable, Usage, Wal};
 
 /// How long a group that was asked for a checkpoint has before it is asked again, and how long all of those that
 /// hold on to the oldest segment have before the log copies what they still need.
@@ -13,6 +13,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Pause before a segment that could not be prepared is tried again.
 const PREPARE_AGAIN: Duration = Duration::from_millis(50);
+
+/// Eighths of the bound from which groups are asked for checkpoints.
+const ASK: u64 = 2;
+/// Eighths of the bound from which what groups still hold is copied.
+const COPY: u64 = 3;
+/// Eighths of the bound from which streams wait. What was taken before, segments that lie ready and those that wait
+/// for their removal come on top; all of it stays within the bound.
+const WAIT: u64 = 4;
 
 /// Asks a group for a checkpoint; false if nobody runs the group.
 pub type AskGroup<'a> = &'a mut dyn FnMut(GroupId) -> bool;
@@ -31,7 +39,7 @@ pub enum Written {
 pub struct Upkeep {
     /// A segment to prepare; [`LogKeeper::prepared`] takes the outcome.
     pub prepare: Option<PrepareSegment>,
-    /// The log is nearly as large as it may become, or found no space: streams should take no more messages.
+    /// The log has reached half of its bound, or found no space: streams should take no more messages.
     pub is_short_of_space: bool,
 }
 
@@ -125,21 +133,20 @@ impl LogKeeper {
         }
     }
 
-    /// Keeps a segment ready and the log below half of its bound.
+    /// Keeps a segment ready and the log at about a quarter of its bound.
     pub fn maintain(&mut self, now: Mono, ask: AskGroup<'_>) -> Upkeep {
         let may_prepare = self.failed.is_none_or(|at| now.since(at) >= PREPARE_AGAIN);
         let prepare = if may_prepare { self.wal.prepare_next() } else { None };
         self.come_below_bound();
         let usage = self.wal.usage();
-        if usage.live_bytes > usage.max_bytes / 8 * 3 {
+        if is_above(usage, ASK) {
             self.make_room(now, ask);
         }
-        if usage.live_bytes > usage.max_bytes / 2 {
+        if is_above(usage, COPY) {
             self.copy_what_is_left(now);
         }
         self.is_refused &= !self.wal.is_next_ready();
-        let is_large = usage.live_bytes > usage.max_bytes / 4 * 3;
-        Upkeep { prepare, is_short_of_space: is_large || self.is_refused }
+        Upkeep { prepare, is_short_of_space: is_above(usage, WAIT) || self.is_refused }
     }
 
     /// Asks the groups that hold on to the oldest segment for checkpoints.
@@ -201,7 +208,7 @@ impl LogKeeper {
         let done = self.wal.rewrite_oldest(Unverifiable::Keep)?;
         self.rewrites += 1;
         // A read may fail and succeed later, so there is no hurry.
-        if done.damaged.is_empty() || usage.live_bytes <= usage.max_bytes / 4 * 3 {
+        if done.damaged.is_empty() || !is_above(usage, WAIT) {
             return Ok(());
         }
         // Nobody made them unneeded. Kept, they would hold the segment until the log is full.
@@ -210,4 +217,9 @@ impl LogKeeper {
         }
         self.wal.rewrite_oldest(Unverifiable::GiveUp).map(|_| ())
     }
+}
+
+/// True if the log takes more than so many eighths of its bound.
+fn is_above(usage: Usage, eighths: u64) -> bool {
+    usage.live_bytes > usage.max_bytes / 8 * eighths
 }

@@ -30,6 +30,12 @@ struct PendingRewrite {
     must: bool,
 }
 
+impl Pending {
+    pub(crate) fn obsolete_bytes(&self) -> u64 {
+        self.obsolete_bytes
+    }
+}
+
 impl StreamStore {
     /// True while a checkpoint's outcome is awaited.
     pub fn is_checkpointing(&self) -> bool {

@@ -196,6 +196,11 @@ impl StreamStore {
         self.obsolete_bytes
     }
 
+    /// Bytes of files that the checkpoint under way makes removable.
+    pub fn leaving_bytes(&self) -> u64 {
+        self.pending.as_ref().map_or(0, Pending::obsolete_bytes)
+    }
+
     /// Follows a change of the stream's limit per subject.
     pub fn set_max_per_subject(&mut self, max: i64) {
         if self.subjects.fits(max) {

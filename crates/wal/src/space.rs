@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Usage {
     /// Segments that are needed.
     pub live_segments: usize,
-    /// Bytes of segments that are needed. Keep this under half of `max_bytes`.
+    /// Bytes of segments that are needed. Kept well under `max_bytes`, there is room for the other files of the log.
     pub live_bytes: u64,
     /// Bytes of segments ready for use or waiting to be put away.
     pub other_bytes: u64,

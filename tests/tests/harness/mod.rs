@@ -10,6 +10,11 @@ pub(crate) use programs::{Kind, nats_cli, program, python};
 pub(crate) use raw::Raw;
 pub(crate) use wait::{LONG, eventually, round_trip, within};
 
+/// A number from the environment, for longer runs.
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
 /// Defines tests once and runs each against both servers, as `linnet::name` and `peer::name`.
 macro_rules! on_both_servers {
     ($options:expr; $($(#[doc = $doc:literal])* async fn $name:ident($server:ident) $body:block)+) => {
