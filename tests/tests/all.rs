@@ -11,6 +11,7 @@ mod clients;
 mod config_keys;
 mod crash;
 mod disk_use;
+mod fan_out;
 mod fuzz_replay;
 mod jetstream_semantics;
 mod other_clients;

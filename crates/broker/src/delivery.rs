@@ -72,6 +72,12 @@ impl Form {
         self.behind_sid.extend_from_slice(message.body);
         self.behind_sid.extend_from_slice(encode::CRLF);
     }
+
+    fn write(&self, sid: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.before_sid);
+        out.extend_from_slice(sid);
+        out.extend_from_slice(&self.behind_sid);
+    }
 }
 
 impl Output {
@@ -109,7 +115,11 @@ impl Output {
         matches: &Matches<SubRef>,
         message: &Message<'_>,
     ) -> usize {
+        if self.staging.lanes.are_full() {
+            self.hand_over_all();
+        }
         self.form.set(matches.plain().len() + matches.queues().len(), message);
+        self.staging.lanes.begin_message();
         let mut delivered = 0;
         for sub in matches.plain() {
             delivered += usize::from(self.deliver(source, sub, message));
@@ -219,22 +229,28 @@ impl Output {
     fn stage(&mut self, conn: &Arc<Conn>, sub: &SubRef, frame: &Frame<'_>, is_stripped: bool) {
         let at = self.staging.position(conn);
         let size = frame.size_bound();
-        if self.staging.batch(at).is_full_for(size) {
+        if self.staging.is_full_for(at, size) {
             self.hand_over(at);
         }
-        let batch = self.staging.batch(at);
-        let out = batch.room(size);
-        if self.form.is_set && !is_stripped {
-            out.extend_from_slice(&self.form.before_sid);
-            out.extend_from_slice(frame.sid);
-            out.extend_from_slice(&self.form.behind_sid);
+        let form = &self.form;
+        let place = if form.is_set && !is_stripped {
+            self.staging.lanes.place(frame.sid, |out| form.write(frame.sid, out))
         } else {
-            frame.encode_line(out);
-            out.extend_from_slice(frame.body);
-            out.extend_from_slice(encode::CRLF);
-        }
+            None
+        };
+        let batch = match place {
+            Some(place) => self.staging.add_place(at, place),
+            None => self.staging.add(at, size, |out| {
+                if form.is_set && !is_stripped {
+                    form.write(frame.sid, out);
+                } else {
+                    frame.encode_line(out);
+                    out.extend_from_slice(frame.body);
+                    out.extend_from_slice(encode::CRLF);
+                }
+            }),
+        };
         batch.count(sub, frame.body.len());
-        self.staging.holds_messages = true;
     }
 
     /// Appends to the connection's queue at once, behind what is staged for it.
@@ -269,16 +285,16 @@ impl Output {
     }
 
     fn hand_over(&mut self, at: usize) {
-        let batch = self.staging.batch(at);
-        let Some(handed) = batch.hand_over(self.max_pending) else { return };
-        let conn = batch.conn.clone();
+        let Some((conn, handed)) = self.staging.hand_over(at, self.max_pending) else { return };
         self.judge(&conn, handed.pushed, handed.msgs, handed.msg_bytes);
     }
 
     /// Puts everything staged into the connections' queues.
     pub(crate) fn hand_over_all(&mut self) {
         if std::mem::take(&mut self.staging.holds_messages) {
+            self.staging.lanes.freeze();
             (0..self.staging.len()).for_each(|at| self.hand_over(at));
+            self.staging.lanes.clear();
         }
     }
 

@@ -17,6 +17,7 @@ mod conn;
 mod delivery;
 mod interest_watch;
 mod lame_duck;
+mod lanes;
 mod listen;
 mod listener;
 mod message_trace;

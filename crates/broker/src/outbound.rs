@@ -19,31 +19,49 @@ use crate::subscription::SubRef;
 pub(crate) const SHARE_MIN: usize = 4096;
 /// A chunk of copied bytes is closed when it reaches this size.
 pub(crate) const CHUNK_MAX: usize = 64 * 1024;
-/// Buffers kept for reuse per thread.
-const POOL_MAX: usize = 32;
+/// Bytes of buffers kept for reuse per thread: enough for a batch to each of a hundred receivers.
+const POOL_MAX: usize = 8 << 20;
 /// Slices per write call.
 const SLICES_MAX: usize = 64;
 /// How long a connection that is being closed may take to accept its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 thread_local! {
-    static POOL: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { buffers: Vec::new(), bytes: 0 }) };
+}
+
+/// Empty buffers for reuse.
+struct Pool {
+    buffers: Vec<Vec<u8>>,
+    /// What all of them can hold.
+    bytes: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let buffer = self.buffers.pop()?;
+        self.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn put(&mut self, buffer: Vec<u8>) {
+        if self.bytes + buffer.capacity() <= POOL_MAX {
+            self.bytes += buffer.capacity();
+            self.buffers.push(buffer);
+        }
+    }
 }
 
 /// An empty buffer, from the thread's pool if there is one.
 pub(crate) fn take_buffer() -> Vec<u8> {
-    POOL.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(1024))
+    POOL.with_borrow_mut(Pool::take).unwrap_or_else(|| Vec::with_capacity(1024))
 }
 
 /// Gives a buffer back to the thread's pool.
 pub(crate) fn recycle(mut buffer: Vec<u8>) {
     buffer.clear();
     if (1..=2 * CHUNK_MAX).contains(&buffer.capacity()) {
-        POOL.with_borrow_mut(|pool| {
-            if pool.len() < POOL_MAX {
-                pool.push(buffer);
-            }
-        });
+        POOL.with_borrow_mut(|pool| pool.put(buffer));
     }
 }
 
@@ -83,6 +101,29 @@ struct State {
     ending: Shutdown,
     msgs: u64,
     msg_bytes: u64,
+}
+
+/// The bytes of a batch.
+pub(crate) enum Content<'a> {
+    /// In the publisher's buffer.
+    Owned(&'a mut Vec<u8>),
+    /// The same for several connections.
+    Shared(Bytes),
+}
+
+impl Content<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Owned(bytes) => bytes.len(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+
+    fn discard(self) {
+        if let Self::Owned(bytes) = self {
+            bytes.clear();
+        }
+    }
 }
 
 /// What became of an append.
@@ -150,20 +191,24 @@ impl Outbound {
     }
 
     /// Moves a batch of `count` = (messages, their bytes) in and counts them at their subscriptions. All deliveries of
-    /// a subscription are counted under this lock, so that it needs no atomic addition. `bytes` is empty afterwards.
+    /// a subscription are counted under this lock, so that it needs no atomic addition. A buffer of the caller's is
+    /// empty afterwards.
     pub(crate) fn take_in(
         &self,
-        bytes: &mut Vec<u8>,
+        content: Content<'_>,
         count: (u64, u64),
         runs: impl Iterator<Item = (SubRef, u64)>,
         max_pending: usize,
     ) -> Pushed {
         let mut state = self.state.lock();
-        if state.sealed || state.queued + state.in_flight + bytes.len() > max_pending {
-            bytes.clear();
+        if state.sealed || state.queued + state.in_flight + content.len() > max_pending {
+            content.discard();
             return if state.sealed { Pushed::Closed } else { Pushed::Full };
         }
-        state.append(bytes);
+        match content {
+            Content::Owned(bytes) => state.append(bytes),
+            Content::Shared(bytes) => state.append_shared(bytes),
+        }
         for (sub, count) in runs {
             sub.delivered.store(sub.delivered.load(Ordering::Relaxed) + count, Ordering::Relaxed);
         }
@@ -194,8 +239,8 @@ impl Outbound {
         match shared {
             Some(shared) => {
                 let written = line.len() - before;
-                state.queued += written + shared.len();
-                state.queue.push_back(Chunk::Shared(shared.clone()));
+                state.queued += written;
+                state.append_shared(shared.clone());
                 state.tail(2).extend_from_slice(encode::CRLF);
                 state.queued += 2;
             }
@@ -389,6 +434,11 @@ impl State {
         }
         self.tail(bytes.len()).extend_from_slice(bytes);
         bytes.clear();
+    }
+
+    fn append_shared(&mut self, bytes: Bytes) {
+        self.queued += bytes.len();
+        self.queue.push_back(Chunk::Shared(bytes));
     }
 
     fn schedule(&mut self) -> Pushed {

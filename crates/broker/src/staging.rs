@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::conn::Conn;
-use crate::outbound::{CHUNK_MAX, Pushed, recycle, take_buffer};
+use crate::lanes::{Lanes, Place};
+use crate::outbound::{CHUNK_MAX, Content, Pushed, recycle, take_buffer};
 use crate::subscription::SubRef;
 
 /// Subscriptions of one connection whose counts a batch holds back at most.
@@ -22,6 +23,8 @@ const KEPT_MAX: usize = 16;
 pub(crate) struct Staging {
     /// Something may be left to hand over.
     pub(crate) holds_messages: bool,
+    /// Messages to many.
+    pub(crate) lanes: Lanes,
     batches: Vec<Batch>,
     index: HashMap<usize, usize, foldhash::fast::RandomState>,
 }
@@ -31,6 +34,8 @@ pub(crate) struct Batch {
     pub(crate) conn: Arc<Conn>,
     /// The publisher has promised to write the connection's queue out.
     pub(crate) owes_flush: bool,
+    /// What the batch holds as part of a lane; `bytes` is empty then.
+    shared: Option<Place>,
     bytes: Vec<u8>,
     msgs: u64,
     msg_bytes: u64,
@@ -76,6 +81,37 @@ impl Staging {
         self.batches.len()
     }
 
+    /// Adds a message of at most `size` bytes to the connection's batch, which has room for it.
+    #[inline]
+    pub(crate) fn add(&mut self, at: usize, size: usize, write: impl FnOnce(&mut Vec<u8>)) -> &mut Batch {
+        self.holds_messages = true;
+        let batch = &mut self.batches[at];
+        write(batch.room(size, &self.lanes));
+        batch
+    }
+
+    /// Adds a message that stands in a lane.
+    #[inline]
+    pub(crate) fn add_place(&mut self, at: usize, place: Place) -> &mut Batch {
+        self.holds_messages = true;
+        let batch = &mut self.batches[at];
+        batch.add_place(place, &self.lanes);
+        batch
+    }
+
+    /// True if the batch is to be handed over before a message of at most `size` bytes is added.
+    #[inline]
+    pub(crate) fn is_full_for(&self, at: usize, size: usize) -> bool {
+        self.batches[at].is_full_for(size)
+    }
+
+    /// Moves everything of a batch into the connection's queue.
+    pub(crate) fn hand_over(&mut self, at: usize, max_pending: usize) -> Option<(Arc<Conn>, HandedOver)> {
+        let batch = &mut self.batches[at];
+        let handed = batch.hand_over(max_pending, &self.lanes)?;
+        Some((batch.conn.clone(), handed))
+    }
+
     /// Ends all batches, which must have been handed over; yields the connections that are to be written out.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Arc<Conn>> + '_ {
         self.index.clear();
@@ -99,6 +135,7 @@ impl Batch {
         Self {
             conn,
             owes_flush: false,
+            shared: None,
             bytes: Vec::new(),
             msgs: 0,
             msg_bytes: 0,
@@ -109,23 +146,54 @@ impl Batch {
 
     /// Bytes that are not handed over yet.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.shared.as_ref().map_or(0, Place::len)
     }
 
-    /// True if `size` more bytes would make the batch larger than a chunk, or if it holds back too many counts.
+    /// True if `size` more bytes would make the batch's own buffer larger than a chunk, or if it holds back too many
+    /// counts.
     #[inline]
-    pub(crate) fn is_full_for(&self, size: usize) -> bool {
-        self.msgs > 0 && (self.bytes.len() + size > CHUNK_MAX || self.earlier_runs.len() >= RUNS_MAX)
+    fn is_full_for(&self, size: usize) -> bool {
+        self.msgs > 0
+            && ((!self.bytes.is_empty() && self.bytes.len() + size > CHUNK_MAX)
+                || self.earlier_runs.len() >= RUNS_MAX)
     }
 
     /// The buffer to append a message of at most `size` bytes to.
     #[inline]
-    pub(crate) fn room(&mut self, size: usize) -> &mut Vec<u8> {
+    fn room(&mut self, size: usize, lanes: &Lanes) -> &mut Vec<u8> {
+        if self.shared.is_some() {
+            self.copy_shared(lanes);
+        }
+        self.own_room(size)
+    }
+
+    fn own_room(&mut self, size: usize) -> &mut Vec<u8> {
         if self.bytes.capacity() == 0 {
             self.bytes = take_buffer();
         }
         self.bytes.reserve(size);
         &mut self.bytes
+    }
+
+    /// Appends a message that stands in a lane.
+    #[inline]
+    fn add_place(&mut self, place: Place, lanes: &Lanes) {
+        let joins = self.shared.as_mut().is_some_and(|shared| shared.extend(&place));
+        if joins {
+            return;
+        }
+        if self.shared.is_none() && self.bytes.is_empty() {
+            self.shared = Some(place);
+        } else {
+            self.room(place.len(), lanes).extend_from_slice(lanes.bytes(&place));
+        }
+    }
+
+    /// What was a part of a lane becomes the batch's own.
+    fn copy_shared(&mut self, lanes: &Lanes) {
+        if let Some(place) = self.shared.take() {
+            self.own_room(place.len()).extend_from_slice(lanes.bytes(&place));
+        }
     }
 
     /// Counts a message that was appended.
@@ -144,13 +212,23 @@ impl Batch {
     }
 
     /// Moves everything into the connection's queue.
-    pub(crate) fn hand_over(&mut self, max_pending: usize) -> Option<HandedOver> {
+    fn hand_over(&mut self, max_pending: usize, lanes: &Lanes) -> Option<HandedOver> {
         if self.msgs == 0 {
             return None;
         }
+        let shared = self.shared.as_ref().and_then(|place| lanes.share(place));
+        if shared.is_some() {
+            self.shared = None;
+        } else {
+            self.copy_shared(lanes);
+        }
         let (msgs, msg_bytes) = (std::mem::take(&mut self.msgs), std::mem::take(&mut self.msg_bytes));
         let runs = self.earlier_runs.drain(..).chain(self.run.take());
-        let pushed = self.conn.outbound.take_in(&mut self.bytes, (msgs, msg_bytes), runs, max_pending);
+        let content = match shared {
+            Some(bytes) => Content::Shared(bytes),
+            None => Content::Owned(&mut self.bytes),
+        };
+        let pushed = self.conn.outbound.take_in(content, (msgs, msg_bytes), runs, max_pending);
         if let Pushed::Queued { schedule, .. } = pushed {
             self.owes_flush |= schedule;
         }

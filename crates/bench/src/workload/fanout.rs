@@ -33,6 +33,17 @@ pub(super) const WORKLOADS: &[Workload] = &[
         run: |context| traffic(1, 100).run(context.target, context.limit),
     },
     Workload {
+        name: "fan-out-100-sids",
+        about: "as fan-out-100, but no two subscribers number their subscriptions alike",
+        storage: Storage::None,
+        goal: GOAL,
+        run: |context| {
+            let mut traffic = traffic(1, 100);
+            traffic.subscriptions = (1..=100).map(subscription).collect();
+            traffic.run(context.target, context.limit)
+        },
+    },
+    Workload {
         name: "n-to-n",
         about: "four publishers, four subscribers to all of them, 128 B, per delivery",
         storage: Storage::None,
@@ -48,16 +59,20 @@ fn many_to_many(context: &Context<'_>) -> Result<Sample> {
 /// Every publisher has a subject of its own; every subscriber hears all of them.
 pub(super) fn traffic(publishers: usize, subscribers: u64) -> Traffic {
     let subjects: Vec<String> = (0..publishers).map(|index| format!("bench.fan.{index}")).collect();
-    let mut lines = Vec::new();
-    frames::put_sub(&mut lines, "bench.fan.*", None, 1);
     Traffic {
         feeds: subjects
             .iter()
             .map(|subject| Feed::new([subject.as_str()], PAYLOAD_BYTES, subscribers))
             .collect(),
-        subscriptions: (0..subscribers).map(|_| lines.clone()).collect(),
+        subscriptions: (0..subscribers).map(|_| subscription(1)).collect(),
         fan_out: subscribers,
         payload_bytes: PAYLOAD_BYTES,
         churn_per_second: None,
     }
+}
+
+fn subscription(sid: u64) -> Vec<u8> {
+    let mut line = Vec::new();
+    frames::put_sub(&mut line, "bench.fan.*", None, sid);
+    line
 }
