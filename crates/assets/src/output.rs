@@ -40,6 +40,26 @@ pub trait Output {
     fn advise(&mut self, advisory: Advisory);
 }
 
+/// What there is while a log is replayed: nobody to receive anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+impl Output for Nobody {
+    fn publish(&mut self, _: &[u8], _: &[u8], _: &[u8], _: usize, _: &[u8]) -> usize {
+        0
+    }
+
+    fn has_interest(&mut self, _: &[u8]) -> bool {
+        false
+    }
+
+    fn answer(&mut self, _: Token, _: Answer) {}
+
+    fn load(&mut self, _: LoadJob) {}
+
+    fn advise(&mut self, _: Advisory) {}
+}
+
 /// Something an operator or application may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Advisory {

@@ -2,30 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
-use linnet_assets::{
-    Advisory, Answer, Command, Moment, Output, Owner, Place, Proposal, Stream, StreamSaved, Token,
-};
+use linnet_assets::{Command, Moment, Nobody, Owner, Place, Proposal, Stream, StreamSaved};
 use linnet_ids::{GroupId, Mono, Wall};
 use linnet_jsapi::StreamConfig;
-use linnet_store::{Kind, LoadJob, Seed, StreamStore};
-
-struct Nobody;
-
-impl Output for Nobody {
-    fn publish(&mut self, _: &[u8], _: &[u8], _: &[u8], _: usize, _: &[u8]) -> usize {
-        0
-    }
-
-    fn has_interest(&mut self, _: &[u8]) -> bool {
-        false
-    }
-
-    fn answer(&mut self, _: Token, _: Answer) {}
-
-    fn load(&mut self, _: LoadJob) {}
-
-    fn advise(&mut self, _: Advisory) {}
-}
+use linnet_store::{Kind, Seed, StreamStore};
 
 fn stream() -> Stream {
     let group = GroupId { epoch: 0, meta_index: 1, random: 1 };

@@ -1,11 +1,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linnet_assets::{Advisory, Answer, Moment, Output, Place, Proposal, Stream, StreamSaved, Token};
+use linnet_assets::{Moment, Nobody, Place, Proposal, Stream, StreamSaved};
 use linnet_env::Disk;
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
-use linnet_store::{CheckpointBody, Filter, Kind, LoadJob, Lookup, OpenError, Seed, StreamStore};
+use linnet_store::{CheckpointBody, Filter, Kind, Lookup, OpenError, Seed, StreamStore};
 use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
@@ -67,25 +67,6 @@ pub enum OpenFailure {
         /// What is wrong.
         reason: String,
     },
-}
-
-/// What happens while nobody is there to receive anything.
-struct Nobody;
-
-impl Output for Nobody {
-    fn publish(&mut self, _: &[u8], _: &[u8], _: &[u8], _: usize, _: &[u8]) -> usize {
-        0
-    }
-
-    fn has_interest(&mut self, _: &[u8]) -> bool {
-        false
-    }
-
-    fn answer(&mut self, _: Token, _: Answer) {}
-
-    fn load(&mut self, _: LoadJob) {}
-
-    fn advise(&mut self, _: Advisory) {}
 }
 
 /// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.

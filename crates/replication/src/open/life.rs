@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linnet_assets::{Advisory, Answer, Command, Moment, Output, Place, Publish, StreamLimits, Token};
+use linnet_assets::{Command, Moment, Nobody, Place, Publish, StreamLimits};
 use linnet_env::{Disk, FaultyDisk};
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::StorageType;
-use linnet_store::{Kind, LoadJob};
+use linnet_store::Kind;
 use linnet_wal::{Batch, Config, HardState, Opened, StoreIdentity, Wal};
 
 use super::{Opening, fresh, recover};
@@ -43,24 +43,6 @@ impl Log for NextBatch {
         self.0.end_group(group);
         1
     }
-}
-
-struct Nobody;
-
-impl Output for Nobody {
-    fn publish(&mut self, _: &[u8], _: &[u8], _: &[u8], _: usize, _: &[u8]) -> usize {
-        0
-    }
-
-    fn has_interest(&mut self, _: &[u8]) -> bool {
-        false
-    }
-
-    fn answer(&mut self, _: Token, _: Answer) {}
-
-    fn load(&mut self, _: LoadJob) {}
-
-    fn advise(&mut self, _: Advisory) {}
 }
 
 /// Paths of the files in the stream's directory.

@@ -3,167 +3,37 @@
 //! A pump owns the groups given to it. It sleeps until an inbox, the log, a disk thread or a timer has something for
 //! one of them, lets every such group act, hands the log what they proposed, then writes what they sent.
 
+mod mailbox;
+mod slot;
+
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_assets::{EntryError, Moment, Output, Publish, StreamLimits};
-use linnet_broker::{Account, Broker};
+use linnet_assets::{EntryError, Moment, Output};
+use linnet_broker::Broker;
 use linnet_env::Clock;
 use linnet_ids::{GroupId, Mono};
-use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::subjects::AckSubject;
+use linnet_jsapi::errors;
 pub(crate) use linnet_replication::GroupKey;
-use linnet_replication::{
-    GroupDone, GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns,
-};
-use parking_lot::{Condvar, Mutex};
+use linnet_replication::{GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns};
 use tokio::sync::oneshot;
 
 use crate::budget::{Budget, Held, Share};
-use crate::cell::StreamCell;
-use crate::disk_work::{DiskWork, DiskWorkers, MayRemoveDir};
-use crate::inbox::{LetterKind, Mail, StreamInbox};
-use crate::log_writer::{LogFailure, LogHandle};
+use crate::disk_work::{DiskWork, DiskWorkers};
+use crate::inbox::Mail;
+use crate::log_writer::LogHandle;
 use crate::output::{Change, Hub, Outbox};
-use crate::services::ConsumerServices;
 
-/// Messages one group may process before others get their turn.
-const TURN_MAX: usize = 4096;
+pub(crate) use mailbox::{Control, Files, Installation, PumpHandle};
+use slot::{More, Slot, read_mail, refuse_publishes};
+
 /// A pump looks around this often even if nothing happens.
 const NAP_MAX: Duration = Duration::from_secs(10);
 /// How often all streams are asked to give up what they hold while the disk is behind.
 const RELIEVE_EVERY: Duration = Duration::from_millis(100);
-
-/// The way to reach a pump from other threads.
-#[derive(Clone)]
-pub(crate) struct PumpHandle {
-    shared: Arc<Shared>,
-}
-
-#[derive(Default)]
-struct Shared {
-    mail: Mutex<PumpMail>,
-    wake: Condvar,
-}
-
-#[derive(Default)]
-struct PumpMail {
-    ready: Vec<GroupKey>,
-    durable: Ticket,
-    failure: Option<LogFailure>,
-    disk: Vec<(GroupKey, GroupDone)>,
-    checkpoints: Vec<GroupId>,
-    controls: Vec<Control>,
-    is_awake: bool,
-}
-
-/// What the owner of the catalogue asks of a pump.
-pub(crate) enum Control {
-    /// Take a group.
-    Install(Box<Installation>),
-    /// Drop a group that has ended, and its files unless they are kept.
-    Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
-    /// Checkpoint everything and end.
-    Stop { checkpoint: bool, done: oneshot::Sender<()> },
-}
-
-/// What becomes of the files of a group that is dropped.
-pub(crate) enum Files {
-    /// They go.
-    Remove(MayRemoveDir),
-    /// They stay as they are.
-    Keep,
-}
-
-/// A group and what belongs to it.
-pub(crate) struct Installation {
-    pub(crate) key: GroupKey,
-    pub(crate) group: SoloGroup,
-    pub(crate) inbox: Arc<StreamInbox>,
-    pub(crate) account: Arc<Account>,
-    pub(crate) cell: Arc<StreamCell>,
-    pub(crate) dir: PathBuf,
-    pub(crate) services: ConsumerServices,
-    /// The group stands in for one that could not be recovered: everything is refused with this.
-    pub(crate) failed: Option<ApiError>,
-    /// Answered when everything proposed so far is applied.
-    pub(crate) done: oneshot::Sender<()>,
-}
-
-impl PumpHandle {
-    pub(crate) fn new() -> Self {
-        Self { shared: Arc::default() }
-    }
-
-    fn with(&self, add: impl FnOnce(&mut PumpMail)) {
-        let mut mail = self.shared.mail.lock();
-        add(&mut mail);
-        if !mail.is_awake {
-            mail.is_awake = true;
-            drop(mail);
-            self.shared.wake.notify_one();
-        }
-    }
-
-    pub(crate) fn schedule(&self, key: GroupKey) {
-        self.with(|mail| mail.ready.push(key));
-    }
-
-    pub(crate) fn durable(&self, ticket: Ticket) {
-        self.with(|mail| mail.durable = mail.durable.max(ticket));
-    }
-
-    pub(crate) fn log_failed(&self, failure: LogFailure) {
-        self.with(|mail| mail.failure = Some(failure));
-    }
-
-    pub(crate) fn disk_done(&self, key: GroupKey, done: GroupDone) {
-        self.with(|mail| mail.disk.push((key, done)));
-    }
-
-    pub(crate) fn checkpoint(&self, group: GroupId) {
-        self.with(|mail| mail.checkpoints.push(group));
-    }
-
-    pub(crate) fn control(&self, control: Control) {
-        self.with(|mail| mail.controls.push(control));
-    }
-
-    /// Waits for mail until `until`.
-    fn wait(&self, timeout: Duration) -> PumpMail {
-        let mut mail = self.shared.mail.lock();
-        if !mail.is_awake {
-            self.shared.wake.wait_for(&mut mail, timeout);
-        }
-        let durable = mail.durable;
-        let taken = std::mem::take(&mut *mail);
-        mail.durable = durable;
-        // Whoever adds from here on need not wake us: we look again before we sleep.
-        mail.is_awake = false;
-        taken
-    }
-}
-
-struct Slot {
-    group: SoloGroup,
-    inbox: Arc<StreamInbox>,
-    account: Arc<Account>,
-    cell: Arc<StreamCell>,
-    dir: PathBuf,
-    services: ConsumerServices,
-    mail: Mail,
-    share: Share,
-    /// Messages of `mail` that are dealt with.
-    read: usize,
-    /// What the last turn left.
-    more: More,
-    /// Nothing is accepted any more; why.
-    failed: Option<ApiError>,
-    installed: Option<oneshot::Sender<()>>,
-}
 
 /// One pump thread's state.
 pub(crate) struct Pump {
@@ -416,24 +286,6 @@ impl Pump {
     }
 }
 
-/// Answers every message that waits with the reason why it is not stored.
-fn refuse_publishes(slot: &mut Slot, error: &ApiError, outbox: &mut Outbox<'_>) {
-    let stream = slot.group.stream().config().name.clone();
-    loop {
-        for at in slot.read..slot.mail.publishes.len() {
-            if let Some(letter) = slot.mail.publishes.get(at).filter(|l| !l.reply.is_empty()) {
-                outbox.refuse(letter.reply, error, &stream);
-            }
-        }
-        slot.mail.publishes.clear();
-        slot.read = 0;
-        if !slot.inbox.has_publishes() {
-            return;
-        }
-        slot.inbox.take_publishes(&mut slot.mail);
-    }
-}
-
 impl Host for Pump {
     fn with<R>(
         &mut self,
@@ -531,119 +383,4 @@ impl Host for Pump {
     fn add_others(&mut self, at: Moment, touched: &mut Touched) {
         self.relieve(at, touched);
     }
-}
-
-/// What is left in a group's mail.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum More {
-    /// Nothing, or it goes on when the group's own entries or a higher floor are durable.
-    #[default]
-    None,
-    /// Something that can go on now.
-    Now,
-    /// Messages that wait until the log has less to write.
-    WhenLogAllows,
-}
-
-/// Gives the stream what is in its inbox.
-fn read_mail(
-    slot: &mut Slot,
-    at: Moment,
-    usage: &crate::usage::Usage,
-    is_pressed: bool,
-    outbox: &mut Outbox<'_>,
-) -> More {
-    let keep = slot.read < slot.mail.publishes.len();
-    slot.inbox.take(&mut slot.mail, keep);
-    let stream_name = slot.group.stream().config().name.clone();
-    for reply in slot.mail.refused.drain(..) {
-        outbox.refuse_busy(&reply, &stream_name);
-    }
-    for (command, sender) in slot.mail.commands.drain(..) {
-        let token = outbox.expect(sender);
-        slot.group.stream_mut().command(command, token, at.wall, outbox);
-    }
-    for index in 0..slot.mail.others.len() {
-        let Some(letter) = slot.mail.others.get(index) else { continue };
-        let stream = slot.group.stream_mut();
-        match letter.kind {
-            LetterKind::Ack => {
-                let ack = AckSubject::parse(letter.subject);
-                // The longer form of an acknowledgement may look like the shorter one of another stream.
-                if ack.as_ref().is_some_and(|ack| ack.stream != stream_name) {
-                    continue;
-                }
-                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
-                let is_taken = ack
-                    .is_some_and(|ack| stream.on_ack(&ack, payload, letter.reply, at.now, at.wall, outbox));
-                if !is_taken {
-                    outbox.say_no_responders(letter.subject, letter.reply);
-                }
-            }
-            LetterKind::NextRequest => {
-                let consumer = last_token(letter.subject);
-                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
-                stream.on_next_request(consumer, letter.reply, payload, at.now, at.wall, outbox);
-            }
-            LetterKind::FlowAnswer => {
-                let consumer = flow_consumer(letter.subject);
-                stream.on_flow_answer(consumer, letter.subject, at.now, at.wall, outbox);
-            }
-            LetterKind::DirectGet => {
-                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
-                let subject = std::str::from_utf8(letter.subject).ok();
-                let wanted = subject.and_then(|s| direct_subject(s));
-                stream.direct_get(wanted, payload, letter.reply, outbox.max_direct_bytes(), outbox);
-            }
-            LetterKind::Interest => {
-                let consumer = std::str::from_utf8(letter.subject).unwrap_or_default();
-                stream.on_interest(consumer, at.now, at.wall, outbox);
-            }
-            LetterKind::Publish => {}
-        }
-    }
-    slot.mail.others.clear();
-    if is_pressed && (slot.read < slot.mail.publishes.len() || slot.inbox.has_publishes()) {
-        return More::WhenLogAllows;
-    }
-    let limits = usage.limits(&slot.cell);
-    if admit(slot, at, &limits, outbox) { More::Now } else { More::None }
-}
-
-/// Offers publishes until none is left, the turn is over, or the log must catch up first. True if it can go on now.
-fn admit(slot: &mut Slot, at: Moment, limits: &StreamLimits, outbox: &mut Outbox<'_>) -> bool {
-    let Slot { mail, group, .. } = slot;
-    let end = mail.publishes.len().min(slot.read + TURN_MAX);
-    let letters = (slot.read..end).map_while(|at| mail.publishes.get(at));
-    let publishes = letters.map(|letter| Publish {
-        subject: letter.subject,
-        reply: letter.reply,
-        header_len: letter.header_len,
-        body: letter.body,
-    });
-    let (dealt_with, may_go_on) = group.offer(publishes, limits, at, outbox);
-    slot.read += dealt_with;
-    if !may_go_on || slot.read < slot.mail.publishes.len() {
-        return may_go_on;
-    }
-    slot.mail.publishes.clear();
-    slot.read = 0;
-    slot.inbox.has_publishes()
-}
-
-fn last_token(subject: &[u8]) -> &str {
-    let token = subject.rsplit(|b| *b == b'.').next().unwrap_or_default();
-    std::str::from_utf8(token).unwrap_or_default()
-}
-
-/// The consumer in `$JS.FC.<stream>.<consumer>.<token>`.
-fn flow_consumer(subject: &[u8]) -> &str {
-    let token = subject.rsplit(|b| *b == b'.').nth(1).unwrap_or_default();
-    std::str::from_utf8(token).unwrap_or_default()
-}
-
-/// The message subject in `$JS.API.DIRECT.GET.<stream>.<subject>`, also with a domain in front of `API`.
-fn direct_subject(subject: &str) -> Option<&str> {
-    let (_, rest) = subject.split_once(".DIRECT.GET.")?;
-    rest.split_once('.').map(|(_, subject)| subject)
 }

@@ -1,0 +1,129 @@
+//! The way to a pump.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_broker::Account;
+use linnet_ids::GroupId;
+use linnet_jsapi::errors::ApiError;
+use linnet_replication::{GroupDone, GroupKey, SoloGroup, Ticket};
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::cell::StreamCell;
+use crate::disk_work::MayRemoveDir;
+use crate::inbox::StreamInbox;
+use crate::log_writer::LogFailure;
+use crate::services::ConsumerServices;
+
+/// The way to reach a pump from other threads.
+#[derive(Clone)]
+pub(crate) struct PumpHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    mail: Mutex<PumpMail>,
+    wake: Condvar,
+}
+
+/// What came for a pump.
+#[derive(Default)]
+pub(super) struct PumpMail {
+    pub(super) ready: Vec<GroupKey>,
+    pub(super) durable: Ticket,
+    pub(super) failure: Option<LogFailure>,
+    pub(super) disk: Vec<(GroupKey, GroupDone)>,
+    pub(super) checkpoints: Vec<GroupId>,
+    pub(super) controls: Vec<Control>,
+    is_awake: bool,
+}
+
+/// What the owner of the catalogue asks of a pump.
+pub(crate) enum Control {
+    /// Take a group.
+    Install(Box<Installation>),
+    /// Drop a group that has ended, and its files unless they are kept.
+    Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
+    /// Checkpoint everything and end.
+    Stop { checkpoint: bool, done: oneshot::Sender<()> },
+}
+
+/// What becomes of the files of a group that is dropped.
+pub(crate) enum Files {
+    /// They go.
+    Remove(MayRemoveDir),
+    /// They stay as they are.
+    Keep,
+}
+
+/// A group and what belongs to it.
+pub(crate) struct Installation {
+    pub(crate) key: GroupKey,
+    pub(crate) group: SoloGroup,
+    pub(crate) inbox: Arc<StreamInbox>,
+    pub(crate) account: Arc<Account>,
+    pub(crate) cell: Arc<StreamCell>,
+    pub(crate) dir: PathBuf,
+    pub(crate) services: ConsumerServices,
+    /// The group stands in for one that could not be recovered: everything is refused with this.
+    pub(crate) failed: Option<ApiError>,
+    /// Answered when everything proposed so far is applied.
+    pub(crate) done: oneshot::Sender<()>,
+}
+
+impl PumpHandle {
+    pub(crate) fn new() -> Self {
+        Self { shared: Arc::default() }
+    }
+
+    fn with(&self, add: impl FnOnce(&mut PumpMail)) {
+        let mut mail = self.shared.mail.lock();
+        add(&mut mail);
+        if !mail.is_awake {
+            mail.is_awake = true;
+            drop(mail);
+            self.shared.wake.notify_one();
+        }
+    }
+
+    pub(crate) fn schedule(&self, key: GroupKey) {
+        self.with(|mail| mail.ready.push(key));
+    }
+
+    pub(crate) fn durable(&self, ticket: Ticket) {
+        self.with(|mail| mail.durable = mail.durable.max(ticket));
+    }
+
+    pub(crate) fn log_failed(&self, failure: LogFailure) {
+        self.with(|mail| mail.failure = Some(failure));
+    }
+
+    pub(crate) fn disk_done(&self, key: GroupKey, done: GroupDone) {
+        self.with(|mail| mail.disk.push((key, done)));
+    }
+
+    pub(crate) fn checkpoint(&self, group: GroupId) {
+        self.with(|mail| mail.checkpoints.push(group));
+    }
+
+    pub(crate) fn control(&self, control: Control) {
+        self.with(|mail| mail.controls.push(control));
+    }
+
+    /// Waits for mail until `until`.
+    pub(super) fn wait(&self, timeout: Duration) -> PumpMail {
+        let mut mail = self.shared.mail.lock();
+        if !mail.is_awake {
+            self.shared.wake.wait_for(&mut mail, timeout);
+        }
+        let durable = mail.durable;
+        let taken = std::mem::take(&mut *mail);
+        mail.durable = durable;
+        // Whoever adds from here on need not wake us: we look again before we sleep.
+        mail.is_awake = false;
+        taken
+    }
+}

@@ -1,0 +1,171 @@
+//! What a pump has of one group, and how the group is given its mail.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use linnet_assets::{Moment, Publish, StreamLimits};
+use linnet_broker::Account;
+use linnet_jsapi::errors::ApiError;
+use linnet_jsapi::subjects::AckSubject;
+use linnet_replication::SoloGroup;
+use tokio::sync::oneshot;
+
+use crate::budget::Share;
+use crate::cell::StreamCell;
+use crate::inbox::{LetterKind, Mail, StreamInbox};
+use crate::output::Outbox;
+use crate::services::ConsumerServices;
+
+/// Messages one group may process before others get their turn.
+const TURN_MAX: usize = 4096;
+/// A group and what a pump has of it.
+pub(super) struct Slot {
+    pub(super) group: SoloGroup,
+    pub(super) inbox: Arc<StreamInbox>,
+    pub(super) account: Arc<Account>,
+    pub(super) cell: Arc<StreamCell>,
+    pub(super) dir: PathBuf,
+    pub(super) services: ConsumerServices,
+    pub(super) mail: Mail,
+    pub(super) share: Share,
+    /// Messages of `mail` that are dealt with.
+    pub(super) read: usize,
+    /// What the last turn left.
+    pub(super) more: More,
+    /// Nothing is accepted any more; why.
+    pub(super) failed: Option<ApiError>,
+    pub(super) installed: Option<oneshot::Sender<()>>,
+}
+
+/// Answers every message that waits with the reason why it is not stored.
+pub(super) fn refuse_publishes(slot: &mut Slot, error: &ApiError, outbox: &mut Outbox<'_>) {
+    let stream = slot.group.stream().config().name.clone();
+    loop {
+        for at in slot.read..slot.mail.publishes.len() {
+            if let Some(letter) = slot.mail.publishes.get(at).filter(|l| !l.reply.is_empty()) {
+                outbox.refuse(letter.reply, error, &stream);
+            }
+        }
+        slot.mail.publishes.clear();
+        slot.read = 0;
+        if !slot.inbox.has_publishes() {
+            return;
+        }
+        slot.inbox.take_publishes(&mut slot.mail);
+    }
+}
+
+/// What is left in a group's mail.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum More {
+    /// Nothing, or it goes on when the group's own entries or a higher floor are durable.
+    #[default]
+    None,
+    /// Something that can go on now.
+    Now,
+    /// Messages that wait until the log has less to write.
+    WhenLogAllows,
+}
+
+/// Gives the stream what is in its inbox.
+pub(super) fn read_mail(
+    slot: &mut Slot,
+    at: Moment,
+    usage: &crate::usage::Usage,
+    is_pressed: bool,
+    outbox: &mut Outbox<'_>,
+) -> More {
+    let keep = slot.read < slot.mail.publishes.len();
+    slot.inbox.take(&mut slot.mail, keep);
+    let stream_name = slot.group.stream().config().name.clone();
+    for reply in slot.mail.refused.drain(..) {
+        outbox.refuse_busy(&reply, &stream_name);
+    }
+    for (command, sender) in slot.mail.commands.drain(..) {
+        let token = outbox.expect(sender);
+        slot.group.stream_mut().command(command, token, at.wall, outbox);
+    }
+    for index in 0..slot.mail.others.len() {
+        let Some(letter) = slot.mail.others.get(index) else { continue };
+        let stream = slot.group.stream_mut();
+        match letter.kind {
+            LetterKind::Ack => {
+                let ack = AckSubject::parse(letter.subject);
+                // The longer form of an acknowledgement may look like the shorter one of another stream.
+                if ack.as_ref().is_some_and(|ack| ack.stream != stream_name) {
+                    continue;
+                }
+                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                let is_taken = ack
+                    .is_some_and(|ack| stream.on_ack(&ack, payload, letter.reply, at.now, at.wall, outbox));
+                if !is_taken {
+                    outbox.say_no_responders(letter.subject, letter.reply);
+                }
+            }
+            LetterKind::NextRequest => {
+                let consumer = last_token(letter.subject);
+                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                stream.on_next_request(consumer, letter.reply, payload, at.now, at.wall, outbox);
+            }
+            LetterKind::FlowAnswer => {
+                let consumer = flow_consumer(letter.subject);
+                stream.on_flow_answer(consumer, letter.subject, at.now, at.wall, outbox);
+            }
+            LetterKind::DirectGet => {
+                let payload = letter.body.get(letter.header_len..).unwrap_or_default();
+                let subject = std::str::from_utf8(letter.subject).ok();
+                let wanted = subject.and_then(|s| direct_subject(s));
+                stream.direct_get(wanted, payload, letter.reply, outbox.max_direct_bytes(), outbox);
+            }
+            LetterKind::Interest => {
+                let consumer = std::str::from_utf8(letter.subject).unwrap_or_default();
+                stream.on_interest(consumer, at.now, at.wall, outbox);
+            }
+            LetterKind::Publish => {}
+        }
+    }
+    slot.mail.others.clear();
+    if is_pressed && (slot.read < slot.mail.publishes.len() || slot.inbox.has_publishes()) {
+        return More::WhenLogAllows;
+    }
+    let limits = usage.limits(&slot.cell);
+    if admit(slot, at, &limits, outbox) { More::Now } else { More::None }
+}
+
+/// Offers publishes until none is left, the turn is over, or the log must catch up first. True if it can go on now.
+fn admit(slot: &mut Slot, at: Moment, limits: &StreamLimits, outbox: &mut Outbox<'_>) -> bool {
+    let Slot { mail, group, .. } = slot;
+    let end = mail.publishes.len().min(slot.read + TURN_MAX);
+    let letters = (slot.read..end).map_while(|at| mail.publishes.get(at));
+    let publishes = letters.map(|letter| Publish {
+        subject: letter.subject,
+        reply: letter.reply,
+        header_len: letter.header_len,
+        body: letter.body,
+    });
+    let (dealt_with, may_go_on) = group.offer(publishes, limits, at, outbox);
+    slot.read += dealt_with;
+    if !may_go_on || slot.read < slot.mail.publishes.len() {
+        return may_go_on;
+    }
+    slot.mail.publishes.clear();
+    slot.read = 0;
+    slot.inbox.has_publishes()
+}
+
+fn last_token(subject: &[u8]) -> &str {
+    let token = subject.rsplit(|b| *b == b'.').next().unwrap_or_default();
+    std::str::from_utf8(token).unwrap_or_default()
+}
+
+/// The consumer in `$JS.FC.<stream>.<consumer>.<token>`.
+fn flow_consumer(subject: &[u8]) -> &str {
+    let token = subject.rsplit(|b| *b == b'.').nth(1).unwrap_or_default();
+    std::str::from_utf8(token).unwrap_or_default()
+}
+
+/// The message subject in `$JS.API.DIRECT.GET.<stream>.<subject>`, also with a domain in front of `API`.
+fn direct_subject(subject: &str) -> Option<&str> {
+    let (_, rest) = subject.split_once(".DIRECT.GET.")?;
+    rest.split_once('.').map(|(_, subject)| subject)
+}
