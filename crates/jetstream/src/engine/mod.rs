@@ -1,22 +1,17 @@
 //! One opening of a store directory.
 
+mod streams;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use linnet_assets::{Answer, Command, CommandOutcome, Place};
+use linnet_assets::{Command, CommandOutcome, Place};
 use linnet_broker::{Account, AccountLimits, Broker};
-use linnet_env::{Disk, DiskLock, OsRng, Rng};
-use linnet_ids::GroupId;
-use linnet_jsapi::StreamConfig;
-use linnet_jsapi::errors::{self, ApiError};
-use linnet_replication::{
-    Assignment, Change, FLOOR_STEP, Log, LogKeeper, RestoreOutcome, RestoredStore, Restoring, Site,
-    SoloGroup, Step, group_dir, put_aside,
-};
+use linnet_env::{Disk, DiskLock, OsRng};
+use linnet_replication::{FLOOR_STEP, LogKeeper, Restoring};
 use linnet_wal::{StoreIdentity, Wal};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -25,16 +20,15 @@ use tokio::sync::oneshot;
 use crate::api::Api;
 use crate::budget::Budget;
 use crate::catalogue::{Accounts, JsAccount, StreamHandle};
-use crate::cell::{Health, StreamCell};
+use crate::cell::Health;
 use crate::config::Config;
 use crate::disk_work::DiskWorkers;
 use crate::inbox::{InboxLimits, StreamInbox};
 use crate::lazy_disk::LazyDisk;
 use crate::log_writer::{LogHandle, LogWriter};
 use crate::marker::{Marker, MarkerError};
-use crate::pump::{Control, Files, GroupKey, Installation, Pump, PumpHandle};
+use crate::pump::{Control, GroupKey, Pump, PumpHandle};
 use crate::reserve::Reserve;
-use crate::services::ConsumerServices;
 use crate::usage::Usage;
 
 /// Key of the catalogue's own group.
@@ -250,124 +244,6 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Hands restored groups to pumps and puts them into the catalogue.
-    async fn install_restored(
-        &self,
-        restored: RestoredStore,
-        meta_pump: PumpHandle,
-        meta: Arc<StreamInbox>,
-        own: Arc<Account>,
-    ) {
-        let (done, installed) = oneshot::channel();
-        self.log.own(GroupId::META, meta_pump.clone());
-        meta_pump.control(Control::Install(Box::new(Installation {
-            key: META_KEY,
-            dir: group_dir(&self.dir, GroupId::META),
-            group: *restored.meta,
-            inbox: meta,
-            account: own,
-            cell: Arc::new(StreamCell::new("", false)),
-            services: ConsumerServices::internal(),
-            failed: None,
-            done,
-        })));
-        let _ = installed.await;
-        let mut ended = Vec::new();
-        for stream in restored.streams {
-            match stream.outcome {
-                RestoreOutcome::Open(group, _) => self.install_stream(stream.assignment, group).await,
-                RestoreOutcome::Ended(_) => ended.push(stream.assignment),
-                RestoreOutcome::Lost(reason) => {
-                    self.install_lost(stream.assignment, stream.group, reason).await;
-                }
-            }
-        }
-        for unnamed in restored.unnamed {
-            self.health.note_unnamed(&unnamed.group.to_string(), &unnamed.reason);
-        }
-        for assignment in ended {
-            let _ = self.carry_out(Change::forget_ended(assignment), None, None).await;
-        }
-    }
-
-    async fn install_stream(&self, assignment: Assignment, group: Box<SoloGroup>) {
-        let name = assignment.config.name.clone();
-        let Some(account) = self.accounts.get(&assignment.account).cloned() else {
-            // Its account has no JetStream now: the data stays where it is.
-            tracing::warn!(
-                "Stream '{} > {name}' is not served: its account has no JetStream",
-                assignment.account
-            );
-            return;
-        };
-        let handle = self.install(&account, group, None).await;
-        if !assignment.live {
-            let _ = self.carry_out(Change::mark_live(assignment), Some(&account), Some(handle)).await;
-        }
-        tracing::info!("  Restored stream '{} > {name}'", account.name());
-    }
-
-    /// Makes a stream known that could not be recovered: what is in its place refuses everything.
-    async fn install_lost(&self, assignment: Assignment, group: GroupId, reason: String) {
-        self.health.note_not_recovered(&assignment.account, &assignment.config.name, &reason);
-        if let Some(account) = self.accounts.get(&assignment.account).cloned() {
-            let stand_in = assignment.stand_in(group, self.place.clone(), self.broker.clock().mono());
-            self.install(&account, Box::new(stand_in), Some(reason)).await;
-        }
-        if !assignment.live {
-            // Without damage in the log, the next opening would take it for new.
-            let _ = self.carry_out(Change::mark_live(assignment), None, None).await;
-        }
-    }
-
-    /// Gives a group to a pump and makes it known. Returns when everything it proposed is applied. `lost` says why the
-    /// group is only a stand-in.
-    async fn install(
-        &self,
-        account: &Arc<JsAccount>,
-        group: Box<SoloGroup>,
-        lost: Option<String>,
-    ) -> Arc<StreamHandle> {
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
-        let nth = usize::try_from(self.next_pump.fetch_add(1, Ordering::Relaxed)).unwrap_or(0);
-        let pump = self.pumps[nth % self.pumps.len()].clone();
-        let limits =
-            InboxLimits { msgs: self.config.max_buffered_msgs, bytes: self.config.max_buffered_bytes };
-        let inbox = StreamInbox::new(key, pump.clone(), limits);
-        let stream = group.stream();
-        let is_memory = stream.store().is_memory() && lost.is_none();
-        let cell = Arc::new(StreamCell::new(account.name(), is_memory));
-        let failed = lost.is_some().then_some(errors::STREAM_OFFLINE);
-        let handle = Arc::new(StreamHandle {
-            key,
-            group: group.group(),
-            pump: pump.clone(),
-            inbox: inbox.clone(),
-            cell: cell.clone(),
-            config: ArcSwap::from_pointee(stream.config().clone()),
-            created: stream.created(),
-            lost,
-        });
-        if failed.is_none() {
-            self.log.own(group.group(), pump.clone());
-        }
-        let (done, installed) = oneshot::channel();
-        account.streams.write().insert(stream.config().name.clone(), handle.clone());
-        pump.control(Control::Install(Box::new(Installation {
-            key,
-            dir: group_dir(&self.dir, group.group()),
-            group: *group,
-            inbox,
-            account: account.account.clone(),
-            cell,
-            services: ConsumerServices::new(&self.config.domain),
-            failed,
-            done,
-        })));
-        let _ = installed.await;
-        handle
-    }
-
     /// Syncs the log in the background when the configuration asks for lazy syncs.
     fn start_syncing(self: &Arc<Self>) {
         let (Some(lazy), Some(interval)) = (self.lazy.clone(), self.config.sync_interval) else { return };
@@ -385,114 +261,6 @@ impl Engine {
                 }
             }
         });
-    }
-
-    /// Carries out a change of which streams exist; the stream's handle, if it has one.
-    async fn carry_out(
-        &self,
-        (mut change, mut step): (Change, Step),
-        account: Option<&Arc<JsAccount>>,
-        mut handle: Option<Arc<StreamHandle>>,
-    ) -> Result<Option<Arc<StreamHandle>>, ApiError> {
-        loop {
-            let now = || self.broker.clock().mono();
-            step = match (step, account, &handle) {
-                (Step::Catalogue(command), _, _) => change.answered(self.ask_catalogue(command).await, now()),
-                (Step::Stream(command), _, Some(stream)) => change.answered(stream.ask(command).await, now()),
-                (Step::Install(group), Some(account), _) => {
-                    handle = Some(self.install(account, group, None).await);
-                    change.done(now())
-                }
-                (Step::Hide, Some(account), Some(stream)) => {
-                    account.streams.write().remove(&stream.config().name);
-                    change.done(now())
-                }
-                (Step::Remove { has_log }, Some(account), Some(stream)) => {
-                    self.remove(account, stream, has_log).await;
-                    change.done(now())
-                }
-                (Step::End(result), _, _) => return result.map(|()| handle),
-                (Step::Stream(_) | Step::Install(_) | Step::Hide | Step::Remove { .. }, _, _) => {
-                    return Err(errors::STREAM_NOT_FOUND);
-                }
-            };
-        }
-    }
-
-    async fn ask_catalogue(&self, command: Command) -> Answer {
-        self.meta.command(command).await.unwrap_or(Err(errors::INSUFFICIENT_RESOURCES))
-    }
-
-    /// Stops a group that has ended and removes its files. Those of one that could not be recovered are kept aside.
-    async fn remove(&self, account: &JsAccount, handle: &StreamHandle, has_log: bool) {
-        self.health.forget(account.name(), &handle.config().name);
-        let files = match handle.lost() {
-            None => Files::Remove(self.workers.may_remove_dir().await),
-            Some(_) => Files::Keep,
-        };
-        let (done, removed) = oneshot::channel();
-        handle.pump.control(Control::Remove { key: handle.key, files, done });
-        let _ = removed.await;
-        if let Some(reason) = handle.lost() {
-            let note = format!("Stream '{} > {}': {reason}\n", account.name(), handle.config().name);
-            let (disk, dir, group) = (self.disk.clone(), self.dir.clone(), handle.group.to_string());
-            let moved = tokio::task::spawn_blocking(move || put_aside(&*disk, &dir, &group, &note));
-            let _ = moved.await;
-        }
-        self.log.disown(handle.group);
-        if has_log {
-            self.log.clone().end_group(handle.group);
-            self.log.kick();
-        }
-    }
-
-    /// Creates a stream whose configuration has been judged. The caller holds [`Engine::changes`].
-    pub(crate) async fn create_stream(
-        &self,
-        account: &Arc<JsAccount>,
-        config: StreamConfig,
-    ) -> Result<Arc<StreamHandle>, ApiError> {
-        let index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
-        let group = GroupId { epoch: 0, meta_index: index, random: OsRng.next_u64() };
-        let assignment = Assignment {
-            account: account.name().to_owned(),
-            group: group.to_string(),
-            created: self.broker.clock().wall().0,
-            live: false,
-            config,
-        };
-        let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
-        let site = Site { disk, dir, place, floor_step: FLOOR_STEP };
-        let change = Change::create(assignment, group, site);
-        self.carry_out(change, Some(account), None).await?.ok_or(errors::STREAM_NOT_FOUND)
-    }
-
-    /// Changes a stream's configuration, which has been judged. The caller holds [`Engine::changes`].
-    pub(crate) async fn update_stream(
-        &self,
-        account: &Arc<JsAccount>,
-        handle: &Arc<StreamHandle>,
-        config: StreamConfig,
-    ) -> Result<(), ApiError> {
-        let change = Change::update(handle.assignment(account, config.clone()));
-        self.carry_out(change, Some(account), Some(handle.clone())).await?;
-        handle.config.store(Arc::new(config));
-        Ok(())
-    }
-
-    /// Deletes a stream. The caller holds [`Engine::changes`].
-    pub(crate) async fn delete_stream(
-        &self,
-        account: &Arc<JsAccount>,
-        handle: &Arc<StreamHandle>,
-    ) -> Result<(), ApiError> {
-        let assignment = handle.assignment(account, (*handle.config()).clone());
-        let change = match handle.lost() {
-            None => Change::delete(assignment),
-            Some(_) => Change::abandon(assignment),
-        };
-        self.carry_out(change, Some(account), Some(handle.clone())).await?;
-        Ok(())
     }
 
     /// The accounts with JetStream.
