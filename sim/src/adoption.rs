@@ -86,8 +86,8 @@ impl World {
                 }
             }
             for attach in saved.consumers {
-                let start = attach.state.map_or(1, |s| s.delivered.stream + 1);
-                let consumer = ModelConsumer::from_start(start, last, attach.config);
+                let state = attach.state.unwrap_or_default();
+                let consumer = ModelConsumer::new(last, attach.config, &state);
                 model.consumers.insert(attach.name, consumer);
             }
             if self.may_look_torn || came_back {

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use linnet_assets::{Entry, Purge};
-use linnet_jsapi::policies::DeliverPolicy;
+use linnet_assets::{ConsumerOp, ConsumerState, Entry, Purge};
+use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, RetentionPolicy};
 use linnet_jsapi::{ConsumerConfig, StreamConfig};
 use linnet_store::Record;
 use linnet_wire::headers;
@@ -40,22 +40,64 @@ pub(crate) struct ModelConsumer {
     /// Messages it wants of those stored before it was made, and the last sequence of that time; `None` if it wants
     /// all from its start on.
     newest: Option<(BTreeSet<u64>, u64)>,
+    /// Last sequence that its log says was delivered or passed over.
+    reached: u64,
+    /// Messages that its log says were delivered, and not that they were done with.
+    open: BTreeSet<u64>,
 }
 
 impl ModelConsumer {
-    /// One that wants everything from `start` on.
-    pub(crate) fn from_start(start: u64, born: u64, config: ConsumerConfig) -> Self {
-        Self { born, config, start, newest: None }
+    /// One that begins with this state and wants everything behind it.
+    pub(crate) fn new(born: u64, config: ConsumerConfig, state: &ConsumerState) -> Self {
+        let reached = state.delivered.stream;
+        let open = state.pending.keys().chain(state.exhausted.keys()).copied().collect();
+        Self { born, config, start: reached + 1, newest: None, reached, open }
+    }
+
+    /// Takes what its log says it did; the messages that it is done with since.
+    fn act(&mut self, op: &ConsumerOp) -> Vec<u64> {
+        match *op {
+            ConsumerOp::Deliver { seq, count, .. } => {
+                let delivered = seq..seq + count;
+                self.reached = self.reached.max(seq + count - 1);
+                if self.config.ack_policy == AckPolicy::None {
+                    return delivered.collect();
+                }
+                self.open.extend(delivered);
+                Vec::new()
+            }
+            ConsumerOp::Ack { seq, count } => {
+                (seq..seq + count).filter(|seq| self.open.remove(seq)).collect()
+            }
+            ConsumerOp::AckAll { seq } => {
+                let later = self.open.split_off(&(seq + 1));
+                std::mem::replace(&mut self.open, later).into_iter().collect()
+            }
+            ConsumerOp::Exhaust { .. } => Vec::new(),
+            ConsumerOp::MoveTo { next } => {
+                self.reached = self.reached.max(next.saturating_sub(1));
+                Vec::new()
+            }
+        }
+    }
+
+    /// True if the message keeps it from being done.
+    fn needs(&self, seq: u64, message: &Message) -> bool {
+        self.covers(message) && (seq > self.reached || self.open.contains(&seq))
+    }
+
+    fn covers(&self, message: &Message) -> bool {
+        let filter = self.config.filter_subject.as_bytes();
+        filter.is_empty() || linnet_subject::is_subset(&message.subject, filter)
     }
 
     /// True if its filter and its deliver policy want the message.
     pub(crate) fn wants(&self, seq: u64, message: &Message) -> bool {
-        let filter = self.config.filter_subject.as_bytes();
         let in_time = match &self.newest {
             Some((newest, until)) => seq > *until || newest.contains(&seq),
             None => seq >= self.start,
         };
-        in_time && (filter.is_empty() || linnet_subject::is_subset(&message.subject, filter))
+        in_time && self.covers(message)
     }
 }
 
@@ -141,19 +183,31 @@ impl Model {
             }
             Entry::ConsumerAttach(attach) => {
                 if let Some(state) = attach.state {
-                    let start = state.delivered.stream + 1;
                     let by_subject = attach.config.deliver_policy == DeliverPolicy::LastPerSubject;
                     let newest = by_subject.then(|| (self.newest(), self.last));
-                    let consumer = ModelConsumer { born: index, config: attach.config, start, newest };
-                    self.consumers.insert(attach.name, consumer);
+                    let consumer = ModelConsumer::new(index, attach.config, &state);
+                    self.consumers.insert(attach.name, ModelConsumer { newest, ..consumer });
                 } else if let Some(known) = self.consumers.get_mut(&attach.name) {
                     known.config = attach.config;
                 }
             }
             Entry::ConsumerDetach(name) => {
-                self.consumers.remove(&name);
+                let existed = self.consumers.remove(&name).is_some();
+                if existed && self.consumers.is_empty() && self.config.retention == RetentionPolicy::Interest
+                {
+                    self.messages.clear();
+                }
             }
-            Entry::ConsumerDelta(_) | Entry::Leader | Entry::Owner(_) => {}
+            Entry::ConsumerDelta(delta) => {
+                for (name, ops) in delta {
+                    self.consumers_acted(&name, &ops);
+                }
+            }
+            Entry::Sweep { from, to } => {
+                let seqs: Vec<u64> = self.messages.range(from..=to).map(|(seq, _)| *seq).collect();
+                seqs.into_iter().for_each(|seq| self.release(seq));
+            }
+            Entry::Leader | Entry::Owner(_) => {}
             Entry::Deleted => self.deleted = true,
             Entry::Skip(last) => self.last = self.last.max(last),
         }
@@ -177,6 +231,11 @@ impl Model {
                 let seconds = std::str::from_utf8(ttl).ok().and_then(|t| t.parse::<i64>().ok());
                 self.ttls.insert(record.seq, seconds.map(|s| message.time + s * 1_000_000_000));
             }
+            let is_wanted = self.consumers.values().any(|c| c.needs(record.seq, &message));
+            if self.config.retention == RetentionPolicy::Interest && !is_wanted {
+                self.ttls.remove(&record.seq);
+                continue;
+            }
             self.messages.insert(record.seq, message);
             match rollup.as_deref() {
                 Some(b"sub") => self.messages.retain(|seq, m| *seq == record.seq || m.subject != subject),
@@ -185,6 +244,26 @@ impl Model {
             }
             self.limit_subject(&subject);
             self.limit_all();
+        }
+    }
+
+    fn consumers_acted(&mut self, name: &str, ops: &[ConsumerOp]) {
+        for op in ops {
+            let Some(consumer) = self.consumers.get_mut(name) else { return };
+            let done = consumer.act(op);
+            match self.config.retention {
+                RetentionPolicy::Limits => {}
+                RetentionPolicy::WorkQueue => self.messages.retain(|seq, _| !done.contains(seq)),
+                RetentionPolicy::Interest => done.into_iter().for_each(|seq| self.release(seq)),
+            }
+        }
+    }
+
+    /// The message goes if nobody needs it.
+    fn release(&mut self, seq: u64) {
+        let is_needed = |message| self.consumers.values().any(|c| c.needs(seq, message));
+        if self.messages.get(&seq).is_some_and(|message| !is_needed(message)) {
+            self.messages.remove(&seq);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use linnet_assets::{Command, ConsumerCommand, Purge};
 use linnet_ids::GroupId;
 use linnet_jsapi::limits::Limits;
-use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, DiscardPolicy};
+use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, DiscardPolicy, RetentionPolicy};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::{ConsumerConfig, Nanos, StreamConfig};
 use linnet_replication::Host as _;
@@ -51,8 +51,14 @@ impl World {
         let mut pick = |choices: &[i64]| choices[self.rng.usize(..choices.len())];
         let discard_new = pick(&[0, 0, 1]) == 1;
         let per_subject = pick(&[-1, -1, 1, 2, 5]);
+        let retention = match pick(&[0, 0, 1, 1, 2]) {
+            0 => RetentionPolicy::Limits,
+            1 => RetentionPolicy::Interest,
+            _ => RetentionPolicy::WorkQueue,
+        };
         StreamConfig {
             name: name.to_owned(),
+            retention,
             subjects: vec![format!("{name}.>")],
             max_consumers: -1,
             max_msgs: pick(&[-1, -1, 3, 20]),
@@ -93,8 +99,11 @@ impl World {
         let Some(slot) = self.process.slots.get(&key) else { return };
         let old = slot.group.stream().config().clone();
         let new = self.stream_config(name);
-        // What decides about duplicates stays, so that the model can judge them.
+        // What decides about duplicates stays, so that the model can judge them. A work queue stays one.
+        let is_queue = |config: &StreamConfig| config.retention == RetentionPolicy::WorkQueue;
+        let retention = if is_queue(&old) || is_queue(&new) { old.retention } else { new.retention };
         let config = StreamConfig {
+            retention,
             duplicate_window: old.duplicate_window,
             allow_msg_ttl: old.allow_msg_ttl || new.allow_msg_ttl,
             ..new

@@ -16,5 +16,6 @@ mod fuzz_replay;
 mod jetstream_semantics;
 mod other_clients;
 mod processes;
+mod retention;
 mod stores;
 mod wire_scripts;

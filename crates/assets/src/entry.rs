@@ -36,6 +36,13 @@ pub enum Entry<'a> {
     Deleted,
     /// A leader took over.
     Leader,
+    /// Removal of what nobody owes anything for, of the messages in a range.
+    Sweep {
+        /// First sequence.
+        from: StreamSeq,
+        /// Last sequence.
+        to: StreamSeq,
+    },
     /// Sequences up to this are used up: the log lost messages that may have had them.
     Skip(StreamSeq),
     /// Whose stream this is: what else only the catalogue knows.
@@ -105,6 +112,7 @@ const LEADER: u8 = 10;
 const SKIP: u8 = 11;
 const EXPIRE_OWN: u8 = 12;
 const OWNER: u8 = 13;
+const SWEEP: u8 = 14;
 
 impl<'a> Entry<'a> {
     /// First byte of an entry of messages; records follow it.
@@ -146,6 +154,12 @@ impl<'a> Entry<'a> {
             Self::Deleted => vec![DELETED],
             Self::Leader => vec![LEADER],
             Self::Skip(last) => [&[SKIP], last.to_le_bytes().as_slice()].concat(),
+            Self::Sweep { from, to } => {
+                let mut out = vec![SWEEP];
+                out.extend_from_slice(&from.to_le_bytes());
+                out.extend_from_slice(&to.to_le_bytes());
+                out
+            }
             Self::Owner(owner) => json(OWNER, serde_json::to_vec(owner)),
         }
     }
@@ -179,6 +193,12 @@ impl<'a> Entry<'a> {
             SKIP => {
                 let last: [u8; 8] = rest.try_into().map_err(|_| content())?;
                 Self::Skip(u64::from_le_bytes(last))
+            }
+            SWEEP => {
+                let (from, to) = rest.split_at_checked(8).ok_or_else(content)?;
+                let from: [u8; 8] = from.try_into().map_err(|_| content())?;
+                let to: [u8; 8] = to.try_into().map_err(|_| content())?;
+                Self::Sweep { from: u64::from_le_bytes(from), to: u64::from_le_bytes(to) }
             }
             OWNER => Self::Owner(serde_json::from_slice(rest).map_err(|_| content())?),
             unknown => return Err(EntryError::UnknownKind(unknown)),

@@ -3,14 +3,12 @@
 
 use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
-use crate::policies::{AckPolicy, Compression, PersistMode, PriorityPolicy, ReplayPolicy, RetentionPolicy};
+use crate::policies::{AckPolicy, Compression, PersistMode, PriorityPolicy, ReplayPolicy};
 use crate::stream_config::StreamConfig;
 
 type Row<T> = (&'static str, fn(&T) -> bool);
 
 const STREAM: &[Row<StreamConfig>] = &[
-    ("retention interest", |c| c.retention == RetentionPolicy::Interest),
-    ("retention workqueue", |c| c.retention == RetentionPolicy::WorkQueue),
     ("mirror", |c| c.mirror.is_some()),
     ("sources", |c| !c.sources.is_empty()),
     ("compression s2", |c| c.compression == Compression::S2),
@@ -61,8 +59,6 @@ mod tests {
     #[test]
     fn every_row_names_a_field_and_refuses_it() {
         for json in [
-            r#"{"retention":"interest"}"#,
-            r#"{"retention":"workqueue"}"#,
             r#"{"mirror":{"name":"o"}}"#,
             r#"{"sources":[{"name":"o"}]}"#,
             r#"{"compression":"s2"}"#,

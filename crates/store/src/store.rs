@@ -251,6 +251,12 @@ impl StreamStore {
         }
     }
 
+    /// Uses up the sequence of a message that is not stored, and its timestamp.
+    pub fn pass_over(&mut self, seq: StreamSeq, timestamp: Wall) {
+        self.skip_to(seq);
+        self.state.last_ts = Some(timestamp);
+    }
+
     fn open_block(&mut self, seq: StreamSeq) -> &mut Block {
         let layout = self.layout;
         if self.blocks.back().is_none_or(|b| b.is_full(&layout)) {

@@ -1,11 +1,13 @@
 //! Programs, running servers, waiting, and raw connections.
 
 mod fixture;
+mod jetstream;
 mod programs;
 mod raw;
 mod wait;
 
 pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
+pub(crate) use jetstream::{err_code, sequences};
 pub(crate) use programs::{Kind, nats_cli, program, python};
 pub(crate) use raw::Raw;
 pub(crate) use wait::{LONG, eventually, round_trip, within};

@@ -4,6 +4,7 @@
 //! [`Consumer`] adds what the leader keeps in memory: waiting requests, timers, the redelivery queue.
 
 mod ack;
+mod committed;
 mod delivery;
 mod newest;
 mod pacing;
@@ -47,6 +48,8 @@ pub struct Consumer {
     pub(crate) config: ConsumerConfig,
     pub(crate) created: Wall,
     pub(crate) state: ConsumerState,
+    /// What of `state` is durable, if the stream's retention goes by it.
+    committed: Option<Box<ConsumerState>>,
     pub(crate) filter: Filter,
     /// The next sequence to look at for a new message.
     next: StreamSeq,
@@ -102,6 +105,7 @@ impl Consumer {
             created,
             next: state.delivered.stream + 1,
             state,
+            committed: None,
             filter,
             backlog: VecDeque::new(),
             num_pending: 0,
@@ -154,18 +158,20 @@ impl Consumer {
         }
     }
 
-    /// The configuration changes; position and pending messages stay.
-    pub(crate) fn reconfigure(&mut self, config: ConsumerConfig, store: &StreamStore) {
+    /// The configuration changes; position and pending messages stay. True if it wants other subjects now.
+    pub(crate) fn reconfigure(&mut self, config: ConsumerConfig, store: &StreamStore) -> bool {
         let filter = Filter::new(config.filters());
         if config.deliver_subject != self.config.deliver_subject {
             self.push = Push::of(&config);
         }
         self.config = config;
-        if filter != self.filter {
+        let wants_others = filter != self.filter;
+        if wants_others {
             self.filter = filter;
             self.restore_backlog(store);
             self.recount(store);
         }
+        wants_others
     }
 
     /// Counts what is left to deliver from scratch.

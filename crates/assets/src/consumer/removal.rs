@@ -6,17 +6,27 @@ use super::{Consumer, ConsumerOp, Context};
 impl Consumer {
     /// True if [`Consumer::before_removed`] has to be told of the removal of the message.
     pub(crate) fn reckons_with(&self, seq: StreamSeq) -> bool {
+        // Delivered, but not durably: it may be owed again.
+        let is_uncommitted = self
+            .committed
+            .as_ref()
+            .is_some_and(|c| (c.delivered.stream + 1..=self.state.delivered.stream).contains(&seq));
         self.state.newest.as_ref().is_some_and(|newest| {
-            self.backlog.binary_search(&seq).is_ok() || newest.passed_over.contains(&seq)
+            (is_uncommitted && seq <= newest.until)
+                || self.backlog.binary_search(&seq).is_ok()
+                || newest.passed_over.contains(&seq)
         })
     }
 
     /// A message on `subject` is about to be removed.
     pub(crate) fn before_removed(&mut self, store: &mut StreamStore, seq: StreamSeq, subject: &[u8]) {
-        if self.reckons_with(seq)
-            && let Some(newest) = &mut self.state.newest
-        {
-            newest.before_removed(store, seq, subject);
+        if !self.reckons_with(seq) {
+            return;
+        }
+        for state in self.states_mut() {
+            if let Some(newest) = &mut state.newest {
+                newest.before_removed(store, seq, subject);
+            }
         }
     }
 
@@ -51,7 +61,7 @@ impl Consumer {
                 self.record(ConsumerOp::Ack { seq, count: 1 });
             }
         }
-        if let Some(newest) = &mut self.state.newest {
+        for newest in self.states_mut().filter_map(|state| state.newest.as_mut()) {
             newest.passed_over.retain(|seq| store.contains(*seq));
         }
         self.recount(store);

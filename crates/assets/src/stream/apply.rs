@@ -60,20 +60,8 @@ impl Stream {
                 self.note_arrived(&name);
                 self.apply_detach(&name, at, out);
             }
-            Entry::ConsumerDelta(delta) => {
-                if at.live {
-                    // The leader's consumers changed when it happened; this makes it durable.
-                    self.delta_in_flight = false;
-                    return CommandOutcome::Done;
-                }
-                for (name, ops) in delta {
-                    if let Some(id) = self.by_name.get(&name)
-                        && let Some(consumer) = self.consumers.get_mut(*id)
-                    {
-                        consumer.replay(&ops);
-                    }
-                }
-            }
+            Entry::ConsumerDelta(delta) => self.apply_delta(delta, at, out),
+            Entry::Sweep { from, to } => self.apply_sweep(from, to, at, out),
             Entry::Deleted => {
                 self.deleted = true;
                 if at.live {
@@ -128,6 +116,10 @@ impl Stream {
         }
         self.last_id.clear();
         self.last_id.extend_from_slice(id);
+        if self.is_unwanted(record.seq, record.subject) {
+            self.store.pass_over(record.seq, record.timestamp);
+            return;
+        }
         if self.config.allow_msg_ttl
             && let Some(ttl) = headers::get(record.headers, "Nats-TTL").and_then(Ttl::parse)
         {
@@ -178,7 +170,13 @@ impl Stream {
     }
 
     /// Removes one message and tells the consumers that want it. False if it was not there.
-    fn remove_message(&mut self, seq: StreamSeq, erase: bool, at: Moment, out: &mut dyn Output) -> bool {
+    pub(super) fn remove_message(
+        &mut self,
+        seq: StreamSeq,
+        erase: bool,
+        at: Moment,
+        out: &mut dyn Output,
+    ) -> bool {
         self.ttls.remove(seq);
         if self.by_name.is_empty() {
             return self.store.remove(seq, erase).is_some();
@@ -301,7 +299,10 @@ impl Stream {
                 || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
         self.store.set_max_per_subject(config.max_msgs_per_subject);
         self.store.fit_to(config.max_bytes);
-        self.config = config;
+        let retention = std::mem::replace(&mut self.config, config).retention;
+        if self.config.retention != retention {
+            self.follow_retention();
+        }
         if tighter_subject_limit {
             let mut subjects = Vec::new();
             self.store.for_each_subject(&Filter::all(), |subject, _| subjects.push(subject.to_vec()));
@@ -326,8 +327,10 @@ impl Stream {
         let id = match existing.filter(|_| attach.state.is_none()) {
             Some(id) => {
                 self.remove_wants(id);
-                if let Some(consumer) = self.consumers.get_mut(id) {
-                    consumer.reconfigure(attach.config, &self.store);
+                if let Some(consumer) = self.consumers.get_mut(id)
+                    && consumer.reconfigure(attach.config, &self.store)
+                {
+                    self.sweep_all();
                 }
                 if at.live {
                     out.advise(Advisory::Reconfigured);
@@ -402,5 +405,6 @@ impl Stream {
             consumer.end_requests(&mut ctx, "409 Consumer Deleted", false);
             out.advise(Advisory::ConsumerDeleted { consumer: name.to_owned() });
         }
+        self.release_consumer();
     }
 }

@@ -3,7 +3,7 @@ use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers, ExistingCons
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::{ConsumerInfo, StoredMessage, StreamState};
 use linnet_jsapi::limits::{FIRST_SEQ_MAX, Limits};
-use linnet_jsapi::policies::DeliverPolicy;
+use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
 use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
 use linnet_store::Filter;
@@ -124,7 +124,12 @@ impl Stream {
                 let state = self.detailed_state(subjects.as_deref(), deleted);
                 out.answer(token, Ok(CommandOutcome::State(Box::new(state))));
             }
-            Command::Update(config) => self.propose(&Entry::Config(config), Some(token)),
+            Command::Update(config) => {
+                if config.retention != self.config.retention {
+                    self.prepare_retention();
+                }
+                self.propose(&Entry::Config(config), Some(token));
+            }
             Command::Purge(purge) => match self.may_purge(&purge) {
                 Ok(()) => self.propose(&Entry::Purge(purge), Some(token)),
                 Err(error) => out.answer(token, Err(error)),
@@ -243,8 +248,10 @@ impl Stream {
             (name, durable) if name.is_empty() => durable.clone(),
             (name, _) => name.clone(),
         };
-        if !requested.is_empty() && self.attaching.contains_key(&requested) {
-            // An earlier request for the same name is on its way to the log; this one is judged after it.
+        // An earlier request on its way to the log is judged first: one for the same name, and in a work queue, whose
+        // consumers must not overlap, any.
+        let is_queue = self.config.retention == RetentionPolicy::WorkQueue;
+        if self.attaching.contains_key(&requested) || (is_queue && !self.attaching.is_empty()) {
             let command = ConsumerCommand::Create {
                 request: Box::new(request.clone()),
                 suggested_name,

@@ -8,6 +8,7 @@ mod dedupe;
 mod feed;
 mod in_flight;
 mod reads;
+mod retention;
 mod ttl;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,6 +29,7 @@ use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
 use dedupe::Dedupe;
 use in_flight::InFlight;
+use retention::Sweep;
 use ttl::Ttls;
 
 pub use admit::Admitted;
@@ -133,6 +135,9 @@ pub struct Stream {
     delta_in_flight: bool,
     dirty_since: Option<Mono>,
     ttls: Ttls,
+    sweep: Sweep,
+    /// A configuration with another retention is in flight.
+    is_retention_in_flight: bool,
     /// Every message before this one never expires by age.
     ages_from: StreamSeq,
     next_expiry: Option<Mono>,
@@ -185,6 +190,8 @@ impl Stream {
             delta_in_flight: false,
             dirty_since: None,
             ttls: Ttls::default(),
+            sweep: Sweep::default(),
+            is_retention_in_flight: false,
             ages_from: 0,
             next_expiry: Some(now),
             expiry_in_flight: false,
@@ -265,7 +272,7 @@ impl Stream {
             name: c.name.clone(),
             config: c.config.clone(),
             created: c.created.0,
-            state: Some(c.state.clone()),
+            state: Some(c.saved_state().clone()),
         });
         StreamSaved {
             config: self.config.clone(),
@@ -280,6 +287,7 @@ impl Stream {
     pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
         self.close_messages();
         self.propose_delta(now);
+        self.propose_sweep();
         std::mem::take(&mut self.proposals)
     }
 
@@ -342,9 +350,12 @@ impl Stream {
             return;
         }
         let is_awaited = self.consumers.iter().any(|(_, c)| c.has_confirmations());
-        if !is_awaited && now < since + DELTA_DELAY {
-            return;
+        if is_awaited || now >= since + DELTA_DELAY {
+            self.write_delta();
         }
+    }
+
+    fn write_delta(&mut self) {
         let mut delta = Vec::new();
         let mut confirmations = Vec::new();
         for (_, consumer) in self.consumers.iter_mut().filter(|(_, c)| c.is_dirty()) {
@@ -353,6 +364,9 @@ impl Stream {
             delta.push((consumer.name.clone(), ops));
         }
         self.dirty_since = None;
+        if delta.is_empty() {
+            return;
+        }
         self.delta_in_flight = true;
         self.close_messages();
         let bytes = Entry::ConsumerDelta(delta).encode();
@@ -364,7 +378,7 @@ impl Stream {
         let consumers = self.timers.first().map(|(due, _)| *due);
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
-        let unfinished = (!self.ready.is_empty()).then(Mono::default);
+        let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
         consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).min()
     }
 
@@ -499,6 +513,8 @@ impl Stream {
             }
             self.install_consumer(attach, now);
         }
+        // A sweep may have been under way.
+        self.sweep_all();
     }
 
     /// Takes over what a checkpoint said of messages with a time to live of their own.
@@ -520,8 +536,9 @@ impl Stream {
 
     fn install_consumer(&mut self, attach: Attach, now: Mono) -> usize {
         let state = attach.state.unwrap_or_default();
-        let consumer =
+        let mut consumer =
             Consumer::new(attach.name.clone(), attach.config, Wall(attach.created), state, &self.store, now);
+        consumer.follow_committed(self.follows_committed());
         let id = self.consumers.insert(consumer);
         self.by_name.insert(attach.name, id);
         self.add_wants(id);
