@@ -206,11 +206,13 @@ impl DiskWork {
     fn run(self, disk: &Arc<dyn Disk>, reserve: &Reserve) {
         match self {
             Self::Group(job, key, pump) => {
-                let done = match job {
-                    GroupJob::Load(_) => job.run(&**disk),
-                    GroupJob::Checkpoint(..) => reserve.with_room(|| job.run(&**disk)),
-                    // They free nothing, and would use the reserve up.
-                    GroupJob::Write(..) | GroupJob::Floor(..) => reserve.beside(|| job.run(&**disk)),
+                let is_checkpoint = matches!(job, GroupJob::Checkpoint(..));
+                let done = if !reserve.has_room_for(job.bytes(), is_checkpoint) {
+                    job.refuse(&**disk)
+                } else if is_checkpoint {
+                    reserve.with_room(|| job.run(&**disk))
+                } else {
+                    job.run(&**disk)
                 };
                 pump.disk_done(key, done);
             }

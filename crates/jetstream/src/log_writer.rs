@@ -174,9 +174,8 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Writes batches until told to stop or until the log fails.
+    /// Writes batches until told to stop or until the log fails. [`LogWriter::maintain`] before.
     pub(crate) fn run(mut self) {
-        self.maintain();
         loop {
             match self.wait_for_work() {
                 Work::Batch(ticket, batch) => {
@@ -329,7 +328,7 @@ impl LogWriter {
     }
 
     /// Keeps a segment ready and the log within its bound.
-    fn maintain(&mut self) {
+    pub(crate) fn maintain(&mut self) {
         let now = self.clock.mono();
         let upkeep = self.keeper.maintain(now, &mut |group| self.handle.ask_for_checkpoint(group));
         if let Some(job) = upkeep.prepare {
@@ -339,7 +338,9 @@ impl LogWriter {
             self.is_stuck = false;
             tracing::info!("The write-ahead log goes on");
         }
-        if !self.keeper.is_refused() {
+        if upkeep.is_bare {
+            self.full_since.get_or_insert(now);
+        } else if !self.keeper.is_refused() {
             self.full_since = None;
         }
         let is_disk_full = self.full_since.is_some_and(|since| now.since(since) >= PATIENCE);

@@ -1,8 +1,8 @@
 //! Disk space that is kept for what makes room again.
 //!
 //! On a full disk a purge frees nothing before a checkpoint without the purged blocks is written, which takes a little
-//! space itself, as does marking the store as opened. A file of zeros holds that space and is given up when it is
-//! needed.
+//! space itself, as does opening the store. So blocks leave the last of the space to these, and a file of zeros holds
+//! some for the case that others take it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -17,7 +17,9 @@ const BYTES: usize = 4 << 20;
 /// Free space below which the reserve is given up.
 const TOO_LITTLE: u64 = 8 << 20;
 /// Free space from which it is made again.
-const ENOUGH: u64 = 128 << 20;
+const ENOUGH: u64 = 24 << 20;
+/// Bytes of blocks in a checkpoint that may take what is kept free: more would use it up before there is room.
+const SMALL: u64 = 256 << 10;
 
 /// The reserve of a store.
 #[derive(Clone)]
@@ -56,10 +58,12 @@ impl Reserve {
         act()
     }
 
-    /// Writes something that makes no room. On a full disk not beside somebody who does.
-    pub(crate) fn beside<R>(&self, act: impl FnOnce() -> R) -> R {
-        let _user = self.is_full().then(|| self.user.lock());
-        act()
+    /// True if so many bytes of blocks may be written: they leave enough space, or are so few that a checkpoint with
+    /// them makes more room than it takes.
+    pub(crate) fn has_room_for(&self, bytes: u64, is_checkpoint: bool) -> bool {
+        bytes == 0
+            || (is_checkpoint && bytes <= SMALL)
+            || self.disk.free_space(&self.dir).map_or(true, |free| free >= bytes.saturating_add(TOO_LITTLE))
     }
 
     /// Files or directories were removed. On a full disk their space is wanted now, not when the file system writes its
@@ -108,6 +112,20 @@ mod tests {
     use linnet_env::FaultyDisk;
 
     use super::*;
+
+    #[test]
+    fn blocks_leave_the_last_of_the_space_to_small_checkpoints() {
+        let faulty = FaultyDisk::new(1);
+        let dir = Path::new("/store");
+        faulty.create_dir_all(dir).unwrap();
+        let reserve = Reserve::new(Arc::new(faulty.clone()), dir);
+        faulty.set_capacity(Some(faulty.used() + TOO_LITTLE + 1000));
+        assert!(reserve.has_room_for(1000, false));
+        assert!(!reserve.has_room_for(1001, false));
+        assert!(reserve.has_room_for(SMALL, true));
+        assert!(!reserve.has_room_for(SMALL + 1, true));
+        assert!(reserve.has_room_for(0, false));
+    }
 
     #[test]
     fn it_is_given_up_when_the_disk_is_full_and_comes_back() {

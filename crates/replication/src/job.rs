@@ -30,6 +30,24 @@ pub enum GroupDone {
 }
 
 impl GroupJob {
+    /// Bytes that it takes of the disk, as far as that is known.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::Load(_) | Self::Floor(..) => 0,
+            Self::Write(job, _) => job.len() as u64,
+            Self::Checkpoint(job, _) => job.bytes(),
+        }
+    }
+
+    /// Does not do the work, because the disk has no space to spare for it. What takes no space is done all the same.
+    pub fn refuse(self, disk: &dyn Disk) -> GroupDone {
+        match self {
+            Self::Write(job, _) => GroupDone::Written(job.refuse()),
+            Self::Checkpoint(job, _) => GroupDone::Checkpointed(job.refuse()),
+            Self::Load(_) | Self::Floor(..) => self.run(disk),
+        }
+    }
+
     /// Does the work.
     pub fn run(self, disk: &dyn Disk) -> GroupDone {
         // A failure shows in the job that needs the directory.

@@ -41,6 +41,8 @@ pub struct Upkeep {
     pub prepare: Option<PrepareSegment>,
     /// The log has reached half of its bound, or found no space: streams should take no more messages.
     pub is_short_of_space: bool,
+    /// The disk has no space for a segment, and the reserve is used up.
+    pub is_bare: bool,
 }
 
 /// The log in the hands of its writer.
@@ -56,14 +58,18 @@ pub struct LogKeeper {
     is_refused: bool,
     /// When preparing a segment failed.
     failed: Option<Mono>,
+    /// The disk has no space for a segment. Without the reserve, what streams take might have to wait for long.
+    is_cramped: bool,
     rewrites: u64,
 }
 
 impl LogKeeper {
     /// Takes charge of an open log.
     pub fn new(wal: Wal) -> Self {
+        let is_cramped = !wal.can_make_segment();
         Self {
             wal,
+            is_cramped,
             asked: HashMap::new(),
             looked: None,
             waiting_for: None,
@@ -124,10 +130,12 @@ impl LogKeeper {
         match outcome {
             Ok(prepared) => {
                 self.failed = None;
+                self.is_cramped = false;
                 self.wal.install(prepared);
             }
             Err(_) => {
                 self.failed = Some(now);
+                self.is_cramped = true;
                 self.wal.prepare_failed();
             }
         }
@@ -146,7 +154,8 @@ impl LogKeeper {
             self.copy_what_is_left(now);
         }
         self.is_refused &= !self.wal.is_next_ready();
-        Upkeep { prepare, is_short_of_space: is_above(usage, WAIT) || self.is_refused }
+        let is_bare = self.is_cramped && !self.wal.has_reserve();
+        Upkeep { prepare, is_short_of_space: is_above(usage, WAIT) || self.is_refused || is_bare, is_bare }
     }
 
     /// Asks the groups that hold on to the oldest segment for checkpoints.

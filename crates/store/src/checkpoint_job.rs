@@ -80,6 +80,18 @@ impl CheckpointJob {
         CheckpointTaken { result: self.try_run() }
     }
 
+    /// Does not run the job, because the disk has no space to spare for it.
+    pub fn refuse(self) -> CheckpointTaken {
+        CheckpointTaken { result: Err(io::Error::from(io::ErrorKind::StorageFull).into()) }
+    }
+
+    /// Bytes of blocks to be written, not counting the state.
+    pub fn bytes(&self) -> u64 {
+        let written = self.writes.iter().map(|(_, _, data)| data.len());
+        let copied = self.rewrites.iter().flat_map(|rewrite| &rewrite.spans).map(Range::len);
+        written.chain(copied).map(|bytes| bytes as u64).sum()
+    }
+
     fn try_run(mut self) -> Result<Taken, Failed> {
         for (file, offset, data) in &self.writes {
             file.write(data, u64::from(*offset))?;

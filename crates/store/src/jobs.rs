@@ -163,6 +163,12 @@ impl WriteJob {
         WriteDone { file: self.file, offset: self.offset, result }
     }
 
+    /// Does not run the job, because the disk has no space to spare for it.
+    pub fn refuse(self) -> WriteDone {
+        let result = Err(io::ErrorKind::StorageFull.into());
+        WriteDone { file: self.file, offset: self.offset, result }
+    }
+
     /// Bytes to be written.
     pub fn len(&self) -> usize {
         self.data.len()

@@ -423,7 +423,10 @@ impl StreamStore {
         // What happens to a file that no block uses any more is of no consequence.
         let Some(at) = self.block_with_file(&done.file) else { return };
         match done.result {
-            Ok(()) => self.blocks[at].note_part_written(done.offset),
+            Ok(()) => {
+                self.blocks[at].note_part_written(done.offset);
+                self.disk_full = false;
+            }
             Err(error) if is_disk_full(&error) => {
                 self.blocks[at].note_part_unsent(done.offset);
                 self.disk_full = true;

@@ -411,6 +411,7 @@ impl Opening {
             spares: spares.into(),
             freed,
             preparing: false,
+            prepared_no: None,
             kept_from: chain.first_segment,
             next_no: begun.next_no,
             unsealed: true,

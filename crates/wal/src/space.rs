@@ -45,6 +45,16 @@ impl Wal {
             && usage.live_bytes + self.config.segment_bytes <= usage.max_bytes
     }
 
+    /// True if the segments kept for urgent batches lie ready.
+    pub fn has_reserve(&self) -> bool {
+        self.spares.len() >= self.config.reserve_segments as usize
+    }
+
+    /// True if the disk has the space for a segment, as far as it tells.
+    pub fn can_make_segment(&self) -> bool {
+        self.disk.0.free_space(&self.paths.wal).is_ok_and(|free| free >= self.config.segment_bytes)
+    }
+
     /// Bytes of payloads, checkpoints and memberships the log needs of each group, by id.
     pub fn group_bytes(&self) -> Vec<(GroupId, u64)> {
         let mut bytes: Vec<_> =
@@ -103,10 +113,12 @@ impl Wal {
             return Ok(spare);
         }
         let target = self.next_target()?;
+        let no = target.no;
         let made =
             PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), vec![], vec![], Some(target))
                 .run();
-        let Some(PreparedSegment(made)) = made? else { return Err(Error::Config) };
+        let made = made.inspect_err(|_| self.give_back(no))?;
+        let Some(PreparedSegment(made)) = made else { return Err(Error::Config) };
         // The new one has the highest number, so that older spares go first.
         self.spares.push_back(made);
         self.spares.pop_front().ok_or(Error::Config)
@@ -142,6 +154,7 @@ impl Wal {
             return None;
         }
         self.preparing = true;
+        self.prepared_no = target.as_ref().map(|target| target.no);
         Some(PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), quarantined, removed, target))
     }
 
@@ -168,5 +181,15 @@ impl Wal {
     /// to be put away and were not are found again when the log is opened.
     pub fn prepare_failed(&mut self) {
         self.preparing = false;
+        if let Some(no) = self.prepared_no.take() {
+            self.give_back(no);
+        }
+    }
+
+    /// A segment that was not made leaves its number to the next attempt.
+    fn give_back(&mut self, no: SegmentNo) {
+        if self.next_no == no.saturating_add(1) {
+            self.next_no = no;
+        }
     }
 }

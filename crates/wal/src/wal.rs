@@ -119,6 +119,8 @@ pub struct Wal {
     /// Segments that no durable record needs any more.
     pub(crate) freed: Vec<Segment>,
     pub(crate) preparing: bool,
+    /// Number of the segment that is being prepared.
+    pub(crate) prepared_no: Option<SegmentNo>,
     /// Segments from this one on are kept even if nothing in them is needed.
     pub(crate) kept_from: SegmentNo,
     pub(crate) next_no: SegmentNo,

@@ -200,7 +200,7 @@ impl Engine {
             let thread = std::thread::Builder::new().name(format!("js-pump-{n}"));
             threads.push(thread.spawn(move || pump.run()).map_err(at(&dir))?);
         }
-        let writer = LogWriter {
+        let mut writer = LogWriter {
             keeper: LogKeeper::new(opened.wal),
             handle: log.clone(),
             pumps: pumps.clone(),
@@ -211,6 +211,8 @@ impl Engine {
             clock: clock.clone(),
             health: health.clone(),
         };
+        // Streams must know of a lack of space before they take anything.
+        writer.maintain();
         let thread = std::thread::Builder::new().name("js-log".to_owned());
         threads.push(thread.spawn(move || writer.run()).map_err(at(&dir))?);
 

@@ -32,6 +32,8 @@ use slot::{More, Slot, read_mail, refuse_publishes};
 
 /// A pump looks around this often even if nothing happens.
 const NAP_MAX: Duration = Duration::from_secs(10);
+/// When a full disk is tried again.
+const SPACE_AGAIN: Duration = Duration::from_millis(250);
 /// How often all streams are asked to give up what they hold while the disk is behind.
 const RELIEVE_EVERY: Duration = Duration::from_millis(100);
 
@@ -163,6 +165,7 @@ impl Pump {
                     services,
                     mail: Mail::default(),
                     share: Share::default(),
+                    space_again: None,
                     read: 0,
                     more: More::None,
                     failed,
@@ -259,13 +262,24 @@ impl Pump {
         let store = slot.group.stream_mut().store_mut();
         let chores = self.budget.update(&mut slot.share, &Held::of(store));
         let has_obsolete = store.obsolete_bytes() > 0;
+        let now = self.clock.mono();
+        if !store.is_disk_full() {
+            slot.space_again = None;
+        } else if slot.space_again.is_none_or(|at| now < at) {
+            // What comes back at once would be handed out again at once.
+            slot.space_again.get_or_insert(now + SPACE_AGAIN);
+            return;
+        } else {
+            slot.space_again = Some(now + SPACE_AGAIN);
+        }
+        let is_disk_full = store.is_disk_full() || self.log.is_disk_full();
         if chores.write {
             for job in store.take_writes(chores.write_all) {
                 let job = GroupJob::Write(job, slot.dir.clone());
                 self.workers.submit(DiskWork::Group(job, key, self.handle.clone()));
             }
         }
-        if chores.checkpoint || (has_obsolete && self.log.is_disk_full()) {
+        if chores.checkpoint || (has_obsolete && is_disk_full) {
             self.checkpoint(key);
         }
     }
@@ -332,9 +346,10 @@ impl Host for Pump {
         {
             let _ = done.send(());
         }
-        let due = slot.group.next_due();
         let more = std::mem::take(&mut slot.more);
         self.disk_chores(key);
+        let slot = self.groups.get(&key)?;
+        let due = slot.group.next_due().into_iter().chain(slot.space_again).min();
         match more {
             More::None => {}
             More::Now => self.handle.schedule(key),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use linnet_assets::{Moment, Publish, StreamLimits};
 use linnet_broker::Account;
+use linnet_ids::Mono;
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_replication::SoloGroup;
@@ -28,6 +29,8 @@ pub(super) struct Slot {
     pub(super) services: ConsumerServices,
     pub(super) mail: Mail,
     pub(super) share: Share,
+    /// When to try again to write what the full disk did not take.
+    pub(super) space_again: Option<Mono>,
     /// Messages of `mail` that are dealt with.
     pub(super) read: usize,
     /// What the last turn left.

@@ -154,45 +154,39 @@ async fn power_loss_keeps_every_answered_call() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_refuses_messages_and_a_purge_makes_room_again() {
-    let disk = FaultyDisk::new(4);
-    let broker = broker();
+/// Settings with a small log.
+fn small() -> linnet_jetstream::Config {
     let log = LogConfig {
         segment_bytes: 2 << 20,
         first_segment_bytes: 1 << 20,
         max_bytes: 64 << 20,
         ..LogConfig::default()
     };
-    let small = || linnet_jetstream::Config { log, ..settings() };
-    let engine = start_with(small(), &broker, &disk).await;
-    for (name, subject, storage) in [("S", "s", "file"), ("M", "m", "memory")] {
-        let config = format!(r#"{{"name":"{name}","subjects":["{subject}"],"storage":"{storage}"}}"#);
-        request(&broker, &format!("$JS.API.STREAM.CREATE.{name}"), &config).await;
-    }
-    disk.set_capacity(Some(disk.used() + (24 << 20)));
-    let body = "x".repeat(100_000);
-    let mut stored = 0;
-    let refusal = loop {
-        let answer = request(&broker, "s", &body).await;
-        if answer.contains("error") {
-            break answer;
-        }
-        stored += 1;
-    };
-    assert!(refusal.contains("\"err_code\":10047"), "{refusal}");
-    assert!(stored > 50, "{stored}");
-    assert!(engine.health().is_disk_full());
-    let kept = request(&broker, "m", "in memory").await;
-    assert_eq!(kept, r#"{"stream":"M","seq":1}"#, "memory needs no disk");
+    linnet_jetstream::Config { log, ..settings() }
+}
 
-    let purged = request(&broker, "$JS.API.STREAM.PURGE.S", "").await;
+/// Publishes messages of these sizes in turn until one is refused; how many were stored.
+async fn fill(broker: &Broker, sizes: &[usize]) -> usize {
+    for stored in 0.. {
+        let body = "x".repeat(sizes[stored % sizes.len()]);
+        let answer = request(broker, "s", &body).await;
+        if answer.contains("error") {
+            assert!(answer.contains("\"err_code\":10047"), "{answer}");
+            return stored;
+        }
+    }
+    unreachable!("the disk is full at last")
+}
+
+/// Purges the stream and publishes until that works again.
+async fn make_room(broker: &Broker, disk: &FaultyDisk) {
+    let purged = request(broker, "$JS.API.STREAM.PURGE.S", "").await;
     assert!(purged.contains("\"success\":true"), "{purged}");
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let answer = request(&broker, "s", "there is room").await;
+        let answer = request(broker, "s", "there is room").await;
         if answer.starts_with(r#"{"stream":"S","seq":"#) {
-            break;
+            return;
         }
         assert!(
             answer.contains("10047") && tokio::time::Instant::now() < until,
@@ -201,7 +195,43 @@ async fn a_full_disk_refuses_messages_and_a_purge_makes_room_again() {
             disk.files_below(std::path::Path::new("/store"))
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_refuses_messages_and_a_purge_makes_room_again() {
+    let disk = FaultyDisk::new(4);
+    let broker = broker();
+    let engine = start_with(small(), &broker, &disk).await;
+    for (name, subject, storage) in [("S", "s", "file"), ("M", "m", "memory")] {
+        let config = format!(r#"{{"name":"{name}","subjects":["{subject}"],"storage":"{storage}"}}"#);
+        request(&broker, &format!("$JS.API.STREAM.CREATE.{name}"), &config).await;
+    }
+    disk.set_capacity(Some(disk.used() + (32 << 20)));
+    let stored = fill(&broker, &[100_000]).await;
+    assert!(stored > 50, "{stored}");
+    assert!(engine.health().is_disk_full());
+    let kept = request(&broker, "m", "in memory").await;
+    assert_eq!(kept, r#"{"stream":"M","seq":1}"#, "memory needs no disk");
+    make_room(&broker, &disk).await;
     assert!(!engine.health().is_disk_full());
+    assert!(engine.stop().await.clean);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_a_full_disk_stops_starts_and_makes_room_again_and_again() {
+    let disk = FaultyDisk::new(5);
+    let broker = broker();
+    let mut engine = start_with(small(), &broker, &disk).await;
+    request(&broker, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s"]}"#).await;
+    disk.set_capacity(Some(disk.used() + (48 << 20)));
+    for round in 0..3 {
+        let stored = fill(&broker, &[100, 500_000, 10_000, 100_000]).await;
+        assert!(stored > 0, "round {round}");
+        engine.stop().await;
+        drop(engine);
+        engine = start_with(small(), &broker, &disk).await;
+        make_room(&broker, &disk).await;
+    }
     assert!(engine.stop().await.clean);
 }
 
