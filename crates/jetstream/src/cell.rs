@@ -1,6 +1,7 @@
 //! What monitoring reads without asking anybody.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use linnet_assets::Stream;
@@ -103,6 +104,8 @@ pub struct Health {
     damage: Mutex<BTreeMap<(String, String), Vec<u64>>>,
     not_recovered: Mutex<Vec<(String, String, String)>>,
     unnamed: Mutex<Vec<(String, String)>>,
+    losses: Mutex<BTreeMap<(String, String), Vec<String>>>,
+    may_lack_streams: Mutex<Option<PathBuf>>,
     log_failure: Mutex<Option<String>>,
     is_disk_full: AtomicBool,
     log_failed: Notify,
@@ -119,6 +122,17 @@ impl Health {
 
     pub(crate) fn note_not_recovered(&self, account: &str, stream: &str, reason: &str) {
         self.not_recovered.lock().push((account.to_owned(), stream.to_owned(), reason.to_owned()));
+    }
+
+    /// The stream's log has lost something.
+    pub(crate) fn note_losses(&self, account: &str, stream: &str, losses: Vec<String>) {
+        if !losses.is_empty() {
+            self.losses.lock().insert((account.to_owned(), stream.to_owned()), losses);
+        }
+    }
+
+    pub(crate) fn note_missing_streams(&self, note: PathBuf) {
+        *self.may_lack_streams.lock() = Some(note);
     }
 
     pub(crate) fn note_unnamed(&self, group: &str, reason: &str) {
@@ -161,12 +175,23 @@ impl Health {
 
     pub(crate) fn forget(&self, account: &str, stream: &str) {
         self.damage.lock().remove(&(account.to_owned(), stream.to_owned()));
+        self.losses.lock().remove(&(account.to_owned(), stream.to_owned()));
         self.not_recovered.lock().retain(|(a, s, _)| a != account || s != stream);
     }
 
     /// Damaged messages met so far, by account and stream.
     pub fn damage(&self) -> BTreeMap<(String, String), Vec<u64>> {
         self.damage.lock().clone()
+    }
+
+    /// What the logs of streams have lost, in words, by account and stream.
+    pub fn losses(&self) -> BTreeMap<(String, String), Vec<String>> {
+        self.losses.lock().clone()
+    }
+
+    /// Set if there may have been streams of which nothing is left when the store was opened: the note that says so.
+    pub(crate) fn missing_streams_note(&self) -> Option<PathBuf> {
+        self.may_lack_streams.lock().clone()
     }
 
     /// Groups of streams that a damaged catalogue has lost and nothing else names: group, reason.

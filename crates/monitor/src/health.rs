@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub accounts: Vec<AccountHealth>,
     /// Groups of streams that the catalogue has lost and nothing else names.
     pub unnamed_groups: Vec<String>,
+    /// Streams may be missing of which nothing is left; the file that says so.
+    pub may_lack_streams: Option<String>,
     /// Whether the consumer that is asked for exists.
     pub consumer: Presence,
 }
@@ -61,6 +63,8 @@ pub struct StreamHealth {
     pub damaged: u64,
     /// Sequences of those that were met.
     pub damaged_seqs: Vec<u64>,
+    /// What its log has lost, in words.
+    pub losses: Vec<String>,
 }
 
 /// Whether a consumer is there.
@@ -100,6 +104,23 @@ pub struct Body {
     /// Damaged messages, when details are wanted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub damaged: Vec<Damage>,
+    /// What the logs of streams have lost, when details are wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Loss>,
+    /// What else an operator should know, when details are wanted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What the log of a stream has lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// Account.
+    pub account: String,
+    /// Stream.
+    pub stream: String,
+    /// In words.
+    pub reasons: Vec<String>,
 }
 
 /// What a problem is about. Clients know these words and no others.
@@ -186,6 +207,8 @@ pub fn evaluate(snapshot: &Snapshot, query: &Query) -> Answer {
     let mut answer = answer(assets(snapshot, query), query);
     if query.details {
         answer.body.damaged = damage(snapshot, query);
+        answer.body.lost = losses(snapshot, query);
+        answer.body.warnings = warnings(snapshot, query);
     }
     answer
 }
@@ -289,6 +312,30 @@ fn damage(snapshot: &Snapshot, query: &Query) -> Vec<Damage> {
         }));
     }
     all
+}
+
+fn losses(snapshot: &Snapshot, query: &Query) -> Vec<Loss> {
+    let mut all = Vec::new();
+    for account in snapshot.accounts.iter().filter(|a| is_meant(&query.account, &a.name)) {
+        let streams = account.streams.iter().filter(|s| is_meant(&query.stream, &s.name));
+        all.extend(streams.filter(|s| !s.losses.is_empty()).map(|s| Loss {
+            account: account.name.clone(),
+            stream: s.name.clone(),
+            reasons: s.losses.clone(),
+        }));
+    }
+    all
+}
+
+/// What concerns no stream that is known, for those who ask about everything.
+fn warnings(snapshot: &Snapshot, query: &Query) -> Vec<String> {
+    let note = snapshot.may_lack_streams.iter().filter(|_| query.account.is_empty());
+    let text = |note| {
+        format!(
+            "JetStream streams may be missing of which nothing is left; remove {note} when that is dealt with"
+        )
+    };
+    note.map(text).collect()
 }
 
 fn answer(problems: Vec<Problem>, query: &Query) -> Answer {

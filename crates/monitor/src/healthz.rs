@@ -66,6 +66,7 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
     };
     if let Some(engine) = engine {
         snapshot.accounts = accounts(&engine);
+        snapshot.may_lack_streams = engine.may_lack_streams().map(|path| path.display().to_string());
         snapshot.unnamed_groups = engine.health().unnamed().into_iter().map(|(group, _)| group).collect();
         if !query.consumer.is_empty() {
             snapshot.consumer = consumer(monitor, &engine, query).await;
@@ -77,13 +78,16 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
 /// The accounts with their streams, also those that could not be opened.
 fn accounts(engine: &Engine) -> Vec<AccountHealth> {
     let mut damage = engine.health().damage();
+    let mut losses = engine.health().losses();
     let mut accounts: BTreeMap<String, Vec<StreamHealth>> = BTreeMap::new();
     for account in engine.accounts() {
         let streams = account.streams();
         let streams = streams.iter().map(|stream| {
             let name = stream.config().name.clone();
-            let seqs = damage.remove(&(account.name().to_owned(), name.clone())).unwrap_or_default();
-            health(stream, name, seqs, engine.health().is_disk_full())
+            let key = (account.name().to_owned(), name.clone());
+            let seqs = damage.remove(&key).unwrap_or_default();
+            let losses = losses.remove(&key).unwrap_or_default();
+            StreamHealth { losses, ..health(stream, name, seqs, engine.health().is_disk_full()) }
         });
         accounts.insert(account.name().to_owned(), streams.collect());
     }
@@ -110,6 +114,7 @@ fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>, is_disk_f
         write_error,
         damaged: cell.damaged(),
         damaged_seqs,
+        losses: Vec::new(),
     }
 }
 

@@ -45,6 +45,12 @@ pub(crate) struct Opening<'a> {
 /// A group cannot be opened. Its files stay as they are.
 #[derive(Debug, Error)]
 pub enum OpenFailure {
+    /// The log is damaged, and nothing in it can be read.
+    #[error(
+        "the write-ahead log is damaged and nothing in it can be read: put the log back, or move the store away to \
+         begin empty"
+    )]
+    NothingLeft,
     /// The checkpoint in the log cannot be read.
     #[error("its checkpoint in the log cannot be read: {0}")]
     Checkpoint(String),
@@ -184,6 +190,17 @@ fn skip_catalogue(
     let skip_to = last_seq_left(stream).max(found_floor).saturating_add(FLOOR_STEP);
     let recorded = FloorJob::up_to(skip_to).run(disk, &dir).into_outcome();
     recorded.map(|()| skip_to).map_err(|source| OpenFailure::Floor { dir, source })
+}
+
+impl Restored {
+    /// What the group's log has lost or may have lost, in words.
+    pub fn losses(&self) -> Vec<String> {
+        let ranges = self.damage.iter().flat_map(|damage| &damage.lost).map(|range| match *range.end() {
+            u64::MAX => format!("entries of its log from {} on may be lost", range.start()),
+            end => format!("entries {} to {end} of its log may be lost", range.start()),
+        });
+        self.lost_entries.iter().cloned().chain(ranges).collect()
+    }
 }
 
 /// What restoring a group found.

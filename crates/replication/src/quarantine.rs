@@ -107,6 +107,19 @@ pub(crate) fn was_incomplete(disk: &dyn Disk, store: &Path) -> io::Result<bool> 
     disk.exists(&incomplete_path(store))
 }
 
+/// Where it is noted that streams may be missing.
+pub(crate) fn missing_path(store: &Path) -> PathBuf {
+    store.join(QUARANTINE).join("streams-may-be-missing")
+}
+
+/// Notes that there may have been streams of which nothing is left.
+pub(crate) fn note_missing(disk: &dyn Disk, store: &Path) -> io::Result<()> {
+    disk.create_dir_all(&store.join(QUARANTINE))?;
+    let text = "The log and the catalogue of streams have lost entries to damage. Streams whose whole trace was in the \
+                lost part are gone. Remove this file when that has been dealt with.\n";
+    disk.replace(&missing_path(store), text.as_bytes())
+}
+
 /// What was put aside earlier under the same name stays.
 fn free_name(disk: &dyn Disk, dir: &Path, name: &str) -> io::Result<PathBuf> {
     let mut path = dir.join(name);

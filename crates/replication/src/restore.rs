@@ -18,7 +18,10 @@ use crate::catalogue::{Assignment, catalogue_config, read};
 use crate::identify::{Identity, identify};
 use crate::log::Log;
 use crate::open::{OpenFailure, Opening, Restored, recover};
-use crate::quarantine::{is_given_up, move_files, note_incomplete, note_unnamed, put_aside, was_incomplete};
+use crate::quarantine::{
+    is_given_up, missing_path, move_files, note_incomplete, note_missing, note_unnamed, put_aside,
+    was_incomplete,
+};
 use crate::solo::SoloGroup;
 
 /// Everything that exists while the store is being opened.
@@ -51,6 +54,9 @@ pub struct RestoredStore {
     pub streams: Vec<RestoredStream>,
     /// Groups that are streams which the catalogue has lost.
     pub unnamed: Vec<UnnamedGroup>,
+    /// The log and the catalogue have lost something, so that there may have been streams of which nothing is left; the
+    /// note that says so, which the operator removes.
+    pub may_lack_streams: Option<PathBuf>,
     /// Index in the catalogue for the next new group.
     pub next_index: u64,
 }
@@ -96,8 +102,14 @@ pub fn group_dir(dir: &Path, group: GroupId) -> PathBuf {
 impl Restoring<'_> {
     /// Restores the catalogue and the groups it names, and puts away what nothing names.
     pub fn run(mut self, log: &mut dyn Log) -> Result<RestoredStore, OpenFailure> {
+        if self.groups.is_empty() && self.may_lack_groups {
+            return Err(OpenFailure::NothingLeft);
+        }
         let (mut meta, meta_found, is_made_anew) = self.restore_catalogue(log)?;
-        let has_lost_entries = meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
+        // Every opening writes to the log of the catalogue.
+        let is_lost = self.may_lack_groups && self.recovered(GroupId::META).is_none();
+        let has_lost_entries = is_lost || meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
+        let may_lack_streams = self.may_lack_streams(self.may_lack_groups && has_lost_entries);
         self.may_lack_groups |= has_lost_entries;
         for lost in &meta_found.lost_entries {
             tracing::error!("  Catalogue of streams: {lost}");
@@ -110,13 +122,13 @@ impl Restoring<'_> {
             let outcome = self.restore_stream(&assignment, group, log);
             streams.push(RestoredStream { assignment, group, outcome });
         }
-        let unnamed = self.restore_forgotten(is_incomplete, &mut streams, log);
+        let mut unnamed = self.restore_forgotten(is_incomplete, &mut streams, log);
         let mut known: HashSet<GroupId> = streams.iter().map(|s| s.group).collect();
         known.extend(unnamed.iter().map(|u| u.group));
         let next_index = known.iter().map(|group| group.meta_index + 1).max().unwrap_or(1);
         known.insert(GroupId::META);
-        self.put_away_strays(&known);
-        Ok(RestoredStore { meta: Box::new(meta), meta_found, streams, unnamed, next_index })
+        unnamed.extend(self.look_at_strays(&known, log));
+        Ok(RestoredStore { meta: Box::new(meta), meta_found, streams, unnamed, may_lack_streams, next_index })
     }
 
     /// The catalogue, what restoring it found, and whether its last checkpoint is lost.
@@ -132,6 +144,21 @@ impl Restoring<'_> {
             }
             outcome => outcome.map(|(meta, found)| (meta, found, false)),
         }
+    }
+
+    /// Remembers that streams may be missing, until the operator removes the note.
+    fn may_lack_streams(&self, may_lack_now: bool) -> Option<PathBuf> {
+        let noted = missing_path(self.dir);
+        let was_noted = self.disk.exists(&noted).unwrap_or(true);
+        if may_lack_now && !was_noted {
+            tracing::error!(
+                "  Streams may be missing of which nothing is left: the log and the catalogue have lost entries"
+            );
+            if let Err(e) = note_missing(&**self.disk, self.dir) {
+                tracing::error!("  Noting that streams may be missing: {e}");
+            }
+        }
+        (may_lack_now || was_noted).then_some(noted)
     }
 
     /// True if the catalogue has lost entries, now or in an earlier opening.
@@ -289,9 +316,11 @@ impl Restoring<'_> {
         Some(UnnamedGroup { group, reason })
     }
 
-    /// Directories of groups that the catalogue does not name are moved aside with a note saying why.
-    fn put_away_strays(&self, known: &HashSet<GroupId>) {
-        let Ok(entries) = self.disk.list(&groups_dir(self.dir)) else { return };
+    /// Directories of groups that the catalogue does not name are moved aside with a note saying why; if the log may
+    /// have lost what it knew of them, they stay and are told.
+    fn look_at_strays(&self, known: &HashSet<GroupId>, log: &mut dyn Log) -> Vec<UnnamedGroup> {
+        let mut unnamed = Vec::new();
+        let Ok(entries) = self.disk.list(&groups_dir(self.dir)) else { return unnamed };
         for entry in entries.into_iter().filter(|e| e.is_dir) {
             let id = GroupId::parse(&entry.name);
             if id.is_some_and(|id| known.contains(&id)) {
@@ -305,13 +334,19 @@ impl Restoring<'_> {
                 );
                 continue;
             }
-            put_aside(
-                &**self.disk,
-                self.dir,
-                &entry.name,
-                "No entry of the catalogue and no log names this group.\n",
-            );
+            match id {
+                Some(id) if self.may_lack_groups => {
+                    unnamed.extend(self.keep_unnamed(id, "its log is lost".to_owned(), log));
+                }
+                _ => put_aside(
+                    &**self.disk,
+                    self.dir,
+                    &entry.name,
+                    "No entry of the catalogue and no log names this group.\n",
+                ),
+            }
         }
+        unnamed
     }
 }
 

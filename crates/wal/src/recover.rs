@@ -128,6 +128,12 @@ pub(crate) fn open(
     {
         return Err(Error::Unreadable { path: unreadable.path.clone(), offset: 0 });
     }
+    // The first segment is begun before another one is made: with two, one of them has been the log.
+    if chain.links.is_empty()
+        && let [newest, _, ..] = chain.blank.as_slice()
+    {
+        return Err(Error::Unreadable { path: newest.path.clone(), offset: 0 });
+    }
     let mut replay = Replay {
         state: State::default(),
         report: Report { torn_tail: chain.torn, created: chain.links.is_empty(), ..Report::default() },

@@ -297,6 +297,12 @@ impl Engine {
         &self.health
     }
 
+    /// Set if there may have been streams of which nothing is left: the file that says so. An operator who removes it
+    /// has dealt with that.
+    pub fn may_lack_streams(&self) -> Option<PathBuf> {
+        self.health.missing_streams_note().filter(|note| self.disk.exists(note).unwrap_or(true))
+    }
+
     /// State of a stream as the API shows it, with its consumers if asked.
     pub async fn stream_state(&self, handle: &StreamHandle) -> Option<linnet_jsapi::info::StreamState> {
         match handle.ask(Command::State { subjects: None, deleted: false }).await {

@@ -49,12 +49,22 @@ impl Engine {
         let mut ended = Vec::new();
         for stream in restored.streams {
             match stream.outcome {
-                RestoreOutcome::Open(group, _) => self.install_stream(stream.assignment, group).await,
+                RestoreOutcome::Open(group, found) => {
+                    let (account, name) = (&stream.assignment.account, &stream.assignment.config.name);
+                    self.health.note_losses(account, name, found.losses());
+                    for seq in found.lost {
+                        self.health.note_damage(account, name, seq);
+                    }
+                    self.install_stream(stream.assignment, group).await;
+                }
                 RestoreOutcome::Ended(_) => ended.push(stream.assignment),
                 RestoreOutcome::Lost(reason) => {
                     self.install_lost(stream.assignment, stream.group, reason).await;
                 }
             }
+        }
+        if let Some(note) = restored.may_lack_streams {
+            self.health.note_missing_streams(note);
         }
         for unnamed in restored.unnamed {
             self.health.note_unnamed(&unnamed.group.to_string(), &unnamed.reason);

@@ -246,3 +246,83 @@ async fn a_store_without_its_log_is_refused_and_stays_as_it_is() {
         assert!(!disk.exists(log).expect("the disk works"));
     }
 }
+
+/// Overwrites a part of the log's first segment.
+fn shred(disk: &FaultyDisk, from: usize, to: usize) {
+    let path = Path::new("/store/jetstream/wal/0000000001.wal");
+    let mut bytes = disk.read(path).expect("the disk works");
+    for (n, byte) in bytes[from..to].iter_mut().enumerate() {
+        *byte ^= n as u8 | 1;
+    }
+    disk.replace(path, &bytes).expect("the disk works");
+}
+
+/// Bytes of the log's first segment that are in use.
+fn used(disk: &FaultyDisk) -> usize {
+    let bytes = disk.read(Path::new("/store/jetstream/wal/0000000001.wal")).expect("the disk works");
+    bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_has_lost_is_told() {
+    let mut disk = FaultyDisk::new(6);
+    let running = broker();
+    let engine = start(&running, &disk).await;
+    let create = |name: &str, subject: &str| {
+        let config = format!(r#"{{"name":"{name}","subjects":["{subject}"]}}"#);
+        (format!("$JS.API.STREAM.CREATE.{name}"), config)
+    };
+    let (subject, config) = create("A", "a");
+    request(&running, &subject, &config).await;
+    request(&running, "a", "one").await;
+    let from = used(&disk);
+    let (subject, config) = create("B", "b");
+    request(&running, &subject, &config).await;
+    request(&running, "a", "two").await;
+    assert_eq!(request(&running, "b", "promised").await, r#"{"stream":"B","seq":1}"#);
+    let to = used(&disk);
+    request(&running, "a", "three").await;
+    // The disk as a power loss leaves it; the engine that ran on it goes down with its own handles.
+    let next = disk.fork();
+    next.crash(1);
+    engine.stop().await;
+    disk = next;
+    shred(&disk, from.next_multiple_of(512), to / 512 * 512);
+
+    let broker = broker();
+    let engine = start(&broker, &disk).await;
+    let names = request(&broker, "$JS.API.STREAM.NAMES", "").await;
+    assert!(names.contains(r#""streams":["A"]"#), "{names}");
+    let note = engine.may_lack_streams().expect("nothing is left of B");
+    assert!(engine.stop().await.clean);
+    drop(engine);
+    let engine = start(&broker, &disk).await;
+    assert!(engine.may_lack_streams().is_some(), "until the note is removed");
+    disk.remove_file(&note).expect("the disk works");
+    assert_eq!(engine.may_lack_streams(), None);
+    assert!(engine.stop().await.clean);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_that_a_log_has_lost_are_told() {
+    let disk = FaultyDisk::new(7);
+    let running = broker();
+    let engine = start(&running, &disk).await;
+    request(&running, "$JS.API.STREAM.CREATE.A", r#"{"name":"A","subjects":["a"]}"#).await;
+    request(&running, "a", "one").await;
+    let from = used(&disk);
+    request(&running, "a", "two").await;
+    let to = used(&disk);
+    request(&running, "a", "three").await;
+    let next = disk.fork();
+    next.crash(1);
+    engine.stop().await;
+    shred(&next, from.next_multiple_of(512), to / 512 * 512);
+
+    let broker = broker();
+    let engine = start(&broker, &next).await;
+    let losses = engine.health().losses();
+    let of_stream = losses.get(&("$G".to_owned(), "A".to_owned())).expect("its log has a gap");
+    assert!(of_stream.iter().any(|text| text.contains("lost")), "{of_stream:?}");
+    assert!(engine.stop().await.clean);
+}

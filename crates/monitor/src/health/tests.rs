@@ -211,3 +211,16 @@ fn damaged_messages_are_told_and_leave_the_server_healthy() {
         )
     );
 }
+
+#[test]
+fn what_logs_have_lost_is_told_and_leaves_the_server_healthy() {
+    let damaged = with(|s| {
+        s.accounts[0].streams[0].losses = vec!["entry 5".to_owned()];
+        s.may_lack_streams = Some("/store/note".to_owned());
+    });
+    assert_eq!(told(&damaged, ""), (200, OK.to_owned()));
+    let lost = r#""lost":[{"account":"A","stream":"S","reasons":["entry 5"]}]"#;
+    let warnings = r#""warnings":["JetStream streams may be missing of which nothing is left; remove /store/note when that is dealt with"]"#;
+    assert_eq!(told(&damaged, "A/S details"), (200, format!(r#"{{"status":"ok",{lost}}}"#)));
+    assert_eq!(told(&damaged, " details"), (200, format!(r#"{{"status":"ok",{lost},{warnings}}}"#)));
+}

@@ -155,6 +155,21 @@ fn another_store_cannot_read_the_segments() {
 }
 
 #[test]
+fn a_log_of_zeros_is_not_taken_for_a_new_one() {
+    let disk = FaultyDisk::new(1);
+    let mut wal = open(&disk).unwrap().wal;
+    let spare = wal.prepare_next().unwrap().run().unwrap();
+    wal.install(spare);
+    drop(wal);
+    for (path, len) in disk.files_below(&std::path::Path::new(crate::model::STORE).join("wal")) {
+        let file = linnet_env::Disk::open(&disk, &path, linnet_env::OpenMode::ReadWrite).unwrap();
+        file.write_all_at(&vec![0; usize::try_from(len).unwrap()], 0).unwrap();
+    }
+    let opened = open(&disk);
+    assert!(matches!(opened, Err(Error::Unreadable { .. })), "{:?}", opened.err());
+}
+
+#[test]
 fn the_format_does_not_change_unnoticed() {
     let disk = FaultyDisk::new(1);
     let mut wal = open(&disk).unwrap().wal;
