@@ -74,6 +74,11 @@ impl ModelConsumer {
                 std::mem::replace(&mut self.open, later).into_iter().collect()
             }
             ConsumerOp::Exhaust { .. } => Vec::new(),
+            ConsumerOp::Reset { next } => {
+                self.reached = next.saturating_sub(1);
+                self.open.clear();
+                Vec::new()
+            }
             ConsumerOp::MoveTo { next } => {
                 self.reached = self.reached.max(next.saturating_sub(1));
                 Vec::new()

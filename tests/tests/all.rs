@@ -15,6 +15,7 @@ mod fan_out;
 mod fuzz_replay;
 mod jetstream_semantics;
 mod other_clients;
+mod pause_and_reset;
 mod processes;
 mod retention;
 mod stores;

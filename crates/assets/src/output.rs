@@ -1,4 +1,4 @@
-use linnet_ids::StreamSeq;
+use linnet_ids::{StreamSeq, Wall};
 use linnet_jsapi::ApiError;
 use linnet_store::LoadJob;
 
@@ -84,6 +84,15 @@ pub enum Advisory {
         deliveries: u64,
         /// The client's words.
         reason: String,
+    },
+    /// A consumer was paused, or delivers again.
+    Paused {
+        /// Consumer.
+        consumer: String,
+        /// Until when it was or is paused.
+        until: Option<Wall>,
+        /// It is paused now.
+        paused: bool,
     },
     /// A client asked for redelivery.
     Naked {

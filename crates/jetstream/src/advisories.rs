@@ -81,6 +81,13 @@ impl Writer {
                 }
                 (format!("CONSUMER.MSG_TERMINATED.{stream}.{consumer}"), "terminated", all)
             }
+            Advisory::Paused { consumer, until, paused } => {
+                let mut all = fields([("consumer", consumer.as_str().into()), ("paused", (*paused).into())]);
+                if let Some(until) = until {
+                    all.insert("pause_until".to_owned(), until.rfc3339().into());
+                }
+                (format!("CONSUMER.PAUSE.{stream}.{consumer}"), "consumer_pause", all)
+            }
             Advisory::Damaged { stream_seq } => (
                 format!("STREAM.DAMAGED.{stream}"),
                 "stream_damaged",

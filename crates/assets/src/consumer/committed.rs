@@ -49,12 +49,15 @@ impl Consumer {
                     done.extend(pending.chain(state.exhausted.range(..=seq).map(|(seq, _)| *seq)));
                     state.ack_all(seq);
                 }
-                ConsumerOp::Exhaust { .. } | ConsumerOp::MoveTo { .. } => state.apply(op, policy),
+                ConsumerOp::Exhaust { .. } | ConsumerOp::MoveTo { .. } | ConsumerOp::Reset { .. } => {
+                    state.apply(op, policy);
+                }
             }
         }
         let after = state.delivered.stream;
         let is_through = state.newest.as_ref().is_some_and(|n| before < n.until && n.until <= after);
-        let has_moved = ops.iter().any(|op| matches!(op, ConsumerOp::MoveTo { .. }));
+        let has_moved =
+            ops.iter().any(|op| matches!(op, ConsumerOp::MoveTo { .. } | ConsumerOp::Reset { .. }));
         (done, is_through || has_moved)
     }
 

@@ -46,6 +46,9 @@ impl Consumer {
             if turn.is_over() {
                 break Stop::TurnOver;
             }
+            if self.is_paused(ctx) {
+                break Stop::NoMessage;
+            }
             let Some(pick) = self.pick(ctx) else { break Stop::NoMessage };
             // Only a look at the store's memory or a job for the disk: never waits.
             match ctx.store.get(pick.seq, true) {

@@ -11,6 +11,7 @@ mod pacing;
 mod pull;
 mod push;
 mod removal;
+mod reset;
 mod state;
 mod timers;
 
@@ -73,6 +74,8 @@ pub struct Consumer {
     /// Reply subjects of acknowledgements that ask for confirmation, not in the log yet.
     confirmations: Vec<Vec<u8>>,
     last_activity: Mono,
+    /// When its pause ends.
+    resume_at: Option<Mono>,
     /// When its timer last ran.
     polled: Mono,
     /// The message that is being read from disk for this consumer.
@@ -119,6 +122,7 @@ impl Consumer {
             ops: Vec::new(),
             confirmations: Vec::new(),
             last_activity: now,
+            resume_at: None,
             polled: now,
             loading: None,
             wants_turn: false,
@@ -269,6 +273,8 @@ impl Consumer {
             stream_seq: floor.stream,
             last_active: last.map(Wall),
         };
+        let pause_remaining =
+            self.config.pause_until.map_or(Nanos::ZERO, |until| Nanos((until.0 - wall.0).max(0)));
         ConsumerInfo {
             stream: stream.to_owned(),
             name: self.name.clone(),
@@ -282,8 +288,8 @@ impl Consumer {
             num_pending: self.num_pending,
             cluster: None,
             push_bound: bound,
-            paused: false,
-            pause_remaining: Nanos::ZERO,
+            paused: pause_remaining > Nanos::ZERO,
+            pause_remaining,
             timestamp: wall,
             priority_groups: Vec::new(),
         }

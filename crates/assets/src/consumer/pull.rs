@@ -106,7 +106,8 @@ impl Consumer {
             return None;
         }
         if wanted.no_wait {
-            let available = self.num_pending + self.redeliver.len() as u64;
+            let available =
+                if self.is_paused(ctx) { 0 } else { self.num_pending + self.redeliver.len() as u64 };
             let wanted_before: u64 = self.waiting.iter().map(|r| r.batch).sum();
             if available == 0 && wanted.expires.is_zero() {
                 send_status(ctx, reply, "404 No Messages", &[]);

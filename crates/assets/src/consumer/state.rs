@@ -80,6 +80,11 @@ pub enum ConsumerOp {
         /// Next message to look at.
         next: StreamSeq,
     },
+    /// Everything begins anew.
+    Reset {
+        /// Next message to look at.
+        next: StreamSeq,
+    },
 }
 
 impl ConsumerState {
@@ -121,7 +126,14 @@ impl ConsumerState {
                 self.exhaust(seq);
             }
             ConsumerOp::MoveTo { next } => self.move_to(next),
+            ConsumerOp::Reset { next } => self.reset(next),
         }
+    }
+
+    /// Begins anew at `next`. Nothing before it is owed any more, also of the newest of each subject.
+    pub(crate) fn reset(&mut self, next: StreamSeq) {
+        let newest = self.newest.take().map(|_| NewestFirst::up_to(0));
+        *self = Self { newest, ..Self::starting_at(next) };
     }
 
     /// Notes a delivery; its consumer sequence and how often the message was delivered.
@@ -259,6 +271,10 @@ impl ConsumerOp {
                     out.push(5);
                     varint(next, out);
                 }
+                Self::Reset { next } => {
+                    out.push(6);
+                    varint(next, out);
+                }
             }
         }
     }
@@ -295,6 +311,7 @@ impl ConsumerOp {
             3 => Self::AckAll { seq: next()? },
             4 => Self::Exhaust { seq: next()? },
             5 => Self::MoveTo { next: next()? },
+            6 => Self::Reset { next: next()? },
             _ => return None,
         })
     }

@@ -43,7 +43,7 @@ impl Consumer {
             }
         });
         let inactive = self.inactive_at();
-        requests.chain(pending).chain(push).chain(inactive).min()
+        requests.chain(pending).chain(push).chain(inactive).chain(self.resume_at).min()
     }
 
     /// When it counts as unused; `None` if it never does.
@@ -68,6 +68,7 @@ impl Consumer {
         self.polled = ctx.now;
         self.expire_pending(ctx);
         self.expire_requests(ctx);
+        self.resume(ctx);
         self.beat(ctx);
         self.run(ctx);
         self.is_inactive(ctx)

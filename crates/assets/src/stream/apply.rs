@@ -29,6 +29,7 @@ impl Stream {
         }
         let outcome = self.apply_entry(entry, at, out);
         if let Some(token) = proposal.token {
+            let outcome = self.resets.remove(&token).unwrap_or(outcome);
             let outcome = match outcome {
                 CommandOutcome::Attached(name) => match self.consumer_info(&name, at.wall, out) {
                     Some(info) => CommandOutcome::Consumer(Box::new(info)),
@@ -326,6 +327,9 @@ impl Stream {
         let existing = self.by_name.get(&name).copied();
         let id = match existing.filter(|_| attach.state.is_none()) {
             Some(id) => {
+                if at.live {
+                    self.tell_of_pause(id, attach.config.pause_until, at.wall, out);
+                }
                 self.remove_wants(id);
                 if let Some(consumer) = self.consumers.get_mut(id)
                     && consumer.reconfigure(attach.config, &self.store)
@@ -352,6 +356,13 @@ impl Stream {
         self.mark_ready(id);
         self.touch_timer(id);
         CommandOutcome::Attached(name)
+    }
+
+    /// Tells of a change of when the consumer delivers again.
+    fn tell_of_pause(&self, id: usize, until: Option<Wall>, wall: Wall, out: &mut dyn Output) {
+        let Some(consumer) = self.consumers.get(id).filter(|c| c.config.pause_until != until) else { return };
+        let paused = until.is_some_and(|until| until > wall);
+        out.advise(Advisory::Paused { consumer: consumer.name.clone(), until, paused });
     }
 
     /// The stream ends, and its consumers with it.

@@ -64,6 +64,20 @@ pub enum ConsumerCommand {
     },
     /// Delete.
     Delete(String),
+    /// Deliver nothing until then; `None` delivers again.
+    Pause {
+        /// Name.
+        consumer: String,
+        /// Until when.
+        until: Option<Wall>,
+    },
+    /// Begin anew.
+    Reset {
+        /// Name.
+        consumer: String,
+        /// Next message; 0 for the one behind the acknowledgement floor.
+        seq: u64,
+    },
     /// Describe one.
     Info(String),
     /// Describe all, by name.
@@ -91,6 +105,8 @@ pub enum CommandOutcome {
     Attached(String),
     /// A consumer.
     Consumer(Box<ConsumerInfo>),
+    /// A consumer that began anew at this sequence.
+    Reset(Box<ConsumerInfo>, u64),
     /// Consumers, by name.
     Consumers(Vec<ConsumerInfo>),
     /// Names of consumers.
@@ -206,6 +222,18 @@ impl Stream {
                 }
                 Err(errors::CONSUMER_NOT_FOUND)
             }
+            ConsumerCommand::Pause { consumer, until } => {
+                match self.propose_pause(&consumer, until, token, wall) {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
+            }
+            ConsumerCommand::Reset { consumer, seq } => {
+                match self.propose_reset(&consumer, seq, token, wall, out) {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
+            }
             ConsumerCommand::Info(name) => match self.consumer_info(&name, wall, out) {
                 Some(info) => Ok(CommandOutcome::Consumer(Box::new(info))),
                 None => Err(errors::CONSUMER_NOT_FOUND),
@@ -296,6 +324,50 @@ impl Stream {
         };
         *self.attaching.entry(attach.name.clone()).or_default() += 1;
         self.propose(&Entry::ConsumerAttach(Box::new(attach)), Some(token));
+    }
+
+    /// Changes until when the consumer is paused; a time that is over resumes it.
+    fn propose_pause(
+        &mut self,
+        name: &str,
+        until: Option<Wall>,
+        token: Token,
+        wall: Wall,
+    ) -> Result<(), ApiError> {
+        let consumer = self.by_name.get(name).and_then(|id| self.consumers.get(*id));
+        let consumer = consumer.ok_or(errors::CONSUMER_NOT_FOUND)?;
+        let mut config = consumer.config.clone();
+        config.pause_until = until.filter(|until| *until > wall);
+        let level = metadata::required_consumer_level(&config);
+        metadata::set_required_level(&mut config.metadata, level);
+        let attach = Attach { name: name.to_owned(), config, created: consumer.created.0, state: None };
+        *self.attaching.entry(attach.name.clone()).or_default() += 1;
+        self.propose(&Entry::ConsumerAttach(Box::new(attach)), Some(token));
+        Ok(())
+    }
+
+    /// Has the consumer begin anew, with everything it did until now in the log before that.
+    fn propose_reset(
+        &mut self,
+        name: &str,
+        seq: u64,
+        token: Token,
+        wall: Wall,
+        out: &mut dyn Output,
+    ) -> Result<(), ApiError> {
+        let id = *self.by_name.get(name).ok_or(errors::CONSUMER_NOT_FOUND)?;
+        let consumer = self.consumers.get_mut(id).ok_or(errors::CONSUMER_NOT_FOUND)?;
+        let next = consumer.reset_target(seq, &self.store)?;
+        consumer.reset(next, &self.store);
+        let (ops, confirmations) = consumer.take_delta();
+        let info = self.consumer_info(name, wall, out).ok_or(errors::CONSUMER_NOT_FOUND)?;
+        self.resets.insert(token, CommandOutcome::Reset(Box::new(info), next));
+        let bytes = Entry::ConsumerDelta(vec![(name.to_owned(), ops)]).encode();
+        self.close_messages();
+        self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations });
+        self.mark_ready(id);
+        self.touch_timer(id);
+        Ok(())
     }
 
     pub(super) fn propose_detach(&mut self, name: &str, token: Option<Token>) {

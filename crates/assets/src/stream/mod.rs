@@ -146,6 +146,8 @@ pub struct Stream {
     gets: Vec<(StreamSeq, reads::ParkedGet)>,
     /// Consumers whose creation, change or removal is in flight, with the number of such entries.
     attaching: HashMap<String, usize>,
+    /// What is answered to resets once they are durable.
+    resets: HashMap<Token, CommandOutcome>,
     /// Commands about consumers whose creation or removal is in flight.
     deferred: Vec<(ConsumerCommand, Token)>,
     deleted: bool,
@@ -197,6 +199,7 @@ impl Stream {
             expiry_in_flight: false,
             gets: Vec::new(),
             attaching: HashMap::new(),
+            resets: HashMap::new(),
             deferred: Vec::new(),
             deleted: false,
             scratch: Vec::new(),

@@ -4,10 +4,12 @@ use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::Paging;
 use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX};
-use linnet_jsapi::requests::{ConsumersRequest, CreateConsumerRequest};
+use linnet_jsapi::requests::{
+    ConsumerPauseRequest, ConsumerResetRequest, ConsumersRequest, CreateConsumerRequest,
+};
 use linnet_jsapi::responses::{
     ConsumerCreateResponse, ConsumerDeleteResponse, ConsumerInfoResponse, ConsumerListResponse,
-    ConsumerNamesResponse,
+    ConsumerNamesResponse, ConsumerPauseResponse, ConsumerResetResponse,
 };
 use linnet_jsapi::subjects::ApiRequest;
 
@@ -77,6 +79,42 @@ pub(super) async fn info(
     let command = Command::Consumer(ConsumerCommand::Info(consumer.to_owned()));
     match find(call, stream)?.ask(command).await? {
         CommandOutcome::Consumer(info) => Ok(ConsumerInfoResponse { info: *info }),
+        _ => Err(errors::CONSUMER_NOT_FOUND),
+    }
+}
+
+/// `CONSUMER.PAUSE`. Without a time, or with one that is over, the consumer delivers again.
+pub(super) async fn pause(
+    call: &Call<'_>,
+    stream: &str,
+    consumer: &str,
+) -> Result<ConsumerPauseResponse, ApiError> {
+    let request: ConsumerPauseRequest = decode::decode_optional(call.body, call.strictness())?.value;
+    let command = ConsumerCommand::Pause { consumer: consumer.to_owned(), until: request.pause_until };
+    match find(call, stream)?.ask(Command::Consumer(command)).await? {
+        CommandOutcome::Consumer(info) => Ok(ConsumerPauseResponse {
+            paused: info.paused,
+            pause_until: info.config.and_then(|config| config.pause_until),
+            pause_remaining: info.pause_remaining,
+        }),
+        _ => Err(errors::CONSUMER_NOT_FOUND),
+    }
+}
+
+/// `CONSUMER.RESET`.
+pub(super) async fn reset(
+    call: &Call<'_>,
+    stream: &str,
+    consumer: &str,
+) -> Result<ConsumerResetResponse, ApiError> {
+    let request: ConsumerResetRequest = if decode::require_empty(call.body).is_ok() {
+        Default::default()
+    } else {
+        decode::decode_lenient(call.body)?
+    };
+    let command = ConsumerCommand::Reset { consumer: consumer.to_owned(), seq: request.seq };
+    match find(call, stream)?.ask(Command::Consumer(command)).await? {
+        CommandOutcome::Reset(info, reset_seq) => Ok(ConsumerResetResponse { info: *info, reset_seq }),
         _ => Err(errors::CONSUMER_NOT_FOUND),
     }
 }

@@ -271,11 +271,15 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
         ApiRequest::ConsumerDelete { stream, consumer } => {
             outcome(&consumers::delete(call, stream, consumer).await)
         }
+        ApiRequest::ConsumerPause { stream, consumer } => {
+            outcome(&consumers::pause(call, stream, consumer).await)
+        }
+        ApiRequest::ConsumerReset { stream, consumer } => {
+            outcome(&consumers::reset(call, stream, consumer).await)
+        }
         ApiRequest::StreamSnapshot { .. }
         | ApiRequest::StreamRestore { .. }
-        | ApiRequest::ConsumerPause { .. }
-        | ApiRequest::ConsumerUnpin { .. }
-        | ApiRequest::ConsumerReset { .. } => {
+        | ApiRequest::ConsumerUnpin { .. } => {
             refusal(api, &errors::stream_invalid_config(format!("{} is not supported yet", what(api))))
         }
         // Calls that only make sense in a cluster.
@@ -289,9 +293,7 @@ fn what(api: &ApiRequest<'_>) -> &'static str {
     match api {
         ApiRequest::StreamSnapshot { .. } => "stream snapshot",
         ApiRequest::StreamRestore { .. } => "stream restore",
-        ApiRequest::ConsumerPause { .. } => "consumer pause",
-        ApiRequest::ConsumerUnpin { .. } => "consumer unpin",
-        _ => "consumer reset",
+        _ => "consumer unpin",
     }
 }
 
