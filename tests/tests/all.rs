@@ -8,6 +8,7 @@ mod harness;
 
 mod bad_input;
 mod clients;
+mod close_reasons;
 mod config_keys;
 mod crash;
 mod disk_use;
