@@ -14,6 +14,7 @@ mod crash;
 mod disk_use;
 mod fan_out;
 mod fuzz_replay;
+mod inactive_consumers;
 mod jetstream_semantics;
 mod other_clients;
 mod processes;
