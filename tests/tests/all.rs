@@ -16,6 +16,7 @@ mod fan_out;
 mod fuzz_replay;
 mod inactive_consumers;
 mod jetstream_semantics;
+mod listeners;
 mod other_clients;
 mod processes;
 mod retention;

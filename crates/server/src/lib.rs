@@ -3,6 +3,7 @@
 //! The only crate that sees every other one. Everything it makes is handed the settings it needs, never the options
 //! as a whole. Start reading at [`run`].
 
+mod address;
 mod banner;
 mod build;
 mod files;
