@@ -15,6 +15,7 @@ mod disk_use;
 mod fan_out;
 mod fuzz_replay;
 mod inactive_consumers;
+mod info;
 mod jetstream_semantics;
 mod listeners;
 mod other_clients;

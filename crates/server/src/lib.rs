@@ -7,6 +7,7 @@ mod address;
 mod banner;
 mod build;
 mod files;
+mod keys;
 mod logging;
 mod run;
 mod send_signal;

@@ -8,8 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
 use linnet_conf::flags::Overrides;
-use linnet_env::{Clock, OsRng, RealClock, RealDisk, Rng};
-use linnet_ids::{PublicKeyKind, encode_public_key};
+use linnet_env::{Clock, OsRng, RealClock, RealDisk};
 use linnet_jetstream::Engine;
 use linnet_monitor::{ConfigVersion, ListenerKind, Listeners, Monitor, MonitorState};
 use tokio::net::TcpListener;
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 use crate::address::{HostPort, ListenError, resolve};
 use crate::logging::Log;
 use crate::signals::{Asked, Signals};
-use crate::{NATS_VERSION, banner, build, files, logging};
+use crate::{NATS_VERSION, banner, build, files, keys, logging};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
@@ -48,12 +47,11 @@ pub fn run(options: Options, overrides: Overrides, config: Option<(String, Strin
 }
 
 fn identity(options: &Options) -> ServerIdentity {
-    let mut key = [0; 32];
-    OsRng.fill(&mut key);
-    let id = encode_public_key(PublicKeyKind::Server, &key);
+    let id = keys::server(&OsRng);
     ServerIdentity {
         name: options.identity.server_name.clone().unwrap_or_else(|| id.clone()),
         id,
+        xkey: keys::curve(&OsRng),
         version: NATS_VERSION.to_owned(),
         git_commit: banner::git_commit().to_owned(),
         go: format!("rust{}", option_env!("CARGO_PKG_RUST_VERSION").unwrap_or_default()),
