@@ -75,6 +75,7 @@ impl World {
             stream.applied = last;
             let mut model = Model::new(saved.config.clone());
             model.last = store.state().last_seq;
+            model.has_begun = store.state().first_seq > 0;
             model.ttls = saved.ttls.iter().copied().collect();
             let mut next = 0;
             while let Some(seq) = store.next(next, &Filter::all()) {

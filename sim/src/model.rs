@@ -112,6 +112,8 @@ pub(crate) struct Model {
     pub(crate) config: StreamConfig,
     pub(crate) messages: BTreeMap<u64, Message>,
     pub(crate) last: u64,
+    /// Where it begins was chosen, or something emptied it: it shows a first sequence although none was used.
+    pub(crate) has_begun: bool,
     pub(crate) consumers: BTreeMap<String, ModelConsumer>,
     pub(crate) deleted: bool,
     /// Messages with a time to live of their own: when it ends, if it does.
@@ -126,8 +128,8 @@ fn limit(n: i64) -> usize {
 
 impl Model {
     pub(crate) fn new(config: StreamConfig) -> Self {
-        let last = config.first_seq.max(1) - 1;
-        Self { config, last, ..Self::default() }
+        let (last, has_begun) = (config.first_seq.saturating_sub(1), config.first_seq > 0);
+        Self { config, last, has_begun, ..Self::default() }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -136,6 +138,11 @@ impl Model {
 
     pub(crate) fn first(&self) -> u64 {
         self.messages.keys().next().copied().unwrap_or(self.last + 1)
+    }
+
+    /// What the stream shows as its first sequence.
+    pub(crate) fn shown_first(&self) -> u64 {
+        if self.has_begun || self.last > 0 { self.first() } else { 0 }
     }
 
     pub(crate) fn subjects(&self) -> BTreeMap<&[u8], u64> {
@@ -214,7 +221,10 @@ impl Model {
             }
             Entry::Leader | Entry::Owner(_) => {}
             Entry::Deleted => self.deleted = true,
-            Entry::Skip(last) => self.last = self.last.max(last),
+            Entry::Skip(last) => {
+                self.last = self.last.max(last);
+                self.has_begun = true;
+            }
         }
         true
     }
@@ -313,8 +323,10 @@ impl Model {
                 self.messages.remove(seq);
             }
         }
-        if matches!(purge.filter.as_str(), "" | ">") && purge.below > 0 && self.messages.is_empty() {
+        let of_all = matches!(purge.filter.as_str(), "" | ">");
+        if of_all && purge.below > 0 && self.messages.is_empty() {
             self.last = self.last.max(purge.below - 1);
         }
+        self.has_begun |= of_all && purge.below == 0 && purge.keep == 0;
     }
 }

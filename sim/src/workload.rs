@@ -70,7 +70,7 @@ impl World {
             discard_new_per_subject: discard_new && per_subject > 0 && pick(&[0, 1]) == 1,
             num_replicas: 1,
             duplicate_window: Nanos(pick(&[0, 5 * SECOND, 120 * SECOND])),
-            first_seq: u64::try_from(pick(&[0, 0, 0, 100])).unwrap_or(0),
+            first_seq: u64::try_from(pick(&[0, 0, 1, 100])).unwrap_or(0),
             allow_rollup_hdrs: true,
             allow_msg_ttl: pick(&[0, 0, 1]) == 1,
             ..StreamConfig::default()

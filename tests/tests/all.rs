@@ -8,12 +8,16 @@ mod harness;
 
 mod bad_input;
 mod clients;
+mod close_reasons;
 mod config_keys;
 mod crash;
 mod disk_use;
 mod fan_out;
 mod fuzz_replay;
+mod inactive_consumers;
+mod info;
 mod jetstream_semantics;
+mod listeners;
 mod other_clients;
 mod pause_and_reset;
 mod processes;

@@ -942,6 +942,22 @@ mod odd_requests {
             }
         }
 
+        async fn a_first_sequence_that_was_chosen_shows_at_once(s) {
+            for storage in ["file", "memory"] {
+                for (chosen, purge, shown, after) in
+                    [(0, json!({"seq": 1}), 0, 0), (0, Value::Null, 0, 1), (1, json!({"seq": 1}), 1, 1), (7, Value::Null, 7, 7)]
+                {
+                    let config = json!({"name": "S", "subjects": ["s"], "first_seq": chosen, "storage": storage});
+                    let created = s.stream(config).await;
+                    assert_eq!(created["state"]["first_seq"], shown, "{storage} {created}");
+                    assert_eq!(s.state("S").await["first_seq"], shown, "{storage} {chosen}");
+                    s.api("STREAM.PURGE.S", purge).await;
+                    assert_eq!(s.state("S").await["first_seq"], after, "{storage} {chosen}");
+                    s.api("STREAM.DELETE.S", Value::Null).await;
+                }
+            }
+        }
+
         async fn paging_of_subjects_tells_the_offset_asked_for(s) {
             s.stream(json!({"name": "S", "subjects": ["s.*"]})).await;
             for subject in ["s.0", "s.1", "s.2"] {

@@ -42,7 +42,7 @@ fn stream() -> Stream {
         max_msgs_per_subject: -1,
         ..StreamConfig::default()
     };
-    let store = StreamStore::new(Kind::Memory, Seed::of(GroupId::META), 1, -1);
+    let store = StreamStore::new(Kind::Memory, Seed::of(GroupId::META), 0, -1);
     Stream::new(config, Wall(0), Place::default(), store, Vec::new(), Mono::default())
 }
 

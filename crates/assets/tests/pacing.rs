@@ -77,7 +77,7 @@ impl Server {
             num_replicas: 1,
             ..StreamConfig::default()
         };
-        let store = StreamStore::new(Kind::Memory, Seed::of(GroupId::META), 1, -1);
+        let store = StreamStore::new(Kind::Memory, Seed::of(GroupId::META), 0, -1);
         let stream = Stream::new(config, Wall(0), Place::default(), store, Vec::new(), Mono::default());
         let mut server = Self { stream, now: Mono::default(), sockets: Sockets::default() };
         for _ in 0..messages {

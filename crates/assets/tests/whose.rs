@@ -9,7 +9,7 @@ use linnet_store::{Kind, Seed, StreamStore};
 
 fn stream() -> Stream {
     let group = GroupId { epoch: 0, meta_index: 1, random: 1 };
-    let store = StreamStore::new(Kind::Memory, Seed::of(group), 1, -1);
+    let store = StreamStore::new(Kind::Memory, Seed::of(group), 0, -1);
     Stream::new(StreamConfig::default(), Wall(1), Place::default(), store, Vec::new(), Mono::default())
 }
 

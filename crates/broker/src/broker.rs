@@ -21,6 +21,8 @@ use crate::stats::{Stats, StatsSnapshot};
 pub struct ServerIdentity {
     /// Public nkey of this start.
     pub id: String,
+    /// Public curve nkey of this start.
+    pub xkey: String,
     /// Configured name, else the id.
     pub name: String,
     /// Version clients see.
@@ -80,6 +82,7 @@ impl Broker {
             headers: config.headers,
             auth_required: authenticator.is_required(),
             max_payload: i64::try_from(config.max_payload).unwrap_or(i64::MAX),
+            xkey: identity.xkey.clone(),
             ..Info::default()
         };
         let accounts = accounts.into_iter().map(|a| (a.name().to_owned(), a)).collect();

@@ -19,7 +19,6 @@ pub enum CloseReason {
     MaximumControlLineExceeded,
     MaximumSubscriptionsExceeded,
     ServerShutdown,
-    MessageHeaderViolation,
     NoRespondersRequiresHeaders,
 }
 
@@ -44,7 +43,6 @@ impl CloseReason {
             Self::MaximumControlLineExceeded => "Maximum Control Line Exceeded",
             Self::MaximumSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
             Self::ServerShutdown => "Server Shutdown",
-            Self::MessageHeaderViolation => "Message Header Violation",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
         }
     }

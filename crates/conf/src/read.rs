@@ -63,6 +63,11 @@ pub(crate) fn floored(field: &Field<'_>, report: &mut Report) -> Option<u64> {
     integer(field, report).map(|n| u64::try_from(n).unwrap_or(0))
 }
 
+/// An integer whose sign does not matter and of which zero keeps the default: the divisor of "every n-th".
+pub(crate) fn magnitude(field: &Field<'_>, report: &mut Report) -> Option<u64> {
+    integer(field, report).map(i64::unsigned_abs).filter(|n| *n > 0)
+}
+
 /// An integer where zero and below mean "no limit".
 pub(crate) fn limit(field: &Field<'_>, report: &mut Report) -> Option<Option<u64>> {
     integer(field, report).map(|n| u64::try_from(n).ok().filter(|n| *n > 0))

@@ -1,11 +1,9 @@
 //! From options to the settings of each part.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use linnet_auth::{Authenticator, Permissions, ResponseRule, Rules, Secret, User};
 use linnet_broker::{Account, AccountLimits, Config};
 use linnet_conf::options::{
@@ -211,16 +209,6 @@ fn automatic_storage(dir: &std::path::Path) -> u64 {
     let existing = dir.ancestors().find(|p| p.exists());
     let free = existing.and_then(|p| RealDisk.free_space(p).ok());
     free.map_or(STORAGE_FALLBACK, |free| free / 100 * AUTOMATIC_SHARE)
-}
-
-/// The address to listen on.
-pub(crate) fn address(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
-    if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(SocketAddr::new(ip, port));
-    }
-    let mut found =
-        (host, port).to_socket_addrs().with_context(|| format!("cannot resolve host {host:?}"))?;
-    found.next().with_context(|| format!("host {host:?} has no address"))
 }
 
 #[cfg(test)]

@@ -3,9 +3,11 @@
 //! The only crate that sees every other one. Everything it makes is handed the settings it needs, never the options
 //! as a whole. Start reading at [`run`].
 
+mod address;
 mod banner;
 mod build;
 mod files;
+mod keys;
 mod logging;
 mod run;
 mod send_signal;

@@ -3,20 +3,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
 use linnet_conf::flags::Overrides;
-use linnet_env::{Clock, OsRng, RealClock, RealDisk, Rng};
-use linnet_ids::{PublicKeyKind, encode_public_key};
+use linnet_env::{Clock, OsRng, RealClock, RealDisk};
 use linnet_jetstream::Engine;
 use linnet_monitor::{ConfigVersion, ListenerKind, Listeners, Monitor, MonitorState};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::address::{HostPort, ListenError, resolve};
 use crate::logging::Log;
 use crate::signals::{Asked, Signals};
-use crate::{NATS_VERSION, banner, build, files, logging};
+use crate::{NATS_VERSION, banner, build, files, keys, logging};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
@@ -46,12 +47,11 @@ pub fn run(options: Options, overrides: Overrides, config: Option<(String, Strin
 }
 
 fn identity(options: &Options) -> ServerIdentity {
-    let mut key = [0; 32];
-    OsRng.fill(&mut key);
-    let id = encode_public_key(PublicKeyKind::Server, &key);
+    let id = keys::server(&OsRng);
     ServerIdentity {
         name: options.identity.server_name.clone().unwrap_or_else(|| id.clone()),
         id,
+        xkey: keys::curve(&OsRng),
         version: NATS_VERSION.to_owned(),
         git_commit: banner::git_commit().to_owned(),
         go: format!("rust{}", option_env!("CARGO_PKG_RUST_VERSION").unwrap_or_default()),
@@ -124,10 +124,7 @@ async fn serve(
         });
     }
 
-    let address = build::address(&options.client.host, options.client.port.number())?;
-    let (listener, bound) = broker
-        .bind(address)
-        .with_context(|| format!("Error listening on port: {}:{}", options.client.host, address.port()))?;
+    let (listener, bound) = listen(&broker, &options)?;
     broker.update_info(|info| {
         let (host, port) = options.client.advertised(bound.port());
         host.clone_into(&mut info.host);
@@ -135,7 +132,7 @@ async fn serve(
     });
     let (stop_accepting, accepting) = watch::channel(false);
     listeners.opened(ListenerKind::Server, bound);
-    tracing::info!("Listening for client connections on {}:{}", options.client.host, bound.port());
+    tracing::info!("Listening for client connections on {}", HostPort(&options.client.host, bound.port()));
     let ports_file = match &options.process.ports_file_dir {
         Some(dir) => match files::write_ports(dir, bound, monitoring) {
             Ok(path) => Some(path),
@@ -164,6 +161,14 @@ async fn serve(
     Ok(())
 }
 
+/// Opens the listener for clients.
+fn listen(broker: &Broker, options: &Options) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let (host, port) = (&options.client.host, options.client.port.number());
+    resolve(host, port)
+        .and_then(|address| broker.bind(address).map_err(|source| ListenError::Bind { address, source }))
+        .map_err(|error| anyhow!("Error listening on port: {}, \"{error}\"", HostPort(host, port)))
+}
+
 /// Opens the monitoring listener, if one is configured; its address.
 async fn monitor(
     options: &Options,
@@ -188,11 +193,12 @@ async fn monitor(
         start_mono: clock.mono(),
         worker_threads: tokio::runtime::Handle::current().metrics().num_workers(),
     };
-    let address = build::address(host, port.number())?;
+    let refused = |error| anyhow!("Can't start monitoring: can't listen to the monitor port: {error}");
+    let address = resolve(host, port.number()).map_err(refused)?;
     let (bound, serving) = Monitor::bind(address, state)
         .await
-        .with_context(|| format!("Can't start monitoring: can't listen to {address}"))?;
-    tracing::info!("Starting http monitor on {bound}");
+        .map_err(|source| refused(ListenError::Bind { address, source }))?;
+    tracing::info!("Starting http monitor on {}", HostPort(host, bound.port()));
     tokio::spawn(serving);
     Ok(Some(bound))
 }

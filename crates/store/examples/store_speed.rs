@@ -78,7 +78,7 @@ fn memory(watch: &Watch) {
         });
     });
     for subjects in [1, 100_000] {
-        let mut store = StreamStore::new(Kind::Memory, seed(), 1, -1);
+        let mut store = StreamStore::new(Kind::Memory, seed(), 0, -1);
         watch.time(&format!("append, memory, {subjects} subjects"), 1_000_000, || {
             fill(&mut store, 1, 1_000_000, subjects);
         });
@@ -90,7 +90,7 @@ fn memory(watch: &Watch) {
 
 fn subject_memory() {
     let before = resident();
-    let mut store = StreamStore::new(Kind::Memory, seed(), 1, 1);
+    let mut store = StreamStore::new(Kind::Memory, seed(), 0, 1);
     let mut encoder = Encoder(Vec::new());
     for seq in 1..=1_000_000_u64 {
         store.append(encoder.record(seq, format!("orders.eu.{seq:07}").as_bytes()));
@@ -105,7 +105,7 @@ fn subject_memory() {
 }
 
 fn searches(watch: &Watch) {
-    let mut store = StreamStore::new(Kind::Memory, seed(), 1, -1);
+    let mut store = StreamStore::new(Kind::Memory, seed(), 0, -1);
     let count = 1_000_000;
     fill(&mut store, 1, count, 100_000);
     let mut encoder = Encoder(Vec::new());
@@ -144,7 +144,7 @@ fn searches(watch: &Watch) {
     });
     watch.time("set_max_per_subject, 1M messages", 1, || store.set_max_per_subject(10));
 
-    let mut store = StreamStore::new(Kind::Memory, seed(), 1, -1);
+    let mut store = StreamStore::new(Kind::Memory, seed(), 0, -1);
     store.append(encoder.record(1, b"work"));
     watch.time("queue behind a stuck first message", count, || {
         for seq in 2..=count + 1 {
@@ -157,7 +157,7 @@ fn searches(watch: &Watch) {
 fn queue(watch: &Watch, disk: &Arc<dyn Disk>, dir: &std::path::Path) {
     disk.create_dir_all(dir).unwrap();
     let kind = Kind::File { disk: disk.clone(), dir: dir.to_owned() };
-    let mut store = StreamStore::new(kind, seed(), 1, -1);
+    let mut store = StreamStore::new(kind, seed(), 0, -1);
     let before = resident();
     let mut encoder = Encoder(Vec::new());
     watch.time("work queue on disk, append and remove 100 later", 3_000_000, || {
@@ -177,7 +177,7 @@ fn queue(watch: &Watch, disk: &Arc<dyn Disk>, dir: &std::path::Path) {
 fn files(watch: &Watch, disk: &Arc<dyn Disk>, dir: &std::path::Path) {
     disk.create_dir_all(dir).unwrap();
     let kind = Kind::File { disk: disk.clone(), dir: dir.to_owned() };
-    let mut store = StreamStore::new(kind, seed(), 1, -1);
+    let mut store = StreamStore::new(kind, seed(), 0, -1);
     watch.time("append and write, file, 100k subjects", MESSAGES, || {
         for batch in 0..MESSAGES / 1000 {
             fill(&mut store, batch * 1000 + 1, 1000, 100_000);

@@ -92,14 +92,14 @@ impl StreamStore {
         let kind = Kind::File { disk: disk.clone(), dir: dir.clone() };
         let names = list(disk, &dir)?;
         let Some(body) = checkpoint else {
-            let mut store = Self::new(kind, seed, 1, max_per_subject(&[])).with_layout(layout);
+            let mut store = Self::new(kind, seed, 0, max_per_subject(&[])).with_layout(layout);
             store.number_above(&names);
             report.strays = names.iter().map(|name| dir.join(name)).collect();
             return Ok((store, report));
         };
         let saved = read_state(&**disk, &dir, body)
             .map_err(|source| OpenError::State { path: dir.join(body.file_name()), source })?;
-        let mut store = Self::new(kind, seed, 1, max_per_subject(&saved.extra)).with_layout(layout);
+        let mut store = Self::new(kind, seed, 0, max_per_subject(&saved.extra)).with_layout(layout);
         store.state.lost = saved.lost;
         let mut named = vec![body.file_name()];
         for (at, block) in saved.blocks.iter().enumerate() {

@@ -96,21 +96,16 @@ pub struct StreamStore {
 }
 
 impl StreamStore {
-    /// An empty store. `first_seq` is the sequence the first message will get.
+    /// An empty store. `first_seq` is the sequence the first message will get; 0 if nobody has chosen one, which gives
+    /// 1 and shows 0 until then.
     pub fn new(kind: Kind, seed: Seed, first_seq: StreamSeq, max_per_subject: i64) -> Self {
-        let first_seq = first_seq.max(1);
         Self {
             kind,
             seed,
             layout: Layout::default(),
             blocks: VecDeque::new(),
             subjects: Subjects::new(max_per_subject),
-            // A fresh stream shows 0 and 0; one that starts elsewhere shows where.
-            state: State {
-                first_seq: if first_seq > 1 { first_seq } else { 0 },
-                last_seq: first_seq - 1,
-                ..State::default()
-            },
+            state: State { first_seq, last_seq: first_seq.saturating_sub(1), ..State::default() },
             reading: Reading::default(),
             next_block: 1,
             settled: 0,
@@ -240,9 +235,10 @@ impl StreamStore {
         self.state.last_ts = Some(timestamp);
     }
 
-    /// Uses up sequences without storing anything.
+    /// Uses up sequences without storing anything. Sequence 0 uses up none: it chooses the first one for a store where
+    /// nobody has.
     pub fn skip_to(&mut self, last_seq: StreamSeq) {
-        if last_seq <= self.state.last_seq {
+        if last_seq < self.state.last_seq {
             return;
         }
         self.state.last_seq = last_seq;

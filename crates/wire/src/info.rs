@@ -49,9 +49,6 @@ pub struct Info {
     /// JetStream domain.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub domain: String,
-    /// JetStream API level.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub api_lvl: u64,
     /// True in the INFO that answers CONNECT.
     #[serde(skip_serializing_if = "is_false")]
     pub connect_info: bool,
@@ -61,6 +58,12 @@ pub struct Info {
     /// The account is the system account.
     #[serde(skip_serializing_if = "is_false")]
     pub acc_is_sys: bool,
+    /// JetStream API level.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub api_lvl: u64,
+    /// Public curve nkey of this start, for what is to be read by this server only.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub xkey: String,
 }
 
 fn is_false(b: &bool) -> bool {

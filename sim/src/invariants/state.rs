@@ -16,8 +16,9 @@ pub(crate) fn equals_model(stream: &StreamFacts, store: &StreamStore) -> Check {
         let text = format!("{}: messages, bytes, last are {found:?}, not {expected:?}", stream.name);
         return broken("state", text);
     }
-    if model.last > 0 && state.first_seq != model.first() {
-        let text = format!("{}: first sequence is {}, not {}", stream.name, state.first_seq, model.first());
+    if state.first_seq != model.shown_first() {
+        let text =
+            format!("{}: first sequence is {}, not {}", stream.name, state.first_seq, model.shown_first());
         return broken("state", text);
     }
     Ok(())

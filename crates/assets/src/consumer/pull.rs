@@ -76,14 +76,14 @@ impl Consumer {
         if reply.is_empty() {
             return;
         }
-        self.last_activity = ctx.now;
         if let Some(request) = self.accept_request(ctx, reply, body) {
             self.waiting.push_back(request);
             self.run(ctx);
         }
     }
 
-    /// The request, or `None` with the refusal sent.
+    /// The request, or `None` with the refusal sent. A request that may not be made keeps an unused consumer no
+    /// longer, as in nats-server; one that ends at once because there is nothing does.
     fn accept_request(&mut self, ctx: &mut Context<'_>, reply: &[u8], body: &[u8]) -> Option<PullRequest> {
         if self.is_push() {
             send_status(ctx, reply, "409 Consumer is push based", &[]);
@@ -102,6 +102,7 @@ impl Consumer {
         }
         let request = PullRequest::new(reply, &wanted, ctx.now);
         if wanted.expires < Nanos::ZERO {
+            self.last_activity = ctx.now;
             send_status(ctx, reply, "408 Request Timeout", &request.leftover());
             return None;
         }
@@ -110,6 +111,7 @@ impl Consumer {
                 if self.is_paused(ctx) { 0 } else { self.num_pending + self.redeliver.len() as u64 };
             let wanted_before: u64 = self.waiting.iter().map(|r| r.batch).sum();
             if available == 0 && wanted.expires.is_zero() {
+                self.last_activity = ctx.now;
                 send_status(ctx, reply, "404 No Messages", &[]);
                 return None;
             }
@@ -124,6 +126,7 @@ impl Consumer {
             }
             return None;
         }
+        self.last_activity = ctx.now;
         Some(request)
     }
 

@@ -217,7 +217,7 @@ impl Stream {
         } else {
             self.purge_some(&filter, purge)
         };
-        if filter.is_all() && purge.below > 0 && self.store.state().msgs == 0 {
+        if filter.is_all() && purge.below > 1 && self.store.state().msgs == 0 {
             self.skip_to(purge.below - 1);
         }
         let store = &self.store;

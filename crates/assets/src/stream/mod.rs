@@ -340,8 +340,8 @@ impl Stream {
         let config = Box::new(self.config.clone());
         let first_seq = config.first_seq;
         self.propose(&Entry::Config(config), None);
-        if first_seq > 1 {
-            self.propose(&Entry::Skip(first_seq - 1), None);
+        if let Some(before) = first_seq.checked_sub(1) {
+            self.propose(&Entry::Skip(before), None);
         }
     }
 

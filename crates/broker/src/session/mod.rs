@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use linnet_wire::client::{self, Limits, Op, Parsed};
-use linnet_wire::{Connect, encode};
+use linnet_wire::{Connect, Info, encode};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -90,7 +90,8 @@ impl Session {
         let limits = Limits {
             max_control_line: config.max_control_line,
             max_payload: Some(config.max_payload),
-            headers: config.headers,
+            // The client says in CONNECT whether it knows them.
+            headers: false,
         };
         drop(config);
         Self {
@@ -308,11 +309,11 @@ impl Session {
 
     fn on_parse_error(&mut self, error: client::Error) -> End {
         let reason = match error {
-            client::Error::UnknownOperation => CloseReason::ProtocolViolation,
+            client::Error::UnknownOperation
+            | client::Error::Malformed
+            | client::Error::HeadersUnsupported => CloseReason::ProtocolViolation,
             client::Error::ControlLine => CloseReason::MaximumControlLineExceeded,
             client::Error::MaxPayload(_) => CloseReason::MaximumMessagePayloadExceeded,
-            client::Error::Malformed => CloseReason::ParseError,
-            client::Error::HeadersUnsupported => CloseReason::MessageHeaderViolation,
         };
         tracing::error!("{} - {error}", self.conn.log_prefix());
         match error {
@@ -350,7 +351,10 @@ impl Session {
                 Ok(())
             }
             Op::Connect(json) => return self.on_connect(json),
-            Op::Info(_) | Op::Ok => Ok(()),
+            // Without a meaning from a client, but it has to be one.
+            Op::Info(json) if is_info(json) => Ok(()),
+            Op::Info(_) => Err(End::Said(CloseReason::ProtocolViolation)),
+            Op::Ok => Ok(()),
             Op::Err(text) => {
                 tracing::error!(
                     "{} - Client Error {}",
@@ -393,4 +397,10 @@ impl Session {
             timers.rtt.store(rtt, Ordering::Relaxed);
         }
     }
+}
+
+/// An array would do for a structure, had the object not been asked for.
+fn is_info(json: &[u8]) -> bool {
+    let is_object = serde_json::from_slice::<Option<serde_json::Map<_, _>>>(json).is_ok();
+    is_object && serde_json::from_slice::<Option<Info>>(json).is_ok()
 }

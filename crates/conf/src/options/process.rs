@@ -76,7 +76,7 @@ pub(super) const KEYS: &[Row<Options>] = &[
         "integer",
         "3600",
         Live,
-        process.connect_error_reports = read::positive,
+        process.connect_error_reports = read::magnitude,
         "Log every n-th failed first attempt to connect to another server."
     ),
     key!(
@@ -84,7 +84,7 @@ pub(super) const KEYS: &[Row<Options>] = &[
         "integer",
         "1",
         Live,
-        process.reconnect_error_reports = read::positive,
+        process.reconnect_error_reports = read::magnitude,
         "Log every n-th failed attempt to reconnect to another server."
     ),
 ];

@@ -25,6 +25,7 @@ impl Sink for Collect {
 fn broker() -> Broker {
     let identity = ServerIdentity {
         id: "N".into(),
+        xkey: "X".into(),
         name: "n".into(),
         version: "2.15.1".into(),
         git_commit: String::new(),

@@ -45,6 +45,7 @@ fn options() -> Options {
 fn broker() -> Broker {
     let identity = ServerIdentity {
         id: "NTEST".to_owned(),
+        xkey: "XTEST".to_owned(),
         name: "n1".to_owned(),
         version: "2.15.1".to_owned(),
         git_commit: "abc".to_owned(),

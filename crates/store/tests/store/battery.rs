@@ -9,7 +9,7 @@ use crate::support::{Got, SMALL, append, file_kind, get, new_disk, record, seed,
 /// back.
 fn on_every_kind(test: impl Fn(StreamStore, &dyn Fn(&mut StreamStore))) {
     let disk = new_disk(1);
-    let new = |kind| StreamStore::new(kind, seed(), 1, -1).with_layout(SMALL);
+    let new = |kind| StreamStore::new(kind, seed(), 0, -1).with_layout(SMALL);
     test(new(linnet_store::Kind::Memory), &|_| {});
     test(new(file_kind(&disk)), &|_| {});
     test(new(file_kind(&new_disk(2))), &|store| {
@@ -157,7 +157,7 @@ fn a_start_time_finds_the_first_message_from_then_on() {
 #[test]
 fn a_short_lived_message_never_reaches_a_block() {
     let disk = new_disk(1);
-    let mut store = StreamStore::new(file_kind(&disk), seed(), 1, -1).with_layout(SMALL);
+    let mut store = StreamStore::new(file_kind(&disk), seed(), 0, -1).with_layout(SMALL);
     for seq in 1..=5000 {
         append(&mut store, seq, "work", &[0; 50]);
         store.remove(seq, false);

@@ -19,7 +19,7 @@ fn layout() -> Layout {
 
 fn stored() -> Stored {
     let disk = new_disk(1);
-    let mut store = StreamStore::new(file_kind(&disk), seed(), 1, -1).with_layout(layout());
+    let mut store = StreamStore::new(file_kind(&disk), seed(), 0, -1).with_layout(layout());
     for seq in 1..=8 {
         append(&mut store, seq * 2, &format!("s.{}", seq % 3), format!("payload {seq}").as_bytes());
     }
@@ -131,7 +131,7 @@ fn a_missing_block_is_reported_message_by_message() {
 #[test]
 fn unreadable_zeroed_misplaced_and_stale_sectors_are_contained() {
     let disk = new_disk(1);
-    let mut store = StreamStore::new(file_kind(&disk), seed(), 1, -1);
+    let mut store = StreamStore::new(file_kind(&disk), seed(), 0, -1);
     for seq in 1..=200 {
         append(&mut store, seq, "s", &[u8::try_from(seq).unwrap(); 70]);
         if seq % 50 == 0 {
@@ -212,7 +212,7 @@ fn an_unreadable_state_file_is_named_and_nothing_is_deleted() {
 #[test]
 fn a_copy_of_a_record_inside_a_payload_is_not_taken_for_it() {
     let disk = new_disk(1);
-    let mut store = StreamStore::new(file_kind(&disk), seed(), 1, -1);
+    let mut store = StreamStore::new(file_kind(&disk), seed(), 0, -1);
     append(&mut store, 1, "s", b"first");
     // A message that holds the encoded form of what could be the next one.
     let forged = crate::support::record(3, 30, "s", b"", b"forged");

@@ -83,7 +83,7 @@ impl Model {
                 }
             }
             Entry::Skip(seq) => {
-                if *seq > self.last {
+                if *seq >= self.last {
                     self.last = *seq;
                     if self.messages.is_empty() {
                         self.first = seq + 1;

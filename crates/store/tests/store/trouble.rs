@@ -9,7 +9,7 @@ use linnet_store::{Lookup, StreamStore};
 use crate::support::{Got, SMALL, append, checkpoint, dir, file_kind, get, new_disk, seed, write_all};
 
 fn new_store(disk: &FaultyDisk) -> StreamStore {
-    StreamStore::new(file_kind(disk), seed(), 1, -1).with_layout(SMALL)
+    StreamStore::new(file_kind(disk), seed(), 0, -1).with_layout(SMALL)
 }
 
 fn files_with(disk: &FaultyDisk, bytes: &[u8]) -> usize {
@@ -156,7 +156,7 @@ fn writes_that_finish_out_of_order_free_their_memory() {
 #[test]
 fn one_unreadable_message_does_not_take_what_is_read_ahead_with_it() {
     let disk = new_disk(1);
-    let mut store = StreamStore::new(file_kind(&disk), seed(), 1, -1);
+    let mut store = StreamStore::new(file_kind(&disk), seed(), 0, -1);
     (1..=30).for_each(|seq| append(&mut store, seq, "s", &[1; 100]));
     checkpoint(&mut store, &disk);
     disk.make_sector_unreadable(&dir().join("0000000001.blk"), 2).unwrap();

@@ -125,7 +125,7 @@ impl World {
         Self {
             disk,
             layout,
-            store: StreamStore::new(kind, seed(), 1, -1).with_layout(layout),
+            store: StreamStore::new(kind, seed(), 0, -1).with_layout(layout),
             model: Model::default(),
             log: Vec::new(),
             max: -1,
