@@ -370,27 +370,6 @@ mod delivery_and_acks {
             assert_eq!((sequences(&some), some.status.as_deref()), (vec![3], Some("404 No Messages")));
         }
 
-        async fn r27_a_paused_consumer_has_no_messages(s) {
-            s.stream(json!({"name": "S", "subjects": ["a"]})).await;
-            s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
-            s.publish("a", "x").await;
-            let until = "2099-01-01T00:00:00Z";
-            let paused = s.api("CONSUMER.PAUSE.S.C", json!({"pause_until": until})).await;
-            if s.kind == Kind::Linnet {
-                assert_eq!(err_code(&paused), 10052);
-                assert_eq!(paused["error"]["description"], "consumer pause is not supported yet");
-                return;
-            }
-            assert_eq!((&paused["paused"], &paused["pause_until"]), (&json!(true), &json!(until)));
-            s.consumer_shows("S", "C", &[("/num_pending", 1)]).await;
-            let none = s.pull("S", "C", json!({"batch": 1, "no_wait": true})).await;
-            assert_eq!(none.status.as_deref(), Some("404 No Messages"));
-            let none = s.pull("S", "C", json!({"batch": 1, "expires": 100_000_000})).await;
-            assert_eq!(none.status.as_deref(), Some("408 Request Timeout"));
-            assert_eq!(s.api("CONSUMER.PAUSE.S.C", Value::Null).await["paused"], false);
-            assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 1})).await), [1]);
-        }
-
         async fn r28_too_many_pulls_are_told_so_unless_they_ask_for_heartbeats(s) {
             s.stream(json!({"name": "S", "subjects": ["a"]})).await;
             s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit", "max_waiting": 1})).await;
