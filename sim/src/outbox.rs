@@ -32,6 +32,10 @@ pub(crate) struct Outbox<'a> {
 }
 
 impl Output for Outbox<'_> {
+    fn unique_id(&mut self) -> Vec<u8> {
+        b"pin".to_vec()
+    }
+
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
         if self.deaf && to.starts_with(b"_pull.") {
             return 0;

@@ -20,6 +20,7 @@ mod jetstream_semantics;
 mod listeners;
 mod other_clients;
 mod pause_and_reset;
+mod priority_groups;
 mod processes;
 mod retention;
 mod stores;

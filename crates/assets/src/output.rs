@@ -30,6 +30,9 @@ pub trait Output {
         false
     }
 
+    /// An id that nobody else has, made of letters and digits.
+    fn unique_id(&mut self) -> Vec<u8>;
+
     /// Answers a command.
     fn answer(&mut self, token: Token, answer: Answer);
 
@@ -51,6 +54,10 @@ impl Output for Nobody {
 
     fn has_interest(&mut self, _: &[u8]) -> bool {
         false
+    }
+
+    fn unique_id(&mut self) -> Vec<u8> {
+        Vec::new()
     }
 
     fn answer(&mut self, _: Token, _: Answer) {}
@@ -84,6 +91,24 @@ pub enum Advisory {
         deliveries: u64,
         /// The client's words.
         reason: String,
+    },
+    /// A client was pinned: it gets everything of the group.
+    Pinned {
+        /// Consumer.
+        consumer: String,
+        /// Group.
+        group: String,
+        /// Id that the client was given.
+        pinned_id: String,
+    },
+    /// A client is not pinned any more.
+    Unpinned {
+        /// Consumer.
+        consumer: String,
+        /// Group.
+        group: String,
+        /// `timeout` or `admin`.
+        reason: &'static str,
     },
     /// A consumer was paused, or delivers again.
     Paused {

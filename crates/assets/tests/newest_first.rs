@@ -28,6 +28,10 @@ struct Sent {
 }
 
 impl Output for Sent {
+    fn unique_id(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn publish(&mut self, _: &[u8], _: &[u8], reply: &[u8], _: usize, _: &[u8]) -> usize {
         self.delivered.extend(AckSubject::parse(reply).map(|ack| ack.stream_seq));
         1

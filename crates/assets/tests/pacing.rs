@@ -31,6 +31,10 @@ struct Sockets {
 }
 
 impl Output for Sockets {
+    fn unique_id(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     fn publish(&mut self, to: &[u8], _: &[u8], reply: &[u8], _: usize, _: &[u8]) -> usize {
         self.delivered.extend(AckSubject::parse(reply).map(|ack| (to.to_vec(), ack.stream_seq)));
         1

@@ -81,6 +81,24 @@ impl Writer {
                 }
                 (format!("CONSUMER.MSG_TERMINATED.{stream}.{consumer}"), "terminated", all)
             }
+            Advisory::Pinned { consumer, group, pinned_id } => (
+                format!("CONSUMER.PINNED.{stream}.{consumer}"),
+                "consumer_group_pinned",
+                fields([
+                    ("consumer", consumer.as_str().into()),
+                    ("group", group.as_str().into()),
+                    ("pinned_id", pinned_id.as_str().into()),
+                ]),
+            ),
+            Advisory::Unpinned { consumer, group, reason } => (
+                format!("CONSUMER.UNPINNED.{stream}.{consumer}"),
+                "consumer_group_unpinned",
+                fields([
+                    ("consumer", consumer.as_str().into()),
+                    ("group", group.as_str().into()),
+                    ("reason", (*reason).into()),
+                ]),
+            ),
             Advisory::Paused { consumer, until, paused } => {
                 let mut all = fields([("consumer", consumer.as_str().into()), ("paused", (*paused).into())]);
                 if let Some(until) = until {

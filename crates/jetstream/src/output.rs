@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::advisories;
 use crate::cell::Health;
 use crate::disk_work::{DiskWork, DiskWorkers};
+use crate::names::NameSource;
 use crate::pump::{GroupKey, PumpHandle};
 
 /// The sending side of a pump, shared by its groups.
@@ -25,6 +26,7 @@ pub(crate) struct Hub {
     max_direct_bytes: u64,
     health: Arc<Health>,
     advisories: advisories::Writer,
+    names: NameSource,
 }
 
 /// Something that subscriptions must follow.
@@ -54,6 +56,7 @@ impl Hub {
             max_direct_bytes: broker.config().max_pending as u64,
             health,
             advisories: advisories::Writer::new(broker),
+            names: NameSource::new(),
         }
     }
 
@@ -126,6 +129,10 @@ impl Outbox<'_> {
 }
 
 impl Output for Outbox<'_> {
+    fn unique_id(&mut self) -> Vec<u8> {
+        self.hub.names.next().into_bytes()
+    }
+
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
         let message = Message { subject: to, shown_subject: shown, reply, header_len, body };
         self.hub.publisher.publish(self.account, &message)

@@ -69,3 +69,9 @@ impl Limits {
 pub(crate) fn is_asset_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['.', '*', '>', '\\', '/', ' ', '\t', '\r', '\n', '\x0c'])
 }
+
+/// True if a priority group may be called so.
+pub fn is_group_name(name: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'=' | b'-');
+    (1..=16).contains(&name.len()) && name.bytes().all(is_allowed)
+}

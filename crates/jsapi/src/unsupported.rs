@@ -3,7 +3,7 @@
 
 use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
-use crate::policies::{AckPolicy, Compression, PersistMode, PriorityPolicy, ReplayPolicy};
+use crate::policies::{AckPolicy, Compression, PersistMode, ReplayPolicy};
 use crate::stream_config::StreamConfig;
 
 type Row<T> = (&'static str, fn(&T) -> bool);
@@ -29,9 +29,6 @@ const CONSUMER: &[Row<ConsumerConfig>] = &[
     ("sample_freq", |c| !c.sample_freq.is_empty()),
     ("direct", |c| c.direct),
     ("sourcing", |c| c.sourcing),
-    ("priority_groups", |c| !c.priority_groups.is_empty()),
-    ("priority_policy", |c| c.priority_policy != PriorityPolicy::None),
-    ("priority_timeout", |c| !c.priority_timeout.is_zero()),
 ];
 
 /// Refuses a stream with a feature that is not built yet.
@@ -80,9 +77,6 @@ mod tests {
             r#"{"sample_freq":"30"}"#,
             r#"{"direct":true}"#,
             r#"{"sourcing":true}"#,
-            r#"{"priority_groups":["g"]}"#,
-            r#"{"priority_policy":"overflow"}"#,
-            r#"{"priority_timeout":1}"#,
         ] {
             let error = check_consumer(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
             assert_refused(&error, json);

@@ -80,14 +80,7 @@ impl Consumer {
         if let Some(push) = &mut self.push {
             return push.may_deliver(ctx);
         }
-        for _ in 0..self.waiting.len() {
-            let Some(request) = self.waiting.front_mut() else { return false };
-            if request.pause.is_over(ctx, &request.reply) {
-                return true;
-            }
-            self.waiting.rotate_left(1);
-        }
-        false
+        self.bring_to_front(ctx)
     }
 
     /// Redeliveries first, then the backlog, then new messages unless too many are pending.
@@ -145,6 +138,9 @@ impl Consumer {
             self.exhaust(ctx, pick.seq);
             return 0;
         }
+        if self.push.is_none() {
+            self.pin_front(ctx);
+        }
         let Lookup::Found(record) = ctx.store.get(pick.seq, true) else { return 0 };
         let pending = if pick.again { self.num_pending } else { self.num_pending.saturating_sub(1) };
         self.scratch.clear();
@@ -158,7 +154,8 @@ impl Consumer {
             pending,
         };
         ack.write(&mut self.scratch);
-        let (header_len, body) = shape(&record, self.config.headers_only, &mut self.body);
+        let pin = self.pin.as_ref().map(|pin| pin.id.as_slice());
+        let (header_len, body) = shape(&record, self.config.headers_only, pin, &mut self.body);
         let size = (record.subject.len() + self.scratch.len() + body.len()) as u64;
         let reached = match &mut self.push {
             Some(push) => {
@@ -222,7 +219,7 @@ impl Consumer {
         request.next_heartbeat = request.heartbeat.map(|h| ctx.now + h);
         request.pause.look(ctx, &request.reply);
         if request.batch > 0 {
-            self.waiting.push_back(request);
+            self.enqueue(request);
         } else if request.max_bytes.is_some_and(|left| left > 0) {
             send_status(ctx, &request.reply, "409 Batch Completed", &request.leftover());
         }
@@ -259,13 +256,27 @@ impl Consumer {
 }
 
 /// What is sent of a record: header block length and body.
-fn shape<'a>(record: &Record<'a>, headers_only: bool, buffer: &'a mut Vec<u8>) -> (usize, &'a [u8]) {
-    if !headers_only {
+fn shape<'a>(
+    record: &Record<'a>,
+    headers_only: bool,
+    pin: Option<&[u8]>,
+    buffer: &'a mut Vec<u8>,
+) -> (usize, &'a [u8]) {
+    if !headers_only && pin.is_none() {
         return (record.headers.len(), record.body);
     }
     buffer.clear();
     headers::reopen(buffer, record.headers);
-    headers::push(buffer, "Nats-Msg-Size", record.payload.len().to_string().as_bytes());
+    if let Some(pin) = pin {
+        headers::push(buffer, "Nats-Pin-Id", pin);
+    }
+    if headers_only {
+        headers::push(buffer, "Nats-Msg-Size", record.payload.len().to_string().as_bytes());
+    }
     headers::end(buffer);
-    (buffer.len(), buffer)
+    let header_len = buffer.len();
+    if !headers_only {
+        buffer.extend_from_slice(record.payload);
+    }
+    (header_len, buffer)
 }

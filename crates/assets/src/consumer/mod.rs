@@ -8,6 +8,7 @@ mod committed;
 mod delivery;
 mod newest;
 mod pacing;
+mod priority;
 mod pull;
 mod push;
 mod removal;
@@ -26,6 +27,8 @@ use linnet_jsapi::{ConsumerConfig, Nanos};
 use linnet_store::{Filter, StreamStore};
 
 use crate::output::Output;
+
+use priority::Pin;
 
 pub use newest::NewestFirst;
 pub(crate) use newest::newest_per_subject;
@@ -68,6 +71,8 @@ pub struct Consumer {
     /// The latest deadline ever set.
     latest_deadline: Mono,
     waiting: VecDeque<PullRequest>,
+    /// The client that gets everything, if the consumer pins one.
+    pin: Option<Pin>,
     push: Option<Push>,
     /// Operations that are not in the log yet.
     ops: Vec<ConsumerOp>,
@@ -118,6 +123,7 @@ impl Consumer {
             deadline_of: std::collections::HashMap::default(),
             latest_deadline: Mono::default(),
             waiting: VecDeque::new(),
+            pin: None,
             push,
             ops: Vec::new(),
             confirmations: Vec::new(),
@@ -291,7 +297,7 @@ impl Consumer {
             paused: pause_remaining > Nanos::ZERO,
             pause_remaining,
             timestamp: wall,
-            priority_groups: Vec::new(),
+            priority_groups: self.group_states(),
         }
     }
 }

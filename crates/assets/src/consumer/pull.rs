@@ -28,6 +28,13 @@ pub struct PullRequest {
     /// It got something.
     pub served: bool,
     pub(super) pause: Pause,
+    /// Served only while so many messages are pending or unacknowledged; 0 for always.
+    pub(super) min_pending: u64,
+    pub(super) min_ack_pending: u64,
+    /// Id of the pinned client that it is of, empty for none.
+    pub(super) pin: Vec<u8>,
+    /// 0 is served first, 9 last.
+    pub(super) priority: i64,
 }
 
 impl PullRequest {
@@ -43,6 +50,10 @@ impl PullRequest {
             next_heartbeat: heartbeat.map(|h| now + h),
             served: false,
             pause: Pause::default(),
+            min_pending: u64::try_from(wanted.min_pending).unwrap_or(0),
+            min_ack_pending: u64::try_from(wanted.min_ack_pending).unwrap_or(0),
+            pin: wanted.id.clone().into_bytes(),
+            priority: wanted.priority,
         }
     }
 
@@ -77,7 +88,7 @@ impl Consumer {
             return;
         }
         if let Some(request) = self.accept_request(ctx, reply, body) {
-            self.waiting.push_back(request);
+            self.enqueue(request);
             self.run(ctx);
         }
     }
@@ -99,6 +110,18 @@ impl Consumer {
         if let Some(refusal) = self.refusal_of(&wanted) {
             send_status(ctx, reply, &refusal, &[]);
             return None;
+        }
+        let is_json = body.trim_ascii_start().first() == Some(&b'{');
+        if let Some(refusal) = self.priority_refusal(&wanted, is_json) {
+            send_status(ctx, reply, &format!("400 Bad Request - {refusal}"), &[]);
+            return None;
+        }
+        if self.is_of_another_pin(&wanted.id) {
+            send_status(ctx, reply, "423 Nats-Pin-Id mismatch", &[]);
+            return None;
+        }
+        if !wanted.id.is_empty() {
+            self.renew_pin(ctx);
         }
         let request = PullRequest::new(reply, &wanted, ctx.now);
         if wanted.expires < Nanos::ZERO {
@@ -141,12 +164,6 @@ impl Consumer {
             Some(format!("409 Exceeded MaxRequestExpires of {}", config.max_expires))
         } else if config.max_bytes > 0 && wanted.max_bytes > config.max_bytes {
             Some(format!("409 Exceeded MaxRequestMaxBytes of {}", config.max_bytes))
-        } else if wanted.min_pending != 0 || wanted.min_ack_pending != 0 {
-            Some("400 Bad Request - Not a Overflow Priority consumer".to_owned())
-        } else if !wanted.id.is_empty() {
-            Some("400 Bad Request - Not a Pinned Client Priority consumer".to_owned())
-        } else if !(0..=9).contains(&wanted.priority) {
-            Some("400 Bad Request - Priority must be between 0 and 9".to_owned())
         } else {
             None
         }

@@ -43,7 +43,13 @@ impl Consumer {
             }
         });
         let inactive = self.inactive_at();
-        requests.chain(pending).chain(push).chain(inactive).chain(self.resume_at).min()
+        requests
+            .chain(pending)
+            .chain(push)
+            .chain(inactive)
+            .chain(self.resume_at)
+            .chain(self.pinned_until())
+            .min()
     }
 
     /// When it counts as unused; `None` if it never does.
@@ -69,6 +75,7 @@ impl Consumer {
         self.expire_pending(ctx);
         self.expire_requests(ctx);
         self.resume(ctx);
+        self.expire_pin(ctx);
         self.beat(ctx);
         self.run(ctx);
         self.is_inactive(ctx)

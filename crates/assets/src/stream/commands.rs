@@ -78,6 +78,13 @@ pub enum ConsumerCommand {
         /// Next message; 0 for the one behind the acknowledgement floor.
         seq: u64,
     },
+    /// Give up the pinned client of a priority group.
+    Unpin {
+        /// Name.
+        consumer: String,
+        /// Group.
+        group: String,
+    },
     /// Describe one.
     Info(String),
     /// Describe all, by name.
@@ -234,6 +241,7 @@ impl Stream {
                     Err(error) => Err(error),
                 }
             }
+            ConsumerCommand::Unpin { consumer, group } => self.unpin(&consumer, &group, out),
             ConsumerCommand::Info(name) => match self.consumer_info(&name, wall, out) {
                 Some(info) => Ok(CommandOutcome::Consumer(Box::new(info))),
                 None => Err(errors::CONSUMER_NOT_FOUND),
@@ -368,6 +376,15 @@ impl Stream {
         self.mark_ready(id);
         self.touch_timer(id);
         Ok(())
+    }
+
+    /// Who is pinned is known to the leader alone, so that the log has nothing to say.
+    fn unpin(&mut self, name: &str, group: &str, out: &mut dyn Output) -> Result<CommandOutcome, ApiError> {
+        let id = *self.by_name.get(name).ok_or(errors::CONSUMER_NOT_FOUND)?;
+        self.consumers.get_mut(id).ok_or(errors::CONSUMER_NOT_FOUND)?.unpin_group(group, out)?;
+        self.mark_ready(id);
+        self.touch_timer(id);
+        Ok(CommandOutcome::Done)
     }
 
     pub(super) fn propose_detach(&mut self, name: &str, token: Option<Token>) {

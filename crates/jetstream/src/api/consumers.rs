@@ -5,11 +5,11 @@ use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::Paging;
 use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX};
 use linnet_jsapi::requests::{
-    ConsumerPauseRequest, ConsumerResetRequest, ConsumersRequest, CreateConsumerRequest,
+    ConsumerPauseRequest, ConsumerResetRequest, ConsumerUnpinRequest, ConsumersRequest, CreateConsumerRequest,
 };
 use linnet_jsapi::responses::{
     ConsumerCreateResponse, ConsumerDeleteResponse, ConsumerInfoResponse, ConsumerListResponse,
-    ConsumerNamesResponse, ConsumerPauseResponse, ConsumerResetResponse,
+    ConsumerNamesResponse, ConsumerPauseResponse, ConsumerResetResponse, ConsumerUnpinResponse,
 };
 use linnet_jsapi::subjects::ApiRequest;
 
@@ -99,6 +99,21 @@ pub(super) async fn pause(
         }),
         _ => Err(errors::CONSUMER_NOT_FOUND),
     }
+}
+
+/// `CONSUMER.UNPIN`.
+pub(super) async fn unpin(
+    call: &Call<'_>,
+    stream: &str,
+    consumer: &str,
+) -> Result<ConsumerUnpinResponse, ApiError> {
+    let request: ConsumerUnpinRequest = decode::decode_lenient(call.body)?;
+    if request.group.is_empty() {
+        return Err(errors::invalid_json("consumer group not specified"));
+    }
+    let command = ConsumerCommand::Unpin { consumer: consumer.to_owned(), group: request.group };
+    find(call, stream)?.ask(Command::Consumer(command)).await?;
+    Ok(ConsumerUnpinResponse::default())
 }
 
 /// `CONSUMER.RESET`.

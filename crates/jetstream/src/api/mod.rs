@@ -277,9 +277,10 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
         ApiRequest::ConsumerReset { stream, consumer } => {
             outcome(&consumers::reset(call, stream, consumer).await)
         }
-        ApiRequest::StreamSnapshot { .. }
-        | ApiRequest::StreamRestore { .. }
-        | ApiRequest::ConsumerUnpin { .. } => {
+        ApiRequest::ConsumerUnpin { stream, consumer } => {
+            outcome(&consumers::unpin(call, stream, consumer).await)
+        }
+        ApiRequest::StreamSnapshot { .. } | ApiRequest::StreamRestore { .. } => {
             refusal(api, &errors::stream_invalid_config(format!("{} is not supported yet", what(api))))
         }
         // Calls that only make sense in a cluster.
@@ -292,8 +293,7 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
 fn what(api: &ApiRequest<'_>) -> &'static str {
     match api {
         ApiRequest::StreamSnapshot { .. } => "stream snapshot",
-        ApiRequest::StreamRestore { .. } => "stream restore",
-        _ => "consumer unpin",
+        _ => "stream restore",
     }
 }
 

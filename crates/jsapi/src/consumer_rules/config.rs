@@ -1,7 +1,7 @@
 use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
-use crate::limits::{DESCRIPTION_MAX, Limits, METADATA_MAX, NAME_MAX, is_asset_name};
-use crate::policies::{AckPolicy, DeliverPolicy, RetentionPolicy};
+use crate::limits::{DESCRIPTION_MAX, Limits, METADATA_MAX, NAME_MAX, is_asset_name, is_group_name};
+use crate::policies::{AckPolicy, DeliverPolicy, PriorityPolicy, RetentionPolicy};
 use crate::stream_config::StreamConfig;
 use crate::time::Nanos;
 use crate::{metadata, subject_rules, unsupported};
@@ -10,6 +10,8 @@ const ACK_WAIT_DEFAULT: Nanos = Nanos::from_secs(30);
 const MAX_WAITING_DEFAULT: i64 = 512;
 const MAX_ACK_PENDING_DEFAULT: i64 = 1000;
 const HEARTBEAT_MIN: Nanos = Nanos::from_millis(100);
+/// How long a pinned client may be silent.
+const PINNED_TIMEOUT_DEFAULT: Nanos = Nanos::from_secs(120);
 const EXPIRES_MIN: Nanos = Nanos::from_millis(1);
 
 /// Applies defaults and judges a configuration by itself and against its stream.
@@ -36,6 +38,7 @@ pub fn normalize_and_check(
     } else {
         check_pull(&config, limits)?
     }
+    check_priority(&mut config)?;
     check_direct(&config)?;
     check_bounds(&config, stream, limits)?;
     check_filters(&config)?;
@@ -221,6 +224,37 @@ fn check_pull(config: &ConsumerConfig, limits: &Limits) -> Result<(), ApiError> 
     }
     if config.max_expires.0 > 0 && config.max_expires < EXPIRES_MIN {
         return Err(errors::CONSUMER_MAX_REQUEST_EXPIRES_TOO_SMALL);
+    }
+    Ok(())
+}
+
+/// Groups need a policy, a policy needs groups, and both need requests.
+fn check_priority(config: &mut ConsumerConfig) -> Result<(), ApiError> {
+    if config.priority_policy.is_none() {
+        if !config.priority_groups.is_empty() {
+            return Err(errors::CONSUMER_PRIORITY_GROUP_WITH_POLICY_NONE);
+        }
+        if !config.priority_timeout.is_zero() {
+            return Err(errors::CONSUMER_PINNED_TTL_WITHOUT_PRIORITY_POLICY_NONE);
+        }
+        return Ok(());
+    }
+    if config.is_push() {
+        return Err(errors::CONSUMER_PUSH_WITH_PRIORITY_GROUP);
+    }
+    if config.priority_groups.is_empty() {
+        return Err(errors::CONSUMER_PRIORITY_POLICY_WITHOUT_GROUP);
+    }
+    for group in &config.priority_groups {
+        if group.is_empty() {
+            return Err(errors::CONSUMER_EMPTY_GROUP_NAME);
+        }
+        if !is_group_name(group) {
+            return Err(errors::CONSUMER_INVALID_GROUP_NAME);
+        }
+    }
+    if config.priority_policy == PriorityPolicy::PinnedClient && config.priority_timeout <= Nanos::ZERO {
+        config.priority_timeout = PINNED_TIMEOUT_DEFAULT;
     }
     Ok(())
 }
