@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use linnet_assets::Entry;
 use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::AckPolicy;
@@ -183,7 +184,10 @@ impl StreamFacts {
         if (records.is_empty() || self.group == GroupId::META) && !self.model.apply(index, payload) {
             return broken("durability", format!("{}: entry {index} cannot be understood", self.name));
         }
-        self.visible_last = self.visible_last.max(self.model.last);
+        // Sequences that a purge skips belong to no message, and no floor covers them.
+        if !matches!(Entry::decode(payload), Ok(Entry::Purge(_))) {
+            self.visible_last = self.visible_last.max(self.model.last);
+        }
         self.applied = index;
         for (name, consumer) in &self.model.consumers {
             let facts = self.consumers.entry((name.clone(), consumer.born)).or_default();

@@ -100,7 +100,7 @@ impl Stream {
         if self.config.retention != RetentionPolicy::Interest {
             return;
         }
-        if self.by_name.is_empty() {
+        if self.by_name.is_empty() && self.store.state().msgs > 0 {
             self.store.clear();
             self.ttls.retain(|_| false);
         } else {
