@@ -16,6 +16,8 @@ mod fuzz_replay;
 mod jetstream_semantics;
 mod other_clients;
 mod processes;
+mod reload;
 mod retention;
 mod stores;
+mod tls;
 mod wire_scripts;

@@ -1,0 +1,68 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_ids::Mono;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+
+/// TLS of the client listener. Replaced as a whole on reload; connections keep what they began with.
+#[derive(Clone, Debug)]
+pub struct TlsPolicy {
+    /// Certificates, versions, whom to trust.
+    pub config: Arc<ServerConfig>,
+    /// Time for a handshake.
+    pub timeout: Duration,
+    /// When the handshake comes.
+    pub handshake_first: HandshakeFirst,
+    /// Clients must show a certificate.
+    pub verify: bool,
+    /// Clients may go without TLS.
+    pub allow_plain: bool,
+    /// SHA-256 of the public keys clients may have; `None` for any.
+    pub pinned: Option<HashSet<[u8; 32]>>,
+    /// New connections per second; `None` for no limit.
+    pub rate_limit: Option<u32>,
+}
+
+/// Whether the handshake comes before INFO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandshakeFirst {
+    /// After INFO.
+    No,
+    /// Before INFO.
+    Yes,
+    /// Before INFO if it begins within this time.
+    Within(Duration),
+}
+
+/// Counts new connections per second.
+#[derive(Default)]
+pub(crate) struct RateLimit(Mutex<(Mono, u32)>);
+
+impl RateLimit {
+    /// Whether one more fits into the present second.
+    pub(crate) fn admits(&self, limit: u32, now: Mono) -> bool {
+        let (since, count) = &mut *self.0.lock();
+        if *count == 0 || now.since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_admits_as_many_as_configured() {
+        let limit = RateLimit::default();
+        let at = |millis: u64| Mono(millis * 1_000_000);
+        assert!(limit.admits(2, at(0)) && limit.admits(2, at(999)));
+        assert!(!limit.admits(2, at(999)));
+        assert!(limit.admits(2, at(1000)) && limit.admits(2, at(1500)));
+        assert!(!limit.admits(2, at(1999)));
+    }
+}
