@@ -65,7 +65,6 @@ impl Broker {
         let config = shared.config.load_full();
         let limit = shared.tls.load().as_ref().and_then(|policy| policy.rate_limit);
         if limit.is_some_and(|limit| !shared.connection_rate.admits(limit, mono)) {
-            tracing::warn!("{} - more new connections than connection_rate_limit allows", conn.log_prefix());
             conn.outbound.push(&greeting(shared, &conn));
             let text = "Connection throttling is active. Please try again later.";
             close_with_text(shared, &conn, CloseReason::MaximumConnectionsExceeded, text);

@@ -165,3 +165,117 @@ impl Session {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::sync::Arc;
+
+    use linnet_tls::{Acceptor, KeyPair, Settings};
+    use rustls::pki_types::CertificateDer;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+    use super::*;
+
+    type Client = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+    /// A session over a socket, and a client of it that waits.
+    async fn pair() -> (Tls, TcpStream, Client) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let pair = KeyPair { chain: certificate.pem().into_bytes(), key: key.serialize_pem().into_bytes() };
+        let acceptor = Acceptor::new(&Settings { key_pairs: vec![pair], ..Settings::default() }).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let der = certificate.der().clone();
+        let client = tokio::task::spawn_blocking(move || connect(addr, der));
+        let (tcp, _) = listener.accept().await.unwrap();
+        let turns = tokio::sync::Semaphore::new(1);
+        let (tls, facts) = shake_hands(&tcp, acceptor.clients, &turns).await.unwrap();
+        assert_eq!((facts.version, facts.cipher_suite), ("1.3", "TLS_AES_128_GCM_SHA256"));
+        (tls, tcp, client.await.unwrap())
+    }
+
+    fn connect(addr: std::net::SocketAddr, trusted: CertificateDer<'static>) -> Client {
+        let mut roots = RootCertStore::empty();
+        roots.add(trusted).unwrap();
+        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let mut client = StreamOwned::new(session, std::net::TcpStream::connect(addr).unwrap());
+        client.conn.complete_io(&mut client.sock).unwrap();
+        client
+    }
+
+    fn pattern(len: usize) -> Vec<u8> {
+        (0..len).map(|n| u8::try_from(n % 251).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_has_no_room_waits_for_the_next_read() {
+        let (tls, tcp, mut client) = pair().await;
+        let sent = pattern(300_000);
+        let expected = sent.clone();
+        let sending = tokio::task::spawn_blocking(move || {
+            client.write_all(&sent).unwrap();
+            client.conn.send_close_notify();
+            client.flush().unwrap();
+            client
+        });
+        let mut received = Vec::new();
+        for size in [1, 7, 100_000, 3, 20_000].into_iter().cycle() {
+            let mut out = vec![0; size];
+            match tls.read(&tcp, &mut out) {
+                Ok(0) => break,
+                Ok(got) => received.extend_from_slice(&out[..got]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => tcp.readable().await.unwrap(),
+                Err(e) => panic!("{e}"),
+            }
+        }
+        assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
+        drop(sending.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_stops_the_writer_and_nothing_is_lost() {
+        let (tls, tcp, mut client) = pair().await;
+        let bytes = pattern(16 << 20);
+        let mut chunks: VecDeque<Chunk> = bytes.chunks(50_000).map(|c| Chunk::Owned(c.to_vec())).collect();
+        let mut skip = 0;
+        assert_eq!(tls.write(&tcp, &mut chunks, &mut skip), Wrote::Blocked);
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            client.read_to_end(&mut all).unwrap();
+            all
+        });
+        loop {
+            match tls.write(&tcp, &mut chunks, &mut skip) {
+                Wrote::All => break,
+                Wrote::Blocked => tcp.writable().await.unwrap(),
+                Wrote::Failed => panic!("the client reads"),
+            }
+        }
+        assert_eq!(skip, 0);
+        tls.say_goodbye(&tcp);
+        drop(tcp);
+        assert!(reading.await.unwrap() == bytes);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_record_is_an_error() {
+        let (tls, tcp, mut client) = pair().await;
+        client.sock.write_all(b"PUB a 0\r\n\r\n").unwrap();
+        let error = loop {
+            match tls.read(&tcp, &mut [0; 100]) {
+                Ok(got) => panic!("{got} bytes"),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => tcp.readable().await.unwrap(),
+                Err(e) => break e,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -38,17 +38,27 @@ pub enum HandshakeFirst {
 
 /// Counts new connections per second.
 #[derive(Default)]
-pub(crate) struct RateLimit(Mutex<(Mono, u32)>);
+pub(crate) struct RateLimit(Mutex<Second>);
+
+#[derive(Default)]
+struct Second {
+    since: Mono,
+    count: u32,
+}
 
 impl RateLimit {
-    /// Whether one more fits into the present second.
+    /// Whether one more fits into the present second. How many did not fit into one is logged when the next begins.
     pub(crate) fn admits(&self, limit: u32, now: Mono) -> bool {
-        let (since, count) = &mut *self.0.lock();
-        if *count == 0 || now.since(*since) >= Duration::from_secs(1) {
-            (*since, *count) = (now, 0);
+        let mut second = self.0.lock();
+        if second.count == 0 || now.since(second.since) >= Duration::from_secs(1) {
+            let rejected = second.count.saturating_sub(limit);
+            if rejected > 0 {
+                tracing::warn!("Rejected {rejected} connections due to TLS rate limiting");
+            }
+            *second = Second { since: now, count: 0 };
         }
-        *count = count.saturating_add(1);
-        *count <= limit
+        second.count = second.count.saturating_add(1);
+        second.count <= limit
     }
 }
 
