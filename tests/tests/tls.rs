@@ -10,7 +10,9 @@ use linnet_launch::{Options, Ready, Server, Spec, poll_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Authority, Kind, LONG, Raw, Secure, TlsClient, nats_cli, program, run, within};
+use crate::harness::{
+    Authority, Kind, LONG, Raw, Secure, TlsClient, nats_cli, program, round_trip, run, within,
+};
 
 /// A directory with certificates of an authority that clients trust, and of one that nobody knows.
 struct Certificates {
@@ -313,7 +315,7 @@ on_both! {
             };
             let (sender, receiver) = (connect().await.unwrap(), connect().await.unwrap());
             let mut messages = receiver.subscribe("size.*").await.unwrap();
-            receiver.flush().await.unwrap();
+            round_trip(&receiver).await;
             let sizes: Vec<usize> = (0..400).map(|n| n * 7 % 300).chain([4095, 4096, 16_384, 70_000, 1 << 20, 1, 1 << 20]).collect();
             for (n, size) in sizes.iter().enumerate() {
                 let body = vec![u8::try_from(n % 251).unwrap(); *size];

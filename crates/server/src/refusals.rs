@@ -56,10 +56,7 @@ pub(crate) fn reason(old: &Options, new: &Options, changes: &[Change]) -> Option
             || change.key.starts_with("jetstream")
             || change.key == "store_dir"
         {
-            return Some(format!(
-                "config reload not supported for {}: old={}, new={}, a restart is needed",
-                change.key, change.old, change.new
-            ));
+            return Some(format!("config reload not supported for {}, a restart is needed", change.key));
         }
     }
     let maps = |o: &Options| o.client.tls.as_ref().is_some_and(|tls| tls.verify_and_map).to_string();
