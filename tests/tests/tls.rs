@@ -3,7 +3,6 @@
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use linnet_launch::{Options, Ready, Server, Spec, poll_until};
@@ -399,5 +398,4 @@ fn many_stalled_handshakes_do_not_keep_others_out() {
     }
     let varz = page(&server, "/varz");
     assert_eq!(varz["connections"].as_u64(), Some(320));
-    assert!(Duration::from_secs(30) > LONG);
 }
