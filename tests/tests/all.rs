@@ -22,6 +22,8 @@ mod other_clients;
 mod pause_and_reset;
 mod priority_groups;
 mod processes;
+mod reload;
 mod retention;
 mod stores;
+mod tls;
 mod wire_scripts;

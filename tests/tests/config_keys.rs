@@ -634,12 +634,31 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("permissions.allow_responses", "logins.txt: answers are allowed by the request"),
     ("subject permissions.allow", "logins.txt: publish permissions"),
     ("subject permissions.deny", "logins.txt: publish permissions"),
+    ("tls", "tls::info_comes_in_plain_text_and_the_rest_is_encrypted"),
+    ("allow_non_tls", "tls::clients_may_do_without_tls_if_that_is_configured"),
+    ("https", "tls::monitoring_pages_come_over_tls"),
+    ("tls.cert_file", "tls::clients_do_not_trust_a_server_of_an_unknown_authority"),
+    ("tls.key_file", "tls::clients_do_not_trust_a_server_of_an_unknown_authority"),
+    ("tls.certs", "tls::the_name_a_client_asks_for_chooses_the_certificate"),
+    ("tls.ca_file", "tls::only_clients_with_a_valid_certificate_are_let_in"),
+    ("tls.verify", "tls::only_clients_with_a_valid_certificate_are_let_in"),
+    ("tls.verify_and_map", "tls::a_certificate_says_which_user_a_client_is"),
+    ("tls.cipher_suites", "tls::versions_and_suites_are_as_configured"),
+    ("tls.curve_preferences", "tls::versions_and_suites_are_as_configured"),
+    ("tls.min_version", "tls::versions_and_suites_are_as_configured"),
+    ("tls.timeout", "tls::who_does_not_shake_hands_is_closed_without_a_word"),
+    ("tls.handshake_first", "tls::the_handshake_comes_first_if_that_is_configured"),
+    ("tls.connection_rate_limit", "tls::a_second_admits_as_many_connections_as_configured"),
+    ("tls.pinned_certs", "tls::only_pinned_keys_are_let_in"),
+    ("https_port", "tls::monitoring_pages_come_over_tls"),
     ("allow_responses.max", "logins.txt: answers are allowed by the request"),
 ];
 
 /// Keys of which `docs/operations/differences.md` says that they have no effect, or none beside the default's.
 const WITHOUT_EFFECT: &[&str] = &[
     "write_timeout",
+    "tls.insecure",
+    "tls.allow_insecure_cipher_suites",
     "disable_sublist_cache",
     "connect_error_reports",
     "reconnect_error_reports",
@@ -660,6 +679,10 @@ fn tests_elsewhere_exist() {
                 include_str!("../testdata/logins.txt").contains(&format!("== {title}\n"))
             }
             Some(("processes", name)) => include_str!("processes.rs").contains(&format!("fn {name}()")),
+            Some(("tls", name)) => {
+                let text = include_str!("tls.rs");
+                text.contains(&format!("fn {name}(kind)")) || text.contains(&format!("fn {name}()"))
+            }
             Some(("linnet-server", name)) => {
                 include_str!("../../crates/server/src/build.rs").contains(&format!("fn {name}()"))
             }

@@ -127,7 +127,14 @@ fn a_bad_configuration_fails_with_its_position() {
         ("port: {\n", vec!["Parse error"]),
         ("port: \"x\n", vec!["Parse error"]),
         ("max_payload: lots\n", vec!["server.conf:1:"]),
-        ("tls { cert_file: \"a\" }\n", vec!["tls", "not supported yet"]),
+        ("tls { cert_file: \"a\" }\n", vec!["server.conf:1:", "missing 'key_file'"]),
+        (
+            "tls { cert_file: \"a\", key_file: \"b\" }\n",
+            vec![
+                "server.conf:1:",
+                "error parsing X509 certificate/key pair: open a: no such file or directory",
+            ],
+        ),
     ] {
         let path = config_file(&dir, text);
         for arguments in [["-t", "-c", &path].as_slice(), &["-c", &path]] {
@@ -443,7 +450,7 @@ fn a_lame_duck_without_clients_ends_at_once() {
 }
 
 #[test]
-fn a_hangup_reads_the_configuration_and_says_what_needs_a_restart() {
+fn a_hangup_reads_the_configuration_and_says_what_is_wrong_with_it() {
     let mut server = start(PLAIN());
     server.signal(Signal::HUP).unwrap();
     wait_for(server.log_file(), "Reloaded server configuration");

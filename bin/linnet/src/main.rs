@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use linnet_conf::flags::{self, Action, Invocation};
-use linnet_conf::{Options, ProcessSource};
+use linnet_conf::{Options, ProcessSource, Rejected};
 use linnet_server::{LINNET_VERSION, NATS_VERSION};
 
 /// `linnet bench`.
@@ -69,7 +69,13 @@ fn bench() -> ExitCode {
 
 /// `-t`: judges the configuration file.
 fn check(path: &str) -> ExitCode {
-    match flags::check_outcome(path, &linnet_conf::load(path, &ProcessSource)) {
+    let loaded = linnet_conf::load(path, &ProcessSource).and_then(|parsed| {
+        match linnet_server::check_tls(&parsed.options) {
+            Ok(()) => Ok(parsed),
+            Err(error) => Err(Rejected { errors: vec![error], warnings: parsed.warnings }),
+        }
+    });
+    match flags::check_outcome(path, &loaded) {
         Ok(text) => {
             eprintln!("{text}");
             ExitCode::SUCCESS
@@ -102,6 +108,10 @@ fn serve(invocation: Invocation) -> ExitCode {
         for error in errors {
             eprintln!("nats-server: {error}");
         }
+        return ExitCode::FAILURE;
+    }
+    if let Err(error) = linnet_server::check_tls(&options) {
+        eprintln!("nats-server: {error}");
         return ExitCode::FAILURE;
     }
     match linnet_server::run(options, invocation.overrides, config) {

@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::certificate::CertificateNames;
 use crate::permissions::Permissions;
 use crate::secret::Secret;
 
@@ -13,6 +14,8 @@ pub struct Credentials {
     pub pass: String,
     /// Token.
     pub token: String,
+    /// Names in the certificate the client has proven to own.
+    pub certificate: Option<Arc<CertificateNames>>,
 }
 
 /// A configured user.
@@ -41,6 +44,17 @@ pub struct Identity {
     pub permissions: Option<Arc<Permissions>>,
 }
 
+/// What a change of the authorization means for a client that is logged in.
+#[derive(Clone, Debug)]
+pub enum Recheck {
+    /// It may stay, as this identity.
+    Stays(Identity),
+    /// Its user is not there any more.
+    Gone,
+    /// Its credentials are not good any more.
+    Refused,
+}
+
 /// The configured ways to log in.
 #[derive(Debug, Default)]
 pub struct Authenticator {
@@ -48,6 +62,8 @@ pub struct Authenticator {
     users: HashMap<String, User>,
     no_auth_user: Option<String>,
     anonymous_account: String,
+    /// Users are found by the names in their certificates.
+    maps_certificates: bool,
 }
 
 /// What a user must have to hold a client connection of the plain protocol.
@@ -70,6 +86,13 @@ impl Authenticator {
         Self { users, no_auth_user, ..Self::default() }
     }
 
+    /// Users are who their certificates say; names and passwords do not count. Without users it changes nothing.
+    #[must_use]
+    pub fn mapping_certificates(mut self) -> Self {
+        self.maps_certificates = !self.users.is_empty();
+        self
+    }
+
     /// True if a client must present credentials.
     pub fn is_required(&self) -> bool {
         self.no_auth_user.is_none() && (self.token.is_some() || !self.users.is_empty())
@@ -78,7 +101,7 @@ impl Authenticator {
     /// True if [`Authenticator::verify`] with these credentials takes milliseconds of CPU.
     pub fn is_slow(&self, given: &Credentials) -> bool {
         self.token.as_ref().is_some_and(Secret::is_slow)
-            || self.users.get(&given.user).is_some_and(|u| u.password.is_slow())
+            || !self.maps_certificates && self.users.get(&given.user).is_some_and(|u| u.password.is_slow())
     }
 
     /// The identity behind the credentials, or `None` when they are wrong.
@@ -94,12 +117,61 @@ impl Authenticator {
             let user = (!given.user.is_empty()).then(|| given.user.clone());
             return Some(Identity { user, account: self.anonymous_account.clone(), permissions: None });
         }
+        if self.maps_certificates {
+            return self.by_certificate(given.certificate.as_ref()?);
+        }
         let has_credentials = !given.user.is_empty() || !given.token.is_empty();
         if !has_credentials {
             return self.identity(self.users.get(self.no_auth_user.as_ref()?)?);
         }
         let user = self.users.get(&given.user)?;
         if user.password.verify(&given.pass) { self.identity(user) } else { None }
+    }
+
+    /// The first user a name in the certificate stands for: the other names before the subject, and the subject as it
+    /// is written before any other order of its parts.
+    fn by_certificate(&self, names: &CertificateNames) -> Option<Identity> {
+        let literal = names.alternatives.iter().chain([&names.subject]).filter(|name| !name.is_empty());
+        if let Some(found) =
+            literal.filter_map(|name| self.users.get(name)).find_map(|user| self.identity(user))
+        {
+            return Some(found);
+        }
+        let dn = names.dn.as_ref()?;
+        // Of several spellings of one name the first in order wins, not the first of the table.
+        let mut same: Vec<&User> =
+            self.users.values().filter(|user| crate::Dn::parse(&user.name).as_ref() == Some(dn)).collect();
+        same.sort_by(|a, b| a.name.cmp(&b.name));
+        same.into_iter().find_map(|user| self.identity(user))
+    }
+
+    /// Judges a client again that `before` has let in. Passwords are only verified where the configured one has
+    /// changed.
+    pub fn recheck(&self, before: &Self, given: &Credentials) -> Recheck {
+        let unverified = |user: &User| self.identity(user).map_or(Recheck::Refused, Recheck::Stays);
+        if let Some(old) = before.named(given) {
+            let Some(new) = self.users.get(&old.name) else { return Recheck::Gone };
+            let is_still_named = self.named(given).is_some_and(|user| user.name == new.name);
+            if is_still_named && new.password == old.password {
+                return unverified(new);
+            }
+        }
+        self.verify(given).map_or(Recheck::Refused, Recheck::Stays)
+    }
+
+    /// The user whom the credentials name, whatever the password.
+    fn named(&self, given: &Credentials) -> Option<&User> {
+        if self.token.is_some() {
+            return None;
+        }
+        if self.maps_certificates {
+            let identity = self.by_certificate(given.certificate.as_ref()?)?;
+            return self.users.get(&identity.user?);
+        }
+        if given.user.is_empty() && given.token.is_empty() {
+            return self.users.get(self.no_auth_user.as_ref()?);
+        }
+        self.users.get(&given.user)
     }
 
     fn identity(&self, user: &User) -> Option<Identity> {
@@ -128,7 +200,7 @@ mod tests {
     }
 
     fn creds(user: &str, pass: &str) -> Credentials {
-        Credentials { user: user.into(), pass: pass.into(), token: String::new() }
+        Credentials { user: user.into(), pass: pass.into(), ..Credentials::default() }
     }
 
     #[test]
@@ -162,5 +234,53 @@ mod tests {
         let given = Credentials { token: "t".into(), ..Credentials::default() };
         assert_eq!(auth.verify(&given).and_then(|i| i.user).as_deref(), Some("[REDACTED]"));
         assert!(auth.verify(&creds("t", "t")).is_none());
+    }
+
+    fn certificate(alternatives: &[&str], subject: &str) -> Credentials {
+        let names = CertificateNames {
+            alternatives: alternatives.iter().map(|n| (*n).to_owned()).collect(),
+            subject: subject.into(),
+            dn: crate::Dn::parse(subject),
+        };
+        Credentials { certificate: Some(Arc::new(names)), ..creds("a", "1") }
+    }
+
+    #[test]
+    fn certificates_say_who_a_client_is() {
+        let users = ["a", "joe@acme", "joe.acme", "CN=joe,O=Acme"].map(|name| user(name, "1", name));
+        let auth = Authenticator::users(users, Some("a".into())).mapping_certificates();
+        let found = |given: &Credentials| auth.verify(given).map(|i| i.account);
+        assert_eq!(
+            found(&certificate(&["joe@acme", "joe.acme"], "CN=joe,O=Acme")).as_deref(),
+            Some("joe@acme")
+        );
+        assert_eq!(found(&certificate(&["x", "joe.acme"], "CN=joe,O=Acme")).as_deref(), Some("joe.acme"));
+        assert_eq!(found(&certificate(&["x"], "CN=joe,O=Acme")).as_deref(), Some("CN=joe,O=Acme"));
+        assert_eq!(found(&certificate(&[], "O=Acme,CN=joe")).as_deref(), Some("CN=joe,O=Acme"));
+        assert_eq!(found(&certificate(&[], "CN=joe")), None);
+        assert_eq!(found(&certificate(&[], "CN=joe,O=Acme,OU=dev")), None);
+        // Neither a password nor being nobody helps.
+        assert_eq!(found(&creds("a", "1")), None);
+        assert_eq!(found(&Credentials::default()), None);
+    }
+
+    #[test]
+    fn a_change_of_the_authorization_tells_users_apart() {
+        let before =
+            Authenticator::users([user("a", "1", "A"), user("b", "1", "A"), user("c", "1", "A")], None);
+        let now = Authenticator::users([user("a", "1", "B"), user("b", "2", "A")], None);
+        let judge = |name: &str| now.recheck(&before, &creds(name, "1"));
+        assert!(matches!(judge("a"), Recheck::Stays(identity) if identity.account == "B"));
+        assert!(matches!(judge("b"), Recheck::Refused));
+        assert!(matches!(judge("c"), Recheck::Gone));
+        // The same password in another form.
+        let hash = bcrypt::hash("1", 4).unwrap();
+        let hashed = Authenticator::users([user("a", &hash, "A")], None);
+        assert!(matches!(hashed.recheck(&before, &creds("a", "1")), Recheck::Stays(_)));
+        let open = Authenticator::open("$G");
+        let token = Authenticator::token(Secret::new("t"), "$G");
+        assert!(matches!(token.recheck(&open, &Credentials::default()), Recheck::Refused));
+        assert!(matches!(open.recheck(&token, &Credentials::default()), Recheck::Stays(_)));
+        assert!(matches!(open.recheck(&before, &creds("a", "1")), Recheck::Gone));
     }
 }

@@ -2,9 +2,13 @@
 //! slow on purpose, so the caller picks the thread ([`Authenticator::is_slow`]).
 
 mod authenticator;
+mod certificate;
+mod dn;
 mod permissions;
 mod secret;
 
-pub use authenticator::{Authenticator, Credentials, Identity, User};
+pub use authenticator::{Authenticator, Credentials, Identity, Recheck, User};
+pub use certificate::CertificateNames;
+pub use dn::{Dn, subject_text};
 pub use permissions::{Permissions, ResponseRule, Rules, SubscribeVerdict};
 pub use secret::Secret;

@@ -27,7 +27,7 @@ pub struct AccountLimits {
 pub struct Account {
     name: String,
     is_system: bool,
-    limits: AccountLimits,
+    limits: RwLock<AccountLimits>,
     interest: RwLock<Interest<SubRef>>,
     generations: [AtomicU64; SHARDS],
     /// Changes of subscriptions whose first token is a wildcard, which concern every shard.
@@ -49,7 +49,7 @@ impl Account {
         Arc::new(Self {
             name: name.to_owned(),
             is_system,
-            limits,
+            limits: RwLock::new(limits),
             interest: RwLock::new(Interest::default()),
             generations: [const { AtomicU64::new(1) }; SHARDS],
             wild_generation: AtomicU64::new(1),
@@ -69,8 +69,12 @@ impl Account {
     }
 
     /// Limits.
-    pub fn limits(&self) -> &AccountLimits {
-        &self.limits
+    pub fn limits(&self) -> AccountLimits {
+        *self.limits.read()
+    }
+
+    pub(crate) fn set_limits(&self, limits: AccountLimits) {
+        *self.limits.write() = limits;
     }
 
     /// Client connections bound to it.
@@ -112,7 +116,7 @@ impl Account {
             queue: queue.map(Into::into),
             sid: Box::default(),
             target: Target::Sink(sink),
-            filtered: false,
+            filtered: AtomicBool::new(false),
             max: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             claimed: AtomicU64::new(0),
@@ -148,6 +152,11 @@ impl Account {
         } else {
             self.generations[shard_of(first)].fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Marks all caches as stale.
+    pub(crate) fn forget_matches(&self) {
+        self.wild_generation.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn generation(&self, shard: usize) -> Generation {

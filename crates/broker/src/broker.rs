@@ -1,8 +1,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_auth::Authenticator;
 use linnet_env::{Clock, Rng};
 use linnet_wire::Info;
@@ -15,6 +15,7 @@ use crate::conn::Conn;
 use crate::registry::{ClosedConn, Registry};
 use crate::router::Publisher;
 use crate::stats::{Stats, StatsSnapshot};
+use crate::tls::{RateLimit, TlsPolicy};
 
 /// Who the server is; fixed for one start.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) identity: ServerIdentity,
     pub(crate) config: ArcSwap<Config>,
     pub(crate) authenticator: ArcSwap<Authenticator>,
+    /// Goes up with every reload.
+    pub(crate) epoch: AtomicU64,
     pub(crate) accounts: ArcSwap<HashMap<String, Arc<Account>>>,
     /// INFO as sent to every client, without the per-connection fields.
     pub(crate) info: RwLock<Info>,
@@ -56,10 +59,20 @@ pub(crate) struct Shared {
     pub(crate) stopping: AtomicBool,
     /// Bounds the threads that check bcrypt passwords at a time.
     pub(crate) slow_logins: tokio::sync::Semaphore,
+    /// `None`: clients speak plain text.
+    pub(crate) tls: ArcSwapOption<TlsPolicy>,
+    /// Computations of handshakes at a time, so that many of them leave processors to messages.
+    pub(crate) handshake_turns: tokio::sync::Semaphore,
+    pub(crate) connection_rate: RateLimit,
 }
 
 /// bcrypt checks at a time: each takes a core for tens of milliseconds.
 const SLOW_LOGINS_MAX: usize = 2;
+
+/// Half of the processors.
+fn handshake_turns() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get() / 2).max(1)
+}
 
 impl Broker {
     /// A broker without listeners. `accounts` always contains `$G` and, unless disabled, the system account.
@@ -91,6 +104,7 @@ impl Broker {
                 identity,
                 config: ArcSwap::from_pointee(config),
                 authenticator: ArcSwap::from_pointee(authenticator),
+                epoch: AtomicU64::new(0),
                 accounts: ArcSwap::from_pointee(accounts),
                 info: RwLock::new(info),
                 registry: Registry::default(),
@@ -101,6 +115,9 @@ impl Broker {
                 lame_duck: AtomicBool::new(false),
                 stopping: AtomicBool::new(false),
                 slow_logins: tokio::sync::Semaphore::new(SLOW_LOGINS_MAX),
+                tls: ArcSwapOption::empty(),
+                handshake_turns: tokio::sync::Semaphore::new(handshake_turns()),
+                connection_rate: RateLimit::default(),
             }),
         }
     }
@@ -138,6 +155,17 @@ impl Broker {
     /// Changes what clients are told in INFO from now on.
     pub fn update_info(&self, change: impl FnOnce(&mut Info)) {
         change(&mut self.shared.info.write());
+    }
+
+    /// Sets what clients that connect from now on find; those connected keep what they have.
+    pub fn set_tls(&self, policy: Option<TlsPolicy>) {
+        self.update_info(|info| {
+            let allows_plain = policy.as_ref().is_some_and(|p| p.allow_plain);
+            info.tls_required = policy.is_some() && !allows_plain;
+            info.tls_available = allows_plain;
+            info.tls_verify = policy.as_ref().is_some_and(|p| p.verify);
+        });
+        self.shared.tls.store(policy.map(Arc::new));
     }
 
     /// Whether clients need credentials.

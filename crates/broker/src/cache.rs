@@ -1,5 +1,6 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use linnet_interest::Matches;
 
@@ -109,7 +110,8 @@ impl MatchCache {
         slot.generation = account.generation(slot.shard);
         account.matches(subject, &mut slot.matches);
         slot.matches.retain(|sub| {
-            !sub.filtered || sub.conn().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
+            !sub.filtered.load(Ordering::Relaxed)
+                || sub.conn().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
         });
         at
     }

@@ -5,16 +5,18 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use linnet_auth::Permissions;
+use linnet_auth::{Authenticator, Credentials, Permissions};
 use linnet_ids::{Mono, Wall};
 use parking_lot::Mutex;
-use tokio::net::TcpStream;
 
 use crate::account::Account;
+use crate::broker::Shared;
 use crate::close::CloseReason;
+use crate::link::Link;
 use crate::outbound::Outbound;
 use crate::reply_permissions::ReplyPermissions;
 use crate::subscription::SubRef;
+use crate::tls::ConnTls;
 
 /// A client connection as others see it: publishers append to its queue, monitoring reads its counters. The
 /// parsing state belongs to the reader task (`session`).
@@ -25,6 +27,7 @@ pub struct Conn {
     pub(crate) start_mono: Mono,
     pub(crate) outbound: Arc<Outbound>,
     client: Mutex<ClientInfo>,
+    login: Mutex<Option<Login>>,
     permissions: Mutex<Option<Arc<Permissions>>>,
     is_limited: AtomicBool,
     pub(crate) replies: ReplyPermissions,
@@ -37,6 +40,8 @@ pub struct Conn {
     pub(crate) in_bytes: AtomicU64,
     pub(crate) stalls: AtomicU64,
     pub(crate) timers: Timers,
+    /// Set once the handshake is done.
+    pub(crate) tls: OnceLock<Arc<ConnTls>>,
     close_reason: OnceLock<CloseReason>,
 }
 
@@ -55,6 +60,14 @@ pub struct ClientInfo {
     pub account: Option<Arc<Account>>,
     /// The client handles asynchronous INFO and has sent its first PING.
     pub wants_info: bool,
+}
+
+/// How a client logged in, to be judged again when the authorization changes.
+#[derive(Clone)]
+pub(crate) struct Login {
+    pub(crate) credentials: Arc<Credentials>,
+    /// The authorization that let it in.
+    pub(crate) checked_by: Arc<Authenticator>,
 }
 
 /// What the sweeper looks at. All times are monotonic nanoseconds; 0 means unset.
@@ -100,24 +113,21 @@ pub struct ConnSnapshot {
     pub subscriptions: usize,
     /// Identity.
     pub client: ClientInfo,
+    /// TLS; `None` without.
+    pub tls: Option<Arc<ConnTls>>,
 }
 
 impl Conn {
-    pub(crate) fn new(
-        cid: u64,
-        peer: SocketAddr,
-        stream: Arc<TcpStream>,
-        start: Wall,
-        start_mono: Mono,
-    ) -> Self {
+    pub(crate) fn new(cid: u64, peer: SocketAddr, link: Arc<Link>, start: Wall, start_mono: Mono) -> Self {
         let timers = Timers { last_activity: AtomicU64::new(start_mono.0), ..Timers::default() };
         Self {
             cid,
             peer,
             start,
             start_mono,
-            outbound: Arc::new(Outbound::new(stream)),
+            outbound: Arc::new(Outbound::new(link)),
             client: Mutex::default(),
+            login: Mutex::default(),
             permissions: Mutex::default(),
             is_limited: AtomicBool::new(false),
             replies: ReplyPermissions::default(),
@@ -129,6 +139,7 @@ impl Conn {
             in_bytes: AtomicU64::new(0),
             stalls: AtomicU64::new(0),
             timers,
+            tls: OnceLock::new(),
             close_reason: OnceLock::new(),
         }
     }
@@ -169,6 +180,27 @@ impl Conn {
     pub(crate) fn set_permissions(&self, permissions: Option<Arc<Permissions>>) {
         self.is_limited.store(permissions.is_some(), Ordering::Relaxed);
         *self.permissions.lock() = permissions;
+    }
+
+    pub(crate) fn login(&self) -> Option<Login> {
+        self.login.lock().clone()
+    }
+
+    pub(crate) fn set_login(&self, credentials: Credentials, checked_by: Arc<Authenticator>) {
+        *self.login.lock() = Some(Login { credentials: Arc::new(credentials), checked_by });
+    }
+
+    /// The present authorization lets the client stay.
+    pub(crate) fn checked(&self, by: &Arc<Authenticator>) {
+        if let Some(login) = self.login.lock().as_mut() {
+            login.checked_by = by.clone();
+        }
+    }
+
+    /// Ends the connection once what is queued is written.
+    pub(crate) fn finish(&self, shared: &Shared, reason: CloseReason) {
+        self.note_reason(reason);
+        self.outbound.finish(&shared.runtime, std::net::Shutdown::Both);
     }
 
     /// Records why the connection ends; the first reason stays.
@@ -233,6 +265,7 @@ impl Conn {
             stalls: self.stalls.load(Ordering::Relaxed),
             subscriptions: self.subs.lock().len(),
             client: self.client(),
+            tls: self.tls.get().cloned(),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::outbound::{SHARE_MIN, recycle, take_buffer};
+use crate::chunk::{recycle, take_buffer};
+use crate::outbound::SHARE_MIN;
 
 /// Names for which there are lanes at a time. Receivers of other names get their bytes formatted one by one.
 const LANES_MAX: usize = 4;

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::broker::Broker;
 use crate::close::CloseReason;
 use crate::conn::Conn;
+use crate::link::Link;
 use crate::listen::{canonical, listen};
 use crate::registry::{ClosedConn, describe};
 use crate::router::close_with_text;
@@ -57,11 +58,19 @@ impl Broker {
         let shared = &self.shared;
         // Messages are batched by us, not by the kernel.
         let _ = stream.set_nodelay(true);
-        let stream = Arc::new(stream);
+        let link = Arc::new(Link::new(stream));
         let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
-        let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, stream.clone(), wall, mono));
+        let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, link.clone(), wall, mono));
         shared.stats.total_connections.fetch_add(1, Ordering::Relaxed);
         let config = shared.config.load_full();
+        let limit = shared.tls.load().as_ref().and_then(|policy| policy.rate_limit);
+        if limit.is_some_and(|limit| !shared.connection_rate.admits(limit, mono)) {
+            conn.outbound.push(&greeting(shared, &conn));
+            let text = "Connection throttling is active. Please try again later.";
+            close_with_text(shared, &conn, CloseReason::MaximumConnectionsExceeded, text);
+            remember(self, &conn);
+            return;
+        }
         if !shared.registry.admit(&conn, config.max_connections) {
             tracing::error!("{} - maximum connections exceeded", conn.log_prefix());
             conn.outbound.push(&greeting(shared, &conn));
@@ -77,7 +86,7 @@ impl Broker {
         tracing::debug!("{} - Client connection created", conn.log_prefix());
         let broker = self.clone();
         tokio::spawn(async move {
-            Session::new(broker.shared.clone(), conn.clone(), stream).run().await;
+            Session::new(broker.shared.clone(), conn.clone(), link).run().await;
             broker.shared.registry.remove(conn.cid());
             let reason = conn.close_reason().unwrap_or(CloseReason::ClientClosed);
             tracing::debug!("{} - Client connection closed: {}", conn.log_prefix(), reason.as_str());

@@ -1,6 +1,4 @@
-use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,75 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use linnet_wire::encode;
 use parking_lot::Mutex;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
+use crate::chunk::{CHUNK_MAX, Chunk, recycle, take_buffer};
+use crate::link::{Link, Wrote};
 use crate::subscription::SubRef;
 
 /// Payloads of at least this size are shared by reference across a fan-out instead of being copied.
 pub(crate) const SHARE_MIN: usize = 4096;
-/// A chunk of copied bytes is closed when it reaches this size.
-pub(crate) const CHUNK_MAX: usize = 64 * 1024;
-/// Bytes of buffers kept for reuse per thread: enough for a batch to each of a hundred receivers.
-const POOL_MAX: usize = 8 << 20;
-/// Slices per write call.
-const SLICES_MAX: usize = 64;
 /// How long a connection that is being closed may take to accept its last bytes.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { buffers: Vec::new(), bytes: 0 }) };
-}
-
-/// Empty buffers for reuse.
-struct Pool {
-    buffers: Vec<Vec<u8>>,
-    /// What all of them can hold.
-    bytes: usize,
-}
-
-impl Pool {
-    fn take(&mut self) -> Option<Vec<u8>> {
-        let buffer = self.buffers.pop()?;
-        self.bytes -= buffer.capacity();
-        Some(buffer)
-    }
-
-    fn put(&mut self, buffer: Vec<u8>) {
-        if self.bytes + buffer.capacity() <= POOL_MAX {
-            self.bytes += buffer.capacity();
-            self.buffers.push(buffer);
-        }
-    }
-}
-
-/// An empty buffer, from the thread's pool if there is one.
-pub(crate) fn take_buffer() -> Vec<u8> {
-    POOL.with_borrow_mut(Pool::take).unwrap_or_else(|| Vec::with_capacity(1024))
-}
-
-/// Gives a buffer back to the thread's pool.
-pub(crate) fn recycle(mut buffer: Vec<u8>) {
-    buffer.clear();
-    if (1..=2 * CHUNK_MAX).contains(&buffer.capacity()) {
-        POOL.with_borrow_mut(|pool| pool.put(buffer));
-    }
-}
-
-enum Chunk {
-    Owned(Vec<u8>),
-    Shared(Bytes),
-}
-
-impl Chunk {
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Self::Owned(b) => b,
-            Self::Shared(b) => b,
-        }
-    }
-}
 
 /// The bytes on their way to one socket. Any thread appends under a short lock; the thread that appended last in a
 /// batch writes them out, outside the lock. At most one thread writes at a time.
@@ -86,7 +25,7 @@ pub(crate) struct Outbound {
 }
 
 struct State {
-    stream: Option<Arc<TcpStream>>,
+    link: Option<Arc<Link>>,
     queue: VecDeque<Chunk>,
     /// Bytes in `queue`.
     queued: usize,
@@ -158,14 +97,6 @@ impl Frame<'_> {
     }
 }
 
-/// How a write attempt ended.
-enum Wrote {
-    All,
-    /// The socket is full; the rest stays in the chunks.
-    Blocked,
-    Failed,
-}
-
 /// Why a connection could not take its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteFailure {
@@ -174,8 +105,8 @@ pub(crate) enum WriteFailure {
 }
 
 impl Outbound {
-    pub(crate) fn new(stream: Arc<TcpStream>) -> Self {
-        Self { state: Mutex::new(State::new(Some(stream))) }
+    pub(crate) fn new(link: Arc<Link>) -> Self {
+        Self { state: Mutex::new(State::new(Some(link))) }
     }
 
     /// Bytes waiting to be written.
@@ -276,10 +207,10 @@ impl Outbound {
         write_deadline: Duration,
         on_failure: impl FnOnce(WriteFailure) + Send + 'static,
     ) {
-        let Some((stream, mut chunks)) = self.begin() else { return };
+        let Some((link, mut chunks)) = self.begin() else { return };
         let mut skip = 0;
         loop {
-            match write_some(&stream, &mut chunks, &mut skip) {
+            match link.write(&mut chunks, &mut skip) {
                 Wrote::All => match self.more(chunks) {
                     Some(next) => chunks = next,
                     None => return,
@@ -287,7 +218,7 @@ impl Outbound {
                 Wrote::Blocked => {
                     let this = self.clone();
                     runtime.spawn(async move {
-                        if let Err(failure) = this.drain(&stream, chunks, skip, write_deadline).await {
+                        if let Err(failure) = this.drain(&link, chunks, skip, write_deadline).await {
                             this.fail(failure, on_failure);
                         }
                     });
@@ -304,18 +235,18 @@ impl Outbound {
     /// Goes on writing to a full socket until the queue is empty.
     async fn drain(
         &self,
-        stream: &TcpStream,
+        link: &Link,
         mut chunks: VecDeque<Chunk>,
         mut skip: usize,
         deadline: Duration,
     ) -> Result<(), WriteFailure> {
         loop {
-            match tokio::time::timeout(deadline, stream.writable()).await {
+            match tokio::time::timeout(deadline, link.tcp().writable()).await {
                 Err(_) => return Err(WriteFailure::Deadline),
                 Ok(Err(_)) => return Err(WriteFailure::Error),
                 Ok(Ok(())) => {}
             }
-            match write_some(stream, &mut chunks, &mut skip) {
+            match link.write(&mut chunks, &mut skip) {
                 Wrote::Blocked => {}
                 Wrote::Failed => return Err(WriteFailure::Error),
                 Wrote::All => match self.more(chunks) {
@@ -328,15 +259,15 @@ impl Outbound {
     }
 
     /// Takes the queue for writing; `None` if there is nothing to do or somebody else is at it.
-    fn begin(&self) -> Option<(Arc<TcpStream>, VecDeque<Chunk>)> {
+    fn begin(&self) -> Option<(Arc<Link>, VecDeque<Chunk>)> {
         let mut state = self.state.lock();
         state.scheduled = false;
         if state.writing || state.queue.is_empty() {
             return None;
         }
-        let stream = state.stream.clone()?;
+        let link = state.link.clone()?;
         state.writing = true;
-        Some((stream, state.take()))
+        Some((link, state.take()))
     }
 
     /// After everything taken is written: the next chunks, or `None` with the writer's role given up.
@@ -397,9 +328,9 @@ impl Outbound {
 }
 
 impl State {
-    fn new(stream: Option<Arc<TcpStream>>) -> Self {
+    fn new(link: Option<Arc<Link>>) -> Self {
         Self {
-            stream,
+            link,
             queue: VecDeque::new(),
             queued: 0,
             in_flight: 0,
@@ -461,56 +392,14 @@ impl State {
 
     /// Gives up the socket. The peer sees the end of the stream; with `Both` our reader sees it too.
     fn disconnect(&mut self, ending: Shutdown) {
-        if let Some(stream) = self.stream.take() {
-            // Fails only if the peer is gone already.
-            let _ = SockRef::from(&*stream).shutdown(ending);
+        if let Some(link) = self.link.take() {
+            link.shut(ending);
         }
     }
 }
 
 fn remaining(chunks: &VecDeque<Chunk>, skip: usize) -> usize {
     chunks.iter().map(|c| c.bytes().len()).sum::<usize>() - skip
-}
-
-/// Writes from the front of `chunks` until all is written or the socket is full. `skip` bytes of the first chunk
-/// are written already.
-fn write_some(stream: &TcpStream, chunks: &mut VecDeque<Chunk>, skip: &mut usize) -> Wrote {
-    while let Some(first) = chunks.front() {
-        let result = if chunks.len() == 1 {
-            stream.try_write(&first.bytes()[*skip..])
-        } else {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut used = 0;
-            for (slot, chunk) in slices.iter_mut().zip(chunks.iter()) {
-                *slot = IoSlice::new(&chunk.bytes()[if used == 0 { *skip } else { 0 }..]);
-                used += 1;
-            }
-            stream.try_write_vectored(&slices[..used])
-        };
-        match result {
-            Ok(mut written) => {
-                while let Some(first) = chunks.front() {
-                    let left = first.bytes().len() - *skip;
-                    if written < left {
-                        *skip += written;
-                        break;
-                    }
-                    written -= left;
-                    *skip = 0;
-                    if chunks.len() == 1 {
-                        return Wrote::All;
-                    }
-                    if let Some(Chunk::Owned(buffer)) = chunks.pop_front() {
-                        recycle(buffer);
-                    }
-                }
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Wrote::Blocked,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Wrote::Failed,
-        }
-    }
-    Wrote::All
 }
 
 #[cfg(test)]
@@ -551,14 +440,14 @@ mod tests {
     #[tokio::test]
     async fn a_failure_is_told_before_the_socket_is_shut() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let deaf = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let deaf = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let outbound = Arc::new(Outbound::new(Arc::new(stream)));
+        let outbound = Arc::new(Outbound::new(Arc::new(Link::new(stream))));
         outbound.push(&vec![b'x'; 32 << 20]);
         let (tell, told) = tokio::sync::oneshot::channel();
         let open = outbound.clone();
         outbound.flush(&Handle::current(), Duration::from_millis(10), move |failure| {
-            let _ = tell.send((failure, open.state.lock().stream.is_some()));
+            let _ = tell.send((failure, open.state.lock().link.is_some()));
         });
         assert_eq!(told.await.unwrap(), (WriteFailure::Deadline, true));
         drop(deaf);

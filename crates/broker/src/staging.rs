@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::chunk::{CHUNK_MAX, recycle, take_buffer};
 use crate::conn::Conn;
 use crate::lanes::{Lanes, Place};
-use crate::outbound::{CHUNK_MAX, Content, Pushed, recycle, take_buffer};
+use crate::outbound::{Content, Pushed};
 use crate::subscription::SubRef;
 
 /// Subscriptions of one connection whose counts a batch holds back at most.

@@ -15,7 +15,7 @@ pub struct Subscription {
     pub sid: Box<[u8]>,
     pub(crate) target: Target,
     /// Messages on subjects denied to the client must be kept from it.
-    pub(crate) filtered: bool,
+    pub(crate) filtered: AtomicBool,
     /// Ends after this many deliveries; 0 for never.
     pub(crate) max: AtomicU64,
     /// Written under the lock of the connection's outbound queue.

@@ -52,6 +52,9 @@ pub enum CheckError {
     /// `client_advertise` is not an address.
     #[error("invalid ClientAdvertise value of {0}, err=could not parse as host[:port]")]
     ClientAdvertise(String),
+    /// Flags ask for TLS and name no certificate, or no key.
+    #[error("TLS Server {0} must be present and valid")]
+    TlsFlags(&'static str),
 }
 
 /// Checks that concern several options at once. They belong after the flags: a flag can repair or break things.
@@ -65,6 +68,7 @@ pub fn check(options: &Options) -> Result<(), Vec<CheckError>> {
         domain(options),
         system_account(options),
         client_advertise(options),
+        tls_flags(options),
     ]
     .into_iter()
     .flatten()
@@ -130,4 +134,14 @@ fn client_advertise(options: &Options) -> Option<CheckError> {
         None => !text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok(),
     };
     (!is_address).then(|| CheckError::ClientAdvertise(text.clone()))
+}
+
+fn tls_flags(options: &Options) -> Option<CheckError> {
+    let tls = options.client.tls.as_ref().filter(|tls| tls.from_flags)?;
+    let missing = match (&tls.cert_file, &tls.key_file) {
+        (None, _) => "certificate",
+        (_, None) => "private key",
+        _ => return None,
+    };
+    Some(CheckError::TlsFlags(missing))
 }

@@ -57,7 +57,7 @@ fn part_nanos(digits: &str, unit: i128) -> Option<i128> {
 }
 
 /// A duration as NATS prints one: `2m0s`, `1.5s`, `10ms`.
-pub(crate) fn show(duration: Duration) -> String {
+pub fn show(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     let fraction = |unit: u128| {
         let text = format!("{}.{:0width$}", nanos / unit, nanos % unit, width = unit.ilog10() as usize);

@@ -25,6 +25,7 @@ mod table;
 pub use check::{CheckError, check};
 pub use diagnostic::Diagnostic;
 pub use diff::{Change, diff};
+pub use duration::show as show_duration;
 pub use load::{Parsed, Rejected, interpret, load};
 pub use options::Options;
 pub use read::Port;

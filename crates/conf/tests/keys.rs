@@ -20,6 +20,7 @@ impl Source for Nothing {
 /// Block in the table, name of the section in the code, and how a pair gets there.
 const BLOCKS: &[(&str, &str, &str)] = &[
     ("top", "", "@"),
+    ("tls", "tls", "tls {cert_file: c, key_file: k, @ }"),
     ("authorization", "authorization", "authorization { @ }"),
     ("user", "user", "authorization { users: [ {user: a, @} ] }"),
     ("permissions", "permissions", "authorization { permissions: {@} }"),

@@ -127,7 +127,7 @@ impl Server {
         let Some(ports) = Ports::read(&self.dir, self.pid) else { return Some("no ports file") };
         self.ports = ports;
         let Ok(client) = self.client_addr() else { return Some("no client listener") };
-        if !sends_info(client) {
+        if self.spec.ready != Ready::Listening && !sends_info(client) {
             return Some("no INFO on a client connection");
         }
         if self.spec.ready == Ready::Healthz && !self.is_healthy() {

@@ -76,6 +76,8 @@ pub enum Ready {
     /// A client connection gets the server's INFO.
     #[default]
     Info,
+    /// The ports file, for servers that do not begin with INFO.
+    Listening,
     /// INFO, and `/healthz` answers 200.
     Healthz,
 }

@@ -1,6 +1,6 @@
 //! `/connz`: client connections, open and closed.
 
-use linnet_broker::{Account, ClosedConn, Conn};
+use linnet_broker::{Account, ClosedConn, Conn, ConnTls};
 use serde::Serialize;
 
 use crate::answer::{Page, page as answer};
@@ -56,6 +56,14 @@ struct ConnInfo {
     #[serde(skip_serializing_if = "String::is_empty")]
     version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cipher_suite: Option<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tls_peer_certs: Vec<PeerCert>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_first: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     authorized_user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
@@ -65,6 +73,27 @@ struct ConnInfo {
     subscriptions_list_detail: Vec<SubDetail>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_tag: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PeerCert {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    subject: String,
+    spki_sha256: String,
+    cert_sha256: String,
+}
+
+impl PeerCert {
+    fn all_of(tls: &ConnTls) -> Vec<Self> {
+        let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let certificates = tls.peer.iter().flat_map(|peer| &peer.certificates);
+        let show = |certificate: &linnet_tls::PeerCertificate| Self {
+            subject: certificate.subject.clone(),
+            spki_sha256: hex(&certificate.spki_sha256),
+            cert_sha256: hex(&certificate.cert_sha256),
+        };
+        certificates.map(show).collect()
+    }
 }
 
 /// What is asked for.
@@ -202,6 +231,15 @@ fn row(
         name: client.name,
         lang: client.lang,
         version: client.version,
+        tls_version: conn.tls.as_ref().map(|tls| tls.version),
+        tls_cipher_suite: conn.tls.as_ref().map(|tls| tls.cipher_suite),
+        tls_peer_certs: conn
+            .tls
+            .as_deref()
+            .filter(|_| question.auth)
+            .map(PeerCert::all_of)
+            .unwrap_or_default(),
+        tls_first: conn.tls.as_ref().is_some_and(|tls| tls.is_first),
         authorized_user: client.user.filter(|_| question.auth),
         account: account.clone().filter(|a| question.auth && a != GLOBAL_ACCOUNT),
         subscriptions_list: subjects,

@@ -7,6 +7,7 @@ use linnet_broker::Broker;
 use linnet_conf::Options;
 use linnet_ids::{Mono, Wall};
 use linnet_jetstream::Engine;
+use linnet_tls::Acceptor;
 
 use crate::ask::Asker;
 use crate::listeners::Listeners;
@@ -33,6 +34,8 @@ pub struct MonitorState {
     pub jetstream: Arc<ArcSwapOption<Engine>>,
     /// Which listeners are open.
     pub listeners: Arc<Listeners>,
+    /// TLS in force, for pages over TLS and for what is told of it.
+    pub tls: Arc<ArcSwapOption<Acceptor>>,
     /// Which configuration is in force.
     pub config: Arc<ArcSwap<ConfigVersion>>,
     /// When the server started.
@@ -50,16 +53,19 @@ pub struct Monitor {
     pub(crate) cpu: CpuMeter,
     pub(crate) asker: Asker,
     pub(crate) addr: OnceLock<SocketAddr>,
+    /// The pages are served over TLS.
+    pub(crate) is_secure: bool,
 }
 
 impl Monitor {
-    pub(crate) fn new(state: MonitorState) -> Arc<Self> {
+    pub(crate) fn new(state: MonitorState, is_secure: bool) -> Arc<Self> {
         Arc::new(Self {
             state,
             requests: RequestCounts::default(),
             cpu: CpuMeter::default(),
             asker: Asker::default(),
             addr: OnceLock::new(),
+            is_secure,
         })
     }
 

@@ -12,10 +12,14 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use linnet_tls::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::monitor::{Monitor, MonitorState};
 use crate::pages;
@@ -34,17 +38,21 @@ const CONNECTIONS_MAX: usize = 512;
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(120);
 /// What an answer may take after that.
 const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Answer to plain HTTP at a port for HTTPS, in nats-server's words.
+const PLAIN_HTTP: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
 /// Pause after an accept error such as "too many open files", so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 impl Monitor {
-    /// Opens the listener. The future serves the pages until it is dropped, which closes every connection.
+    /// Opens the listener, over TLS if `is_secure`. The future serves the pages until it is dropped, which closes every connection.
     pub async fn bind(
         addr: SocketAddr,
+        is_secure: bool,
         state: MonitorState,
     ) -> io::Result<(SocketAddr, impl Future<Output = ()> + Send + 'static)> {
         let (listener, addr) = linnet_broker::listen(addr)?;
-        let monitor = Self::new(state);
+        let monitor = Self::new(state, is_secure);
         // A new cell is empty.
         let _ = monitor.addr.set(addr);
         Ok((addr, run(listener, monitor)))
@@ -60,7 +68,8 @@ async fn run(listener: TcpListener, monitor: Arc<Monitor>) {
     loop {
         tokio::select! {
             (stream, permit) = accept(&listener, &permits) => {
-                connections.spawn(serve(stream, permit, router.clone()));
+                let tls = monitor.is_secure.then(|| monitor.state.tls.load_full());
+                connections.spawn(serve(stream, tls, permit, router.clone()));
             }
             Some(_) = connections.join_next() => {}
             _ = samples.tick() => monitor.cpu.sample(monitor.broker().clock().mono()),
@@ -85,7 +94,37 @@ async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: Router) {
+async fn serve(
+    stream: TcpStream,
+    tls: Option<Option<Arc<Acceptor>>>,
+    permit: Option<OwnedSemaphorePermit>,
+    router: Router,
+) {
+    match tls {
+        None => answer(stream, router).await,
+        Some(acceptor) => {
+            let shaking = tokio::time::timeout(HEAD_TIME_MAX, secure(stream, acceptor));
+            if let Ok(Some(stream)) = shaking.await {
+                answer(stream, router).await;
+            }
+        }
+    }
+    drop(permit);
+}
+
+/// Shakes hands; who speaks plain HTTP is told so. `None` if nothing can come of it.
+async fn secure(mut stream: TcpStream, acceptor: Option<Arc<Acceptor>>) -> Option<TlsStream<TcpStream>> {
+    let mut first = [0];
+    let read = stream.peek(&mut first).await.ok()?;
+    if read == 1 && first[0].is_ascii_alphabetic() {
+        // A browser that was given the wrong scheme; whether it reads this is its affair.
+        let _ = stream.write_all(PLAIN_HTTP).await;
+        return None;
+    }
+    TlsAcceptor::from(acceptor?.pages.clone()).accept(stream).await.ok()
+}
+
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
@@ -100,5 +139,4 @@ async fn serve(stream: TcpStream, permit: Option<OwnedSemaphorePermit>, router: 
         // Whether the last answer was taken or not, the connection ends.
         let _ = tokio::time::timeout(LAST_ANSWER_TIME_MAX, connection).await;
     }
-    drop(permit);
 }

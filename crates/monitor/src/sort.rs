@@ -117,6 +117,7 @@ mod tests {
                 stalls: 0,
                 subscriptions: usize::try_from(n).unwrap(),
                 client: ClientInfo::default(),
+                tls: None,
             },
             end: end.map(|(stop, reason)| (Wall(stop), reason)),
             subs: Vec::new(),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use linnet_conf::Options;
 use linnet_conf::options::{FEATURE_FLAGS, WriteTimeout};
+use linnet_conf::{Options, Port};
+use linnet_ids::Wall;
 use serde::Serialize;
 
 use crate::answer::{Page, page as answer};
@@ -32,6 +33,10 @@ struct Varz {
     port: i64,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     auth_required: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_verify: bool,
     max_connections: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_subscriptions: Option<i64>,
@@ -92,6 +97,8 @@ struct Varz {
     system_account: Option<String>,
     slow_consumer_stats: PerKind,
     stale_connection_stats: PerKind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<String>,
     disk_io_wait_stats: DiskWaits,
 }
 
@@ -134,7 +141,7 @@ fn varz(monitor: &Monitor) -> Varz {
     let identity = broker.identity();
     let (stats, config) = (broker.stats(), monitor.state.config.load());
     let client_addr = monitor.state.listeners.address(ListenerKind::Server);
-    let http_port = monitor.addr.get().map(|a| a.port());
+    let (plain_port, tls_port) = ports(monitor, &options);
     let (client, limits) = (&options.client, &options.limits);
     Varz {
         server_id: identity.id.clone(),
@@ -147,15 +154,17 @@ fn varz(monitor: &Monitor) -> Varz {
         host: client.host.clone(),
         port: client_addr.map_or_else(|| client.port.number(), |a| a.port()).into(),
         auth_required: requires_auth(&options),
+        tls_required: client.tls.is_some() && !client.allow_non_tls,
+        tls_verify: client.tls.as_ref().is_some_and(|tls| tls.verifies()) && !client.allow_non_tls,
         max_connections: signed(limits.max_connections),
         max_subscriptions: limits.max_subscriptions.map(signed),
         ping_interval: nanos(client.ping_interval),
         ping_max: client.ping_max.into(),
         http_host: options.monitoring.host.clone().unwrap_or_else(|| client.host.clone()),
-        http_port: http_port.or_else(|| options.monitoring.port.map(|p| p.number())).map_or(0, Into::into),
+        http_port: plain_port.into(),
         http_base_path: Some(options.monitoring.base_path.clone()).filter(|b| b != "/").unwrap_or_default(),
-        https_port: 0,
-        auth_timeout: options.authorization.timeout.as_secs_f64(),
+        https_port: tls_port.into(),
+        auth_timeout: options.auth_timeout().as_secs_f64(),
         max_control_line: limits.max_control_line.into(),
         max_payload: limits.max_payload.into(),
         max_pending: signed(limits.max_pending),
@@ -165,7 +174,7 @@ fn varz(monitor: &Monitor) -> Varz {
         mqtt: NotConfigured {},
         websocket: NotConfigured {},
         jetstream: jetstream(monitor, &options),
-        tls_timeout: TLS_TIMEOUT_DEFAULT,
+        tls_timeout: client.tls.as_ref().map_or(TLS_TIMEOUT_DEFAULT, |tls| tls.timeout.as_secs_f64()),
         write_deadline: nanos(client.write_deadline),
         write_timeout: match client.write_timeout {
             WriteTimeout::Default => None,
@@ -206,6 +215,12 @@ fn varz(monitor: &Monitor) -> Varz {
         system_account: monitor.system_account(),
         slow_consumer_stats: PerKind { clients: stats.slow_consumers, ..PerKind::default() },
         stale_connection_stats: PerKind { clients: stats.stale_connections, ..PerKind::default() },
+        tls_cert_not_after: monitor
+            .state
+            .tls
+            .load()
+            .as_ref()
+            .map(|acceptor| Wall(acceptor.not_after.saturating_mul(1_000_000_000)).rfc3339()),
         disk_io_wait_stats: DiskWaits::default(),
     }
 }
@@ -220,6 +235,16 @@ fn requires_auth(options: &Options) -> bool {
         || login.token.is_some()
         || login.users.is_some()
         || options.accounts.accounts.iter().flatten().any(|a| !a.users.is_empty())
+}
+
+/// Ports of the pages without and with TLS, 0 where there is none.
+fn ports(monitor: &Monitor, options: &Options) -> (u16, u16) {
+    let bound = monitor.addr.get().map(|addr| addr.port());
+    let port = |configured: Option<Port>, is_mine| match configured {
+        None => 0,
+        Some(port) => bound.filter(|_| is_mine).unwrap_or_else(|| port.number()),
+    };
+    (port(options.monitoring.port, !monitor.is_secure), port(options.monitoring.tls_port, monitor.is_secure))
 }
 
 fn feature_flags(options: &Options) -> BTreeMap<String, bool> {

@@ -1,6 +1,6 @@
 //! What the server says of itself at start (configuration, "Start lines in order").
 
-use linnet_conf::options::Options;
+use linnet_conf::options::{HandshakeFirst, Options};
 use linnet_ids::{format_bytes, node_hash};
 
 use crate::{LINNET_VERSION, NATS_VERSION};
@@ -48,6 +48,19 @@ fn feature_flags(options: &Options) {
     if !unknown.is_empty() {
         let names: Vec<&str> = unknown.iter().map(|(name, _)| name.as_str()).collect();
         tracing::info!("    Unsupported:   {}", names.join(", "));
+    }
+}
+
+/// What the client listener asks of its clients.
+pub(crate) fn tls(options: &Options) {
+    let Some(tls) = &options.client.tls else { return };
+    if options.client.allow_non_tls {
+        tracing::info!("TLS available for client connections");
+    } else {
+        tracing::info!("TLS required for client connections");
+    }
+    if tls.handshake_first == HandshakeFirst::Yes && !options.client.allow_non_tls {
+        tracing::warn!("Clients that are not using \"TLS Handshake First\" option will fail to connect");
     }
 }
 

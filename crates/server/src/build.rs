@@ -42,7 +42,7 @@ pub(crate) fn broker_config(options: &Options) -> Config {
         no_fast_producer_stall: options.client.no_fast_producer_stall,
         ping_interval: options.client.ping_interval,
         ping_max: options.client.ping_max,
-        auth_timeout: options.authorization.timeout,
+        auth_timeout: options.auth_timeout(),
         headers: !options.client.no_header_support,
         trace: options.logging.trace,
         trace_headers: options.logging.trace_headers,
@@ -52,8 +52,14 @@ pub(crate) fn broker_config(options: &Options) -> Config {
 
 /// The accounts: the global one, the system account, and those configured.
 pub(crate) fn accounts(options: &Options) -> Vec<Arc<Account>> {
+    let rules = account_rules(options).into_iter();
+    rules.map(|(name, is_system, limits)| Account::new(&name, is_system, limits)).collect()
+}
+
+/// Each account's name, whether it is the system account, and its limits.
+pub(crate) fn account_rules(options: &Options) -> Vec<(String, bool, AccountLimits)> {
     let system = system_account(options);
-    let mut accounts = vec![Account::new(GLOBAL_ACCOUNT, false, AccountLimits::default())];
+    let mut accounts = vec![(GLOBAL_ACCOUNT.to_owned(), false, AccountLimits::default())];
     let configured = options.accounts.accounts.as_deref().unwrap_or_default();
     for account in configured {
         let count = |n: Option<u64>| n.map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -62,10 +68,10 @@ pub(crate) fn accounts(options: &Options) -> Vec<Arc<Account>> {
             max_subscriptions: count(account.limits.max_subscriptions),
             max_payload: count(account.limits.max_payload),
         };
-        accounts.push(Account::new(&account.name, system == Some(account.name.as_str()), limits));
+        accounts.push((account.name.clone(), system == Some(account.name.as_str()), limits));
     }
     if let Some(name) = system.filter(|name| !configured.iter().any(|a| a.name == *name)) {
-        accounts.push(Account::new(name, true, AccountLimits::default()));
+        accounts.push((name.to_owned(), true, AccountLimits::default()));
     }
     accounts
 }
@@ -95,7 +101,9 @@ pub(crate) fn authenticator(options: &Options) -> Authenticator {
     if users.is_empty() && authorization.users.is_none() {
         return Authenticator::open(GLOBAL_ACCOUNT);
     }
-    Authenticator::users(users, options.accounts.no_auth_user.clone())
+    let by_name = Authenticator::users(users, options.accounts.no_auth_user.clone());
+    let maps = options.client.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
+    if maps { by_name.mapping_certificates() } else { by_name }
 }
 
 /// True if a password is written out in the configuration.
@@ -177,7 +185,8 @@ fn nanos(duration: Duration) -> i64 {
 }
 
 /// The global account when no accounts are configured, else those that enable JetStream.
-fn jetstream_accounts(options: &Options) -> Vec<(String, JetStreamLimits)> {
+/// Accounts that may use JetStream, and how much of it.
+pub(crate) fn jetstream_accounts(options: &Options) -> Vec<(String, JetStreamLimits)> {
     let Some(configured) = &options.accounts.accounts else {
         return vec![(GLOBAL_ACCOUNT.to_owned(), JetStreamLimits::default())];
     };

@@ -12,11 +12,11 @@ pub(crate) fn write_pid(path: &str) -> io::Result<()> {
     file.write_all(std::process::id().to_string().as_bytes())
 }
 
-/// Writes where the server listens; the file is named after the program and the process id.
+/// Writes where the server listens, each address with its scheme; the file is named after the program and the process id.
 pub(crate) fn write_ports(
     dir: &str,
-    clients: SocketAddr,
-    monitoring: Option<SocketAddr>,
+    clients: (&str, SocketAddr),
+    monitoring: Option<(&str, SocketAddr)>,
 ) -> io::Result<PathBuf> {
     let program = std::env::args_os().next().map(PathBuf::from);
     let name = program.as_deref().and_then(Path::file_name).and_then(|n| n.to_str()).unwrap_or("nats-server");
@@ -25,9 +25,9 @@ pub(crate) fn write_ports(
         let urls: Vec<String> = expand(addr).into_iter().map(|a| format!("\"{scheme}://{a}\"")).collect();
         urls.join(",")
     };
-    let mut json = format!("{{\"nats\":[{}]", list("nats", clients));
-    if let Some(addr) = monitoring {
-        json.push_str(&format!(",\"monitoring\":[{}]", list("http", addr)));
+    let mut json = format!("{{\"nats\":[{}]", list(clients.0, clients.1));
+    if let Some((scheme, addr)) = monitoring {
+        json.push_str(&format!(",\"monitoring\":[{}]", list(scheme, addr)));
     }
     json.push('}');
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path)?;

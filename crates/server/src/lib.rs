@@ -9,12 +9,16 @@ mod build;
 mod files;
 mod keys;
 mod logging;
+mod refusals;
+mod reload;
 mod run;
 mod send_signal;
 mod signals;
+mod tls;
 
 pub use run::run;
 pub use send_signal::send_signal;
+pub use tls::check_tls;
 
 /// Version of nats-server whose behaviour clients find, as INFO, `/varz` and `-v` present it.
 pub const NATS_VERSION: &str = "2.15.1";

@@ -12,8 +12,8 @@ use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::{Layer, Registry, reload};
 
 /// Mode of a new log file.
 const FILE_MODE: u32 = 0o640;
@@ -26,6 +26,7 @@ const STAMP: &str = "%Y.%m.%d.%H.%M.%S.%9f";
 #[derive(Clone)]
 pub(crate) struct Log {
     sink: Arc<Mutex<Sink>>,
+    style: reload::Handle<NatsLayer, Registry>,
 }
 
 enum Sink {
@@ -63,7 +64,7 @@ impl Label {
 
 /// Turns events into lines.
 struct NatsLayer {
-    log: Log,
+    sink: Arc<Mutex<Sink>>,
     debug: bool,
     trace: bool,
     with_time: bool,
@@ -81,26 +82,23 @@ pub(crate) fn say_unopenable(path: &str, error: &io::Error) {
 impl Log {
     /// Starts logging for the whole process.
     pub(crate) fn start(options: &Logging) -> io::Result<Self> {
-        let sink = match &options.log_file {
-            None => Sink::Stderr { coloured: io::stderr().is_terminal() },
-            Some(path) => Sink::File(LogFile::open(
-                Path::new(path),
-                options.log_size_limit.unwrap_or(0),
-                options.log_max_num.unwrap_or(0),
-            )?),
-        };
-        let log = Self { sink: Arc::new(Mutex::new(sink)) };
-        let layer = NatsLayer {
-            log: log.clone(),
-            debug: options.debug,
-            trace: options.trace,
-            with_time: options.logtime,
-            utc: options.logtime_utc,
-            pid: std::process::id(),
-        };
+        let sink = Arc::new(Mutex::new(Sink::open(options)?));
+        let (layer, style) = reload::Layer::new(NatsLayer::new(sink.clone(), options));
         // Fails only if a subscriber is set already, which a second server in one process would do.
         let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer));
-        Ok(log)
+        Ok(Self { sink, style })
+    }
+
+    /// Takes over what changed. An error leaves everything as it was.
+    pub(crate) fn configure(&self, old: &Logging, new: &Logging) -> io::Result<()> {
+        if old.log_file != new.log_file {
+            let sink = Sink::open(new)?;
+            *self.sink.lock() = sink;
+        }
+        let layer = NatsLayer::new(self.sink.clone(), new);
+        // Fails only if the subscriber is gone, with the process.
+        let _ = self.style.modify(|present| *present = layer);
+        Ok(())
     }
 
     /// Opens the log file anew, after somebody moved it away.
@@ -115,18 +113,31 @@ impl Log {
             Some(Err(error)) => tracing::error!("File log could not be re-opened: {error}"),
         }
     }
+}
+
+impl Sink {
+    fn open(options: &Logging) -> io::Result<Self> {
+        Ok(match &options.log_file {
+            None => Self::Stderr { coloured: io::stderr().is_terminal() },
+            Some(path) => Self::File(LogFile::open(
+                Path::new(path),
+                options.log_size_limit.unwrap_or(0),
+                options.log_max_num.unwrap_or(0),
+            )?),
+        })
+    }
 
     /// Writes a line; `form` makes lines of what the log itself has to say.
-    fn write(&self, line: &str, form: impl Fn(&str) -> String) {
-        match &mut *self.sink.lock() {
+    fn write(&mut self, line: &str, form: impl Fn(&str) -> String) {
+        match self {
             // Nobody is left to tell when the log itself cannot be written.
-            Sink::Stderr { .. } => drop(io::stderr().write_all(line.as_bytes())),
-            Sink::File(file) => file.write(line, form),
+            Self::Stderr { .. } => drop(io::stderr().write_all(line.as_bytes())),
+            Self::File(file) => file.write(line, form),
         }
     }
 
     fn is_coloured(&self) -> bool {
-        matches!(&*self.sink.lock(), Sink::Stderr { coloured: true })
+        matches!(self, Self::Stderr { coloured: true })
     }
 }
 
@@ -200,6 +211,17 @@ impl LogFile {
 }
 
 impl NatsLayer {
+    fn new(sink: Arc<Mutex<Sink>>, options: &Logging) -> Self {
+        Self {
+            sink,
+            debug: options.debug,
+            trace: options.trace,
+            with_time: options.logtime,
+            utc: options.logtime_utc,
+            pid: std::process::id(),
+        }
+    }
+
     fn line(&self, label: Label, message: &str, is_coloured: bool) -> String {
         let Label(name, colour) = label;
         let mut line = String::with_capacity(message.len() + 64);
@@ -241,8 +263,9 @@ impl<S: Subscriber> Layer<S> for NatsLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut message = Message(String::new());
         event.record(&mut message);
-        let line = self.line(Label::of(event.metadata()), &message.0, self.log.is_coloured());
-        self.log.write(&line, |text| self.line(Label::INFO, text, false));
+        let sink = &mut *self.sink.lock();
+        let line = self.line(Label::of(event.metadata()), &message.0, sink.is_coloured());
+        sink.write(&line, |text| self.line(Label::INFO, text, false));
     }
 }
 

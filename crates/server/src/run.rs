@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,13 +12,15 @@ use linnet_conf::flags::Overrides;
 use linnet_env::{Clock, OsRng, RealClock, RealDisk};
 use linnet_jetstream::Engine;
 use linnet_monitor::{ConfigVersion, ListenerKind, Listeners, Monitor, MonitorState};
+use linnet_tls::Acceptor;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::address::{HostPort, ListenError, resolve};
 use crate::logging::Log;
 use crate::signals::{Asked, Signals};
-use crate::{NATS_VERSION, banner, build, files, keys, logging};
+use crate::{NATS_VERSION, banner, build, files, keys, logging, tls};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
@@ -97,11 +100,31 @@ async fn serve(
         Arc::new(OsRng),
         tokio::runtime::Handle::current(),
     );
+    let acceptor = tls::acceptor(&options).map_err(|error| anyhow::anyhow!("{error}"))?;
+    broker.set_tls(acceptor.as_ref().and_then(|acceptor| tls::policy(&options, acceptor)));
+    let secured = Arc::new(ArcSwapOption::from_pointee(acceptor));
     let engine = Arc::new(ArcSwapOption::<Engine>::empty());
     let stopping = Arc::new(AtomicBool::new(false));
     let listeners = Arc::new(Listeners::expecting([ListenerKind::Server]));
     // Before JetStream is restored, so that probes can watch it.
-    let monitoring = monitor(&options, config.as_ref(), &broker, &engine, &listeners, &*clock).await?;
+    let version = Arc::new(ArcSwap::from_pointee(ConfigVersion {
+        digest: config.as_ref().map(|(_, digest)| digest.clone()).unwrap_or_default(),
+        loaded: clock.wall(),
+    }));
+    let current = Arc::new(ArcSwap::from_pointee(options));
+    let state = MonitorState {
+        broker: broker.clone(),
+        options: current.clone(),
+        jetstream: engine.clone(),
+        listeners: listeners.clone(),
+        tls: secured.clone(),
+        config: version.clone(),
+        start: clock.wall(),
+        start_mono: clock.mono(),
+        worker_threads: tokio::runtime::Handle::current().metrics().num_workers(),
+    };
+    let options = current.load_full();
+    let monitoring = monitor(&options, state).await?;
 
     if let Some(settings) = build::jetstream_config(&options) {
         banner::jetstream(&settings, options.jetstream.store_dir.is_none());
@@ -125,38 +148,37 @@ async fn serve(
     }
 
     let (listener, bound) = listen(&broker, &options)?;
-    broker.update_info(|info| {
-        let (host, port) = options.client.advertised(bound.port());
-        host.clone_into(&mut info.host);
-        info.port = port;
-    });
     let (stop_accepting, accepting) = watch::channel(false);
     listeners.opened(ListenerKind::Server, bound);
     tracing::info!("Listening for client connections on {}", HostPort(&options.client.host, bound.port()));
-    let ports_file = match &options.process.ports_file_dir {
-        Some(dir) => match files::write_ports(dir, bound, monitoring) {
-            Ok(path) => Some(path),
-            Err(error) => {
-                tracing::error!("Could not write ports file in {dir}: {error}");
-                None
-            }
-        },
-        None => None,
+    banner::tls(&options);
+    let server = Server {
+        broker: broker.clone(),
+        engine,
+        options: current,
+        version,
+        tls: secured,
+        listeners,
+        stop_accepting,
+        stopping,
+        config: config.map(|(path, _)| path),
+        overrides,
+        bound,
+        monitoring,
+        ports_file: Mutex::new(None),
     };
+    server.advertise(&options);
+    server.write_ports(&options);
     let serving = tokio::spawn({
         let broker = broker.clone();
         async move { broker.serve(listener, accepting).await }
     });
     tracing::info!("Server is ready");
 
-    let config = config.map(|(path, _)| path);
-    let server = Server { broker, engine, options, listeners, stop_accepting, stopping, config, overrides };
     server.obey(&mut signals, log).await;
     server.stop().await;
     let _ = serving.await;
-    if let Some(path) = ports_file {
-        files::remove(&path);
-    }
+    server.remove_ports();
     tracing::info!("Server Exiting..");
     Ok(())
 }
@@ -169,38 +191,35 @@ fn listen(broker: &Broker, options: &Options) -> anyhow::Result<(TcpListener, So
         .map_err(|error| anyhow!("Error listening on port: {}, \"{error}\"", HostPort(host, port)))
 }
 
-/// Opens the monitoring listener, if one is configured; its address.
+/// Opens the monitoring listener, if one is configured; its scheme and address.
 async fn monitor(
     options: &Options,
-    config: Option<&(String, String)>,
-    broker: &Broker,
-    engine: &Arc<ArcSwapOption<Engine>>,
-    listeners: &Arc<Listeners>,
-    clock: &dyn Clock,
-) -> anyhow::Result<Option<SocketAddr>> {
-    let Some(port) = options.monitoring.port else { return Ok(None) };
-    let host = options.monitoring.host.as_ref().unwrap_or(&options.client.host);
-    let state = MonitorState {
-        broker: broker.clone(),
-        options: Arc::new(ArcSwap::from_pointee(options.clone())),
-        jetstream: engine.clone(),
-        listeners: listeners.clone(),
-        config: Arc::new(ArcSwap::from_pointee(ConfigVersion {
-            digest: config.map(|(_, digest)| digest.clone()).unwrap_or_default(),
-            loaded: clock.wall(),
-        })),
-        start: clock.wall(),
-        start_mono: clock.mono(),
-        worker_threads: tokio::runtime::Handle::current().metrics().num_workers(),
+    state: MonitorState,
+) -> anyhow::Result<Option<(&'static str, SocketAddr)>> {
+    let (scheme, port) = match (options.monitoring.port, options.monitoring.tls_port) {
+        (None, None) => return Ok(None),
+        (Some(port), None) => ("http", port),
+        (None, Some(port)) => ("https", port),
+        (Some(plain), Some(secure)) => anyhow::bail!(
+            "Can't start monitoring: can't specify both HTTP ({}) and HTTPs ({}) ports",
+            plain.number(),
+            secure.number()
+        ),
     };
+    let is_secure = scheme == "https";
+    anyhow::ensure!(
+        !is_secure || options.client.tls.is_some(),
+        "Can't start monitoring: TLS cert and key required for HTTPS"
+    );
+    let host = options.monitoring.host.as_ref().unwrap_or(&options.client.host);
     let refused = |error| anyhow!("Can't start monitoring: can't listen to the monitor port: {error}");
     let address = resolve(host, port.number()).map_err(refused)?;
-    let (bound, serving) = Monitor::bind(address, state)
+    let (bound, serving) = Monitor::bind(address, is_secure, state)
         .await
         .map_err(|source| refused(ListenError::Bind { address, source }))?;
-    tracing::info!("Starting http monitor on {}", HostPort(host, bound.port()));
+    tracing::info!("Starting {scheme} monitor on {}", HostPort(host, bound.port()));
     tokio::spawn(serving);
-    Ok(Some(bound))
+    Ok(Some((scheme, bound)))
 }
 
 /// Opens the store again after its log has failed: a failed write or sync ends the log for that opening, and only
@@ -241,16 +260,24 @@ impl Keeper {
     }
 }
 
-struct Server {
-    broker: Broker,
+/// A server that runs.
+pub(crate) struct Server {
+    pub(crate) broker: Broker,
     engine: Arc<ArcSwapOption<Engine>>,
-    options: Options,
+    pub(crate) options: Arc<ArcSwap<Options>>,
+    pub(crate) version: Arc<ArcSwap<ConfigVersion>>,
+    pub(crate) tls: Arc<ArcSwapOption<Acceptor>>,
     listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
     /// JetStream is not to be started again.
     stopping: Arc<AtomicBool>,
-    config: Option<String>,
-    overrides: Overrides,
+    pub(crate) config: Option<String>,
+    pub(crate) overrides: Overrides,
+    /// Where clients connect.
+    bound: SocketAddr,
+    /// Scheme and address of the monitoring pages.
+    monitoring: Option<(&'static str, SocketAddr)>,
+    ports_file: Mutex<Option<PathBuf>>,
 }
 
 impl Server {
@@ -260,7 +287,7 @@ impl Server {
             match signals.next().await {
                 Asked::Interrupt | Asked::Terminate => return,
                 Asked::Reopen => log.reopen(),
-                Asked::Reload => self.refuse_reload(),
+                Asked::Reload => self.reload(log).await,
                 Asked::LameDuck => {
                     self.drain(signals, log).await;
                     return;
@@ -269,33 +296,29 @@ impl Server {
         }
     }
 
-    /// Nothing can be reloaded yet; what the file would change is named.
-    fn refuse_reload(&self) {
-        let Some(path) = &self.config else {
-            tracing::error!(
-                "Failed to reload server configuration: can only reload config when a file is provided using -c or \
-                 --config"
-            );
-            return;
-        };
-        match linnet_conf::load(path, &linnet_conf::ProcessSource) {
-            Err(rejected) => tracing::error!("Failed to reload server configuration: {rejected}"),
-            Ok(mut parsed) => {
-                self.overrides.apply(&mut parsed.options);
-                let changed: Vec<String> = linnet_conf::diff(&self.options, &parsed.options)
-                    .into_iter()
-                    .map(|change| change.key)
-                    .collect();
-                if changed.is_empty() {
-                    tracing::info!("Reloaded server configuration ({}): nothing changed", parsed.digest);
-                } else {
-                    tracing::error!(
-                        "Failed to reload server configuration: config reload is not supported yet, a restart is \
-                         needed for: {}",
-                        changed.join(", ")
-                    );
-                }
-            }
+    /// Tells clients where the server is.
+    pub(crate) fn advertise(&self, options: &Options) {
+        self.broker.update_info(|info| {
+            let (host, port) = options.client.advertised(self.bound.port());
+            host.clone_into(&mut info.host);
+            info.port = port;
+        });
+    }
+
+    /// Writes the ports file where it belongs, and removes the one before.
+    pub(crate) fn write_ports(&self, options: &Options) {
+        self.remove_ports();
+        let Some(dir) = &options.process.ports_file_dir else { return };
+        let scheme = if options.client.tls.is_some() { "tls" } else { "nats" };
+        match files::write_ports(dir, (scheme, self.bound), self.monitoring) {
+            Ok(path) => *self.ports_file.lock() = Some(path),
+            Err(error) => tracing::error!("Could not write ports file in {dir}: {error}"),
+        }
+    }
+
+    fn remove_ports(&self) {
+        if let Some(path) = self.ports_file.lock().take() {
+            files::remove(&path);
         }
     }
 
@@ -308,7 +331,7 @@ impl Server {
         if self.broker.announce_lame_duck() == 0 {
             return;
         }
-        let (grace, spread) = build::lame_duck(&self.options);
+        let (grace, spread) = build::lame_duck(&self.options.load());
         let leave = async {
             tokio::time::sleep(grace).await;
             tracing::info!("Closing existing clients");

@@ -26,6 +26,15 @@ pub struct Info {
     /// Credentials are needed.
     #[serde(skip_serializing_if = "is_false")]
     pub auth_required: bool,
+    /// The client must begin a TLS handshake.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_required: bool,
+    /// The client must show a certificate.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_verify: bool,
+    /// The client may begin a TLS handshake.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_available: bool,
     /// Largest message in bytes.
     pub max_payload: i64,
     /// JetStream is enabled.

@@ -1,15 +1,19 @@
 //! Programs, running servers, waiting, and raw connections.
 
+mod certificates;
 mod fixture;
 mod jetstream;
 mod programs;
 mod raw;
+mod secure;
 mod wait;
 
+pub(crate) use certificates::Authority;
 pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
 pub(crate) use jetstream::{err_code, sequences};
 pub(crate) use programs::{Kind, nats_cli, program, python};
 pub(crate) use raw::Raw;
+pub(crate) use secure::{Secure, TlsClient};
 pub(crate) use wait::{LONG, eventually, round_trip, within};
 
 /// A number from the environment, for longer runs.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use linnet_auth::{Credentials, Identity};
+use linnet_auth::{Authenticator, Credentials, Identity};
 use linnet_wire::{Connect, encode};
 
 use super::{End, Next, Session};
 use crate::broker::Shared;
 use crate::close::CloseReason;
 use crate::conn::Conn;
+use crate::reload::{prune, recheck};
 use crate::subscription::SubRef;
 
 /// First PING after this long, plus up to a fifth.
@@ -27,11 +28,15 @@ pub(crate) fn greeting(shared: &Shared, conn: &Conn) -> Vec<u8> {
 }
 
 impl Session {
-    /// Sends INFO and starts the timers.
+    /// Sends INFO.
     pub(super) fn greet(&mut self) {
         let line = greeting(&self.shared, &self.conn);
         self.publisher.push(&self.conn, &line);
         self.publisher.flush();
+    }
+
+    /// Starts the timers; from here on the client is expected to speak.
+    pub(super) fn await_login(&mut self) {
         let now = self.shared.clock.mono();
         let timers = &self.conn.timers;
         let first = nanos(FIRST_PING);
@@ -39,9 +44,14 @@ impl Session {
         if self.must_login {
             let timeout = self.shared.config.load().auth_timeout;
             timers.login_deadline.store((now + timeout).0, Ordering::Relaxed);
-        } else if let Some(identity) = self.shared.authenticator.load().verify(&Credentials::default()) {
+            return;
+        }
+        let authenticator = self.shared.authenticator.load_full();
+        let given = self.credentials(&Connect::default());
+        if let Some(identity) = authenticator.verify(&given) {
             // Without a login the client may act at once, as the anonymous user.
             let _ = self.bind(identity);
+            self.conn.set_login(given, authenticator);
         }
     }
 
@@ -50,27 +60,42 @@ impl Session {
             return Some(Next::End(End::Said(CloseReason::ProtocolViolation)));
         };
         let authenticator = self.shared.authenticator.load_full();
-        let given = credentials(&connect);
+        let given = self.credentials(&connect);
         if authenticator.is_slow(&given) {
             return Some(Next::SlowLogin(Box::new(connect)));
         }
         let identity = authenticator.verify(&given);
-        self.login(connect, identity).err().map(Next::End)
+        self.login(connect, identity, authenticator).err().map(Next::End)
     }
 
     /// Checks a hashed password away from the tasks that move messages.
-    pub(super) async fn verify_slowly(&self, connect: &Connect) -> Option<Identity> {
+    pub(super) async fn verify_slowly(&self, connect: &Connect, by: &Arc<Authenticator>) -> Option<Identity> {
         let Ok(_permit) = self.shared.slow_logins.acquire().await else { return None };
-        let authenticator = self.shared.authenticator.load_full();
-        let given = credentials(connect);
+        let authenticator = by.clone();
+        let given = self.credentials(connect);
         tokio::task::spawn_blocking(move || authenticator.verify(&given)).await.ok().flatten()
+    }
+
+    fn credentials(&self, connect: &Connect) -> Credentials {
+        let peer = self.conn.tls.get().and_then(|tls| tls.peer.as_ref());
+        Credentials {
+            user: connect.user.clone(),
+            pass: connect.pass.clone(),
+            token: connect.auth_token.clone(),
+            certificate: peer.map(|peer| peer.names.clone()),
+        }
     }
 
     pub(super) fn refuse_login(&mut self) -> End {
         self.end_with(CloseReason::AuthenticationFailure, "Authorization Violation")
     }
 
-    pub(super) fn login(&mut self, connect: Connect, identity: Option<Identity>) -> Result<(), End> {
+    pub(super) fn login(
+        &mut self,
+        connect: Connect,
+        identity: Option<Identity>,
+        checked_by: Arc<Authenticator>,
+    ) -> Result<(), End> {
         if !(0..=1).contains(&connect.protocol) {
             return Err(self.end_with(CloseReason::BadClientProtocolVersion, "invalid client protocol"));
         }
@@ -98,6 +123,7 @@ impl Session {
             c.version.clone_from(&connect.version);
         });
         self.bind(identity)?;
+        self.conn.set_login(self.credentials(&connect), checked_by);
         self.must_login = false;
         self.owes_connect_info = connect.protocol >= 1;
         self.conn.timers.login_deadline.store(0, Ordering::Relaxed);
@@ -129,22 +155,40 @@ impl Session {
             }
             self.publisher.release();
         }
-        let config = self.shared.config.load();
-        let max_payload =
-            account.limits().max_payload.map_or(config.max_payload, |m| m.min(config.max_payload));
-        self.limits.max_payload = Some(max_payload);
         self.conn.set_permissions(identity.permissions);
         self.conn.update_client(|c| {
             c.user = identity.user;
             c.account = Some(account.clone());
         });
         self.account = Some(account);
+        self.take_over_limits();
         Ok(())
     }
-}
 
-fn credentials(connect: &Connect) -> Credentials {
-    Credentials { user: connect.user.clone(), pass: connect.pass.clone(), token: connect.auth_token.clone() }
+    /// The limits in force for what the client sends.
+    fn take_over_limits(&mut self) {
+        let config = self.shared.config.load();
+        let of_account = self.account.as_ref().and_then(|account| account.limits().max_payload);
+        self.limits.max_payload = Some(of_account.map_or(config.max_payload, |m| m.min(config.max_payload)));
+        self.limits.max_control_line = config.max_control_line;
+    }
+
+    /// Notices a reload: cached decisions are forgotten, and what this connection did by the old settings after
+    /// others had looked is judged again.
+    pub(super) fn keep_up(&mut self) {
+        let epoch = self.shared.epoch.load(Ordering::SeqCst);
+        if epoch == self.epoch {
+            return;
+        }
+        self.epoch = epoch;
+        self.take_over_limits();
+        self.publisher.reconfigure();
+        self.publisher.release();
+        recheck(&self.shared, &self.conn);
+        if let Some(account) = &self.account {
+            prune(&self.shared, &self.conn, account, self.conn.permissions().as_deref());
+        }
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -2,6 +2,7 @@
 
 mod login;
 mod publish;
+mod secure;
 mod subscribe;
 mod waiting;
 
@@ -13,13 +14,12 @@ use std::sync::atomic::Ordering;
 
 use linnet_wire::client::{self, Limits, Op, Parsed};
 use linnet_wire::{Connect, Info, encode};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use crate::account::Account;
 use crate::broker::Shared;
 use crate::close::CloseReason;
 use crate::conn::Conn;
+use crate::link::Link;
 use crate::router::Publisher;
 use crate::trace;
 
@@ -43,10 +43,12 @@ thread_local! {
 pub(crate) struct Session {
     shared: Arc<Shared>,
     conn: Arc<Conn>,
-    stream: Arc<TcpStream>,
+    link: Arc<Link>,
     publisher: Publisher,
     account: Option<Arc<Account>>,
     limits: Limits,
+    /// The reload whose settings are followed.
+    epoch: u64,
     verbose: bool,
     pedantic: bool,
     no_responders: bool,
@@ -84,7 +86,8 @@ enum End {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, conn: Arc<Conn>, stream: Arc<TcpStream>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, conn: Arc<Conn>, link: Arc<Link>) -> Self {
+        let epoch = shared.epoch.load(Ordering::SeqCst);
         let config = shared.config.load();
         let must_login = shared.authenticator.load().is_required();
         let limits = Limits {
@@ -98,6 +101,7 @@ impl Session {
             publisher: Publisher::new(shared.clone()),
             account: None,
             limits,
+            epoch,
             verbose: true,
             pedantic: true,
             no_responders: false,
@@ -109,19 +113,22 @@ impl Session {
             in_bytes: 0,
             shared,
             conn,
-            stream,
+            link,
         }
     }
 
     /// Serves the connection until it ends.
     pub(crate) async fn run(mut self) {
-        self.greet();
         let mut reads = 0;
+        let mut ended = self.begin().await.err();
         let end = loop {
+            if let Some(end) = ended.take() {
+                break end;
+            }
             match self.turn() {
                 Next::Wait => {
                     reads = 0;
-                    if self.stream.readable().await.is_err() {
+                    if self.link.tcp().readable().await.is_err() {
                         break End::Gone(CloseReason::ReadError);
                     }
                 }
@@ -132,10 +139,12 @@ impl Session {
                     }
                 }
                 Next::SlowLogin(connect) => {
-                    let identity = self.verify_slowly(&connect).await;
-                    if let Err(end) = self.login(*connect, identity) {
+                    let authenticator = self.shared.authenticator.load_full();
+                    let identity = self.verify_slowly(&connect, &authenticator).await;
+                    if let Err(end) = self.login(*connect, identity, authenticator) {
                         break end;
                     }
+                    self.keep_up();
                     // What came in the same buffer behind the CONNECT.
                     let rest = std::mem::take(&mut self.partial);
                     let next = self.act(&rest);
@@ -162,8 +171,10 @@ impl Session {
 
     /// Reads once and acts on everything that arrived.
     fn turn(&mut self) -> Next {
+        self.keep_up();
         let next = if self.wanted > READ_MAX { self.read_large() } else { self.read_small() };
         self.account_for_batch();
+        self.keep_up();
         self.publisher.flush();
         match next {
             Next::Wait | Next::Again => match self.publisher.take_slow() {
@@ -183,7 +194,7 @@ impl Session {
                 buffer.resize(needed, 0);
             }
             buffer[..kept].copy_from_slice(&self.partial);
-            let read = match self.read(&mut buffer[kept..needed]) {
+            let read = match self.link.read(&mut buffer[kept..needed]) {
                 Ok(0) => return Next::End(End::Gone(CloseReason::ClientClosed)),
                 Ok(n) => n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Next::Wait,
@@ -199,29 +210,13 @@ impl Session {
         })
     }
 
-    /// Reads once. Getting less than was asked for means that the socket is empty: its readiness is cleared, which
-    /// spares the read call that would only say so.
-    fn read(&self, out: &mut [u8]) -> io::Result<usize> {
-        let mut got = 0;
-        let result = self.stream.try_io(Interest::READABLE, || {
-            got = rustix::io::read(&*self.stream, &mut *out)?;
-            if got > 0 && got < out.len() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        match result {
-            Ok(()) => Ok(got),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock && got > 0 => Ok(got),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(io::ErrorKind::WouldBlock.into()),
-            Err(e) => Err(e),
-        }
-    }
-
     /// An operation larger than the thread's buffer: read the rest of it straight into its own.
     fn read_large(&mut self) -> Next {
         let have = self.partial.len();
         let mut whole = std::mem::take(&mut self.partial);
         // An announced size is not touched before its bytes come, else a line of twenty bytes would cost megabytes.
         whole.resize(self.wanted.min(have + LARGE_READ_MAX), 0);
-        let read = self.read(&mut whole[have..]);
+        let read = self.link.read(&mut whole[have..]);
         let got = match &read {
             Ok(n) => *n,
             Err(_) => 0,

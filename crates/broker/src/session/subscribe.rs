@@ -50,7 +50,7 @@ impl Session {
                 queue: queue.map(Into::into),
                 sid: sid.into(),
                 target: Target::Client(self.conn.clone()),
-                filtered: verdict == SubscribeVerdict::Filtered,
+                filtered: AtomicBool::new(verdict == SubscribeVerdict::Filtered),
                 max: AtomicU64::new(0),
                 delivered: AtomicU64::new(0),
                 claimed: AtomicU64::new(0),

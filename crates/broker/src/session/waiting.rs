@@ -43,10 +43,10 @@ impl Session {
         let mut sink = vec![0; 16 * 1024];
         let drain = async {
             while left > 0 {
-                if self.stream.readable().await.is_err() {
+                if self.link.tcp().readable().await.is_err() {
                     return;
                 }
-                match self.stream.try_read(&mut sink) {
+                match self.link.tcp().try_read(&mut sink) {
                     Ok(0) => return,
                     Ok(n) => left = left.saturating_sub(n),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}

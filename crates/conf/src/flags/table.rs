@@ -1,5 +1,5 @@
 use super::Overrides;
-use crate::options::Options;
+use crate::options::{Options, Tls};
 use crate::read::{Port, port_number};
 use crate::secret::Secret;
 
@@ -137,7 +137,16 @@ const SERVER: &[Flag] = &[
         },
         "port of the monitoring pages, -1 for any"
     ),
-    other!(["ms", "https_port"], "PORT", NotYet, "port of the monitoring pages over TLS"),
+    set!(
+        ["ms", "https_port"],
+        "PORT",
+        "https_port",
+        port,
+        |o: &mut Options, v: Option<Port>| {
+            o.monitoring.tls_port = v;
+        },
+        "port of the monitoring pages over TLS, -1 for any"
+    ),
     other!(["c", "config"], "FILE", Config, "configuration file"),
     other!(["t"], "", Check, "check the configuration file and exit"),
     other!(
@@ -313,11 +322,52 @@ const AUTHORIZATION: &[Flag] = &[
 ];
 
 const TLS: &[Flag] = &[
-    other!(["tls"], "", NotYet, "require TLS of clients"),
-    other!(["tlscert"], "FILE", NotYet, "certificate of the server"),
-    other!(["tlskey"], "FILE", NotYet, "private key of the certificate"),
-    other!(["tlsverify"], "", NotYet, "require certificates of clients"),
-    other!(["tlscacert"], "FILE", NotYet, "certificates of authorities to verify clients with"),
+    set!(
+        ["tls"],
+        "",
+        "tls",
+        truth,
+        |o: &mut Options, on: bool| {
+            if on {
+                flag_tls(o, |_| {});
+            } else {
+                o.client.tls = None;
+            }
+        },
+        "require TLS of clients"
+    ),
+    set!(
+        ["tlscert"],
+        "FILE",
+        "tls",
+        text,
+        |o: &mut Options, v: String| flag_tls(o, |tls| tls.cert_file = Some(v).filter(|f| !f.is_empty())),
+        "certificate of the server"
+    ),
+    set!(
+        ["tlskey"],
+        "FILE",
+        "tls",
+        text,
+        |o: &mut Options, v: String| flag_tls(o, |tls| tls.key_file = Some(v).filter(|f| !f.is_empty())),
+        "private key of the certificate"
+    ),
+    set!(
+        ["tlsverify"],
+        "",
+        "tls",
+        truth,
+        |o: &mut Options, on: bool| flag_tls(o, |tls| tls.verify = on),
+        "require certificates of clients"
+    ),
+    set!(
+        ["tlscacert"],
+        "FILE",
+        "tls",
+        text,
+        |o: &mut Options, v: String| flag_tls(o, |tls| tls.ca_file = Some(v).filter(|f| !f.is_empty())),
+        "certificates of authorities to verify clients with"
+    ),
 ];
 
 const CLUSTER: &[Flag] = &[
@@ -340,6 +390,14 @@ const HELP: &[Flag] = &[
 /// All flags.
 pub fn flags() -> impl Iterator<Item = &'static Flag> {
     GROUPS.iter().flat_map(|(_, flags)| flags.iter())
+}
+
+/// Flags about TLS take the place of the whole block of the file.
+fn flag_tls(options: &mut Options, change: impl FnOnce(&mut Tls)) {
+    let given = options.client.tls.take().filter(|tls| tls.from_flags);
+    let mut tls = given.unwrap_or_else(|| Tls { from_flags: true, ..Tls::default() });
+    change(&mut tls);
+    options.client.tls = Some(tls);
 }
 
 fn set_trace(options: &mut Options, on: bool) {

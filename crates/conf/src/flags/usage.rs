@@ -30,7 +30,14 @@ fn line(flag: &Flag) -> String {
 
 /// The text `--help_tls` prints.
 pub fn help_tls() -> &'static str {
-    "TLS is not supported yet: the flags --tls, --tlscert, --tlskey, --tlsverify and --tlscacert are refused.\n"
+    "TLS for clients needs a certificate and its private key, both as PEM:\n\n    \
+     linnet --tls --tlscert server.pem --tlskey server-key.pem\n\n\
+     To refuse clients without a certificate of an authority, name the authority's certificate:\n\n    \
+     linnet --tlsverify --tlscert server.pem --tlskey server-key.pem --tlscacert ca.pem\n\n\
+     A self-signed pair for tests:\n\n    \
+     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 \\\n        \
+     -subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 \\\n        \
+     -keyout server-key.pem -out server.pem\n"
 }
 
 /// What `-t` prints about a configuration file: `Ok` for exit code 0, `Err` for 1. Warnings are failures here.

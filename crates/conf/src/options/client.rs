@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::Options;
+use super::{Options, Tls, tls};
 use crate::read::{self, Port};
 use crate::report::Report;
 use crate::table::{Field, Row, key};
@@ -14,6 +14,10 @@ pub struct Client {
     pub port: Port,
     /// `host[:port]` to tell clients and other servers instead of the address listened on.
     pub advertise: Option<String>,
+    /// TLS; `None` for plain text.
+    pub tls: Option<Tls>,
+    /// Serve clients without TLS, too, although there is TLS.
+    pub allow_non_tls: bool,
     /// How long a write to a client may block.
     pub write_deadline: Duration,
     /// What happens when a write takes longer.
@@ -60,6 +64,8 @@ impl Default for Client {
             host: "0.0.0.0".to_owned(),
             port: Port::Fixed(4222),
             advertise: None,
+            tls: None,
+            allow_non_tls: false,
             write_deadline: Duration::from_secs(10),
             write_timeout: WriteTimeout::Default,
             no_fast_producer_stall: false,
@@ -91,6 +97,20 @@ pub(super) const KEYS: &[Row<Options>] = &[
         Live,
         client.advertise = read::string,
         "Address to give to clients and other servers instead of the one listened on."
+    ),
+    key!(["tls"], "map", "", Live, client.tls => |options: &mut Options, field, report| {
+            if let Some(found) = tls::read(field, report) {
+                options.client.tls = Some(found);
+            }
+        },
+        "TLS for clients."),
+    key!(
+        ["allow_non_tls"],
+        "boolean",
+        "false",
+        Refused,
+        client.allow_non_tls = read::boolean,
+        "Serve clients with and without TLS on one port."
     ),
     key!(
         ["write_deadline"],

@@ -6,8 +6,6 @@ use crate::table::{Row, not_yet};
 pub(super) const KEYS: &[Row<Options>] = &[
     not_yet!(["proxy_protocol"], Refused, "Expect the PROXY protocol on the client listener."),
     not_yet!(["proxies"], Live, "Keys of trusted proxies."),
-    not_yet!(["tls"], Live, "TLS for clients."),
-    not_yet!(["allow_non_tls"], Refused, "Serve clients with and without TLS on one port."),
     not_yet!(["ocsp"], Live, "OCSP stapling."),
     not_yet!(["ocsp_cache"], Live, "Cache of OCSP responses of peers."),
     not_yet!(["mappings", "maps"], Live, "Subject mappings of the global account."),

@@ -15,6 +15,7 @@ mod logging;
 mod monitoring;
 mod permissions;
 mod process;
+mod tls;
 mod user;
 
 pub use account_jetstream::{AccountJetStream, ClusterTraffic};
@@ -30,7 +31,10 @@ pub use logging::Logging;
 pub use monitoring::Monitoring;
 pub use permissions::{Permissions, ResponsePermission, SubjectFilter, SubjectPermissions};
 pub use process::Process;
+pub use tls::{CertificateFiles, HANDSHAKE_FIRST_AUTO, HandshakeFirst, Place, Tls, TlsVersion};
 pub use user::{ConnectionType, User};
+
+use std::time::Duration;
 
 use crate::report::Explicit;
 use crate::table::{Key, Table, unknown_field};
@@ -62,6 +66,18 @@ pub struct Options {
     pub jetstream: JetStream,
     /// Which keys were set at all.
     pub explicit: Explicit,
+}
+
+impl Options {
+    /// Time a client has to log in: as configured, else two seconds, with TLS a second more than the handshake.
+    pub fn auth_timeout(&self) -> Duration {
+        match &self.client.tls {
+            Some(tls) if !self.explicit.contains("authorization.timeout") => {
+                tls.timeout + Duration::from_secs(1)
+            }
+            _ => self.authorization.timeout,
+        }
+    }
 }
 
 pub(crate) const TOP: Table<Options> = Table {
@@ -97,6 +113,7 @@ pub fn sections() -> Vec<Section> {
     }
     vec![
         section(&TOP),
+        section(&tls::TABLE),
         section(&authorization::TABLE),
         section(&user::TABLE),
         section(&permissions::TABLE),

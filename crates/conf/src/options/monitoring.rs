@@ -10,13 +10,15 @@ pub struct Monitoring {
     pub host: Option<String>,
     /// Port; `None` is off.
     pub port: Option<Port>,
+    /// Port for pages over TLS; `None` is off.
+    pub tls_port: Option<Port>,
     /// Path before every page's, beginning with `/`.
     pub base_path: String,
 }
 
 impl Default for Monitoring {
     fn default() -> Self {
-        Self { host: None, port: None, base_path: "/".to_owned() }
+        Self { host: None, port: None, tls_port: None, base_path: "/".to_owned() }
     }
 }
 
@@ -39,8 +41,16 @@ pub(super) const KEYS: &[Row<Options>] = &[
         monitoring.base_path = base_path,
         "Path before that of every monitoring page."
     ),
-    not_yet!(["https"], Refused, "Host and port of the monitoring pages over TLS."),
-    not_yet!(["https_port"], Refused, "Port of the monitoring pages over TLS."),
+    key!(["https"], "port or host:port", "", Refused, => https,
+        "Host and port of the monitoring pages over TLS."),
+    key!(
+        ["https_port"],
+        "integer",
+        "",
+        Refused,
+        monitoring.tls_port = read::port,
+        "Port of the monitoring pages over TLS, with the certificate of the client listener; -1 lets the system choose."
+    ),
     not_yet!(["prof_port"], Refused, "Port of the profiler."),
     not_yet!(["prof_block_rate"], Live, "Sampling rate of the blocking profile."),
 ];
@@ -49,6 +59,13 @@ fn http(options: &mut Options, field: &Field<'_>, report: &mut Report) {
     if let Some(listen) = read::listen(field, report) {
         options.monitoring.host = listen.host.filter(|h| !h.is_empty());
         options.monitoring.port = listen.port;
+    }
+}
+
+fn https(options: &mut Options, field: &Field<'_>, report: &mut Report) {
+    if let Some(listen) = read::listen(field, report) {
+        options.monitoring.host = listen.host.filter(|h| !h.is_empty());
+        options.monitoring.tls_port = listen.port;
     }
 }
 

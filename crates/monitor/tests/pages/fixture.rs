@@ -88,6 +88,7 @@ impl Server {
             options: Arc::new(ArcSwap::from_pointee(options)),
             jetstream: Arc::new(ArcSwapOption::empty()),
             listeners: listeners.clone(),
+            tls: Arc::new(ArcSwapOption::empty()),
             config: Arc::new(ArcSwap::from_pointee(ConfigVersion {
                 digest: "sha256:00".to_owned(),
                 loaded: clock.wall(),
@@ -98,7 +99,7 @@ impl Server {
             broker: broker.clone(),
         };
         let any = "127.0.0.1:0".parse().unwrap();
-        let (http, pages) = Monitor::bind(any, state.clone()).await.unwrap();
+        let (http, pages) = Monitor::bind(any, false, state.clone()).await.unwrap();
         let (listener, nats) = broker.bind(any).unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move { broker.serve(listener, stopped).await });

@@ -1,0 +1,90 @@
+//! What a reload must leave alone, and how it says so.
+
+use linnet_conf::options::{Options, Tls, WriteTimeout};
+use linnet_conf::{Change, Port, Reload, show_duration};
+
+use crate::build;
+
+/// A value as nats-server prints it.
+type Show = fn(&Options) -> String;
+
+/// Keys that cannot change while the server runs, by the names under which nats-server reports them.
+const FIXED: &[(&str, &str, Show)] = &[
+    ("server_name", "ServerName", |o| text(o.identity.server_name.as_ref())),
+    ("feature_flags", "FeatureFlags", |o| {
+        let flags: Vec<String> =
+            o.identity.feature_flags.iter().map(|(name, on)| format!("{name}:{on}")).collect();
+        format!("map[{}]", flags.join(" "))
+    }),
+    ("host", "Host", |o| o.client.host.clone()),
+    ("port", "Port", |o| port(Some(o.client.port))),
+    ("allow_non_tls", "AllowNonTLS", |o| o.client.allow_non_tls.to_string()),
+    ("write_timeout", "WriteTimeout", |o| match o.client.write_timeout {
+        WriteTimeout::Default => String::new(),
+        WriteTimeout::Close => "close".to_owned(),
+    }),
+    ("no_header_support", "NoHeaderSupport", |o| o.client.no_header_support.to_string()),
+    ("disable_sublist_cache", "NoSublistCache", |o| o.client.disable_sublist_cache.to_string()),
+    ("max_subscriptions", "MaxSubs", |o| o.limits.max_subscriptions.unwrap_or(0).to_string()),
+    ("max_sub_tokens", "MaxSubTokens", |o| o.limits.max_sub_tokens.map_or(0, u64::from).to_string()),
+    ("max_pending", "MaxPending", |o| o.limits.max_pending.to_string()),
+    ("max_closed_clients", "MaxClosedClients", |o| o.limits.max_closed_clients.to_string()),
+    ("http", "HTTPHost", |o| text(o.monitoring.host.as_ref())),
+    ("http_port", "HTTPPort", |o| port(o.monitoring.port)),
+    ("https_port", "HTTPSPort", |o| port(o.monitoring.tls_port)),
+    ("http_base_path", "HTTPBasePath", |o| o.monitoring.base_path.trim_end_matches('/').to_owned()),
+    ("log_size_limit", "LogSizeLimit", |o| o.logging.log_size_limit.unwrap_or(0).to_string()),
+    ("log_max_num", "LogMaxFiles", |o| o.logging.log_max_num.unwrap_or(0).to_string()),
+    ("lame_duck_duration", "LameDuckDuration", |o| show_duration(o.process.lame_duck_duration)),
+    ("lame_duck_grace_period", "LameDuckGracePeriod", |o| show_duration(o.process.lame_duck_grace_period)),
+    ("no_auth_user", "NoAuthUser", |o| text(o.accounts.no_auth_user.as_ref())),
+    ("system_account", "SystemAccount", |o| text(o.accounts.system_account.as_ref())),
+    ("no_system_account", "NoSystemAccount", |o| o.accounts.no_system_account.to_string()),
+];
+
+/// Why the new options cannot be taken over; `None` if they can.
+pub(crate) fn reason(old: &Options, new: &Options, changes: &[Change]) -> Option<String> {
+    let refused = |field: &str, old: &str, new: &str| {
+        Some(format!("config reload not supported for {field}: old={old}, new={new}"))
+    };
+    for change in changes {
+        if let Some((_, field, show)) = FIXED.iter().find(|(key, ..)| *key == change.key) {
+            return refused(field, &show(old), &show(new));
+        }
+        // Everything JetStream has is fixed at its start.
+        if change.reload == Reload::Refused
+            || change.key.starts_with("jetstream")
+            || change.key == "store_dir"
+        {
+            return Some(format!("config reload not supported for {}, a restart is needed", change.key));
+        }
+    }
+    let maps = |o: &Options| o.client.tls.as_ref().is_some_and(|tls| tls.verify_and_map).to_string();
+    if maps(old) != maps(new) {
+        return refused("TLSMap", &maps(old), &maps(new));
+    }
+    let rate =
+        |tls: &Option<Tls>| tls.as_ref().and_then(|tls| tls.connection_rate_limit).unwrap_or(0).to_string();
+    if rate(&old.client.tls) != rate(&new.client.tls) {
+        return refused("TLSRateLimit", &rate(&old.client.tls), &rate(&new.client.tls));
+    }
+    if new.monitoring.tls_port.is_some() && new.client.tls.is_none() {
+        return Some("TLS cert and key required for HTTPS".to_owned());
+    }
+    if new.jetstream.enabled && build::jetstream_accounts(old) != build::jetstream_accounts(new) {
+        return Some("config reload not supported for jetstream of accounts, a restart is needed".to_owned());
+    }
+    None
+}
+
+fn text(value: Option<&String>) -> String {
+    value.cloned().unwrap_or_default()
+}
+
+fn port(port: Option<Port>) -> String {
+    match port {
+        None => "0".to_owned(),
+        Some(Port::Random) => "-1".to_owned(),
+        Some(Port::Fixed(port)) => port.to_string(),
+    }
+}
