@@ -16,6 +16,7 @@ mod fuzz_replay;
 mod jetstream_semantics;
 mod other_clients;
 mod processes;
+mod publishing;
 mod retention;
 mod stores;
 mod wire_scripts;

@@ -162,7 +162,10 @@ impl Stream {
             None => (publish.header_len, Vec::new()),
         };
         let message = if body.is_empty() { publish.body } else { &body };
-        let admitted = self.judge_message(publish.subject, header_len, message, limits, now);
+        let renamed = self.renaming.rename(publish.subject, self.head_seq, now);
+        let subject = renamed.as_deref().unwrap_or(publish.subject);
+        let admitted = self.judge_message(subject, header_len, message, limits, now);
+        self.renaming.give_back(renamed);
         self.scratch = body;
         admitted
     }

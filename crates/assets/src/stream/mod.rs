@@ -8,6 +8,7 @@ mod dedupe;
 mod feed;
 mod in_flight;
 mod reads;
+mod renaming;
 mod retention;
 mod ttl;
 
@@ -29,6 +30,7 @@ use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
 use dedupe::Dedupe;
 use in_flight::InFlight;
+use renaming::Renaming;
 use retention::Sweep;
 use ttl::Ttls;
 
@@ -109,6 +111,7 @@ pub struct Stream {
     owner: Option<Owner>,
     place: Place,
     pub(crate) store: StreamStore,
+    renaming: Renaming,
     consumers: Slab<Consumer>,
     by_name: BTreeMap<String, usize>,
     /// Which consumers want which subjects.
@@ -167,6 +170,7 @@ impl Stream {
         let head_seq = store.state().last_seq;
         let head_ts = store.state().last_ts.unwrap_or_default();
         let mut stream = Self {
+            renaming: Renaming::of(&config),
             config,
             created,
             owner: None,

@@ -1,0 +1,3 @@
+//! What publishing can do beyond storing, each rule against both servers.
+
+mod transforms;
