@@ -7,7 +7,7 @@ use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::AckPolicy;
 use linnet_replication::Ticket;
 
-use crate::invariants::{Check, Violation, broken, content, duplicates, expectations, sequences};
+use crate::invariants::{Check, Violation, broken, content, duplicates, expectations, markers, sequences};
 use crate::log::Appended;
 use crate::model::{Message, Model};
 
@@ -167,7 +167,11 @@ impl StreamFacts {
         let records: Vec<(u64, Message)> = messages_of(payload);
         if self.group != GroupId::META {
             for (at, (seq, message)) in records.iter().enumerate() {
-                content::is_as_sent(publishes, self, *seq, message)?;
+                if markers::is_marker(message) {
+                    markers::is_due(self, *seq, message)?;
+                } else {
+                    content::is_as_sent(publishes, self, *seq, message)?;
+                }
                 sequences::is_new(self, *seq, message.time)?;
                 let single = entry_of(payload, at);
                 expectations::are_met(self, *seq, message)?;
@@ -180,6 +184,7 @@ impl StreamFacts {
                 }
             }
         }
+        markers::are_left(self, payload)?;
         if (records.is_empty() || self.group == GroupId::META) && !self.model.apply(index, payload) {
             return broken("durability", format!("{}: entry {index} cannot be understood", self.name));
         }

@@ -56,6 +56,7 @@ impl World {
             1 => RetentionPolicy::Interest,
             _ => RetentionPolicy::WorkQueue,
         };
+        let marker_ttl = pick(&[0, 0, 0, 3 * SECOND]);
         StreamConfig {
             name: name.to_owned(),
             retention,
@@ -72,7 +73,8 @@ impl World {
             duplicate_window: Nanos(pick(&[0, 5 * SECOND, 120 * SECOND])),
             first_seq: u64::try_from(pick(&[0, 0, 0, 100])).unwrap_or(0),
             allow_rollup_hdrs: true,
-            allow_msg_ttl: pick(&[0, 0, 1]) == 1,
+            allow_msg_ttl: pick(&[0, 0, 1]) == 1 || marker_ttl > 0,
+            subject_delete_marker_ttl: Nanos(marker_ttl),
             ..StreamConfig::default()
         }
     }

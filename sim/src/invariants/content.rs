@@ -1,6 +1,7 @@
 //! Every acknowledged message is at its sequence with its content, once, until something acknowledged removed it.
 
 use linnet_store::{Lookup, StreamStore};
+use linnet_wire::headers;
 
 use super::{Check, broken};
 use crate::facts::{PublishFacts, StreamFacts, publish_of};
@@ -18,13 +19,19 @@ pub(crate) fn is_as_sent(
     let Some((no, sent)) = publish_of(publishes, message) else {
         return broken(NAME, format!("{}: nobody sent message {seq}", stream.name));
     };
-    if sent.group != stream.group || sent.subject != message.subject || sent.headers != message.headers {
+    let headers = stream.model.headers_of(&sent.headers);
+    if sent.group != stream.group || sent.subject != message.subject || headers != list(&message.headers) {
         return broken(NAME, format!("{}: message {seq} differs from publish {no}", stream.name));
     }
     if sent.payload() != message.payload {
         return broken(NAME, format!("{}: message {seq} has another payload than publish {no}", stream.name));
     }
     Ok(())
+}
+
+/// Keys and values of a header block.
+pub(crate) fn list(block: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    headers::iter(block).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
 /// A positive answer to publish `no` names the sequence at which it is stored, and no other publish got that one.

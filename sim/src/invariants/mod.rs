@@ -8,6 +8,7 @@ pub(crate) mod deliveries;
 pub(crate) mod duplicates;
 pub(crate) mod durability;
 pub(crate) mod expectations;
+pub(crate) mod markers;
 pub(crate) mod sequences;
 pub(crate) mod state;
 pub(crate) mod usage;

@@ -175,6 +175,14 @@ pub(crate) struct Stored {
     pub(crate) body: String,
 }
 
+impl Stored {
+    /// The value of a header, empty if there is none.
+    pub(crate) fn header(&self, key: &str) -> &str {
+        let value = self.headers.iter().find_map(|h| h.strip_prefix(key)?.strip_prefix(": "));
+        value.unwrap_or_default()
+    }
+}
+
 impl Fixture {
     /// The stored message, if it is there.
     pub(crate) async fn stored(&mut self, stream: &str, seq: u64) -> Option<Stored> {

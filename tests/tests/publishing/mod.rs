@@ -1,3 +1,4 @@
 //! What publishing can do beyond storing, each rule against both servers.
 
+mod markers;
 mod transforms;

@@ -189,14 +189,18 @@ impl Stream {
         if wishes.expected_stream.is_some_and(|name| name != self.config.name.as_bytes()) {
             return Admitted::Rejected(errors::STREAM_NOT_MATCH);
         }
+        let mut longer = None;
         if let Some(ttl) = wishes.ttl {
             if !self.config.allow_msg_ttl {
                 return Admitted::Rejected(errors::MESSAGE_TTL_DISABLED);
             }
-            if Ttl::parse(ttl).is_none() {
-                return Admitted::Rejected(errors::MESSAGE_TTL_INVALID);
-            }
+            let Some(ttl) = Ttl::parse(ttl) else { return Admitted::Rejected(errors::MESSAGE_TTL_INVALID) };
+            longer = self.with_longer_life(ttl, block, header_len, body);
         }
+        let (header_len, body) = match &longer {
+            Some((header_len, body)) => (*header_len, body.as_slice()),
+            None => (header_len, body),
+        };
         if !wishes.id.is_empty()
             && !self.config.duplicate_window.is_zero()
             && let Some(seq) = self.find_duplicate(wishes.id, now)
@@ -335,7 +339,7 @@ impl Stream {
         Ok(())
     }
 
-    fn accounted_size(&self, subject: &[u8], header_len: usize, body: &[u8]) -> u64 {
+    pub(super) fn accounted_size(&self, subject: &[u8], header_len: usize, body: &[u8]) -> u64 {
         let content = (subject.len() + body.len()) as u64;
         match (self.store.is_memory(), header_len > 0) {
             (true, _) => content + 16,
@@ -353,7 +357,7 @@ impl Stream {
         self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations: Vec::new() });
     }
 
-    fn propose_message(
+    pub(super) fn propose_message(
         &mut self,
         subject: &[u8],
         header_len: usize,

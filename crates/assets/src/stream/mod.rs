@@ -5,8 +5,10 @@ mod admit;
 mod apply;
 mod commands;
 mod dedupe;
+mod expiry;
 mod feed;
 mod in_flight;
+mod markers;
 mod reads;
 mod renaming;
 mod retention;
@@ -20,7 +22,7 @@ use linnet_interest::{Interest, Matches};
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::info::{LostStreamData, StreamState};
 use linnet_jsapi::{PubAck, StreamConfig, write_pub_error};
-use linnet_store::{Filter, StreamStore};
+use linnet_store::StreamStore;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
@@ -40,8 +42,6 @@ pub use commands::{Command, CommandOutcome, ConsumerCommand};
 
 /// How long changes of consumers may wait for company before they are written to the log.
 const DELTA_DELAY: Duration = Duration::from_millis(10);
-/// Expiry by age runs at most this often.
-const EXPIRE_SPACING: Duration = Duration::from_millis(250);
 
 /// A message on its way into the stream.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,8 @@ pub struct Stream {
     /// Sequence and timestamp of the newest message, those in flight included.
     head_seq: StreamSeq,
     head_ts: Wall,
+    /// How many sequences may be taken at once.
+    room: u64,
     /// Message id of the newest stored message, empty if it has none.
     last_id: Vec<u8>,
     /// The entry of messages being collected.
@@ -187,6 +189,7 @@ impl Stream {
             acks: AckQueue::default(),
             head_seq,
             head_ts,
+            room: u64::MAX,
             last_id: Vec::new(),
             messages: Vec::new(),
             proposals: Vec::new(),
@@ -255,6 +258,11 @@ impl Stream {
     /// True once its end is applied.
     pub fn is_deleted(&self) -> bool {
         self.deleted
+    }
+
+    /// How many sequences may be taken from now on; 0 while publishes wait. Without a call there is no bound.
+    pub fn set_room(&mut self, sequences: u64) {
+        self.room = sequences;
     }
 
     /// True if publishes may be judged now; otherwise they wait for an entry in flight.
@@ -390,57 +398,6 @@ impl Stream {
     pub fn on_timer(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
         self.expire(now, wall);
         self.run_consumer_timers(now, wall, out);
-    }
-
-    /// Proposes the removal of messages that are too old or whose time is over.
-    fn expire(&mut self, now: Mono, wall: Wall) {
-        if self.expiry_in_flight || self.next_expiry.is_none_or(|due| now < due) {
-            return;
-        }
-        if self.oldest_that_ages().is_some_and(|oldest| oldest <= self.age_cutoff(wall)) {
-            self.expiry_in_flight = true;
-            self.propose(&Entry::Expire(self.age_cutoff(wall)), None);
-        }
-        if self.ttls.first_due().is_some_and(|due| due <= wall) {
-            self.expiry_in_flight = true;
-            self.propose(&Entry::ExpireOwn(wall), None);
-        }
-        self.schedule_expiry(now, wall);
-    }
-
-    /// Messages stored at or before this are too old.
-    fn age_cutoff(&self, wall: Wall) -> Wall {
-        Wall(wall.0.saturating_sub(self.config.max_age.0))
-    }
-
-    /// When the oldest message was stored that `max_age` concerns, if the stream has one.
-    fn oldest_that_ages(&mut self) -> Option<Wall> {
-        if self.config.max_age.0 <= 0 {
-            return None;
-        }
-        loop {
-            let seq = self.store.next(self.ages_from, &Filter::all())?;
-            if !self.ttls.is_exempt(seq) {
-                self.ages_from = seq;
-                return if seq == self.store.state().first_seq {
-                    self.store.first_timestamp()
-                } else {
-                    self.store.timestamp(seq)
-                };
-            }
-            self.ages_from = seq + 1;
-        }
-    }
-
-    /// Sets the expiry timer by what expires first.
-    fn schedule_expiry(&mut self, now: Mono, wall: Wall) {
-        let by_age =
-            self.oldest_that_ages().map(|oldest| Wall(oldest.0.saturating_add(self.config.max_age.0)));
-        let first = by_age.into_iter().chain(self.ttls.first_due()).min();
-        self.next_expiry = first.map(|due| {
-            let wait = due.0.saturating_sub(wall.0);
-            now + Duration::from_nanos(u64::try_from(wait).unwrap_or(0)).max(EXPIRE_SPACING)
-        });
     }
 
     fn send_ack(&self, reply: &[u8], ack: Ack, out: &mut dyn Output) {

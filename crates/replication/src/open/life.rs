@@ -180,7 +180,7 @@ impl Life {
     pub(super) fn pass_time(&mut self) {
         self.now = self.group.next_due().unwrap().max(self.now);
         let at = self.at();
-        self.group.stream_mut().on_timer(at.now, at.wall, &mut Nobody);
+        self.group.on_timer(at, &mut Nobody);
     }
 
     fn write(&mut self) {
