@@ -117,6 +117,11 @@ pub(crate) struct Model {
     pub(crate) stored: Vec<u64>,
 }
 
+/// What a message says of its counter.
+pub(crate) fn total_of(message: &Message) -> Option<i64> {
+    content::integer(message.payload.strip_prefix(b"{\"val\":\"")?.strip_suffix(b"\"}")?)
+}
+
 /// A time to live as clients here and markers have it; `None` for never.
 fn seconds(ttl: &[u8]) -> Option<i64> {
     std::str::from_utf8(ttl).ok()?.trim_end_matches('s').parse().ok()
@@ -169,6 +174,12 @@ impl Model {
         let age = self.config.max_age.0;
         let by_age = age > 0 && !self.is_exempt(seq) && message.time + age <= at;
         by_age || self.end_of(seq).is_some_and(|end| end <= at)
+    }
+
+    /// What the newest message of a counter says.
+    pub(crate) fn total(&self, subject: &[u8]) -> i64 {
+        let newest = self.messages.values().rev().find(|m| m.subject == subject);
+        newest.and_then(total_of).unwrap_or(0)
     }
 
     /// Headers of a message as they are stored, of those a client sent.

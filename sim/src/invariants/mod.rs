@@ -1,6 +1,7 @@
 //! What must be true, one promise per file.
 
 pub(crate) mod answered;
+pub(crate) mod batches;
 pub(crate) mod consumers;
 pub(crate) mod content;
 pub(crate) mod damage;

@@ -8,7 +8,7 @@ const SECOND: u64 = 1_000_000_000;
 
 impl Fixture {
     async fn marking(&mut self, marker_ttl: u64, more: Value) {
-        let mut config = json!({"name": "S", "subjects": ["a.*"], "subject_delete_marker_ttl": marker_ttl});
+        let mut config = json!({"name": "S", "subjects": ["a.*"], "storage": "memory", "subject_delete_marker_ttl": marker_ttl});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.stream(config).await;
     }

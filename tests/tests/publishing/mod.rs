@@ -1,4 +1,6 @@
 //! What publishing can do beyond storing, each rule against both servers.
 
+mod batches;
+mod counters;
 mod markers;
 mod transforms;

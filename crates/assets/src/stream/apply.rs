@@ -108,6 +108,9 @@ impl Stream {
         if at.live {
             let memory = self.store.is_memory();
             self.in_flight.remove(record.subject, id, record.accounted(memory));
+            if self.config.allow_msg_counter {
+                self.totals.stored(record.subject, record.seq);
+            }
         } else {
             self.head_seq = record.seq;
             self.head_ts = record.timestamp;
@@ -309,6 +312,9 @@ impl Stream {
         self.store.fit_to(config.max_bytes);
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
+        if !self.config.allow_atomic {
+            self.batches.clear();
+        }
         if self.config.retention != retention {
             self.follow_retention();
         }

@@ -105,28 +105,11 @@ impl Stream {
         }
     }
 
-    /// The message with the life of a marker, if its own is shorter: it lives at least as long as the marker it leaves.
-    pub(super) fn with_longer_life(
-        &self,
-        ttl: Ttl,
-        block: &[u8],
-        header_len: usize,
-        body: &[u8],
-    ) -> Option<(usize, Vec<u8>)> {
+    /// How many seconds a message lives if its own life is shorter than that of the marker it leaves.
+    pub(super) fn longer_life(&self, ttl: Ttl) -> Option<u64> {
         let seconds = self.marker_seconds();
         let Ttl::After(life) = ttl else { return None };
-        if life.as_secs() >= seconds || self.config.max_msgs_per_subject == 1 {
-            return None;
-        }
-        let mut kept = Vec::with_capacity(body.len() + 32);
-        headers::retain(&mut kept, block, |key| key == b"Nats-TTL");
-        let mut message = Vec::with_capacity(body.len() + 32);
-        headers::reopen(&mut message, &kept);
-        headers::push(&mut message, "Nats-TTL", seconds.to_string().as_bytes());
-        headers::end(&mut message);
-        let new_len = message.len();
-        message.extend_from_slice(body.get(header_len..).unwrap_or_default());
-        Some((new_len, message))
+        (life.as_secs() < seconds && self.config.max_msgs_per_subject != 1).then_some(seconds)
     }
 
     fn store_marker(&mut self, subject: &[u8], now: Wall) {
@@ -137,8 +120,8 @@ impl Stream {
         headers::push(&mut block, "Nats-TTL", go_duration::format(life).as_bytes());
         headers::push(&mut block, "Nats-Rollup", b"sub");
         headers::end(&mut block);
-        let bytes = self.accounted_size(subject, block.len(), &block);
-        self.propose_message(subject, block.len(), &block, b"", bytes, now);
+        self.make_room_in_entry(subject.len() + block.len());
+        self.append_made(subject, block.len(), &block, now);
     }
 }
 

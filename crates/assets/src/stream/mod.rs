@@ -3,8 +3,11 @@
 mod ack_queue;
 mod admit;
 mod apply;
+mod batch;
 mod commands;
+mod counter;
 mod dedupe;
+mod draft;
 mod expiry;
 mod feed;
 mod in_flight;
@@ -13,8 +16,10 @@ mod reads;
 mod renaming;
 mod retention;
 mod ttl;
+mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::{Mono, StreamSeq, Wall};
@@ -30,6 +35,8 @@ use crate::consumer::Consumer;
 use crate::entry::{Attach, Entry, Owner};
 use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
+use batch::Batches;
+use counter::Totals;
 use dedupe::Dedupe;
 use in_flight::InFlight;
 use renaming::Renaming;
@@ -38,6 +45,7 @@ use ttl::Ttls;
 
 pub use admit::Admitted;
 pub use apply::Moment;
+pub use batch::BatchLimits;
 pub use commands::{Command, CommandOutcome, ConsumerCommand};
 
 /// How long changes of consumers may wait for company before they are written to the log.
@@ -76,13 +84,15 @@ pub struct Proposal {
     pub confirmations: Vec<Vec<u8>>,
 }
 
-/// Names of this server and of the domain, for answers.
+/// Names of this server and of the domain, for answers, and what its streams share.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// Server name.
     pub server: String,
     /// JetStream domain, empty for none.
     pub domain: String,
+    /// Bounds of atomic batches.
+    pub batches: Arc<BatchLimits>,
 }
 
 /// What a checkpoint keeps of a stream besides its messages.
@@ -123,6 +133,8 @@ pub struct Stream {
     timers: std::collections::BTreeSet<(Mono, usize)>,
     dedupe: Dedupe,
     in_flight: InFlight,
+    totals: Totals,
+    batches: Batches,
     acks: AckQueue,
     /// Sequence and timestamp of the newest message, those in flight included.
     head_seq: StreamSeq,
@@ -186,6 +198,8 @@ impl Stream {
             timers: std::collections::BTreeSet::new(),
             dedupe: Dedupe::default(),
             in_flight: InFlight::default(),
+            totals: Totals::default(),
+            batches: Batches::default(),
             acks: AckQueue::default(),
             head_seq,
             head_ts,
@@ -298,6 +312,7 @@ impl Stream {
     /// Takes the entries to be written, in order.
     pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
         self.close_messages();
+        self.batches.note_time(now);
         self.propose_delta(now);
         self.propose_sweep();
         std::mem::take(&mut self.proposals)
@@ -391,23 +406,26 @@ impl Stream {
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
-        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).min()
+        let batches = self.batches.next_due(self.place.batches.timeout);
+        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).chain(batches).min()
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
         self.expire(now, wall);
+        self.batches.drop_old(now, self.place.batches.timeout, out);
         self.run_consumer_timers(now, wall, out);
     }
 
-    fn send_ack(&self, reply: &[u8], ack: Ack, out: &mut dyn Output) {
+    fn send_ack(&self, reply: &[u8], ack: Ack<'_>, out: &mut dyn Output) {
         let mut json = Vec::with_capacity(64);
         let ack = PubAck {
             stream: &self.config.name,
             domain: &self.place.domain,
             seq: ack.seq,
             duplicate: ack.duplicate,
-            ..PubAck::default()
+            batch: ack.batch,
+            val: ack.val,
         };
         ack.write(&mut json);
         out.publish(reply, b"", b"", 0, &json);

@@ -97,7 +97,7 @@ impl Life {
             first_seq,
             ..StreamConfig::default()
         };
-        let place = Place { server: "server".to_owned(), domain: String::new() };
+        let place = Place { server: "server".to_owned(), ..Place::default() };
         let mut log = NextBatch::default();
         let now = Mono::default();
         let (group, damaged) = match groups.iter().find(|g| g.group == GROUP) {
