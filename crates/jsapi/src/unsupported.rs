@@ -3,7 +3,7 @@
 
 use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
-use crate::policies::{AckPolicy, Compression, PersistMode, PriorityPolicy, ReplayPolicy};
+use crate::policies::{AckPolicy, Compression, PriorityPolicy, ReplayPolicy};
 use crate::stream_config::StreamConfig;
 
 type Row<T> = (&'static str, fn(&T) -> bool);
@@ -13,7 +13,6 @@ const STREAM: &[Row<StreamConfig>] = &[
     ("sources", |c| !c.sources.is_empty()),
     ("compression s2", |c| c.compression == Compression::S2),
     ("allow_msg_schedules", |c| c.allow_msg_schedules),
-    ("persist_mode async", |c| c.persist_mode == PersistMode::Async),
     ("allow_batched", |c| c.allow_batched),
 ];
 
@@ -58,7 +57,6 @@ mod tests {
             r#"{"sources":[{"name":"o"}]}"#,
             r#"{"compression":"s2"}"#,
             r#"{"allow_msg_schedules":true}"#,
-            r#"{"persist_mode":"async"}"#,
             r#"{"allow_batched":true}"#,
         ] {
             let error = check_stream(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();

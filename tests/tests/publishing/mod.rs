@@ -3,4 +3,5 @@
 mod batches;
 mod counters;
 mod markers;
+mod persistence;
 mod transforms;
