@@ -8,9 +8,11 @@ use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::AckPolicy;
 use linnet_replication::Ticket;
 
-use crate::invariants::{Check, Violation, broken, content, duplicates, expectations, sequences};
+use crate::invariants::{
+    Check, Violation, batches, broken, content, duplicates, expectations, markers, sequences,
+};
 use crate::log::Appended;
-use crate::model::{Message, Model};
+use crate::model::{Message, Model, total_of};
 
 /// A message a client sent.
 pub(crate) struct PublishFacts {
@@ -37,9 +39,11 @@ pub(crate) fn publish_of<'a>(
     publishes: &'a [PublishFacts],
     message: &Message,
 ) -> Option<(usize, &'a PublishFacts)> {
-    let text = message.payload.strip_prefix(b"m")?;
-    let end = text.iter().position(|b| *b == b';')?;
-    let no: usize = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
+    let text = match message.header("Sim-No") {
+        Some(no) => no,
+        None => message.payload.strip_prefix(b"m")?.split(|b| *b == b';').next()?,
+    };
+    let no: usize = std::str::from_utf8(text).ok()?.parse().ok()?;
     publishes.get(no).map(|sent| (no, sent))
 }
 
@@ -110,6 +114,8 @@ pub(crate) struct StreamFacts {
     /// Every content a sequence was ever given in the log, visible or not.
     pub(crate) everything: BTreeMap<u64, Vec<Message>>,
     pub(crate) acked: BTreeMap<u64, usize>,
+    /// Every visible value of every counter.
+    pub(crate) counted: BTreeMap<Vec<u8>, BTreeSet<i64>>,
     pub(crate) consumers: BTreeMap<(String, u64), ConsumerFacts>,
     initial: StreamConfig,
 }
@@ -131,6 +137,7 @@ impl StreamFacts {
             stored: BTreeMap::new(),
             everything: BTreeMap::new(),
             acked: BTreeMap::new(),
+            counted: BTreeMap::new(),
             consumers: BTreeMap::new(),
             initial: config,
         }
@@ -167,13 +174,21 @@ impl StreamFacts {
     fn apply(&mut self, index: u64, payload: &[u8], publishes: &[PublishFacts], max_wall: i64) -> Check {
         let records: Vec<(u64, Message)> = messages_of(payload);
         if self.group != GroupId::META {
+            batches::are_whole(self, &records)?;
             for (at, (seq, message)) in records.iter().enumerate() {
-                content::is_as_sent(publishes, self, *seq, message)?;
+                if markers::is_marker(message) {
+                    markers::is_due(self, *seq, message)?;
+                } else {
+                    content::is_as_sent(publishes, self, *seq, message)?;
+                }
                 sequences::is_new(self, *seq, message.time)?;
                 let single = entry_of(payload, at);
                 expectations::are_met(self, *seq, message)?;
                 self.model.apply(index, &single);
                 duplicates::is_first(self, *seq, max_wall)?;
+                if self.model.config.allow_msg_counter {
+                    self.counted.entry(message.subject.clone()).or_default().extend(total_of(message));
+                }
                 self.visible_last = *seq;
                 self.visible_time = message.time;
                 if let Some((no, _)) = publish_of(publishes, message) {
@@ -181,6 +196,7 @@ impl StreamFacts {
                 }
             }
         }
+        markers::are_left(self, payload)?;
         if (records.is_empty() || self.group == GroupId::META) && !self.model.apply(index, payload) {
             return broken("durability", format!("{}: entry {index} cannot be understood", self.name));
         }

@@ -8,6 +8,8 @@ use linnet_jsapi::{ConsumerConfig, StreamConfig};
 use linnet_store::Record;
 use linnet_wire::headers;
 
+use crate::invariants::content;
+
 /// A message as the client sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -122,6 +124,16 @@ pub(crate) struct Model {
     pub(crate) stored: Vec<u64>,
 }
 
+/// What a message says of its counter.
+pub(crate) fn total_of(message: &Message) -> Option<i64> {
+    content::integer(message.payload.strip_prefix(b"{\"val\":\"")?.strip_suffix(b"\"}")?)
+}
+
+/// A time to live as clients here and markers have it; `None` for never.
+fn seconds(ttl: &[u8]) -> Option<i64> {
+    std::str::from_utf8(ttl).ok()?.trim_end_matches('s').parse().ok()
+}
+
 fn limit(n: i64) -> usize {
     usize::try_from(n).ok().filter(|n| *n > 0).unwrap_or(usize::MAX)
 }
@@ -167,6 +179,31 @@ impl Model {
     /// True if the age of the stream does not concern the message.
     pub(crate) fn is_exempt(&self, seq: u64) -> bool {
         self.ttls.get(&seq) == Some(&None)
+    }
+
+    /// True if the message has expired at a time.
+    pub(crate) fn is_over(&self, seq: u64, message: &Message, at: i64) -> bool {
+        let age = self.config.max_age.0;
+        let by_age = age > 0 && !self.is_exempt(seq) && message.time + age <= at;
+        by_age || self.end_of(seq).is_some_and(|end| end <= at)
+    }
+
+    /// What the newest message of a counter says.
+    pub(crate) fn total(&self, subject: &[u8]) -> i64 {
+        let newest = self.messages.values().rev().find(|m| m.subject == subject);
+        newest.and_then(total_of).unwrap_or(0)
+    }
+
+    /// Headers of a message as they are stored, of those a client sent.
+    pub(crate) fn headers_of(&self, sent: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all = content::list(sent);
+        let life = self.config.subject_delete_marker_ttl.0 / 1_000_000_000;
+        let ttl = headers::get(sent, "Nats-TTL").and_then(seconds);
+        if ttl.is_some_and(|ttl| ttl < life) && self.config.max_msgs_per_subject != 1 {
+            all.retain(|(key, _)| key != b"Nats-TTL");
+            all.push((b"Nats-TTL".to_vec(), life.to_string().into_bytes()));
+        }
+        all
     }
 
     /// When the message's own time is over.
@@ -215,6 +252,7 @@ impl Model {
                     self.consumers_acted(&name, &ops);
                 }
             }
+            Entry::Sweep { .. } if self.config.retention != RetentionPolicy::Interest => {}
             Entry::Sweep { from, to } => {
                 let seqs: Vec<u64> = self.messages.range(from..=to).map(|(seq, _)| *seq).collect();
                 seqs.into_iter().for_each(|seq| self.release(seq));
@@ -243,7 +281,7 @@ impl Model {
             let rollup = message.header("Nats-Rollup").map(<[u8]>::to_ascii_lowercase);
             let subject = message.subject.clone();
             if let Some(ttl) = message.header("Nats-TTL").filter(|_| self.config.allow_msg_ttl) {
-                let seconds = std::str::from_utf8(ttl).ok().and_then(|t| t.parse::<i64>().ok());
+                let seconds = seconds(ttl);
                 self.ttls.insert(record.seq, seconds.map(|s| message.time + s * 1_000_000_000));
             }
             let is_wanted = self.consumers.values().any(|c| c.needs(record.seq, &message));

@@ -27,7 +27,7 @@ pub(crate) fn wal_config() -> Config {
 pub(crate) const FLOOR_STEP: StreamSeq = 8;
 
 pub(crate) fn place() -> Place {
-    Place { server: "sim".to_owned(), domain: String::new() }
+    Place { server: "sim".to_owned(), ..Place::default() }
 }
 
 /// What opening found of one stream.

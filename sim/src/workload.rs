@@ -20,6 +20,36 @@ const NAMES: [&str; 3] = ["A", "B", "C"];
 const SUBJECTS: u64 = 5;
 const SECOND: i64 = 1_000_000_000;
 
+/// Where a message stands in its batch.
+struct BatchPart<'a> {
+    id: &'a str,
+    seq: u64,
+    is_last: bool,
+}
+
+impl BatchPart<'_> {
+    fn push(&self, block: &mut Vec<u8>) {
+        headers::push(block, "Nats-Batch-Id", self.id.as_bytes());
+        headers::push(block, "Nats-Batch-Sequence", self.seq.to_string().as_bytes());
+        if self.is_last {
+            headers::push(block, "Nats-Batch-Commit", b"1");
+        }
+    }
+}
+
+/// The configuration of a stream that counts: without what does not go with that.
+fn counting(config: StreamConfig) -> StreamConfig {
+    StreamConfig {
+        allow_msg_counter: true,
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::Old,
+        discard_new_per_subject: false,
+        allow_msg_ttl: false,
+        subject_delete_marker_ttl: Nanos::ZERO,
+        ..config
+    }
+}
+
 impl World {
     /// One thing that some client does.
     pub(crate) fn act(&mut self) {
@@ -32,8 +62,18 @@ impl World {
         };
         match self.rng.u32(..100) {
             0..45 => {
+                let config =
+                    self.facts.streams.get(&group).map(|s| s.model.config.clone()).unwrap_or_default();
+                if config.allow_atomic && self.rng.u8(..3) == 0 {
+                    self.publish_batch(&name, group, config.allow_msg_counter);
+                    return;
+                }
                 for _ in 0..self.rng.u32(1..6) {
-                    self.publish(&name, group);
+                    if config.allow_msg_counter {
+                        self.count(&name, group, None);
+                    } else {
+                        self.publish(&name, group);
+                    }
                 }
             }
             45..58 => self.pull(group),
@@ -56,7 +96,8 @@ impl World {
             1 => RetentionPolicy::Interest,
             _ => RetentionPolicy::WorkQueue,
         };
-        StreamConfig {
+        let marker_ttl = pick(&[0, 0, 0, 3 * SECOND]);
+        let config = StreamConfig {
             name: name.to_owned(),
             retention,
             subjects: vec![format!("{name}.>")],
@@ -72,9 +113,12 @@ impl World {
             duplicate_window: Nanos(pick(&[0, 5 * SECOND, 120 * SECOND])),
             first_seq: u64::try_from(pick(&[0, 0, 1, 100])).unwrap_or(0),
             allow_rollup_hdrs: true,
-            allow_msg_ttl: pick(&[0, 0, 1]) == 1,
+            allow_msg_ttl: pick(&[0, 0, 1]) == 1 || marker_ttl > 0,
+            subject_delete_marker_ttl: Nanos(marker_ttl),
+            allow_atomic: pick(&[0, 0, 1]) == 1,
             ..StreamConfig::default()
-        }
+        };
+        if pick(&[0, 0, 0, 0, 1]) == 0 { config } else { counting(config) }
     }
 
     fn create(&mut self) {
@@ -99,13 +143,16 @@ impl World {
         let Some(slot) = self.process.slots.get(&key) else { return };
         let old = slot.group.stream().config().clone();
         let new = self.stream_config(name);
+        let new = if old.allow_msg_counter { counting(new) } else { new };
         // What decides about duplicates stays, so that the model can judge them. A work queue stays one.
         let is_queue = |config: &StreamConfig| config.retention == RetentionPolicy::WorkQueue;
-        let retention = if is_queue(&old) || is_queue(&new) { old.retention } else { new.retention };
+        let keeps = is_queue(&old) || is_queue(&new) || old.allow_msg_counter;
+        let retention = if keeps { old.retention } else { new.retention };
         let config = StreamConfig {
             retention,
             duplicate_window: old.duplicate_window,
             allow_msg_ttl: old.allow_msg_ttl || new.allow_msg_ttl,
+            allow_msg_counter: old.allow_msg_counter,
             ..new
         };
         self.trace.line(|| format!("update {config:?}"));
@@ -177,6 +224,82 @@ impl World {
         self.facts.publishes.push(sent);
         self.totals.published += 1;
         let reply = format!("_ack.{no}").into_bytes();
+        self.process.publish(key, PublishIn { subject, reply, header_len, body });
+    }
+
+    /// Messages to be stored together; sometimes one is missing.
+    fn publish_batch(&mut self, name: &str, group: GroupId, counts: bool) {
+        let id = format!("b{}", self.facts.publishes.len());
+        let parts = self.rng.u64(1..5);
+        let missing = if self.rng.u8(..6) == 0 { self.rng.u64(1..=parts) } else { 0 };
+        for seq in (1..=parts).filter(|seq| *seq != missing) {
+            let part = BatchPart { id: &id, seq, is_last: seq == parts };
+            if counts { self.count(name, group, Some(&part)) } else { self.publish_part(name, group, &part) }
+        }
+    }
+
+    fn publish_part(&mut self, name: &str, group: GroupId, part: &BatchPart<'_>) {
+        let mut block = Vec::new();
+        headers::begin(&mut block, "");
+        part.push(&mut block);
+        let mut id = None;
+        if self.rng.u8(..4) == 0 {
+            let text = format!("id{}", self.rng.u32(..30));
+            headers::push(&mut block, "Nats-Msg-Id", text.as_bytes());
+            id = Some(text);
+        }
+        headers::end(&mut block);
+        let filler = Some(self.rng.usize(..200));
+        self.send(name, group, block, id, filler, part.is_last);
+    }
+
+    /// Adds to a counter.
+    fn count(&mut self, name: &str, group: GroupId, part: Option<&BatchPart<'_>>) {
+        let mut block = Vec::new();
+        headers::begin(&mut block, "");
+        headers::push(&mut block, "Nats-Incr", self.rng.i64(-50..100).to_string().as_bytes());
+        headers::push(&mut block, "Sim-No", self.facts.publishes.len().to_string().as_bytes());
+        if let Some(part) = part {
+            part.push(&mut block);
+        }
+        headers::end(&mut block);
+        self.send(name, group, block, None, None, part.is_none_or(|part| part.is_last));
+    }
+
+    /// Publishes on a subject of the stream, without `filler` an empty payload.
+    fn send(
+        &mut self,
+        name: &str,
+        group: GroupId,
+        headers: Vec<u8>,
+        id: Option<String>,
+        filler: Option<usize>,
+        wants_answer: bool,
+    ) {
+        let Some(key) = self.process.key_of(group) else { return };
+        let subject = format!("{name}.{}", self.rng.u64(..SUBJECTS)).into_bytes();
+        let no = self.facts.publishes.len();
+        let header_len = headers.len();
+        let mut body = headers.clone();
+        let sent = PublishFacts {
+            no,
+            group,
+            subject: subject.clone(),
+            headers,
+            id,
+            filler: filler.unwrap_or_default(),
+            answered: false,
+        };
+        if filler.is_some() {
+            body.extend_from_slice(&sent.payload());
+        }
+        self.trace.line(|| {
+            let head = String::from_utf8_lossy(&sent.headers).replace("\r\n", " ");
+            format!("publish {no} {} {head}", String::from_utf8_lossy(&subject))
+        });
+        self.facts.publishes.push(sent);
+        self.totals.published += 1;
+        let reply = if wants_answer { format!("_ack.{no}").into_bytes() } else { Vec::new() };
         self.process.publish(key, PublishIn { subject, reply, header_len, body });
     }
 

@@ -13,7 +13,7 @@ const BOUNDS: [(Mutation, u64); 10] = [
     (Mutation::ForgetNames, 20),
     (Mutation::LoseRemovals, 20),
     (Mutation::CheckpointTooFar, 50),
-    (Mutation::ForgetFloors, 100),
+    (Mutation::ForgetFloors, 300),
 ];
 
 #[test]

@@ -22,6 +22,7 @@ mod other_clients;
 mod pause_and_reset;
 mod priority_groups;
 mod processes;
+mod publishing;
 mod reload;
 mod retention;
 mod stores;

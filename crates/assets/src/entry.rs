@@ -9,7 +9,8 @@ use crate::consumer::{ConsumerOp, ConsumerState};
 /// the frequent ones.
 #[derive(Debug)]
 pub enum Entry<'a> {
-    /// Encoded records, one after the other (`linnet_store::encode_record`).
+    /// Encoded records, one after the other (`linnet_store::encode_record`). The messages of an atomic batch stand in
+    /// one entry, without others: what the log has of the entry it has as a whole.
     Messages(&'a [u8]),
     /// The stream's configuration from here on.
     Config(Box<StreamConfig>),

@@ -14,8 +14,8 @@ mod stream;
 
 pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};
 pub use entry::{Attach, Entry, EntryError, Owner, Purge};
-pub use output::{Advisory, Answer, Nobody, Output, Token};
+pub use output::{Abandoned, Advisory, Answer, Nobody, Output, Token};
 pub use stream::{
-    Admitted, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish, Stream,
-    StreamLimits, StreamSaved,
+    Admitted, BatchLimits, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish,
+    Stream, StreamLimits, StreamSaved,
 };

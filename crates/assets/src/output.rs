@@ -135,6 +135,13 @@ pub enum Advisory {
         /// Message.
         stream_seq: StreamSeq,
     },
+    /// An atomic batch was given up.
+    BatchAbandoned {
+        /// Its id.
+        batch: String,
+        /// Why.
+        reason: Abandoned,
+    },
     /// The configuration of the stream changed.
     Reconfigured,
     /// A consumer came into being.
@@ -147,4 +154,17 @@ pub enum Advisory {
         /// Consumer.
         consumer: String,
     },
+}
+
+/// Why an atomic batch was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abandoned {
+    /// Nothing was added to it for long.
+    Timeout,
+    /// It is too large.
+    Large,
+    /// A part is missing.
+    Incomplete,
+    /// It needs a newer server.
+    Unsupported,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use linnet_assets::Advisory;
+use linnet_assets::{Abandoned, Advisory};
 use linnet_broker::{Account, Broker, Message, Publisher};
 use linnet_env::Clock;
 use linnet_jsapi::to_json;
@@ -111,6 +111,11 @@ impl Writer {
                 "stream_damaged",
                 fields([("stream_seq", (*stream_seq).into())]),
             ),
+            Advisory::BatchAbandoned { batch, reason } => (
+                format!("STREAM.BATCH_ABANDONED.{stream}"),
+                "stream_batch_abandoned",
+                fields([("batch", batch.as_str().into()), ("reason", reason_text(*reason).into())]),
+            ),
             Advisory::Reconfigured => return,
         };
         fields.insert("stream".to_owned(), stream.into());
@@ -160,6 +165,15 @@ impl Writer {
             body: &body,
         };
         publisher.publish(account, &message);
+    }
+}
+
+fn reason_text(reason: Abandoned) -> &'static str {
+    match reason {
+        Abandoned::Timeout => "timeout",
+        Abandoned::Large => "large",
+        Abandoned::Incomplete => "incomplete",
+        Abandoned::Unsupported => "unsupported",
     }
 }
 

@@ -1,8 +1,10 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_jsapi::info::AccountLimits;
 
+pub use linnet_assets::BatchLimits;
 pub use linnet_wal::Config as LogConfig;
 
 /// Settings of JetStream on one server.
@@ -34,6 +36,8 @@ pub struct Config {
     pub default_max_consumers: i64,
     /// Longest duplicate window in nanoseconds; 0 for any.
     pub max_duplicate_window: i64,
+    /// Bounds of atomic batches.
+    pub batches: Arc<BatchLimits>,
     /// Sizes of the write-ahead log.
     pub log: LogConfig,
     /// Accounts that have JetStream, with their limits.

@@ -1,6 +1,8 @@
 //! Which stream configurations are accepted, in what shape, and what may change. The order of the checks decides
 //! which of several errors a client sees, so it is nats-server's (`server/stream.go`).
 
+mod features;
+
 use std::fmt::Display;
 
 use crate::consumer_config::ConsumerConfig;
@@ -9,7 +11,7 @@ use crate::info::AccountLimits;
 use crate::limits::{
     Amounts, DESCRIPTION_MAX, FIRST_SEQ_MAX, Limits, METADATA_MAX, NAME_MAX, REPLICAS_MAX, is_asset_name,
 };
-use crate::policies::{DiscardPolicy, PersistMode, RetentionPolicy, StorageType};
+use crate::policies::{DiscardPolicy, RetentionPolicy, StorageType};
 use crate::requests::StreamConfigRequest;
 use crate::stream_config::{Placement, StreamConfig};
 use crate::time::Nanos;
@@ -132,11 +134,16 @@ pub fn normalize_and_check(
     check_texts(&mut config)?;
     normalize_numbers(&mut config, limits, pedantic)?;
     check_permissions(&config)?;
+    features::normalize_delete_markers(&mut config, pedantic)?;
+    features::normalize_schedules(&mut config, pedantic)?;
+    features::check_persist_mode(&config)?;
     if config.subjects.is_empty() && config.mirror.is_none() && config.sources.is_empty() {
         config.subjects = vec![config.name.clone()];
     }
     check_subjects(&config)?;
     check_max_bytes(&config, limits)?;
+    features::check_transform(&config)?;
+    features::normalize_republish(&mut config, pedantic)?;
     normalize_placement(&mut config)?;
     unsupported::check_stream(&config)?;
     if config.num_replicas > 1 && !limits.clustered {
@@ -241,6 +248,7 @@ fn check_permissions(config: &StreamConfig) -> Result<(), ApiError> {
     if config.deny_purge && config.allow_rollup_hdrs {
         return Err(invalid("roll-ups require the purge permission"));
     }
+    features::check_counter(config)?;
     if config.discard_new_per_subject {
         if config.discard != DiscardPolicy::New {
             return Err(invalid("discard new per subject requires discard new policy to be set"));
@@ -248,9 +256,6 @@ fn check_permissions(config: &StreamConfig) -> Result<(), ApiError> {
         if config.max_msgs_per_subject <= 0 {
             return Err(invalid("discard new per subject requires max msgs per subject > 0"));
         }
-    }
-    if config.persist_mode == PersistMode::Async && config.storage == StorageType::Memory {
-        return Err(invalid("async persist mode is only supported on file storage"));
     }
     Ok(())
 }

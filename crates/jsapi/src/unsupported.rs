@@ -3,7 +3,7 @@
 
 use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
-use crate::policies::{AckPolicy, Compression, PersistMode, ReplayPolicy};
+use crate::policies::{AckPolicy, Compression, ReplayPolicy};
 use crate::stream_config::StreamConfig;
 
 type Row<T> = (&'static str, fn(&T) -> bool);
@@ -12,13 +12,7 @@ const STREAM: &[Row<StreamConfig>] = &[
     ("mirror", |c| c.mirror.is_some()),
     ("sources", |c| !c.sources.is_empty()),
     ("compression s2", |c| c.compression == Compression::S2),
-    ("subject_transform", |c| c.subject_transform.is_some()),
-    ("republish", |c| c.republish.is_some()),
-    ("subject_delete_marker_ttl", |c| !c.subject_delete_marker_ttl.is_zero()),
-    ("allow_msg_counter", |c| c.allow_msg_counter),
-    ("allow_atomic", |c| c.allow_atomic),
     ("allow_msg_schedules", |c| c.allow_msg_schedules),
-    ("persist_mode async", |c| c.persist_mode == PersistMode::Async),
     ("allow_batched", |c| c.allow_batched),
 ];
 
@@ -58,13 +52,7 @@ mod tests {
             r#"{"mirror":{"name":"o"}}"#,
             r#"{"sources":[{"name":"o"}]}"#,
             r#"{"compression":"s2"}"#,
-            r#"{"subject_transform":{"src":"a","dest":"b"}}"#,
-            r#"{"republish":{"dest":"b"}}"#,
-            r#"{"subject_delete_marker_ttl":1000000000}"#,
-            r#"{"allow_msg_counter":true}"#,
-            r#"{"allow_atomic":true}"#,
             r#"{"allow_msg_schedules":true}"#,
-            r#"{"persist_mode":"async"}"#,
             r#"{"allow_batched":true}"#,
         ] {
             let error = check_stream(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();

@@ -106,6 +106,11 @@ impl Floor {
         head < self.durable
     }
 
+    /// How many sequences after `head` may be handed out.
+    pub(crate) fn left_after(&self, head: StreamSeq) -> u64 {
+        self.durable.saturating_sub(head)
+    }
+
     /// When an attempt that failed is to be repeated.
     pub(crate) fn next_due(&self) -> Option<Mono> {
         self.retry_at.filter(|_| !self.is_under_way)

@@ -105,9 +105,16 @@ impl SoloGroup {
 
     /// True if publishes may be offered now; otherwise they wait for [`SoloGroup::durable`] or a higher floor.
     fn may_admit(&mut self) -> bool {
-        self.stream.is_open()
-            && self.in_flight < IN_FLIGHT_MAX
-            && self.floor.allows_after(self.stream.head_seq())
+        let head = self.stream.head_seq();
+        let may = self.stream.is_open() && self.in_flight < IN_FLIGHT_MAX && self.floor.allows_after(head);
+        self.stream.set_room(if may { self.floor.left_after(head) } else { 0 });
+        may
+    }
+
+    /// Does what is due.
+    pub fn on_timer(&mut self, at: Moment, out: &mut dyn Output) {
+        self.may_admit();
+        self.stream.on_timer(at.now, at.wall, out);
     }
 
     /// Offers publishes until none is left or the log or the floor must catch up first. How many are dealt with, and

@@ -150,7 +150,7 @@ impl Turns {
         while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= at.now) {
             self.timers.remove(&(due, key));
             self.timer_of.remove(&key);
-            host.with(key, |group, out, _| group.stream_mut().on_timer(at.now, at.wall, out));
+            host.with(key, |group, out, _| group.on_timer(at, out));
             touched.add(key);
         }
         for key in mail.ready {

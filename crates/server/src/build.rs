@@ -175,9 +175,21 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
         max_request_batch: signed(limits.max_request_batch),
         default_max_consumers: signed(limits.default_max_consumers),
         max_duplicate_window: limits.duplicate_window.map_or(0, nanos),
+        batches: Arc::new(batch_limits(&limits.batch)),
         log: linnet_jetstream::LogConfig::default(),
         accounts: jetstream_accounts(options),
     })
+}
+
+fn batch_limits(limits: &options::BatchLimits) -> linnet_jetstream::BatchLimits {
+    let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    linnet_jetstream::BatchLimits {
+        messages: limits.max_msgs.min(linnet_jetstream::BatchLimits::MESSAGES_MAX),
+        per_stream: count(limits.max_inflight_per_stream),
+        total: count(limits.max_inflight_total),
+        timeout: limits.timeout,
+        ..linnet_jetstream::BatchLimits::default()
+    }
 }
 
 fn nanos(duration: Duration) -> i64 {

@@ -152,6 +152,24 @@ impl StreamStore {
         self.verify(&bytes, seq).map(|r| r.timestamp)
     }
 
+    /// Looks at a message, reading it from disk if need be; `None` if it is not there or damaged. For what is rare or
+    /// has been in memory a moment ago: it blocks.
+    pub fn inspect<R>(&self, seq: StreamSeq, look: impl FnOnce(&Record<'_>) -> R) -> Option<R> {
+        if self.damaged.contains(&seq) {
+            return None;
+        }
+        let block = self.blocks.get(self.block_of(seq)?)?;
+        let span = block.locate(seq)?;
+        if let Some(bytes) = block.resident(&span) {
+            return Record::view(bytes).ok().filter(|(r, _)| r.seq == seq).map(|(r, _)| look(&r));
+        }
+        if let Some(bytes) = self.reading.cached(block.file.as_ref()?, &span) {
+            return self.verify(bytes, seq).map(|r| look(&r));
+        }
+        let bytes = self.read_now(block, &span)?;
+        self.verify(&bytes, seq).map(|r| look(&r))
+    }
+
     fn read_now(&self, block: &Block, span: &Range<usize>) -> Option<Vec<u8>> {
         let mut bytes = vec![0; span.len()];
         let file = block.file.as_ref()?.for_reading().ok()?;

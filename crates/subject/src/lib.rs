@@ -1,7 +1,12 @@
 //! Subject grammar: what is a subject, what matches what, what overlaps what.
 //!
 //! Subjects are bytes. Tokens are separated by `.`; `*` alone stands for exactly one token, `>` alone and last for
-//! one or more (cluster protocols, "Subject grammar"). Everything here is pure and allocates nothing.
+//! one or more (cluster protocols, "Subject grammar"). Everything here is pure; nothing that is done per message
+//! allocates, except that a [`Transform`] appends to what it is given.
+
+mod transform;
+
+pub use transform::{FunctionError, Transform, TransformError};
 
 /// Token separator.
 pub const SEPARATOR: u8 = b'.';

@@ -1,6 +1,7 @@
 //! Every acknowledged message is at its sequence with its content, once, until something acknowledged removed it.
 
 use linnet_store::{Lookup, StreamStore};
+use linnet_wire::headers;
 
 use super::{Check, broken};
 use crate::facts::{PublishFacts, StreamFacts, publish_of};
@@ -18,13 +19,42 @@ pub(crate) fn is_as_sent(
     let Some((no, sent)) = publish_of(publishes, message) else {
         return broken(NAME, format!("{}: nobody sent message {seq}", stream.name));
     };
-    if sent.group != stream.group || sent.subject != message.subject || sent.headers != message.headers {
+    let headers = stream.model.headers_of(&sent.headers);
+    if sent.group != stream.group || sent.subject != message.subject || headers != list(&message.headers) {
         return broken(NAME, format!("{}: message {seq} differs from publish {no}", stream.name));
     }
-    if sent.payload() != message.payload {
-        return broken(NAME, format!("{}: message {seq} has another payload than publish {no}", stream.name));
+    let is_right = if stream.model.config.allow_msg_counter {
+        is_sum(stream, message)
+    } else {
+        sent.payload() == message.payload
+    };
+    if !is_right {
+        let head = String::from_utf8_lossy(message.payload.get(..40).unwrap_or(&message.payload));
+        let text = format!("{}: message {seq} has another payload than publish {no}: {head}", stream.name);
+        return broken(NAME, text);
     }
     Ok(())
+}
+
+/// The value of a counter is what its subject had and the increment. What limits and age took while the message was on
+/// its way may still count.
+fn is_sum(stream: &StreamFacts, message: &Message) -> bool {
+    let increment = message.header("Nats-Incr").and_then(integer).unwrap_or(0);
+    let is = |total: i64| message.payload == format!("{{\"val\":\"{}\"}}", total + increment).as_bytes();
+    let is_new = stream.model.last_of(&message.subject) == 0;
+    is(stream.model.total(&message.subject))
+        || (is_new
+            && stream.counted.get(&message.subject).is_some_and(|totals| totals.iter().any(|t| is(*t))))
+}
+
+/// A decimal number.
+pub(crate) fn integer(text: &[u8]) -> Option<i64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Keys and values of a header block.
+pub(crate) fn list(block: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    headers::iter(block).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
 /// A positive answer to publish `no` names the sequence at which it is stored, and no other publish got that one.

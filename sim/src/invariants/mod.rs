@@ -1,6 +1,7 @@
 //! What must be true, one promise per file.
 
 pub(crate) mod answered;
+pub(crate) mod batches;
 pub(crate) mod consumers;
 pub(crate) mod content;
 pub(crate) mod damage;
@@ -8,6 +9,7 @@ pub(crate) mod deliveries;
 pub(crate) mod duplicates;
 pub(crate) mod durability;
 pub(crate) mod expectations;
+pub(crate) mod markers;
 pub(crate) mod sequences;
 pub(crate) mod state;
 pub(crate) mod usage;

@@ -165,3 +165,43 @@ pub(crate) fn sequences(pulled: &Pulled) -> Vec<u64> {
 pub(crate) fn err_code(answer: &Value) -> u64 {
     answer["error"]["err_code"].as_u64().unwrap_or_default()
 }
+
+/// A stored message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) subject: String,
+    /// Its headers as `Key: value`, in order.
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: String,
+}
+
+impl Stored {
+    /// The value of a header, empty if there is none.
+    pub(crate) fn header(&self, key: &str) -> &str {
+        let value = self.headers.iter().find_map(|h| h.strip_prefix(key)?.strip_prefix(": "));
+        value.unwrap_or_default()
+    }
+}
+
+impl Fixture {
+    /// The stored message, if it is there.
+    pub(crate) async fn stored(&mut self, stream: &str, seq: u64) -> Option<Stored> {
+        let answer = self.api(&format!("STREAM.MSG.GET.{stream}"), json!({"seq": seq})).await;
+        let message = answer.get("message")?;
+        let text = |key: &str| {
+            let encoded = message[key].as_str().unwrap_or_default();
+            String::from_utf8(base64::Engine::decode(&base64::prelude::BASE64_STANDARD, encoded).unwrap())
+                .unwrap()
+        };
+        let headers = text("hdrs").lines().skip(1).filter(|l| !l.is_empty()).map(str::to_owned).collect();
+        let subject = message["subject"].as_str().unwrap().to_owned();
+        Some(Stored { subject, headers, body: text("data") })
+    }
+
+    /// Creates a stream that is expected to be refused; the error's code and text.
+    pub(crate) async fn refused_stream(&mut self, config: Value) -> (u64, String) {
+        let name = config["name"].as_str().unwrap().to_owned();
+        let answer = self.api(&format!("STREAM.CREATE.{name}"), config).await;
+        (err_code(&answer), answer["error"]["description"].as_str().unwrap_or_default().to_owned())
+    }
+}

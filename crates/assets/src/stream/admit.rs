@@ -4,9 +4,12 @@ use linnet_jsapi::policies::DiscardPolicy;
 use linnet_store::{Filter, RECORD_MAX, encode_record};
 use linnet_wire::headers;
 
-use super::ack_queue::Ack;
+use super::batch::Earlier;
+use super::counter::{self, NoTotal};
+use super::draft::{Draft, Incoming};
 use super::ttl::Ttl;
-use super::{Publish, Stream, StreamLimits};
+use super::wishes::Wishes;
+use super::{Ack, Publish, Stream, StreamLimits};
 use crate::entry::Entry;
 
 /// Most bytes of a message's header block (jetstream, "Limits and defaults").
@@ -26,100 +29,20 @@ pub enum Admitted {
     Duplicate(StreamSeq),
     /// It is refused.
     Rejected(ApiError),
+    /// It waits for the rest of its batch.
+    Staged,
     /// It can only be judged once everything in flight is applied; to be offered again then.
     Wait,
 }
 
-/// What the headers of a publish ask for.
-#[derive(Default)]
-struct Wishes<'a> {
-    id: &'a [u8],
-    expected_stream: Option<&'a [u8]>,
-    expected_last: Option<&'a [u8]>,
-    expected_last_of_subject: Option<&'a [u8]>,
-    expected_subject: Option<&'a [u8]>,
-    expected_last_id: Option<&'a [u8]>,
-    rollup: Option<&'a [u8]>,
-    ttl: Option<&'a [u8]>,
-    source: Option<&'a [u8]>,
-    /// A header of a feature that the stream does not have.
-    refused: Option<ApiError>,
-}
-
-impl<'a> Wishes<'a> {
-    fn read(block: &'a [u8]) -> Self {
-        let mut wishes = Self::read_all(block);
-        for wish in [
-            &mut wishes.expected_stream,
-            &mut wishes.expected_last,
-            &mut wishes.expected_last_of_subject,
-            &mut wishes.expected_subject,
-            &mut wishes.expected_last_id,
-            &mut wishes.rollup,
-            &mut wishes.ttl,
-            &mut wishes.source,
-        ] {
-            wish.take_if(|value| value.is_empty());
-        }
-        wishes
-    }
-
-    /// Also the headers without a value, which ask for nothing.
-    fn read_all(block: &'a [u8]) -> Self {
-        let mut wishes = Self::default();
-        for (key, value) in headers::iter(block) {
-            if !key.starts_with(b"Nats-") {
-                continue;
-            }
-            let refused = match key {
-                b"Nats-Msg-Id" => {
-                    if wishes.id.is_empty() {
-                        wishes.id = value;
-                    }
-                    continue;
-                }
-                b"Nats-Expected-Stream" => {
-                    wishes.expected_stream.get_or_insert(value);
-                    continue;
-                }
-                b"Nats-Expected-Last-Sequence" => {
-                    wishes.expected_last.get_or_insert(value);
-                    continue;
-                }
-                b"Nats-Expected-Last-Subject-Sequence" => {
-                    wishes.expected_last_of_subject.get_or_insert(value);
-                    continue;
-                }
-                b"Nats-Expected-Last-Subject-Sequence-Subject" => {
-                    wishes.expected_subject.get_or_insert(value);
-                    continue;
-                }
-                b"Nats-Expected-Last-Msg-Id" => {
-                    wishes.expected_last_id.get_or_insert(value);
-                    continue;
-                }
-                b"Nats-Rollup" => {
-                    wishes.rollup.get_or_insert(value);
-                    continue;
-                }
-                b"Nats-TTL" => {
-                    wishes.ttl.get_or_insert(value);
-                    continue;
-                }
-                b"Nats-Stream-Source" => {
-                    wishes.source.get_or_insert(value);
-                    continue;
-                }
-                _ if value.is_empty() => continue,
-                b"Nats-Incr" => errors::MESSAGE_INCR_DISABLED,
-                b"Nats-Batch-Id" => errors::ATOMIC_PUBLISH_DISABLED,
-                b"Nats-Schedule" => errors::MESSAGE_SCHEDULES_DISABLED,
-                _ => continue,
-            };
-            wishes.refused.get_or_insert(refused);
-        }
-        wishes
-    }
+/// Why a message is not stored.
+pub(super) enum Judged {
+    /// It was stored before, as this sequence.
+    Duplicate(StreamSeq),
+    /// It is refused.
+    Refused(ApiError),
+    /// It can only be judged once everything in flight is applied.
+    Wait,
 }
 
 impl Stream {
@@ -132,123 +55,149 @@ impl Stream {
         now: Wall,
         out: &mut dyn crate::Output,
     ) -> Admitted {
-        let admitted = self.judge(publish, limits, now);
-        if publish.reply.is_empty() || self.config.no_ack {
-            return admitted;
-        }
-        match &admitted {
-            Admitted::Stored => {
-                let ack = Ack { seq: self.head_seq, duplicate: false };
-                self.acks.push(self.head_seq, ack, publish.reply);
-            }
-            Admitted::Duplicate(seq) => {
-                let ack = Ack { seq: *seq, duplicate: true };
-                if *seq <= self.store.state().last_seq {
-                    self.send_ack(publish.reply, ack, out);
-                } else {
-                    self.acks.push(self.head_seq, ack, publish.reply);
-                }
-            }
-            Admitted::Rejected(error) => self.send_refusal(publish.reply, error, out),
-            Admitted::Wait => {}
-        }
-        admitted
-    }
-
-    fn judge(&mut self, publish: &Publish<'_>, limits: &StreamLimits, now: Wall) -> Admitted {
-        let body = without_status(publish, &mut self.scratch);
-        let (header_len, body) = match body {
-            Some(header_len) => (header_len, std::mem::take(&mut self.scratch)),
-            None => (publish.header_len, Vec::new()),
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let (header_len, body) = match without_status(publish, &mut scratch) {
+            Some(header_len) => (header_len, scratch.as_slice()),
+            None => (publish.header_len, publish.body),
         };
-        let message = if body.is_empty() { publish.body } else { &body };
-        let admitted = self.judge_message(publish.subject, header_len, message, limits, now);
-        self.scratch = body;
+        let renamed = self.renaming.rename(publish.subject, self.head_seq, now);
+        let message = Incoming::new(renamed.as_deref().unwrap_or(publish.subject), header_len, body);
+        let admitted = match message.wishes.batch {
+            Some(id) => self.admit_part(id, &message, publish.reply, limits, now, out),
+            None => self.admit_single(&message, publish.reply, limits, now, out),
+        };
+        self.renaming.give_back(renamed);
+        self.scratch = scratch;
         admitted
     }
 
-    fn judge_message(
+    fn admit_single(
         &mut self,
-        subject: &[u8],
-        header_len: usize,
-        body: &[u8],
+        message: &Incoming<'_>,
+        reply: &[u8],
         limits: &StreamLimits,
         now: Wall,
+        out: &mut dyn crate::Output,
     ) -> Admitted {
-        let block = body.get(..header_len).unwrap_or_default();
-        let wishes = if block.is_empty() { Wishes::default() } else { Wishes::read(block) };
-        if let Err(error) = self.check_size(subject, header_len, body, limits) {
-            return Admitted::Rejected(error);
+        let is_silent = reply.is_empty() || self.config.no_ack;
+        match self.judge(message, limits, &Earlier::default(), now) {
+            Ok(draft) => {
+                self.make_room_in_entry(message.subject.len() + draft.body.len());
+                self.append_message(message.subject, &draft, message.wishes.id, now);
+                if !is_silent {
+                    let total = draft.total.map(|total| total.to_string()).unwrap_or_default();
+                    let ack = Ack { seq: self.head_seq, val: &total, ..Ack::default() };
+                    self.acks.push(self.head_seq, ack, reply);
+                }
+                Admitted::Stored
+            }
+            Err(Judged::Duplicate(seq)) => {
+                let ack = Ack { seq, duplicate: true, ..Ack::default() };
+                if is_silent {
+                } else if seq <= self.store.state().last_seq {
+                    self.send_ack(reply, ack, out);
+                } else {
+                    self.acks.push(self.head_seq, ack, reply);
+                }
+                Admitted::Duplicate(seq)
+            }
+            Err(Judged::Refused(error)) => {
+                if !is_silent {
+                    self.send_refusal(reply, &error, out);
+                }
+                Admitted::Rejected(error)
+            }
+            Err(Judged::Wait) => Admitted::Wait,
         }
-        if let Some(error) = &wishes.refused {
-            return Admitted::Rejected(error.clone());
+    }
+
+    /// Judges a message as if those of its batch before it were stored. What is to be stored of it.
+    pub(super) fn judge<'a>(
+        &mut self,
+        message: &Incoming<'a>,
+        limits: &StreamLimits,
+        earlier: &Earlier,
+        now: Wall,
+    ) -> Result<Draft<'a>, Judged> {
+        let (subject, wishes) = (message.subject, &message.wishes);
+        let mut draft = message.draft();
+        self.check_size(message, limits, earlier)?;
+        let increment = self.check_increment(message)?;
+        if wishes.schedule.is_some() {
+            return Err(errors::MESSAGE_SCHEDULES_DISABLED.into());
         }
         if wishes.expected_stream.is_some_and(|name| name != self.config.name.as_bytes()) {
-            return Admitted::Rejected(errors::STREAM_NOT_MATCH);
+            return Err(errors::STREAM_NOT_MATCH.into());
         }
         if let Some(ttl) = wishes.ttl {
             if !self.config.allow_msg_ttl {
-                return Admitted::Rejected(errors::MESSAGE_TTL_DISABLED);
+                return Err(errors::MESSAGE_TTL_DISABLED.into());
             }
-            if Ttl::parse(ttl).is_none() {
-                return Admitted::Rejected(errors::MESSAGE_TTL_INVALID);
+            let ttl = Ttl::parse(ttl).ok_or(errors::MESSAGE_TTL_INVALID)?;
+            if let Some(seconds) = self.longer_life(ttl) {
+                draft.set_header("Nats-TTL", Some(seconds.to_string().as_bytes()));
             }
         }
         if !wishes.id.is_empty()
             && !self.config.duplicate_window.is_zero()
             && let Some(seq) = self.find_duplicate(wishes.id, now)
         {
-            return Admitted::Duplicate(seq);
+            return Err(Judged::Duplicate(seq));
         }
         if wishes.source.is_some() {
-            return Admitted::Rejected(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED);
+            return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
+        }
+        if self.config.allow_msg_counter {
+            let total = self.new_total(subject, increment, earlier)?;
+            draft.set_payload(&counter::body(&total));
+            draft.total = Some(total);
+            self.check_message_size(draft.body.len())?;
         }
         let by_pattern = wishes.expected_subject.is_some_and(|s| !linnet_subject::is_literal(s));
         if by_pattern && !self.in_flight.is_empty() {
-            return Admitted::Wait;
+            return Err(Judged::Wait);
         }
-        if let Err(error) = self.check_expectations(subject, &wishes) {
-            return Admitted::Rejected(error);
+        self.check_expectations(subject, wishes)?;
+        draft.bytes = self.accounted_size(subject, draft.header_len, &draft.body);
+        if self.config.discard == DiscardPolicy::New {
+            self.check_room(subject, draft.bytes, wishes.rollup.is_some(), earlier)?;
         }
-        let bytes = self.accounted_size(subject, header_len, body);
-        if self.config.discard == DiscardPolicy::New
-            && let Err(error) = self.check_room(subject, bytes, wishes.rollup.is_some())
-        {
-            return Admitted::Rejected(error);
-        }
-        self.propose_message(subject, header_len, body, wishes.id, bytes, now);
-        Admitted::Stored
+        Ok(draft)
     }
 
-    fn check_size(
+    pub(super) fn check_size(
         &self,
-        subject: &[u8],
-        header_len: usize,
-        body: &[u8],
+        message: &Incoming<'_>,
         limits: &StreamLimits,
+        earlier: &Earlier,
     ) -> Result<(), ApiError> {
         if self.config.sealed {
             return Err(errors::STREAM_SEALED);
         }
-        let size = body.len() as u64;
+        let size = message.body.len() as u64 + earlier.size;
         if limits.server_left.is_some_and(|left| size > left) {
             return Err(errors::INSUFFICIENT_RESOURCES);
         }
         if limits.account_left.is_some_and(|left| size > left) {
             return Err(errors::ACCOUNT_RESOURCES_EXCEEDED);
         }
-        let max = usize::try_from(self.config.max_msg_size).ok().filter(|max| *max > 0);
-        if max.is_some_and(|max| body.len() > max) {
-            return Err(errors::STREAM_MESSAGE_EXCEEDS_MAXIMUM);
-        }
-        if header_len > HEADERS_MAX {
+        self.check_message_size(message.body.len())?;
+        if message.header_len > HEADERS_MAX {
             return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM);
         }
-        if subject.len() > usize::from(u16::MAX) || subject.len() + body.len() + RECORD_OVERHEAD > RECORD_MAX
-        {
+        let subject = message.subject.len();
+        if subject > usize::from(u16::MAX) || subject + message.body.len() + RECORD_OVERHEAD > RECORD_MAX {
             return Err(errors::stream_store_failed("message too large"));
         }
         Ok(())
+    }
+
+    /// The stream's own limit on headers and payload.
+    fn check_message_size(&self, size: usize) -> Result<(), ApiError> {
+        match usize::try_from(self.config.max_msg_size) {
+            Ok(max) if max > 0 && size > max => Err(errors::STREAM_MESSAGE_EXCEEDS_MAXIMUM),
+            _ => Ok(()),
+        }
     }
 
     fn find_duplicate(&mut self, id: &[u8], now: Wall) -> Option<StreamSeq> {
@@ -303,14 +252,22 @@ impl Stream {
     }
 
     /// Discard new: refuses what would push something out.
-    fn check_room(&self, subject: &[u8], bytes: u64, is_rollup: bool) -> Result<(), ApiError> {
+    fn check_room(
+        &self,
+        subject: &[u8],
+        bytes: u64,
+        is_rollup: bool,
+        earlier: &Earlier,
+    ) -> Result<(), ApiError> {
         let state = self.store.state();
+        let msgs = state.msgs + self.in_flight.msgs + earlier.msgs;
+        let bytes = state.bytes + self.in_flight.bytes + earlier.bytes + bytes;
         let limit = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
         let per_subject = limit(self.config.max_msgs_per_subject);
         let full_subject = per_subject.is_some_and(|max| {
             let stored = self.store.subject(subject).map_or(0, |s| s.msgs);
             let in_flight = self.in_flight.subject(subject).map_or(0, |(n, _)| n);
-            stored + in_flight >= max
+            stored + in_flight + earlier.on(subject) >= max
         });
         if full_subject && self.config.discard_new_per_subject {
             return if is_rollup {
@@ -323,16 +280,16 @@ impl Stream {
         if full_subject && !self.config.discard_new_per_subject {
             return Ok(());
         }
-        if limit(self.config.max_msgs).is_some_and(|max| state.msgs + self.in_flight.msgs >= max) {
+        if limit(self.config.max_msgs).is_some_and(|max| msgs >= max) {
             return Err(errors::stream_store_failed("maximum messages exceeded"));
         }
-        if limit(self.config.max_bytes).is_some_and(|max| state.bytes + self.in_flight.bytes + bytes > max) {
+        if limit(self.config.max_bytes).is_some_and(|max| bytes > max) {
             return Err(errors::stream_store_failed("maximum bytes exceeded"));
         }
         Ok(())
     }
 
-    fn accounted_size(&self, subject: &[u8], header_len: usize, body: &[u8]) -> u64 {
+    pub(super) fn accounted_size(&self, subject: &[u8], header_len: usize, body: &[u8]) -> u64 {
         let content = (subject.len() + body.len()) as u64;
         match (self.store.is_memory(), header_len > 0) {
             (true, _) => content + 16,
@@ -344,27 +301,30 @@ impl Stream {
     /// Stores a message of the server itself, as an entry of its own.
     pub(super) fn append_own(&mut self, subject: &[u8], payload: &[u8], token: crate::Token, now: Wall) {
         self.close_messages();
-        let bytes = self.accounted_size(subject, 0, payload);
-        self.propose_message(subject, 0, payload, b"", bytes, now);
+        self.append_made(subject, 0, payload, now);
         let bytes = std::mem::take(&mut self.messages);
         self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations: Vec::new() });
     }
 
-    fn propose_message(
-        &mut self,
-        subject: &[u8],
-        header_len: usize,
-        body: &[u8],
-        id: &[u8],
-        bytes: u64,
-        now: Wall,
-    ) {
+    /// Appends a message that the server made to the current entry.
+    pub(super) fn append_made(&mut self, subject: &[u8], header_len: usize, body: &[u8], now: Wall) {
+        let mut draft = Incoming::new(subject, header_len, body).draft();
+        draft.bytes = self.accounted_size(subject, header_len, body);
+        self.append_message(subject, &draft, b"", now);
+    }
+
+    /// Ends the current entry if a message of this size would make it too large.
+    pub(super) fn make_room_in_entry(&mut self, size: usize) {
+        if self.messages.len() + size + RECORD_OVERHEAD > ENTRY_BYTES {
+            self.close_messages();
+        }
+    }
+
+    /// Appends a message to the current entry.
+    pub(super) fn append_message(&mut self, subject: &[u8], draft: &Draft<'_>, id: &[u8], now: Wall) {
         self.head_seq += 1;
         // Timestamps never go back within a stream, whatever the clock does.
         self.head_ts = Wall(self.head_ts.0.max(now.0));
-        if self.messages.len() + subject.len() + body.len() + RECORD_OVERHEAD > ENTRY_BYTES {
-            self.close_messages();
-        }
         if self.messages.is_empty() {
             self.messages.push(Entry::MESSAGES_KIND);
         }
@@ -374,10 +334,28 @@ impl Stream {
             self.head_seq,
             self.head_ts,
             subject,
-            header_len,
-            body,
+            draft.header_len,
+            &draft.body,
         );
-        self.in_flight.add(subject, id, self.head_seq, bytes);
+        self.in_flight.add(subject, id, self.head_seq, draft.bytes);
+        if let Some(total) = &draft.total {
+            self.totals.set(subject, self.head_seq, total.clone());
+        }
+    }
+}
+
+impl From<ApiError> for Judged {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<NoTotal> for Judged {
+    fn from(reason: NoTotal) -> Self {
+        match reason {
+            NoTotal::Refused(error) => Self::Refused(error),
+            NoTotal::Unknown => Self::Wait,
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use linnet_jsapi::StreamConfig;
 use linnet_store::{Filter, Record};
 use linnet_wire::headers;
 
+use super::renaming::Renaming;
 use super::ttl::Ttl;
 use super::{CommandOutcome, Proposal, Stream};
 use crate::consumer::Context;
@@ -108,6 +109,9 @@ impl Stream {
         if at.live {
             let memory = self.store.is_memory();
             self.in_flight.remove(record.subject, id, record.accounted(memory));
+            if self.config.allow_msg_counter {
+                self.totals.stored(record.subject, record.seq);
+            }
         } else {
             self.head_seq = record.seq;
             self.head_ts = record.timestamp;
@@ -126,7 +130,14 @@ impl Stream {
         {
             self.ttls.insert(record.seq, ttl.expiry(record.timestamp));
         }
+        let last_of_subject = match at.live && self.renaming.republishes() {
+            true => self.store.subject(record.subject).map_or(0, |s| s.last),
+            false => 0,
+        };
         self.store.append(bytes);
+        if at.live {
+            self.renaming.republish(&self.config.name, record, last_of_subject, out);
+        }
         self.feed(record.seq, record.subject);
         match rollup {
             Some(scope) if scope.eq_ignore_ascii_case(b"sub") => {
@@ -301,6 +312,10 @@ impl Stream {
         self.store.set_max_per_subject(config.max_msgs_per_subject);
         self.store.fit_to(config.max_bytes);
         let retention = std::mem::replace(&mut self.config, config).retention;
+        self.renaming = Renaming::of(&self.config);
+        if !self.config.allow_atomic {
+            self.batches.clear();
+        }
         if self.config.retention != retention {
             self.follow_retention();
         }

@@ -3,15 +3,23 @@
 mod ack_queue;
 mod admit;
 mod apply;
+mod batch;
 mod commands;
+mod counter;
 mod dedupe;
+mod draft;
+mod expiry;
 mod feed;
 mod in_flight;
+mod markers;
 mod reads;
+mod renaming;
 mod retention;
 mod ttl;
+mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::{Mono, StreamSeq, Wall};
@@ -19,7 +27,7 @@ use linnet_interest::{Interest, Matches};
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::info::{LostStreamData, StreamState};
 use linnet_jsapi::{PubAck, StreamConfig, write_pub_error};
-use linnet_store::{Filter, StreamStore};
+use linnet_store::StreamStore;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
@@ -27,19 +35,21 @@ use crate::consumer::Consumer;
 use crate::entry::{Attach, Entry, Owner};
 use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
+use batch::Batches;
+use counter::Totals;
 use dedupe::Dedupe;
 use in_flight::InFlight;
+use renaming::Renaming;
 use retention::Sweep;
 use ttl::Ttls;
 
 pub use admit::Admitted;
 pub use apply::Moment;
+pub use batch::BatchLimits;
 pub use commands::{Command, CommandOutcome, ConsumerCommand};
 
 /// How long changes of consumers may wait for company before they are written to the log.
 const DELTA_DELAY: Duration = Duration::from_millis(10);
-/// Expiry by age runs at most this often.
-const EXPIRE_SPACING: Duration = Duration::from_millis(250);
 
 /// A message on its way into the stream.
 #[derive(Clone, Copy, Debug)]
@@ -74,13 +84,15 @@ pub struct Proposal {
     pub confirmations: Vec<Vec<u8>>,
 }
 
-/// Names of this server and of the domain, for answers.
+/// Names of this server and of the domain, for answers, and what its streams share.
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     /// Server name.
     pub server: String,
     /// JetStream domain, empty for none.
     pub domain: String,
+    /// Bounds of atomic batches.
+    pub batches: Arc<BatchLimits>,
 }
 
 /// What a checkpoint keeps of a stream besides its messages.
@@ -109,6 +121,7 @@ pub struct Stream {
     owner: Option<Owner>,
     place: Place,
     pub(crate) store: StreamStore,
+    renaming: Renaming,
     consumers: Slab<Consumer>,
     by_name: BTreeMap<String, usize>,
     /// Which consumers want which subjects.
@@ -120,10 +133,14 @@ pub struct Stream {
     timers: std::collections::BTreeSet<(Mono, usize)>,
     dedupe: Dedupe,
     in_flight: InFlight,
+    totals: Totals,
+    batches: Batches,
     acks: AckQueue,
     /// Sequence and timestamp of the newest message, those in flight included.
     head_seq: StreamSeq,
     head_ts: Wall,
+    /// How many sequences may be taken at once.
+    room: u64,
     /// Message id of the newest stored message, empty if it has none.
     last_id: Vec<u8>,
     /// The entry of messages being collected.
@@ -169,6 +186,7 @@ impl Stream {
         let head_seq = store.state().last_seq;
         let head_ts = store.state().last_ts.unwrap_or_default();
         let mut stream = Self {
+            renaming: Renaming::of(&config),
             config,
             created,
             owner: None,
@@ -182,9 +200,12 @@ impl Stream {
             timers: std::collections::BTreeSet::new(),
             dedupe: Dedupe::default(),
             in_flight: InFlight::default(),
+            totals: Totals::default(),
+            batches: Batches::default(),
             acks: AckQueue::default(),
             head_seq,
             head_ts,
+            room: u64::MAX,
             last_id: Vec::new(),
             messages: Vec::new(),
             proposals: Vec::new(),
@@ -256,6 +277,11 @@ impl Stream {
         self.deleted
     }
 
+    /// How many sequences may be taken from now on; 0 while publishes wait. Without a call there is no bound.
+    pub fn set_room(&mut self, sequences: u64) {
+        self.room = sequences;
+    }
+
     /// True if publishes may be judged now; otherwise they wait for an entry in flight.
     pub fn is_open(&self) -> bool {
         self.barriers == 0
@@ -289,6 +315,7 @@ impl Stream {
     /// Takes the entries to be written, in order.
     pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
         self.close_messages();
+        self.batches.note_time(now);
         self.propose_delta(now);
         self.propose_sweep();
         std::mem::take(&mut self.proposals)
@@ -382,74 +409,26 @@ impl Stream {
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
-        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).min()
+        let batches = self.batches.next_due(self.place.batches.timeout);
+        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).chain(batches).min()
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
         self.expire(now, wall);
+        self.batches.drop_old(now, self.place.batches.timeout, out);
         self.run_consumer_timers(now, wall, out);
     }
 
-    /// Proposes the removal of messages that are too old or whose time is over.
-    fn expire(&mut self, now: Mono, wall: Wall) {
-        if self.expiry_in_flight || self.next_expiry.is_none_or(|due| now < due) {
-            return;
-        }
-        if self.oldest_that_ages().is_some_and(|oldest| oldest <= self.age_cutoff(wall)) {
-            self.expiry_in_flight = true;
-            self.propose(&Entry::Expire(self.age_cutoff(wall)), None);
-        }
-        if self.ttls.first_due().is_some_and(|due| due <= wall) {
-            self.expiry_in_flight = true;
-            self.propose(&Entry::ExpireOwn(wall), None);
-        }
-        self.schedule_expiry(now, wall);
-    }
-
-    /// Messages stored at or before this are too old.
-    fn age_cutoff(&self, wall: Wall) -> Wall {
-        Wall(wall.0.saturating_sub(self.config.max_age.0))
-    }
-
-    /// When the oldest message was stored that `max_age` concerns, if the stream has one.
-    fn oldest_that_ages(&mut self) -> Option<Wall> {
-        if self.config.max_age.0 <= 0 {
-            return None;
-        }
-        loop {
-            let seq = self.store.next(self.ages_from, &Filter::all())?;
-            if !self.ttls.is_exempt(seq) {
-                self.ages_from = seq;
-                return if seq == self.store.state().first_seq {
-                    self.store.first_timestamp()
-                } else {
-                    self.store.timestamp(seq)
-                };
-            }
-            self.ages_from = seq + 1;
-        }
-    }
-
-    /// Sets the expiry timer by what expires first.
-    fn schedule_expiry(&mut self, now: Mono, wall: Wall) {
-        let by_age =
-            self.oldest_that_ages().map(|oldest| Wall(oldest.0.saturating_add(self.config.max_age.0)));
-        let first = by_age.into_iter().chain(self.ttls.first_due()).min();
-        self.next_expiry = first.map(|due| {
-            let wait = due.0.saturating_sub(wall.0);
-            now + Duration::from_nanos(u64::try_from(wait).unwrap_or(0)).max(EXPIRE_SPACING)
-        });
-    }
-
-    fn send_ack(&self, reply: &[u8], ack: Ack, out: &mut dyn Output) {
+    fn send_ack(&self, reply: &[u8], ack: Ack<'_>, out: &mut dyn Output) {
         let mut json = Vec::with_capacity(64);
         let ack = PubAck {
             stream: &self.config.name,
             domain: &self.place.domain,
             seq: ack.seq,
             duplicate: ack.duplicate,
-            ..PubAck::default()
+            batch: ack.batch,
+            val: ack.val,
         };
         ack.write(&mut json);
         out.publish(reply, b"", b"", 0, &json);

@@ -85,6 +85,11 @@ impl Ttls {
         self.due.range(..=(now, StreamSeq::MAX)).map(|(_, seq)| *seq).collect()
     }
 
+    /// The same with the time of each.
+    pub(super) fn expired_until(&self, now: Wall) -> Vec<(Wall, StreamSeq)> {
+        self.due.range(..=(now, StreamSeq::MAX)).copied().collect()
+    }
+
     /// Form for a checkpoint.
     pub(super) fn save(&self) -> Vec<(StreamSeq, Option<i64>)> {
         self.expiry.iter().map(|(seq, at)| (*seq, at.map(|t| t.0))).collect()

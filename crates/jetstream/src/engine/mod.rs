@@ -155,7 +155,11 @@ impl Engine {
         let opened = Wal::open(wal_disk, &dir, config.log, StoreIdentity { store_id })?;
         report_log(&opened.report, &marker);
 
-        let place = Place { server: server.to_owned(), domain: config.domain.clone() };
+        let place = Place {
+            server: server.to_owned(),
+            domain: config.domain.clone(),
+            batches: config.batches.clone(),
+        };
         let health = Arc::new(Health::default());
         let usage = Arc::new(Usage::new(config.max_memory, config.max_storage));
         let mut accounts = Accounts::new();

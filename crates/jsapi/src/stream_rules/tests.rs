@@ -1,6 +1,7 @@
 use super::*;
 use crate::consumer_config::ConsumerConfig;
 use crate::decode::{Strictness, stream_config_request};
+use crate::policies::PersistMode;
 use crate::stream_config::ConsumerLimits;
 use crate::testdata::rows;
 use crate::to_json;

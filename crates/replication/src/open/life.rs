@@ -97,7 +97,7 @@ impl Life {
             first_seq,
             ..StreamConfig::default()
         };
-        let place = Place { server: "server".to_owned(), domain: String::new() };
+        let place = Place { server: "server".to_owned(), ..Place::default() };
         let mut log = NextBatch::default();
         let now = Mono::default();
         let (group, damaged) = match groups.iter().find(|g| g.group == GROUP) {
@@ -180,7 +180,7 @@ impl Life {
     pub(super) fn pass_time(&mut self) {
         self.now = self.group.next_due().unwrap().max(self.now);
         let at = self.at();
-        self.group.stream_mut().on_timer(at.now, at.wall, &mut Nobody);
+        self.group.on_timer(at, &mut Nobody);
     }
 
     fn write(&mut self) {

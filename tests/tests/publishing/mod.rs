@@ -1,0 +1,7 @@
+//! What publishing can do beyond storing, each rule against both servers.
+
+mod batches;
+mod counters;
+mod markers;
+mod persistence;
+mod transforms;
