@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 /// A chunk of copied bytes is closed when it reaches this size.
 pub(crate) const CHUNK_MAX: usize = 64 * 1024;
-/// Bytes of buffers kept for reuse per thread: enough for a batch to each of a hundred receivers.
-const POOL_MAX: usize = 8 << 20;
+/// Bytes of buffers kept for reuse per thread. What a queue takes for a short line is as large as it was used before, so
+/// that a large pool would make waiting queues take more than is counted.
+const POOL_MAX: usize = 1 << 20;
 
 thread_local! {
     static POOL: RefCell<Pool> = const { RefCell::new(Pool { buffers: Vec::new(), bytes: 0 }) };
