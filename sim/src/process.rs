@@ -521,7 +521,7 @@ fn ask(slots: &BTreeMap<GroupKey, Slot>, checkpoints: &mut Vec<GroupId>, group: 
 /// Gives the stream what is in its inbox. True if something is left that can go on now.
 fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
     for (command, token) in slot.commands.drain(..) {
-        slot.group.stream_mut().command(command, token, at.wall, out);
+        slot.group.stream_mut().command(command, token, at, out);
     }
     for letter in slot.letters.drain(..) {
         let stream = slot.group.stream_mut();
@@ -541,6 +541,7 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
         reply: &letter.reply,
         header_len: letter.header_len,
         body: &letter.body,
+        origin: None,
     });
     let (dealt_with, may_go_on) = slot.group.offer(publishes, &StreamLimits::default(), at, out);
     slot.publishes.drain(..dealt_with);

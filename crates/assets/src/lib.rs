@@ -9,13 +9,15 @@
 
 mod consumer;
 mod entry;
+mod origin;
 mod output;
 mod stream;
 
 pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};
 pub use entry::{Attach, Entry, EntryError, Owner, Purge};
+pub use origin::{Link, Taken};
 pub use output::{Abandoned, Advisory, Answer, Nobody, Output, Token};
 pub use stream::{
     Admitted, BatchLimits, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish,
-    Stream, StreamLimits, StreamSaved,
+    Stream, StreamLimits, StreamReport, StreamSaved,
 };

@@ -2,6 +2,7 @@ use linnet_ids::{StreamSeq, Wall};
 use linnet_jsapi::ApiError;
 use linnet_store::LoadJob;
 
+use crate::origin::Link;
 use crate::stream::CommandOutcome;
 
 /// Names a request whose answer is given later.
@@ -15,6 +16,11 @@ pub trait Output {
     /// Publishes into the stream's account. `shown` is the subject receivers see, empty for `to` itself. Returns
     /// how many receivers were reached.
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize;
+
+    /// Name of the stream's account.
+    fn account(&self) -> &str {
+        ""
+    }
 
     /// True if somebody listens to the literal subject.
     fn has_interest(&mut self, subject: &[u8]) -> bool;
@@ -35,6 +41,16 @@ pub trait Output {
 
     /// Answers a command.
     fn answer(&mut self, token: Token, answer: Answer);
+
+    /// Begins to listen for what an origin sends: messages at one subject, the answer to a request at another.
+    fn listen(&mut self, link: Link, deliver_to: &[u8], answer_to: &[u8]) {
+        let _ = (link, deliver_to, answer_to);
+    }
+
+    /// Ends [`Output::listen`].
+    fn stop_listening(&mut self, link: Link) {
+        let _ = link;
+    }
 
     /// Asks for a part of a block to be read from disk; its outcome comes back through `Stream::loaded`.
     fn load(&mut self, job: LoadJob);

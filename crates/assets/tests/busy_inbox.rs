@@ -61,7 +61,7 @@ fn body(at: usize, size: usize) -> Vec<u8> {
 fn admit_all(stream: &mut Stream, sizes: &[usize], out: &mut Acks) -> Vec<Proposal> {
     for (at, size) in sizes.iter().enumerate() {
         let (reply, body) = (format!("r{at}"), body(at, *size));
-        let publish = Publish { subject: b"s", reply: reply.as_bytes(), header_len: 0, body: &body };
+        let publish = Publish { subject: b"s", reply: reply.as_bytes(), header_len: 0, body: &body, origin: None };
         assert_eq!(stream.admit(&publish, &StreamLimits::default(), Wall(1), out), Admitted::Stored);
     }
     stream.take_proposals(Mono::default())
@@ -137,7 +137,7 @@ proptest! {
 fn a_message_that_no_record_has_room_for_is_refused() {
     let mut stream = stream();
     let body = vec![b'x'; linnet_store::RECORD_MAX];
-    let publish = Publish { subject: b"s", reply: b"r", header_len: 0, body: &body };
+    let publish = Publish { subject: b"s", reply: b"r", header_len: 0, body: &body, origin: None };
     let admitted = stream.admit(&publish, &StreamLimits::default(), Wall(0), &mut Acks::default());
     let Admitted::Rejected(error) = admitted else { panic!("{admitted:?}") };
     assert_eq!((error.err_code, &*error.description), (10077, "message too large"));

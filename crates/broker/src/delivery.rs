@@ -152,7 +152,7 @@ impl Output {
                     account: source.account,
                     origin: source.origin,
                     subscription: sub,
-                    subject: message.subject,
+                    subject: message.shown(),
                     reply: message.reply,
                     header_len: message.header_len,
                     body: message.body,

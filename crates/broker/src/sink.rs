@@ -14,7 +14,7 @@ pub struct Delivery<'a> {
     pub origin: Option<&'a Arc<Conn>>,
     /// The subscription that matched.
     pub subscription: &'a Subscription,
-    /// Subject of the message.
+    /// Subject that receivers see.
     pub subject: &'a [u8],
     /// Reply subject, empty when absent.
     pub reply: &'a [u8],

@@ -142,7 +142,7 @@ impl JsAccount {
     }
 }
 
-/// The other streams of an account, for the overlap rule.
+/// The other streams of an account, for the rules.
 pub(crate) struct Others<'a>(pub(crate) &'a JsAccount);
 
 impl OtherStreams for Others<'_> {
@@ -151,6 +151,10 @@ impl OtherStreams for Others<'_> {
             let config = stream.config.load();
             config.subjects.iter().any(|other| linnet_subject::overlaps(subject.as_bytes(), other.as_bytes()))
         })
+    }
+
+    fn config(&self, name: &str) -> Option<StreamConfig> {
+        self.0.streams.read().get(name).map(|stream| (**stream.config.load()).clone())
     }
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use linnet_assets::{Answer, Command};
+use linnet_assets::{Answer, Command, Link};
 use linnet_broker::{Delivery, InterestSink, Sink};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -62,6 +62,10 @@ pub(crate) enum LetterKind {
     NextRequest,
     FlowAnswer,
     DirectGet,
+    /// From the consumer of an origin; takes its turn among messages.
+    Origin(Link),
+    /// The answer to a request for such a consumer.
+    OriginAnswer(Link),
     /// Somebody listens to the deliver subject of the consumer that is the letter's subject.
     Interest,
 }
@@ -172,8 +176,10 @@ impl StreamInbox {
         let limits = self.limits;
         self.with(|state| {
             let is_publish = letter.kind == LetterKind::Publish;
-            let lane = if is_publish { &mut state.publishes } else { &mut state.others };
-            if lane.len() < limits.msgs && lane.bytes.len() < limits.bytes {
+            let is_from_origin = matches!(letter.kind, LetterKind::Origin(_));
+            let lane = if is_publish || is_from_origin { &mut state.publishes } else { &mut state.others };
+            // Flow control bounds what an origin sends, by bytes.
+            if (lane.len() < limits.msgs || is_from_origin) && lane.bytes.len() < limits.bytes {
                 lane.push(letter);
             } else if is_publish && !letter.reply.is_empty() && state.refused.len() < REFUSALS_MAX {
                 state.refused.push(letter.reply.to_vec());

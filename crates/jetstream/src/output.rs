@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use linnet_assets::{Advisory, Answer, Output, Token};
-use linnet_broker::{Account, Broker, Message, Publisher};
+use linnet_assets::{Advisory, Answer, Link, Output, Token};
+use linnet_broker::{Account, Broker, InternalSubscription, Message, Publisher};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::write_pub_error;
 use linnet_replication::GroupJob;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::advisories;
 use crate::cell::Health;
 use crate::disk_work::{DiskWork, DiskWorkers};
+use crate::inbox::{InboxSink, LetterKind, StreamInbox};
 use crate::names::NameSource;
 use crate::pump::{GroupKey, PumpHandle};
 
@@ -34,6 +35,9 @@ pub(crate) enum Change {
     ConsumerCreated(GroupKey, String),
     ConsumerDeleted(GroupKey, String),
     Reconfigured(GroupKey),
+    /// The stream listens to an origin.
+    Listening(GroupKey, Link, [InternalSubscription; 2]),
+    StoppedListening(GroupKey, Link),
 }
 
 /// The [`Output`] of one group.
@@ -44,6 +48,7 @@ pub(crate) struct Outbox<'a> {
     stream: &'a str,
     workers: &'a DiskWorkers,
     pump: &'a PumpHandle,
+    inbox: &'a Arc<StreamInbox>,
 }
 
 impl Hub {
@@ -67,8 +72,9 @@ impl Hub {
         stream: &'a str,
         workers: &'a DiskWorkers,
         pump: &'a PumpHandle,
+        inbox: &'a Arc<StreamInbox>,
     ) -> Outbox<'a> {
-        Outbox { hub: self, key, account, stream, workers, pump }
+        Outbox { hub: self, key, account, stream, workers, pump, inbox }
     }
 
     /// Sends answers and writes what groups sent. Subscriptions have followed what the answers speak of.
@@ -138,6 +144,10 @@ impl Output for Outbox<'_> {
         self.hub.publisher.publish(self.account, &message)
     }
 
+    fn account(&self) -> &str {
+        self.account.name()
+    }
+
     fn may_be_clogged(&mut self) -> bool {
         self.hub.publisher.met_slow()
     }
@@ -155,6 +165,18 @@ impl Output for Outbox<'_> {
         if let Some(sender) = self.hub.waiting.try_remove(at) {
             self.hub.answers.push((sender, answer));
         }
+    }
+
+    fn listen(&mut self, link: Link, deliver_to: &[u8], answer_to: &[u8]) {
+        let kinds = [(deliver_to, LetterKind::Origin(link)), (answer_to, LetterKind::OriginAnswer(link))];
+        let subscriptions = kinds.map(|(subject, kind)| {
+            self.account.subscribe(subject, None, Arc::new(InboxSink { inbox: self.inbox.clone(), kind }))
+        });
+        self.hub.changes.push(Change::Listening(self.key, link, subscriptions));
+    }
+
+    fn stop_listening(&mut self, link: Link) {
+        self.hub.changes.push(Change::StoppedListening(self.key, link));
     }
 
     fn load(&mut self, job: LoadJob) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use linnet_assets::Stream;
+use linnet_assets::{Link, Stream};
 use linnet_broker::{Account, InterestSink as _, InterestWatch, InternalSubscription};
 
 use crate::inbox::{InboxSink, LetterKind, ListenerSink, StreamInbox};
@@ -17,6 +17,8 @@ pub(crate) struct ConsumerServices {
     consumers: HashMap<String, Vec<InternalSubscription>>,
     /// For push consumers, whose receivers may come later than they.
     listeners: HashMap<String, InterestWatch>,
+    /// For what origins send.
+    origins: HashMap<Link, [InternalSubscription; 2]>,
 }
 
 impl ConsumerServices {
@@ -98,6 +100,16 @@ impl ConsumerServices {
         if account.has_interest(subject) {
             sink.appeared();
         }
+    }
+
+    /// The stream listens to an origin.
+    pub(crate) fn add_origin(&mut self, link: Link, subscriptions: [InternalSubscription; 2]) {
+        self.origins.insert(link, subscriptions);
+    }
+
+    /// The stream does not listen any more.
+    pub(crate) fn remove_origin(&mut self, link: Link) {
+        self.origins.remove(&link);
     }
 
     /// A consumer is gone.

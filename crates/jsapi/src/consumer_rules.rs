@@ -3,12 +3,14 @@
 
 mod config;
 mod create;
+mod sourcing;
 mod update;
 
 pub use config::normalize_and_check;
 pub use create::{
     ConsumerCreate, Consumers, ExistingConsumer, SubjectForm, apply_subject_form, check_create,
 };
+pub use sourcing::adapt_to_origin;
 pub use update::same_config;
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use linnet_ids::Wall;
+use linnet_ids::{Wall, hash_base62};
 use serde::{Deserialize, Serialize};
 
 use crate::decode::go_int;
@@ -159,6 +159,39 @@ pub struct StreamSource {
     /// A consumer made beforehand on the origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consumer: Option<SourceConsumer>,
+}
+
+impl StreamSource {
+    /// The filters of the consumer that reads the origin; none for everything.
+    pub fn filters(&self) -> Vec<String> {
+        if self.subject_transforms.is_empty() {
+            Some(self.filter_subject.clone()).filter(|filter| !filter.is_empty()).into_iter().collect()
+        } else {
+            self.subject_transforms.iter().map(|transform| transform.src.clone()).collect()
+        }
+    }
+
+    /// What tells this source from the others of its stream, as `Nats-Stream-Source` has it: the origin, what is
+    /// read of it and what becomes of its subjects (nats-server `server/stream.go`). Without blanks in a part.
+    pub fn key(&self) -> String {
+        let mut name = self.name.clone();
+        if let Some(external) = &self.external {
+            name = format!("{name}:{}", hash_base62::<8>(&external.api));
+        }
+        if let Some(consumer) = &self.consumer {
+            name = format!("{name}:C={}", hash_base62::<8>(&consumer.name));
+        }
+        let or_all = |part: &str| if part.is_empty() { ">".to_owned() } else { part.to_owned() };
+        let joined = |part: fn(&SubjectTransform) -> &str| {
+            let parts: Vec<String> = self.subject_transforms.iter().map(|t| or_all(part(t))).collect();
+            parts.join("\x0c")
+        };
+        if self.subject_transforms.is_empty() {
+            format!("{name} {} >", or_all(&self.filter_subject))
+        } else {
+            format!("{name} {} {}", joined(|t| &t.src), joined(|t| &t.dest))
+        }
+    }
 }
 
 /// Subject prefixes that lead to another account or domain.

@@ -2,6 +2,7 @@
 //! which of several errors a client sees, so it is nats-server's (`server/stream.go`).
 
 mod features;
+mod origins;
 
 use std::fmt::Display;
 
@@ -20,10 +21,12 @@ use crate::{Metadata, metadata, subject_rules, unsupported};
 const DUPLICATE_WINDOW_DEFAULT: Nanos = Nanos::from_secs(120);
 const WINDOW_MIN: Nanos = Nanos::from_millis(100);
 
-/// The subjects of the account's other streams.
+/// The account's other streams.
 pub trait OtherStreams {
     /// Whether a stream other than `except` listens to a subject that overlaps `subject`.
     fn overlaps(&self, subject: &str, except: &str) -> bool;
+    /// The configuration of the stream of this name.
+    fn config(&self, name: &str) -> Option<StreamConfig>;
 }
 
 impl OtherStreams for [StreamConfig] {
@@ -32,6 +35,10 @@ impl OtherStreams for [StreamConfig] {
             .filter(|stream| stream.name != except)
             .flat_map(|stream| &stream.subjects)
             .any(|other| subject_rules::overlap(subject, other))
+    }
+
+    fn config(&self, name: &str) -> Option<StreamConfig> {
+        self.iter().find(|stream| stream.name == name).cloned()
     }
 }
 
@@ -68,7 +75,9 @@ pub fn check_create(
     if !limits.clustered && existing.is_none() {
         check_counts(wanted, true, limits)?;
     }
-    let config = normalize_and_check(wanted, limits, request.pedantic)?;
+    let mut config = normalize_and_check(wanted, limits, request.pedantic)?;
+    origins::follow_origin(&mut config, others);
+    origins::check_beside(&config, others)?;
     if config.first_seq > FIRST_SEQ_MAX {
         return Err(invalid("first sequence is too large"));
     }
@@ -100,6 +109,8 @@ pub fn check_update<'a>(
     limits: &Limits,
 ) -> Result<StreamConfig, ApiError> {
     let mut config = normalize_and_check(&request.config, limits, request.pedantic)?;
+    origins::follow_origin(&mut config, others);
+    origins::check_beside(&config, others)?;
     if config.name != name {
         return Err(errors::STREAM_MISMATCH);
     }
@@ -140,6 +151,7 @@ pub fn normalize_and_check(
     if config.subjects.is_empty() && config.mirror.is_none() && config.sources.is_empty() {
         config.subjects = vec![config.name.clone()];
     }
+    origins::check(&config)?;
     check_subjects(&config)?;
     check_max_bytes(&config, limits)?;
     features::check_transform(&config)?;

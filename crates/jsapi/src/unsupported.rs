@@ -9,8 +9,7 @@ use crate::stream_config::StreamConfig;
 type Row<T> = (&'static str, fn(&T) -> bool);
 
 const STREAM: &[Row<StreamConfig>] = &[
-    ("mirror", |c| c.mirror.is_some()),
-    ("sources", |c| !c.sources.is_empty()),
+    ("sources of a counter stream", |c| !c.sources.is_empty() && c.allow_msg_counter),
     ("compression s2", |c| c.compression == Compression::S2),
     ("allow_msg_schedules", |c| c.allow_msg_schedules),
     ("allow_batched", |c| c.allow_batched),
@@ -21,8 +20,6 @@ const CONSUMER: &[Row<ConsumerConfig>] = &[
     ("replay_policy original", |c| c.replay_policy == ReplayPolicy::Original),
     ("rate_limit_bps", |c| c.rate_limit_bps != 0),
     ("sample_freq", |c| !c.sample_freq.is_empty()),
-    ("direct", |c| c.direct),
-    ("sourcing", |c| c.sourcing),
 ];
 
 /// Refuses a stream with a feature that is not built yet.
@@ -49,8 +46,7 @@ mod tests {
     #[test]
     fn every_row_names_a_field_and_refuses_it() {
         for json in [
-            r#"{"mirror":{"name":"o"}}"#,
-            r#"{"sources":[{"name":"o"}]}"#,
+            r#"{"sources":[{"name":"o"}],"allow_msg_counter":true}"#,
             r#"{"compression":"s2"}"#,
             r#"{"allow_msg_schedules":true}"#,
             r#"{"allow_batched":true}"#,
@@ -63,8 +59,6 @@ mod tests {
             r#"{"replay_policy":"original"}"#,
             r#"{"rate_limit_bps":1}"#,
             r#"{"sample_freq":"30"}"#,
-            r#"{"direct":true}"#,
-            r#"{"sourcing":true}"#,
         ] {
             let error = check_consumer(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
             assert_refused(&error, json);

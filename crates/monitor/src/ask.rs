@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::GroupId;
-use linnet_jetstream::{Engine, StreamHandle};
-use linnet_jsapi::info::{ConsumerInfo, StreamState};
+use linnet_jetstream::{Engine, StreamHandle, StreamReport};
+use linnet_jsapi::info::ConsumerInfo;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -23,13 +23,13 @@ pub(crate) struct Asker {
 
 /// What a stream said.
 pub(crate) struct Said {
-    pub(crate) state: StreamState,
+    pub(crate) report: StreamReport,
     /// Empty unless asked for.
     pub(crate) consumers: Vec<ConsumerInfo>,
 }
 
 impl Asker {
-    /// The state of a stream, with its consumers if wanted; `None` when it does not answer before `deadline`.
+    /// Where a stream stands, with its consumers if wanted; `None` when it does not answer before `deadline`.
     pub(crate) async fn ask(
         &self,
         engine: &Arc<Engine>,
@@ -39,9 +39,9 @@ impl Asker {
     ) -> Option<Said> {
         let (engine, handle) = (engine.clone(), stream.clone());
         let question = async move {
-            let state = engine.stream_state(&handle).await?;
+            let report = engine.stream_report(&handle).await?;
             let consumers = if with_consumers { engine.consumer_infos(&handle).await } else { Vec::new() };
-            Some(Said { state, consumers })
+            Some(Said { report, consumers })
         };
         self.put(stream.group(), question, deadline).await
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use linnet_jetstream::{Engine, JsAccount, StreamHandle};
-use linnet_jsapi::info::{ApiStats, ClusterInfo, ConsumerInfo, StreamState};
+use linnet_jetstream::{Engine, JsAccount, StreamHandle, StreamReport};
+use linnet_jsapi::info::{ApiStats, ClusterInfo, ConsumerInfo, StreamSourceInfo, StreamState};
 use linnet_jsapi::{Metadata, StreamConfig, metadata};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -69,6 +69,10 @@ struct StreamDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     config: Option<StreamConfig>,
     state: StreamState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirror: Option<StreamSourceInfo>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sources: Vec<StreamSourceInfo>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     consumer_detail: Vec<ConsumerInfo>,
     /// The stream did not answer in time: `state` is what it last published, consumers are not listed.
@@ -226,8 +230,8 @@ async fn stream_detail(
 ) -> StreamDetail {
     let said = monitor.asker.ask(engine, stream, question.consumers, deadline).await;
     let not_answering = said.is_none();
-    let (state, mut consumers) = match said {
-        Some(said) => (said.state, said.consumers),
+    let (report, mut consumers) = match said {
+        Some(said) => (said.report, said.consumers),
         None => (published(stream), Vec::new()),
     };
     for consumer in &mut consumers {
@@ -244,7 +248,9 @@ async fn stream_detail(
         created: stream.created().rfc3339(),
         cluster: ClusterInfo { leader: monitor.server_name(), ..ClusterInfo::default() },
         config: question.config.then_some(config),
-        state,
+        state: report.state,
+        mirror: report.mirror,
+        sources: report.sources,
         consumer_detail: consumers,
         not_answering,
     }
@@ -257,14 +263,15 @@ fn without_server_keys(metadata: &mut Metadata) {
 }
 
 /// What is known of a stream without asking it.
-fn published(stream: &StreamHandle) -> StreamState {
+fn published(stream: &StreamHandle) -> StreamReport {
     let cell = stream.cell();
-    StreamState {
+    let state = StreamState {
         msgs: cell.msgs(),
         bytes: cell.bytes(),
         first_seq: cell.first_seq(),
         last_seq: cell.last_seq(),
         consumer_count: cell.consumers(),
         ..StreamState::default()
-    }
+    };
+    StreamReport { state, mirror: None, sources: Vec::new() }
 }

@@ -128,7 +128,15 @@ impl SoloGroup {
     ) -> (usize, bool) {
         let mut dealt_with = 0;
         for publish in publishes {
-            if !self.may_admit() || self.stream.admit(&publish, limits, at.wall, out) == Admitted::Wait {
+            if !self.may_admit() {
+                return (dealt_with, false);
+            }
+            let stream = &mut self.stream;
+            let admitted = match publish.origin {
+                None => stream.admit(&publish, limits, at.wall, out),
+                Some(link) => stream.take_over(link, &publish, limits, at.now, at.wall, out),
+            };
+            if admitted == Admitted::Wait {
                 return (dealt_with, false);
             }
             dealt_with += 1;
@@ -186,7 +194,7 @@ impl SoloGroup {
             if !self.is_volatile {
                 break;
             }
-            self.stream.run_deferred(at.wall, out);
+            self.stream.run_deferred(at, out);
         }
         if last_ticket.is_some()
             && let Some(state) = self.deferred_state.take()
@@ -211,7 +219,7 @@ impl SoloGroup {
             self.applied = applied;
             self.unapplied.pop_front();
         }
-        self.stream.run_deferred(at.wall, out);
+        self.stream.run_deferred(at, out);
         let mut files = Vec::new();
         while let Some((_, paths)) = self.obsolete.pop_front_if(|(t, _)| *t <= ticket) {
             files.extend(paths);

@@ -246,6 +246,10 @@ impl Consumer {
     }
 
     fn record(&mut self, op: ConsumerOp) {
+        // The log does not know a direct consumer.
+        if self.config.direct {
+            return;
+        }
         push_op(&mut self.ops, op);
     }
 

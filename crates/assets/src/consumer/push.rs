@@ -123,7 +123,10 @@ impl Consumer {
 
     /// Sends the heartbeat of a push consumer that is due.
     pub(super) fn beat(&mut self, ctx: &mut Context<'_>) {
-        let (consumer, stream) = (self.state.delivered.consumer, self.state.delivered.stream);
+        let consumer = self.state.delivered.consumer;
+        // What was looked at and not wanted is passed as well.
+        let passed = if self.num_pending == 0 { self.next - 1 } else { 0 };
+        let stream = self.state.delivered.stream.max(passed);
         let Some(push) = &mut self.push else { return };
         let Some(interval) = push.heartbeat else { return };
         if push.next_heartbeat.is_none_or(|due| ctx.now < due) {

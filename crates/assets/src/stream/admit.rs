@@ -36,7 +36,7 @@ pub enum Admitted {
 }
 
 /// Why a message is not stored.
-pub(super) enum Judged {
+pub(crate) enum Judged {
     /// It was stored before, as this sequence.
     Duplicate(StreamSeq),
     /// It is refused.
@@ -252,7 +252,7 @@ impl Stream {
     }
 
     /// Discard new: refuses what would push something out.
-    fn check_room(
+    pub(super) fn check_room(
         &self,
         subject: &[u8],
         bytes: u64,

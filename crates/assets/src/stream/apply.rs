@@ -66,13 +66,17 @@ impl Stream {
             Entry::Sweep { from, to } => self.apply_sweep(from, to, at, out),
             Entry::Deleted => {
                 self.deleted = true;
+                self.leave_origins(at.now, out);
                 if at.live {
                     self.end_consumers(at, out);
                 }
             }
             Entry::Leader => {}
             Entry::Owner(owner) => self.owner = Some(owner),
-            Entry::Skip(last) => self.skip_to(last),
+            Entry::Skip(last) => {
+                self.skip_to(last);
+                self.answer_origin_flow(out);
+            }
         }
         CommandOutcome::Done
     }
@@ -88,6 +92,7 @@ impl Stream {
             let mut acks = std::mem::take(&mut self.acks);
             acks.release(applied, |reply, ack| self.send_ack(reply, ack, out));
             self.acks = acks;
+            self.answer_origin_flow(out);
             if self.next_expiry.is_none() || self.ttls.first_due().is_some() {
                 self.schedule_expiry(at.now, at.wall);
             }
@@ -118,6 +123,11 @@ impl Stream {
         }
         if !id.is_empty() && !self.config.duplicate_window.is_zero() {
             self.dedupe.insert(id, record.seq, record.timestamp);
+        }
+        if !self.config.sources.is_empty()
+            && let Some(source) = headers::get(record.headers, "Nats-Stream-Source")
+        {
+            self.origins.note(source);
         }
         self.last_id.clear();
         self.last_id.extend_from_slice(id);
@@ -313,10 +323,12 @@ impl Stream {
         self.store.fit_to(config.max_bytes);
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
+        self.origins.configured();
         if !self.config.allow_atomic {
             self.batches.clear();
         }
         if self.config.retention != retention {
+            self.end_direct(at, out);
             self.follow_retention();
         }
         if tighter_subject_limit {
@@ -412,10 +424,11 @@ impl Stream {
         }
     }
 
-    fn apply_detach(&mut self, name: &str, at: Moment, out: &mut dyn Output) {
+    pub(super) fn apply_detach(&mut self, name: &str, at: Moment, out: &mut dyn Output) {
         let Some(id) = self.by_name.remove(name) else { return };
         self.remove_wants(id);
         let mut consumer = self.consumers.remove(id);
+        self.direct -= usize::from(consumer.config.direct);
         if let Some(due) = consumer.timer {
             self.timers.remove(&(due, id));
         }
@@ -431,6 +444,8 @@ impl Stream {
             consumer.end_requests(&mut ctx, "409 Consumer Deleted", false);
             out.advise(Advisory::ConsumerDeleted { consumer: name.to_owned() });
         }
-        self.release_consumer();
+        if !consumer.config.direct {
+            self.release_consumer();
+        }
     }
 }

@@ -1,14 +1,14 @@
 use linnet_ids::Wall;
 use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers, ExistingConsumer};
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::info::{ConsumerInfo, StoredMessage, StreamState};
+use linnet_jsapi::info::{ConsumerInfo, StoredMessage, StreamSourceInfo, StreamState};
 use linnet_jsapi::limits::{FIRST_SEQ_MAX, Limits};
 use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
 use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
 use linnet_store::Filter;
 
-use super::Stream;
+use super::{Moment, Stream};
 use crate::consumer::{ConsumerState, NewestFirst, first_sequence};
 use crate::entry::{Attach, Entry, Purge};
 use crate::output::{Output, Token};
@@ -101,7 +101,7 @@ pub enum CommandOutcome {
     /// Done.
     Done,
     /// State of the stream.
-    State(Box<StreamState>),
+    State(Box<StreamReport>),
     /// Messages removed.
     Purged(u64),
     /// Whether the message was there.
@@ -122,22 +122,34 @@ pub enum CommandOutcome {
     Configs(Vec<(String, ConsumerConfig)>),
 }
 
+/// Where a stream stands.
+#[derive(Clone, Debug)]
+pub struct StreamReport {
+    /// Its messages.
+    pub state: StreamState,
+    /// How far it follows the stream that it mirrors.
+    pub mirror: Option<StreamSourceInfo>,
+    /// How far it follows its sources.
+    pub sources: Vec<StreamSourceInfo>,
+}
+
 /// The stream's consumers as the rules want to see them.
 struct Known<'a>(&'a Stream);
 
 impl Consumers for Known<'_> {
     fn count(&self) -> usize {
-        self.0.by_name.len() + self.0.attaching.len()
+        self.0.consumer_count() + self.0.attaching.len()
     }
 
     fn each(&self) -> impl Iterator<Item = (&str, &ConsumerConfig)> {
-        self.0.consumers.iter().map(|(_, c)| (c.name.as_str(), &c.config))
+        let lasting = self.0.consumers.iter().filter(|(_, c)| !c.config.direct);
+        lasting.map(|(_, c)| (c.name.as_str(), &c.config))
     }
 }
 
 impl Stream {
     /// Takes a command. It is answered at once, or when its log entry is applied.
-    pub fn command(&mut self, command: Command, token: Token, wall: Wall, out: &mut dyn Output) {
+    pub fn command(&mut self, command: Command, token: Token, at: Moment, out: &mut dyn Output) {
         if self.deleted {
             out.answer(token, Err(errors::STREAM_NOT_FOUND));
             return;
@@ -145,7 +157,9 @@ impl Stream {
         match command {
             Command::State { subjects, deleted } => {
                 let state = self.detailed_state(subjects.as_deref(), deleted);
-                out.answer(token, Ok(CommandOutcome::State(Box::new(state))));
+                let (mirror, sources) = self.origin_infos(at.wall);
+                let report = StreamReport { state, mirror, sources };
+                out.answer(token, Ok(CommandOutcome::State(Box::new(report))));
             }
             Command::Update(config) => {
                 if config.retention != self.config.retention {
@@ -163,8 +177,8 @@ impl Stream {
             },
             Command::Delete => self.propose(&Entry::Deleted, Some(token)),
             Command::Get(request) => self.get(request, token, out),
-            Command::Append { subject, payload } => self.append_own(&subject, &payload, token, wall),
-            Command::Consumer(command) => self.consumer_command(command, token, wall, out),
+            Command::Append { subject, payload } => self.append_own(&subject, &payload, token, at.wall),
+            Command::Consumer(command) => self.consumer_command(command, token, at, out),
         }
     }
 
@@ -216,18 +230,23 @@ impl Stream {
         state
     }
 
-    fn consumer_command(&mut self, command: ConsumerCommand, token: Token, wall: Wall, out: &mut dyn Output) {
+    fn consumer_command(&mut self, command: ConsumerCommand, token: Token, at: Moment, out: &mut dyn Output) {
+        let wall = at.wall;
         let answer = match command {
             ConsumerCommand::Create { request, suggested_name, limits } => {
-                self.create_consumer(&request, suggested_name, &limits, token, wall, out);
+                self.create_consumer(*request, suggested_name, &limits, token, at, out);
                 return;
             }
             ConsumerCommand::Delete(name) => {
-                if self.by_name.contains_key(&name) {
+                if self.is_direct(&name) {
+                    self.apply_detach(&name, at, out);
+                    Ok(CommandOutcome::Done)
+                } else if self.by_name.contains_key(&name) {
                     self.propose_detach(&name, Some(token));
                     return;
+                } else {
+                    Err(errors::CONSUMER_NOT_FOUND)
                 }
-                Err(errors::CONSUMER_NOT_FOUND)
             }
             ConsumerCommand::Pause { consumer, until } => {
                 match self.propose_pause(&consumer, until, token, wall) {
@@ -247,13 +266,14 @@ impl Stream {
                 None => Err(errors::CONSUMER_NOT_FOUND),
             },
             ConsumerCommand::List => {
-                let names: Vec<String> = self.by_name.keys().cloned().collect();
+                let names = self.lasting_names();
                 let infos = names.iter().filter_map(|name| self.consumer_info(name, wall, out));
                 Ok(CommandOutcome::Consumers(infos.collect()))
             }
-            ConsumerCommand::Names => Ok(CommandOutcome::Names(self.by_name.keys().cloned().collect())),
+            ConsumerCommand::Names => Ok(CommandOutcome::Names(self.lasting_names())),
             ConsumerCommand::Configs => {
-                let configs = self.consumers.iter().map(|(_, c)| (c.name.clone(), c.config.clone()));
+                let known = Known(self);
+                let configs = known.each().map(|(name, config)| (name.to_owned(), config.clone()));
                 Ok(CommandOutcome::Configs(configs.collect()))
             }
         };
@@ -273,13 +293,16 @@ impl Stream {
 
     fn create_consumer(
         &mut self,
-        request: &CreateConsumerRequest,
+        mut request: CreateConsumerRequest,
         suggested_name: String,
         limits: &Limits,
         token: Token,
-        wall: Wall,
+        at: Moment,
         out: &mut dyn Output,
     ) {
+        let wall = at.wall;
+        let is_for_stream = request.config.direct && request.config.sourcing;
+        consumer_rules::adapt_to_origin(&mut request.config, &self.config, &suggested_name);
         let requested = match (&request.config.name, &request.config.durable_name) {
             (name, durable) if name.is_empty() => durable.clone(),
             (name, _) => name.clone(),
@@ -289,7 +312,7 @@ impl Stream {
         let is_queue = self.config.retention == RetentionPolicy::WorkQueue;
         if self.attaching.contains_key(&requested) || (is_queue && !self.attaching.is_empty()) {
             let command = ConsumerCommand::Create {
-                request: Box::new(request.clone()),
+                request: Box::new(request),
                 suggested_name,
                 limits: Box::new(*limits),
             };
@@ -297,11 +320,13 @@ impl Stream {
             return;
         }
         let existing = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id));
-        let existing = existing.map(|c| ExistingConsumer {
+        // The other stream goes on behind what it was known to have stored.
+        let restart = existing.filter(|_| is_for_stream).map(|c| c.saved_state().ack_floor.stream + 1);
+        let existing = existing.filter(|_| restart.is_none()).map(|c| ExistingConsumer {
             config: &c.config,
             has_interest: c.is_push() && out.has_interest(c.config.deliver_subject.as_bytes()),
         });
-        let judged = consumer_rules::check_create(request, existing, &self.config, &Known(self), limits);
+        let judged = consumer_rules::check_create(&request, existing, &self.config, &Known(self), limits);
         let attach = match judged {
             Err(error) => {
                 out.answer(token, Err(error));
@@ -322,7 +347,8 @@ impl Stream {
             }
             Ok(ConsumerCreate::New(config)) => {
                 let name = if requested.is_empty() { suggested_name } else { requested };
-                let mut state = ConsumerState::starting_at(first_sequence(&config, &self.store));
+                let first = restart.unwrap_or_else(|| first_sequence(&config, &self.store));
+                let mut state = ConsumerState::starting_at(first);
                 if config.deliver_policy == DeliverPolicy::LastPerSubject {
                     // What is in flight is applied before the consumer exists.
                     state.newest = Some(NewestFirst::up_to(self.head_seq));
@@ -330,6 +356,12 @@ impl Stream {
                 Attach { name, config: *config, created: wall.0, state: Some(state) }
             }
         };
+        if attach.config.direct {
+            let info = self.attach_direct(attach, at, out);
+            let info = info.map(|info| CommandOutcome::Consumer(Box::new(info)));
+            out.answer(token, info.ok_or(errors::CONSUMER_NOT_FOUND));
+            return;
+        }
         *self.attaching.entry(attach.name.clone()).or_default() += 1;
         self.propose(&Entry::ConsumerAttach(Box::new(attach)), Some(token));
     }
@@ -393,9 +425,9 @@ impl Stream {
     }
 
     /// Takes up commands that waited for others, after entries were applied.
-    pub fn run_deferred(&mut self, wall: Wall, out: &mut dyn Output) {
+    pub fn run_deferred(&mut self, at: Moment, out: &mut dyn Output) {
         for (command, token) in std::mem::take(&mut self.deferred) {
-            self.consumer_command(command, token, wall, out);
+            self.consumer_command(command, token, at, out);
         }
     }
 }

@@ -4,7 +4,7 @@ use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_jsapi::subjects::AckSubject;
 use linnet_store::LoadDone;
 
-use super::Stream;
+use super::{Moment, Stream};
 use crate::consumer::{Consumer, Context};
 use crate::output::{Advisory, Output};
 
@@ -126,7 +126,11 @@ impl Stream {
             }
         }
         for name in unused {
-            self.propose_detach(&name, None);
+            if self.is_direct(&name) {
+                self.apply_detach(&name, Moment { now, wall, live: true }, out);
+            } else {
+                self.propose_detach(&name, None);
+            }
         }
     }
 

@@ -7,11 +7,13 @@ mod batch;
 mod commands;
 mod counter;
 mod dedupe;
+mod direct;
 mod draft;
 mod expiry;
 mod feed;
 mod in_flight;
 mod markers;
+mod origins;
 mod reads;
 mod renaming;
 mod retention;
@@ -33,20 +35,23 @@ use slab::Slab;
 
 use crate::consumer::Consumer;
 use crate::entry::{Attach, Entry, Owner};
+use crate::origin::{Link, Taken};
 use crate::output::{Output, Token};
 use ack_queue::{Ack, AckQueue};
 use batch::Batches;
 use counter::Totals;
 use dedupe::Dedupe;
 use in_flight::InFlight;
+use origins::Origins;
 use renaming::Renaming;
 use retention::Sweep;
 use ttl::Ttls;
 
 pub use admit::Admitted;
+pub(crate) use admit::Judged;
 pub use apply::Moment;
 pub use batch::BatchLimits;
-pub use commands::{Command, CommandOutcome, ConsumerCommand};
+pub use commands::{Command, CommandOutcome, ConsumerCommand, StreamReport};
 
 /// How long changes of consumers may wait for company before they are written to the log.
 const DELTA_DELAY: Duration = Duration::from_millis(10);
@@ -62,6 +67,8 @@ pub struct Publish<'a> {
     pub header_len: usize,
     /// Header block and payload.
     pub body: &'a [u8],
+    /// It comes from a consumer of one of the stream's origins.
+    pub origin: Option<Link>,
 }
 
 /// What may still be stored, beyond the stream's own limits; `None` for no limit.
@@ -96,7 +103,7 @@ pub struct Place {
 }
 
 /// What a checkpoint keeps of a stream besides its messages.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct StreamSaved {
     /// Configuration.
     pub config: StreamConfig,
@@ -105,6 +112,9 @@ pub struct StreamSaved {
     /// Messages with a time to live of their own: when each expires, nanoseconds since the Unix epoch, or never.
     #[serde(default)]
     pub ttls: Vec<(StreamSeq, Option<i64>)>,
+    /// How far its sources are, by origin, filter and destination.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken: BTreeMap<String, Taken>,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
@@ -124,6 +134,8 @@ pub struct Stream {
     renaming: Renaming,
     consumers: Slab<Consumer>,
     by_name: BTreeMap<String, usize>,
+    /// How many of them are direct.
+    direct: usize,
     /// Which consumers want which subjects.
     wants: Interest<usize>,
     matches: Matches<usize>,
@@ -135,6 +147,7 @@ pub struct Stream {
     in_flight: InFlight,
     totals: Totals,
     batches: Batches,
+    origins: Origins,
     acks: AckQueue,
     /// Sequence and timestamp of the newest message, those in flight included.
     head_seq: StreamSeq,
@@ -194,6 +207,7 @@ impl Stream {
             store,
             consumers: Slab::new(),
             by_name: BTreeMap::new(),
+            direct: 0,
             wants: Interest::default(),
             matches: Matches::default(),
             ready: Vec::new(),
@@ -202,6 +216,7 @@ impl Stream {
             in_flight: InFlight::default(),
             totals: Totals::default(),
             batches: Batches::default(),
+            origins: Origins::default(),
             acks: AckQueue::default(),
             head_seq,
             head_ts,
@@ -256,9 +271,9 @@ impl Stream {
         self.head_seq
     }
 
-    /// Number of consumers.
+    /// Number of consumers, without those of other streams that leave no trace.
     pub fn consumer_count(&self) -> usize {
-        self.by_name.len()
+        self.by_name.len() - self.direct
     }
 
     /// Names of the consumers.
@@ -297,7 +312,8 @@ impl Stream {
 
     /// What a checkpoint must keep besides the messages.
     pub fn saved(&self) -> StreamSaved {
-        let consumers = self.consumers.iter().map(|(_, c)| Attach {
+        let lasting = self.consumers.iter().filter(|(_, c)| !c.config.direct);
+        let consumers = lasting.map(|(_, c)| Attach {
             name: c.name.clone(),
             config: c.config.clone(),
             created: c.created.0,
@@ -307,6 +323,7 @@ impl Stream {
             config: self.config.clone(),
             consumers: consumers.collect(),
             ttls: self.ttls.save(),
+            taken: self.origins.save(),
             owner: self.owner.clone(),
             deleted: self.deleted,
         }
@@ -340,9 +357,10 @@ impl Stream {
 
     /// Begins a term of leadership. With `skip_to` the sequences up to it are used up, because the end of the log is
     /// lost and messages in it may have had them.
+    /// A mirror's sequences are its origin's, which tells it again what was lost.
     pub fn start_term(&mut self, skip_to: Option<StreamSeq>) {
         self.propose(&Entry::Leader, None);
-        if let Some(last) = skip_to {
+        if let Some(last) = skip_to.filter(|_| !self.is_mirror()) {
             self.head_seq = self.head_seq.max(last);
             self.propose(&Entry::Skip(last), None);
         }
@@ -410,7 +428,8 @@ impl Stream {
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
         let batches = self.batches.next_due(self.place.batches.timeout);
-        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).chain(batches).min()
+        let origins = self.origins.next_due();
+        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).chain(batches).chain(origins).min()
     }
 
     /// Does what is due.
@@ -418,6 +437,7 @@ impl Stream {
         self.expire(now, wall);
         self.batches.drop_old(now, self.place.batches.timeout, out);
         self.run_consumer_timers(now, wall, out);
+        self.run_origin_timers(now, out);
     }
 
     fn send_ack(&self, reply: &[u8], ack: Ack<'_>, out: &mut dyn Output) {
@@ -467,7 +487,7 @@ impl Stream {
             num_deleted: if state.msgs == 0 { 0 } else { span.saturating_sub(state.msgs) },
             deleted: Vec::new(),
             lost: (!lost.is_empty()).then_some(LostStreamData { msgs: lost, bytes: state.lost.1 }),
-            consumer_count: self.by_name.len() as u64,
+            consumer_count: self.consumer_count() as u64,
         }
     }
 
@@ -484,6 +504,7 @@ impl Stream {
         let saved = self.saved().consumers;
         self.consumers.clear();
         self.by_name.clear();
+        self.direct = 0;
         self.wants = Interest::default();
         self.timers.clear();
         self.ready.clear();
@@ -497,6 +518,11 @@ impl Stream {
         }
         // A sweep may have been under way.
         self.sweep_all();
+    }
+
+    /// Takes over what a checkpoint said of the stream's sources.
+    pub fn restore_taken(&mut self, taken: BTreeMap<String, Taken>) {
+        self.origins.load(taken);
     }
 
     /// Takes over what a checkpoint said of messages with a time to live of their own.
@@ -521,6 +547,7 @@ impl Stream {
         let mut consumer =
             Consumer::new(attach.name.clone(), attach.config, Wall(attach.created), state, &self.store, now);
         consumer.follow_committed(self.follows_committed());
+        self.direct += usize::from(consumer.config.direct);
         let id = self.consumers.insert(consumer);
         self.by_name.insert(attach.name, id);
         self.add_wants(id);

@@ -1,4 +1,5 @@
 use linnet_assets::{Command, CommandOutcome, ConsumerCommand};
+use linnet_ids::hash_base62;
 use linnet_jsapi::consumer_rules::{SubjectForm, apply_subject_form};
 use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
@@ -15,11 +16,11 @@ use linnet_jsapi::subjects::ApiRequest;
 
 use super::Call;
 use super::streams::find;
-use crate::catalogue::limits_for;
+use crate::catalogue::{StreamHandle, limits_for};
 
 /// `CONSUMER.CREATE` and `CONSUMER.DURABLE.CREATE`.
 pub(super) async fn create(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     api: &ApiRequest<'_>,
     stream: &str,
 ) -> Result<ConsumerCreateResponse, ApiError> {
@@ -27,14 +28,36 @@ pub(super) async fn create(
     let form = SubjectForm::of(api).ok_or(errors::BAD_REQUEST)?;
     apply_subject_form(&mut request, stream, form)?;
     let handle = find(call, stream)?;
+    check_identity(call, &handle)?;
+    let is_for_stream = request.config.sourcing;
     let command = ConsumerCommand::Create {
         request: Box::new(request),
         suggested_name: call.short_name(),
         limits: Box::new(limits_for(call.account, &call.engine.accounts, &call.engine.config)),
     };
     match handle.ask(Command::Consumer(command)).await? {
-        CommandOutcome::Consumer(info) => Ok(ConsumerCreateResponse { info: *info }),
+        CommandOutcome::Consumer(info) => {
+            call.identity = is_for_stream.then(|| identity_of(&handle));
+            Ok(ConsumerCreateResponse { info: *info })
+        }
         _ => Err(errors::CONSUMER_NOT_FOUND),
+    }
+}
+
+/// What a stream is known by to those that read it: another one of the same name is noticed.
+fn identity_of(handle: &StreamHandle) -> String {
+    hash_base62::<8>(&handle.created().rfc3339())
+}
+
+/// Fails if the sender knows another stream by this name.
+fn check_identity(call: &Call<'_>, handle: &StreamHandle) -> Result<(), ApiError> {
+    let own = identity_of(handle);
+    match call.expected_identity() {
+        Some(known) if !known.is_empty() && known != own.as_bytes() => {
+            let text = format!("expected {own}, got {}", String::from_utf8_lossy(known));
+            Err(errors::consumer_stream_identity_mismatch(text))
+        }
+        _ => Ok(()),
     }
 }
 

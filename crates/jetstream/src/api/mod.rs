@@ -80,6 +80,9 @@ impl Sink for ApiSink {
     }
 }
 
+/// Header with which a stream that reads another one says, and is told, which stream it reads.
+const IDENTITY: &str = "Nats-Stream-Identity";
+
 /// What the API listens to, behind `$JS.API.`. `MSG.NEXT` and `DIRECT.GET` are subscribed by the assets themselves,
 /// so that nobody answering means nobody is there.
 const SUBJECTS: &[&str] = &[
@@ -147,6 +150,10 @@ pub(crate) struct Call<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) account: &'a Arc<JsAccount>,
     pub(crate) body: &'a [u8],
+    /// Header block of the request.
+    headers: &'a [u8],
+    /// What the stream of the answer is known by, for who reads it for another stream.
+    identity: Option<String>,
     names: &'a mut NameSource,
     /// What to tell listeners once the call succeeded.
     pub(crate) action: Option<(String, StreamAction)>,
@@ -155,6 +162,11 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     fn strictness(&self) -> Strictness {
         if self.engine.config.strict { Strictness::Strict } else { Strictness::Lenient }
+    }
+
+    /// The identity of the stream that the request is for, as its sender knows it; empty if it does not know it yet.
+    fn expected_identity(&self) -> Option<&[u8]> {
+        headers::get(self.headers, IDENTITY)
     }
 
     pub(crate) fn short_name(&self) -> String {
@@ -194,6 +206,8 @@ impl Worker {
             engine: &engine,
             account: &account,
             body: &request.body,
+            headers: &request.headers,
+            identity: None,
             names: &mut self.names,
             action: None,
         };
@@ -201,7 +215,7 @@ impl Worker {
             Ok(()) => dispatch(&mut call, &api).await,
             Err(error) => refusal(&api, &error),
         };
-        let action = call.action.take();
+        let (action, identity) = (call.action.take(), call.identity.take());
         if let Some((stream, action)) = action {
             self.advisories.stream_action(&mut self.publisher, &account.account, &stream, action);
         }
@@ -209,7 +223,20 @@ impl Worker {
         if failed {
             account.api_errors.fetch_add(1, Ordering::Relaxed);
         }
-        self.reply(&request, &body);
+        match identity {
+            Some(identity) => self.reply_with_identity(&request, &identity, &body),
+            None => self.reply(&request, 0, &body),
+        }
+    }
+
+    fn reply_with_identity(&mut self, request: &Request, identity: &str, body: &[u8]) {
+        let mut message = Vec::with_capacity(body.len() + 64);
+        headers::begin(&mut message, "");
+        headers::push(&mut message, IDENTITY, identity.as_bytes());
+        headers::end(&mut message);
+        let header_len = message.len();
+        message.extend_from_slice(body);
+        self.reply(request, header_len, &message);
     }
 
     fn refuse_account(&mut self, request: &Request, api: &ApiRequest<'_>) {
@@ -223,14 +250,14 @@ impl Worker {
             refusal(api, error).map(|outcome| outcome.body)
         };
         if let Some(body) = body {
-            self.reply(request, &body);
+            self.reply(request, 0, &body);
         }
     }
 
-    fn reply(&mut self, request: &Request, body: &[u8]) {
+    fn reply(&mut self, request: &Request, header_len: usize, body: &[u8]) {
         if !request.reply.is_empty() {
             let message =
-                Message { subject: &request.reply, shown_subject: b"", reply: b"", header_len: 0, body };
+                Message { subject: &request.reply, shown_subject: b"", reply: b"", header_len, body };
             self.publisher.publish(&request.account, &message);
         }
         self.publisher.flush();

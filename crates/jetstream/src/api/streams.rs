@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use linnet_assets::{Command, CommandOutcome, ConsumerCommand, Purge};
+use linnet_assets::{Command, CommandOutcome, ConsumerCommand, Purge, StreamReport};
 use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::info::{ClusterInfo, Paging, StreamInfo, StreamState};
+use linnet_jsapi::info::{ClusterInfo, Paging, StreamInfo};
 use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX, SUBJECTS_PAGE_MAX};
 use linnet_jsapi::metadata;
 use linnet_jsapi::requests::{StreamInfoRequest, StreamListRequest, StreamNamesRequest, StreamPurgeRequest};
@@ -28,13 +28,13 @@ fn require_served(stream: Option<&Arc<StreamHandle>>) -> Result<(), ApiError> {
     if stream.is_some_and(|s| s.lost().is_some()) { Err(errors::STREAM_OFFLINE) } else { Ok(()) }
 }
 
-async fn state(
+async fn report(
     handle: &StreamHandle,
     subjects: Option<String>,
     deleted: bool,
-) -> Result<StreamState, ApiError> {
+) -> Result<StreamReport, ApiError> {
     match handle.ask(Command::State { subjects, deleted }).await? {
-        CommandOutcome::State(state) => Ok(*state),
+        CommandOutcome::State(report) => Ok(*report),
         _ => Err(errors::STREAM_NOT_FOUND),
     }
 }
@@ -43,7 +43,7 @@ async fn state(
 fn describe(
     call: &Call<'_>,
     handle: &StreamHandle,
-    state: StreamState,
+    report: StreamReport,
     with_server_keys: bool,
 ) -> StreamInfo {
     let mut config = (*handle.config()).clone();
@@ -53,7 +53,9 @@ fn describe(
     StreamInfo {
         config,
         created: handle.created(),
-        state,
+        state: report.state,
+        mirror: report.mirror,
+        sources: report.sources,
         timestamp: call.engine.broker.clock().wall(),
         ..StreamInfo::default()
     }
@@ -88,8 +90,8 @@ pub(super) async fn create(call: &mut Call<'_>, stream: &str) -> Result<StreamCr
             handle
         }
     };
-    let state = state(&handle, None, false).await?;
-    Ok(StreamCreateResponse { info: describe(call, &handle, state, true), did_create: true })
+    let report = report(&handle, None, false).await?;
+    Ok(StreamCreateResponse { info: describe(call, &handle, report, true), did_create: true })
 }
 
 /// `STREAM.UPDATE`.
@@ -120,8 +122,8 @@ pub(super) async fn update(call: &mut Call<'_>, stream: &str) -> Result<StreamUp
     let handle = existing.ok_or(errors::STREAM_NOT_FOUND)?;
     engine.update_stream(call.account, &handle, config).await?;
     call.action = Some((stream.to_owned(), StreamAction::Updated));
-    let state = state(&handle, None, false).await?;
-    let mut info = describe(call, &handle, state, true);
+    let report = report(&handle, None, false).await?;
+    let mut info = describe(call, &handle, report, true);
     info.domain = domain(call);
     Ok(StreamUpdateResponse { info })
 }
@@ -158,9 +160,9 @@ pub(super) async fn list(call: &Call<'_>) -> Result<StreamListResponse, ApiError
     let mut missing = Vec::new();
     let mut offline = BTreeMap::new();
     for handle in all.get(page).unwrap_or_default() {
-        match state(handle, None, false).await {
-            Ok(state) => {
-                let mut info = describe(call, handle, state, false);
+        match report(handle, None, false).await {
+            Ok(report) => {
+                let mut info = describe(call, handle, report, false);
                 info.domain = domain(call);
                 streams.push(info);
             }
@@ -179,7 +181,8 @@ pub(super) async fn info(call: &Call<'_>, stream: &str) -> Result<StreamInfoResp
     let request: StreamInfoRequest = decode::decode_optional(call.body, call.strictness())?.value;
     let handle = find(call, stream)?;
     let wanted = Some(request.subjects_filter.clone()).filter(|f| !f.is_empty());
-    let mut state = state(&handle, wanted.clone(), request.deleted_details).await?;
+    let mut report = report(&handle, wanted.clone(), request.deleted_details).await?;
+    let state = &mut report.state;
     let mut paging = Paging::default();
     if wanted.is_some() {
         let subjects = std::mem::take(&mut state.subjects);
@@ -190,7 +193,7 @@ pub(super) async fn info(call: &Call<'_>, stream: &str) -> Result<StreamInfoResp
         }
         state.subjects = subjects.into_iter().skip(page.start).take(page.len()).collect::<BTreeMap<_, _>>();
     }
-    let mut info = describe(call, &handle, state, true);
+    let mut info = describe(call, &handle, report, true);
     info.domain = domain(call);
     info.cluster = Some(ClusterInfo { leader: call.engine.place.server.clone(), ..ClusterInfo::default() });
     Ok(StreamInfoResponse { paging, info })

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use linnet_assets::{Command, CommandOutcome, Place};
+use linnet_assets::{Command, CommandOutcome, Place, StreamReport};
 use linnet_broker::{Account, AccountLimits, Broker};
 use linnet_env::{Disk, DiskLock, OsRng};
 use linnet_replication::{FLOOR_STEP, LogKeeper, Restoring};
@@ -307,10 +307,10 @@ impl Engine {
         self.health.missing_streams_note().filter(|note| self.disk.exists(note).unwrap_or(true))
     }
 
-    /// State of a stream as the API shows it, with its consumers if asked.
-    pub async fn stream_state(&self, handle: &StreamHandle) -> Option<linnet_jsapi::info::StreamState> {
+    /// Where a stream stands, as the API shows it.
+    pub async fn stream_report(&self, handle: &StreamHandle) -> Option<StreamReport> {
         match handle.ask(Command::State { subjects: None, deleted: false }).await {
-            Ok(CommandOutcome::State(state)) => Some(*state),
+            Ok(CommandOutcome::State(report)) => Some(*report),
             _ => None,
         }
     }

@@ -129,9 +129,9 @@ impl Pump {
         if slot.failed.is_some() {
             return None;
         }
-        let account = slot.account.clone();
+        let (account, inbox) = (slot.account.clone(), slot.inbox.clone());
         let stream = slot.group.stream().config().name.clone();
-        let mut outbox = self.hub.outbox(key, &account, &stream, &self.workers, &self.handle);
+        let mut outbox = self.hub.outbox(key, &account, &stream, &self.workers, &self.handle, &inbox);
         let log = &mut self.log;
         match catch_unwind(AssertUnwindSafe(|| act(slot, &mut outbox, log))) {
             Ok(result) => Some(result),
@@ -241,14 +241,18 @@ impl Pump {
         for change in self.hub.take_changes() {
             let (Change::ConsumerCreated(key, _)
             | Change::ConsumerDeleted(key, _)
-            | Change::Reconfigured(key)) = &change;
+            | Change::Reconfigured(key)
+            | Change::Listening(key, ..)
+            | Change::StoppedListening(key, _)) = &change;
             let Some(slot) = self.groups.get_mut(key) else { continue };
-            match &change {
+            match change {
                 Change::ConsumerCreated(_, consumer) => {
                     let stream = slot.group.stream();
-                    slot.services.add_consumer(stream, consumer, &slot.account, &slot.inbox);
+                    slot.services.add_consumer(stream, &consumer, &slot.account, &slot.inbox);
                 }
-                Change::ConsumerDeleted(_, consumer) => slot.services.remove_consumer(consumer),
+                Change::ConsumerDeleted(_, consumer) => slot.services.remove_consumer(&consumer),
+                Change::Listening(_, link, subscriptions) => slot.services.add_origin(link, subscriptions),
+                Change::StoppedListening(_, link) => slot.services.remove_origin(link),
                 Change::Reconfigured(_) => {
                     slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox)
                 }
@@ -292,9 +296,9 @@ impl Pump {
         for (_, sender) in slot.mail.commands.drain(..) {
             let _ = sender.send(Err(error.clone()));
         }
-        let account = slot.account.clone();
+        let (account, inbox) = (slot.account.clone(), slot.inbox.clone());
         let stream = slot.group.stream().config().name.clone();
-        let mut outbox = self.hub.outbox(key, &account, &stream, &self.workers, &self.handle);
+        let mut outbox = self.hub.outbox(key, &account, &stream, &self.workers, &self.handle, &inbox);
         refuse_publishes(slot, &error, &mut outbox);
         slot.mail.others.clear();
     }

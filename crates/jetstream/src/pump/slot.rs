@@ -86,7 +86,7 @@ pub(super) fn read_mail(
     }
     for (command, sender) in slot.mail.commands.drain(..) {
         let token = outbox.expect(sender);
-        slot.group.stream_mut().command(command, token, at.wall, outbox);
+        slot.group.stream_mut().command(command, token, at, outbox);
     }
     for index in 0..slot.mail.others.len() {
         let Some(letter) = slot.mail.others.get(index) else { continue };
@@ -124,7 +124,11 @@ pub(super) fn read_mail(
                 let consumer = std::str::from_utf8(letter.subject).unwrap_or_default();
                 stream.on_interest(consumer, at.now, at.wall, outbox);
             }
-            LetterKind::Publish => {}
+            LetterKind::OriginAnswer(link) => {
+                let (block, payload) = letter.body.split_at_checked(letter.header_len).unwrap_or_default();
+                stream.on_origin_answer(link, block, payload, at.now, at.wall, outbox);
+            }
+            LetterKind::Publish | LetterKind::Origin(_) => {}
         }
     }
     slot.mail.others.clear();
@@ -145,6 +149,10 @@ fn admit(slot: &mut Slot, at: Moment, limits: &StreamLimits, outbox: &mut Outbox
         reply: letter.reply,
         header_len: letter.header_len,
         body: letter.body,
+        origin: match letter.kind {
+            LetterKind::Origin(link) => Some(link),
+            _ => None,
+        },
     });
     let (dealt_with, may_go_on) = group.offer(publishes, limits, at, outbox);
     slot.read += dealt_with;

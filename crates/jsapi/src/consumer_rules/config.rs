@@ -39,7 +39,7 @@ pub fn normalize_and_check(
         check_pull(&config, limits)?
     }
     check_priority(&mut config)?;
-    check_direct(&config)?;
+    check_direct(&config, stream)?;
     check_bounds(&config, stream, limits)?;
     check_filters(&config)?;
     check_start(&config)?;
@@ -259,12 +259,16 @@ fn check_priority(config: &mut ConsumerConfig) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_direct(config: &ConsumerConfig) -> Result<(), ApiError> {
+fn check_direct(config: &ConsumerConfig, stream: &StreamConfig) -> Result<(), ApiError> {
     if config.direct && !config.is_push() {
         return Err(errors::CONSUMER_DIRECT_REQUIRES_PUSH);
     }
     if config.direct && config.is_durable() {
         return Err(errors::CONSUMER_DIRECT_REQUIRES_EPHEMERAL);
+    }
+    if config.direct && stream.retention != RetentionPolicy::Limits {
+        // It would keep nothing from being removed. What can be adapted was.
+        return Err(errors::stream_invalid_config("direct consumer of a stream that consumers keep is not supported"));
     }
     Ok(())
 }

@@ -144,7 +144,9 @@ pub fn check_create(
         if request.action == ConsumerAction::Update {
             return Err(errors::CONSUMER_DOES_NOT_EXIST);
         }
-        check_room(stream, consumers.count(), limits)?;
+        if !config.direct {
+            check_room(stream, consumers.count(), limits)?;
+        }
         check_work_queue(&config, stream, consumers)?;
         stamp_inactive_threshold(&mut config, request.config.is_durable());
         return Ok(ConsumerCreate::New(Box::new(config)));

@@ -135,7 +135,7 @@ impl Life {
 
     /// Offers so many messages and makes durable what is admitted: how many.
     pub(super) fn offer(&mut self, count: usize) -> usize {
-        let publish = Publish { subject: b"a", reply: b"", header_len: 0, body: b"payload" };
+        let publish = Publish { subject: b"a", reply: b"", header_len: 0, body: b"payload", origin: None };
         let publishes = std::iter::repeat_n(publish, count);
         let (admitted, _) = self.group.offer(publishes, &StreamLimits::default(), self.at(), &mut Nobody);
         self.write();
@@ -172,7 +172,7 @@ impl Life {
     /// Carries out a command.
     pub(super) fn command(&mut self, command: Command) {
         let at = self.at();
-        self.group.stream_mut().command(command, 1, at.wall, &mut Nobody);
+        self.group.stream_mut().command(command, 1, at, &mut Nobody);
         self.write();
     }
 

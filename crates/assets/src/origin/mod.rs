@@ -1,0 +1,230 @@
+//! What a stream takes from another one, as a mirror or a source (jetstream, "Mirrors and sources").
+//!
+//! An [`Origin`] asks the other stream for a consumer that pushes to a subject of its own, follows what arrives there
+//! and begins anew when something is missing. It speaks the public consumer protocol, so that it does not matter
+//! where the other stream is. How far it is stands in the stream's own log, with the messages: [`Taken`].
+
+mod arrival;
+mod request;
+mod taken;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use linnet_ids::{Mono, StreamSeq, Wall};
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::info::StreamSourceInfo;
+use linnet_jsapi::{Nanos, StreamSource};
+use linnet_subject::Transform;
+
+use crate::output::Output;
+
+pub(crate) use arrival::{Arrival, clean_headers};
+pub(crate) use request::Asker;
+pub use taken::Taken;
+pub(crate) use taken::source_header;
+
+/// Names one attempt to read an origin. What comes for an earlier attempt is not taken for the present one's.
+pub type Link = u32;
+
+/// How long the answer to a request for a consumer is awaited.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// The consumer gives a sign of life every second; after this long without one it is taken for gone.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// Wait after the first attempt that failed, when it may be that the server is only starting; then; and at most.
+const RETRY_MIN: Duration = Duration::from_millis(250);
+const RETRY_NEXT: Duration = Duration::from_secs(2);
+const RETRY_STEP: Duration = Duration::from_secs(10);
+const RETRY_MAX: Duration = Duration::from_secs(120);
+/// Flow control requests that may wait for what they ask about to be stored.
+const FLOW_WAITING_MAX: usize = 64;
+
+/// What the other stream is to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Its copy, with the same sequences.
+    Mirror,
+    /// One of those whose messages are added.
+    Source,
+}
+
+/// A stream that is read.
+pub(crate) struct Origin {
+    pub(crate) role: Role,
+    pub(crate) config: StreamSource,
+    /// What tells it from the other origins.
+    pub(crate) key: String,
+    /// Which of the stream's origins of the same name it is.
+    pub(crate) nth: usize,
+    renames: Vec<Transform>,
+    /// Newest sequence taken over, those in flight included; 0 for none.
+    pub(crate) position: StreamSeq,
+    /// What the other stream is known by, so that another one of the same name is noticed.
+    pub(crate) identity: String,
+    state: State,
+    lag: u64,
+    heard: Option<Wall>,
+    error: Option<ApiError>,
+    failures: u32,
+    /// Flow control requests that are answered when the stream is stored up to a sequence.
+    flow: VecDeque<FlowRequest>,
+}
+
+enum State {
+    /// Nothing is under way; when to try.
+    Down { retry: Mono },
+    /// A consumer was asked for.
+    Asked { link: Link, since: Mono, delivered: u64 },
+    /// A consumer delivers.
+    Up { link: Link, last: Mono, delivered: u64 },
+}
+
+struct FlowRequest {
+    reply: Vec<u8>,
+    stored: StreamSeq,
+    delivered: u64,
+    position: StreamSeq,
+}
+
+impl Origin {
+    pub(crate) fn new(role: Role, config: StreamSource, nth: usize, taken: &Taken, due: Mono) -> Self {
+        let transforms = config.subject_transforms.iter().filter(|t| !t.dest.is_empty());
+        Self {
+            role,
+            key: config.key(),
+            nth,
+            // The rules have judged them: what is not valid renames nothing.
+            renames: transforms.filter_map(|t| Transform::new(&t.src, &t.dest).ok()).collect(),
+            config,
+            position: taken.seq,
+            identity: taken.identity.clone(),
+            state: State::Down { retry: due },
+            lag: 0,
+            heard: None,
+            error: None,
+            failures: 0,
+            flow: VecDeque::new(),
+        }
+    }
+
+    /// True if something that came on this link is for the present attempt.
+    pub(crate) fn is_current(&self, link: Link) -> bool {
+        self.link() == Some(link)
+    }
+
+    pub(crate) fn link(&self) -> Option<Link> {
+        match &self.state {
+            State::Down { .. } => None,
+            State::Asked { link, .. } | State::Up { link, .. } => Some(*link),
+        }
+    }
+
+    /// When it wants to be looked at.
+    pub(crate) fn next_due(&self) -> Mono {
+        match &self.state {
+            State::Down { retry } => *retry,
+            State::Asked { since, .. } => *since + ANSWER_MAX,
+            State::Up { last, .. } => *last + SILENCE_MAX,
+        }
+    }
+
+    /// Does what is due: asks for a consumer, or gives one up that is silent. `link` names the next attempt; true if
+    /// it was used.
+    pub(crate) fn on_timer(&mut self, link: Link, asker: &Asker<'_>, now: Mono, out: &mut dyn Output) -> bool {
+        if now < self.next_due() {
+            return false;
+        }
+        match self.state {
+            State::Down { .. } => {
+                self.ask(link, asker, now, out);
+                true
+            }
+            State::Asked { .. } => {
+                self.fail(self.setup_failed("no answer from the origin"), now, out);
+                false
+            }
+            // It was there, so that it may be there again at once.
+            State::Up { .. } => {
+                self.begin_anew(now, out);
+                false
+            }
+        }
+    }
+
+    fn ask(&mut self, link: Link, asker: &Asker<'_>, now: Mono, out: &mut dyn Output) {
+        let request = asker.request(self, &out.unique_id());
+        out.listen(link, &request.deliver_to, &request.answer_to);
+        let reached =
+            out.publish(&request.subject, b"", &request.answer_to, request.header_len, &request.body);
+        self.state = State::Asked { link, since: now, delivered: 0 };
+        if reached == 0 {
+            self.fail(self.setup_failed("nobody answers for the origin"), now, out);
+        }
+    }
+
+    /// The attempt failed: the next one comes later.
+    pub(crate) fn fail(&mut self, error: ApiError, now: Mono, out: &mut dyn Output) {
+        self.error = Some(error);
+        let wait = match self.failures {
+            0 => RETRY_MIN,
+            1 => RETRY_NEXT,
+            more => RETRY_STEP.saturating_mul(more - 1),
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.close(now + wait.min(RETRY_MAX), out);
+    }
+
+    /// Something is missing of what was delivered: the rest is asked for again.
+    pub(crate) fn begin_anew(&mut self, now: Mono, out: &mut dyn Output) {
+        self.close(now, out);
+    }
+
+    /// Gives up what is under way.
+    pub(crate) fn close(&mut self, retry: Mono, out: &mut dyn Output) {
+        if let Some(link) = self.link() {
+            out.stop_listening(link);
+        }
+        self.flow.clear();
+        self.state = State::Down { retry };
+    }
+
+    /// The origin's refusal in the words of the role.
+    pub(crate) fn setup_failed(&self, text: &str) -> ApiError {
+        match self.role {
+            Role::Mirror => errors::mirror_consumer_setup_failed(text),
+            Role::Source => errors::source_consumer_setup_failed(text),
+        }
+    }
+
+    /// Another stream has the origin's name now: it is read from where the configuration says.
+    pub(crate) fn forget_origin(&mut self) {
+        self.position = 0;
+        self.identity.clear();
+    }
+
+    /// Answers flow control requests for what is stored by now.
+    pub(crate) fn answer_flow(&mut self, stored: StreamSeq, out: &mut dyn Output) {
+        while let Some(request) = self.flow.pop_front_if(|request| request.stored <= stored) {
+            arrival::send_flow_answer(&request.reply, request.delivered, request.position, out);
+        }
+    }
+
+    /// The subject under which a message of the origin is stored here.
+    pub(crate) fn rename(&self, subject: &[u8], random: u64) -> Option<Vec<u8>> {
+        let mut renamed = Vec::new();
+        self.renames.iter().any(|rename| rename.apply(subject, random, &mut renamed)).then_some(renamed)
+    }
+
+    pub(crate) fn info(&self, wall: Wall) -> StreamSourceInfo {
+        StreamSourceInfo {
+            name: self.config.name.clone(),
+            external: self.config.external.clone(),
+            lag: self.lag,
+            seq: if self.role == Role::Source { self.position } else { 0 },
+            active: self.heard.map_or(Nanos(-1), |heard| Nanos((wall.0 - heard.0).max(0))),
+            error: self.error.clone(),
+            filter_subject: self.config.filter_subject.clone(),
+            subject_transforms: self.config.subject_transforms.clone(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+use linnet_ids::hash_base62;
+use linnet_jsapi::policies::{AckPolicy, DeliverPolicy};
+use linnet_jsapi::requests::CreateConsumerRequest;
+use linnet_jsapi::{ConsumerConfig, Metadata, Nanos};
+use linnet_wire::headers;
+
+use super::{Origin, Role};
+
+/// Sign of life of the consumer, and how long it lives without a listener.
+const HEARTBEAT: Nanos = Nanos::from_secs(1);
+const INACTIVE_THRESHOLD: Nanos = Nanos::from_secs(10);
+/// Nothing is delivered again within the life of a consumer.
+const ACK_WAIT: Nanos = Nanos::from_secs(22 * 60 * 60);
+/// Letters and digits of a random subject.
+const TOKEN_LEN: usize = 8;
+
+/// Who asks for a consumer.
+pub(crate) struct Asker<'a> {
+    pub(crate) stream: &'a str,
+    pub(crate) account: &'a str,
+    pub(crate) domain: &'a str,
+}
+
+/// A request for a consumer, ready to be published.
+pub(super) struct Request {
+    pub(super) subject: Vec<u8>,
+    /// Where the messages are to go.
+    pub(super) deliver_to: Vec<u8>,
+    pub(super) answer_to: Vec<u8>,
+    pub(super) header_len: usize,
+    pub(super) body: Vec<u8>,
+}
+
+impl Asker<'_> {
+    /// A request for what comes behind the origin's position. `id` is made of letters and digits.
+    pub(super) fn request(&self, origin: &Origin, id: &[u8]) -> Request {
+        let id = String::from_utf8_lossy(id);
+        // The end of an id differs most from one to the next.
+        let token = id.get(id.len().saturating_sub(TOKEN_LEN)..).unwrap_or_default();
+        let kind = if origin.role == Role::Mirror { "M" } else { "S" };
+        let external = origin.config.external.as_ref();
+        let prefix = external.map(|e| e.deliver.as_str()).filter(|prefix| !prefix.is_empty());
+        let deliver_to = match &origin.config.consumer {
+            Some(consumer) => consumer.deliver_subject.clone(),
+            None => format!("{}.{kind}.{token}", prefix.unwrap_or("$JS")),
+        };
+        let api = external.map(|e| e.api.as_str()).filter(|api| !api.is_empty()).unwrap_or("$JS.API");
+        let mut body = Vec::with_capacity(512);
+        headers::begin(&mut body, "");
+        let level = if origin.role == Role::Mirror { "4" } else { "5" };
+        headers::push(&mut body, "Nats-Required-Api-Level", level.as_bytes());
+        if origin.role == Role::Source {
+            headers::push(&mut body, "Nats-Stream-Identity", origin.identity.as_bytes());
+        }
+        headers::end(&mut body);
+        let header_len = body.len();
+        let stream = &origin.config.name;
+        let subject = match origin.config.consumer.as_ref().map(|consumer| &consumer.name) {
+            Some(consumer) => {
+                let from = if origin.position == 0 { 0 } else { origin.position + 1 };
+                body.extend_from_slice(format!(r#"{{"seq":{from}}}"#).as_bytes());
+                format!("{api}.CONSUMER.RESET.{stream}.{consumer}")
+            }
+            None => {
+                let config = self.consumer(origin, &deliver_to);
+                let subject = match (&config.filter_subject, origin.role) {
+                    (filter, Role::Source) if !filter.is_empty() => {
+                        format!("{api}.CONSUMER.CREATE.{stream}.{}.{filter}", config.name)
+                    }
+                    _ => format!("{api}.CONSUMER.CREATE.{stream}"),
+                };
+                let request =
+                    CreateConsumerRequest { stream: stream.clone(), config, ..CreateConsumerRequest::default() };
+                // Plain data: writing it to memory cannot fail.
+                serde_json::to_writer(&mut body, &request).expect("consumer request serialises");
+                subject
+            }
+        };
+        Request {
+            subject: subject.into_bytes(),
+            deliver_to: deliver_to.into_bytes(),
+            answer_to: format!("$JSC.R.{token}").into_bytes(),
+            header_len,
+            body,
+        }
+    }
+
+    fn consumer(&self, origin: &Origin, deliver_to: &str) -> ConsumerConfig {
+        let (kind, prefix) = match origin.role {
+            Role::Mirror => ("MIRROR", "_nats.mirror"),
+            Role::Source => ("SRC", "_nats.src"),
+        };
+        let whose = format!("{}:{}:{}:{}", self.stream, self.account, self.domain, origin.nth);
+        let mut metadata = Metadata::from([
+            (format!("{prefix}.stream"), self.stream.to_owned()),
+            (format!("{prefix}.acc"), self.account.to_owned()),
+        ]);
+        if !self.domain.is_empty() {
+            metadata.insert(format!("{prefix}.domain"), self.domain.to_owned());
+        }
+        let (deliver_policy, opt_start_seq, opt_start_time) = match &origin.config {
+            _ if origin.position > 0 => (DeliverPolicy::ByStartSequence, origin.position + 1, None),
+            config if config.opt_start_seq > 0 => {
+                (DeliverPolicy::ByStartSequence, config.opt_start_seq, None)
+            }
+            config if config.opt_start_time.is_some() => {
+                (DeliverPolicy::ByStartTime, 0, config.opt_start_time)
+            }
+            _ => (DeliverPolicy::All, 0, None),
+        };
+        let mut filters = origin.config.filters();
+        let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+        ConsumerConfig {
+            name: format!("JS_{kind}_{}", hash_base62::<8>(&whose)),
+            deliver_policy,
+            opt_start_seq,
+            opt_start_time,
+            ack_policy: AckPolicy::None,
+            ack_wait: ACK_WAIT,
+            max_deliver: 1,
+            filter_subject,
+            filter_subjects: filters,
+            flow_control: true,
+            deliver_subject: deliver_to.to_owned(),
+            idle_heartbeat: HEARTBEAT,
+            inactive_threshold: INACTIVE_THRESHOLD,
+            direct: true,
+            sourcing: true,
+            metadata,
+            ..ConsumerConfig::default()
+        }
+    }
+}
