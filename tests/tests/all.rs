@@ -18,6 +18,7 @@ mod inactive_consumers;
 mod info;
 mod jetstream_semantics;
 mod listeners;
+mod origins;
 mod other_clients;
 mod pause_and_reset;
 mod priority_groups;

@@ -158,6 +158,8 @@ pub enum Advisory {
         /// Why.
         reason: Abandoned,
     },
+    /// A mirror has come near the end of its origin.
+    CaughtUp,
     /// The configuration of the stream changed.
     Reconfigured,
     /// A consumer came into being.

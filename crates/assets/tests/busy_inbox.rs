@@ -61,7 +61,8 @@ fn body(at: usize, size: usize) -> Vec<u8> {
 fn admit_all(stream: &mut Stream, sizes: &[usize], out: &mut Acks) -> Vec<Proposal> {
     for (at, size) in sizes.iter().enumerate() {
         let (reply, body) = (format!("r{at}"), body(at, *size));
-        let publish = Publish { subject: b"s", reply: reply.as_bytes(), header_len: 0, body: &body, origin: None };
+        let publish =
+            Publish { subject: b"s", reply: reply.as_bytes(), header_len: 0, body: &body, origin: None };
         assert_eq!(stream.admit(&publish, &StreamLimits::default(), Wall(1), out), Admitted::Stored);
     }
     stream.take_proposals(Mono::default())

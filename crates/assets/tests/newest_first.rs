@@ -123,14 +123,20 @@ impl Server {
     }
 
     fn publish(&mut self, subject: &str) {
-        let publish = Publish { subject: subject.as_bytes(), reply: b"", header_len: 0, body: b"x", origin: None };
+        let publish =
+            Publish { subject: subject.as_bytes(), reply: b"", header_len: 0, body: b"x", origin: None };
         let admitted = self.stream.admit(&publish, &StreamLimits::default(), Wall(1), &mut self.sent);
         assert_eq!(admitted, Admitted::Stored);
         self.commit();
     }
 
     fn command(&mut self, command: Command) {
-        self.stream.command(command, 1, Moment { now: Mono::default(), wall: Wall(1), live: true }, &mut self.sent);
+        self.stream.command(
+            command,
+            1,
+            Moment { now: Mono::default(), wall: Wall(1), live: true },
+            &mut self.sent,
+        );
         self.commit();
     }
 

@@ -85,7 +85,8 @@ impl Server {
         let stream = Stream::new(config, Wall(0), Place::default(), store, Vec::new(), Mono::default());
         let mut server = Self { stream, now: Mono::default(), sockets: Sockets::default() };
         for _ in 0..messages {
-            let publish = Publish { subject: b"s", reply: b"", header_len: 0, body: &[b'x'; BODY], origin: None };
+            let publish =
+                Publish { subject: b"s", reply: b"", header_len: 0, body: &[b'x'; BODY], origin: None };
             let out = &mut server.sockets;
             let admitted = server.stream.admit(&publish, &StreamLimits::default(), Wall(1), out);
             assert_eq!(admitted, Admitted::Stored);
@@ -110,7 +111,12 @@ impl Server {
             suggested_name: String::new(),
             limits: Box::new(Limits::unlimited()),
         };
-        self.stream.command(Command::Consumer(create), 1, Moment { now: Mono::default(), wall: Wall(1), live: true }, &mut self.sockets);
+        self.stream.command(
+            Command::Consumer(create),
+            1,
+            Moment { now: Mono::default(), wall: Wall(1), live: true },
+            &mut self.sockets,
+        );
         self.apply();
     }
 

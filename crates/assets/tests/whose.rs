@@ -55,7 +55,12 @@ fn the_owner_is_written_once() {
 fn a_checkpoint_behind_the_end_keeps_the_end() {
     let mut first = stream();
     assert!(!reopened(&first.saved()).is_deleted());
-    first.command(Command::Delete, 1, Moment { now: Mono::default(), wall: Wall(1), live: true }, &mut Nobody);
+    first.command(
+        Command::Delete,
+        1,
+        Moment { now: Mono::default(), wall: Wall(1), live: true },
+        &mut Nobody,
+    );
     settle(&mut first);
     assert!(first.is_deleted() && reopened(&first.saved()).is_deleted());
 }

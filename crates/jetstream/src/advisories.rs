@@ -116,7 +116,7 @@ impl Writer {
                 "stream_batch_abandoned",
                 fields([("batch", batch.as_str().into()), ("reason", reason_text(*reason).into())]),
             ),
-            Advisory::Reconfigured => return,
+            Advisory::Reconfigured | Advisory::CaughtUp => return,
         };
         fields.insert("stream".to_owned(), stream.into());
         self.publish(publisher, account, &topic, kind, &fields);

@@ -26,7 +26,7 @@ mod usage;
 pub use catalogue::{JsAccount, StreamHandle};
 pub use cell::{Health, StreamCell};
 pub use config::{BatchLimits, Config, LogConfig};
-pub use linnet_assets::StreamReport;
 pub use engine::{Engine, StartError, StopReport};
+pub use linnet_assets::StreamReport;
 pub use marker::MarkerError;
 pub use usage::Usage;

@@ -191,7 +191,9 @@ impl Output for Outbox<'_> {
             Advisory::ConsumerDeleted { consumer } => {
                 self.hub.changes.push(Change::ConsumerDeleted(self.key, consumer.clone()));
             }
-            Advisory::Reconfigured => self.hub.changes.push(Change::Reconfigured(self.key)),
+            Advisory::Reconfigured | Advisory::CaughtUp => {
+                self.hub.changes.push(Change::Reconfigured(self.key))
+            }
             Advisory::Damaged { stream_seq } => {
                 tracing::error!(
                     "Stream '{} > {}': message {stream_seq} is damaged",

@@ -44,7 +44,8 @@ impl ConsumerServices {
         wanted.push((format!("$JS.ACK.{name}.>"), LetterKind::Ack));
         wanted.push((format!("$JS.ACK.*.*.{name}.>"), LetterKind::Ack));
         wanted.push((format!("$JS.FC.{name}.>"), LetterKind::FlowAnswer));
-        if config.allow_direct {
+        let direct = config.allow_direct.then_some(name.as_str()).into_iter().chain(stream.answers_for());
+        for name in direct {
             for api in self.api_prefixes() {
                 wanted.push((format!("{api}.DIRECT.GET.{name}"), LetterKind::DirectGet));
                 wanted.push((format!("{api}.DIRECT.GET.{name}.>"), LetterKind::DirectGet));
@@ -133,5 +134,7 @@ fn subscribe(
     subject: &str,
     kind: LetterKind,
 ) -> InternalSubscription {
-    account.subscribe(subject.as_bytes(), None, Arc::new(InboxSink { inbox: inbox.clone(), kind }))
+    // One of the stream and its mirrors answers.
+    let queue: Option<&[u8]> = (kind == LetterKind::DirectGet).then_some(b"_sys_");
+    account.subscribe(subject.as_bytes(), queue, Arc::new(InboxSink { inbox: inbox.clone(), kind }))
 }

@@ -62,6 +62,11 @@ impl Fixture {
         self.client.clone().unwrap()
     }
 
+    /// Makes the next request use a new connection.
+    pub(crate) fn forget_client(&mut self) {
+        self.client = None;
+    }
+
     /// A connection that speaks the protocol byte by byte.
     pub(crate) fn raw(&self) -> Raw {
         Raw::connect(self.addr())

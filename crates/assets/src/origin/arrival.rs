@@ -7,7 +7,7 @@ use linnet_wire::headers;
 use serde::Deserialize;
 
 use super::{FLOW_WAITING_MAX, FlowRequest, Origin, State};
-use crate::output::Output;
+use crate::output::{Advisory, Output};
 
 /// Error of an origin that is not the stream it was (jetstream, "Mirrors and sources").
 const IDENTITY_MISMATCH: u16 = 10225;
@@ -64,7 +64,9 @@ impl Origin {
         if ack.consumer_seq != delivered + 1 || ack.delivered > 1 {
             return if ack.consumer_seq <= delivered { Arrival::Nothing } else { Arrival::Gap };
         }
-        self.lag = ack.pending;
+        if self.note_lag(ack.pending) {
+            out.advise(Advisory::CaughtUp);
+        }
         if ack.stream_seq <= self.position {
             // A durable consumer delivers again what it was not told to be stored.
             self.took(ack.stream_seq);
@@ -97,7 +99,9 @@ impl Origin {
         match number("Nats-Last-Consumer") {
             Some(last) if last > delivered => Arrival::Gap,
             Some(last) if last == delivered => {
-                self.lag = 0;
+                if self.note_lag(0) {
+                    out.advise(Advisory::CaughtUp);
+                }
                 number("Nats-Last-Stream").map_or(Arrival::Nothing, Arrival::Passed)
             }
             _ => Arrival::Nothing,
@@ -178,7 +182,8 @@ pub(crate) fn clean_headers<'a>(
     out: &'a mut Vec<u8>,
 ) -> (usize, &'a [u8]) {
     let (block, payload) = body.split_at_checked(header_len).unwrap_or((b"", body));
-    let is_meant_for_origin = |key: &[u8]| key.starts_with(b"Nats-Expected-") || key.starts_with(b"Nats-Batch-");
+    let is_meant_for_origin =
+        |key: &[u8]| key.starts_with(b"Nats-Expected-") || key.starts_with(b"Nats-Batch-");
     let must_drop = headers::iter(block).any(|(key, _)| is_meant_for_origin(key));
     if source.is_none() && !must_drop {
         return (header_len, body);

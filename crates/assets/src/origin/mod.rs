@@ -36,6 +36,10 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_NEXT: Duration = Duration::from_secs(2);
 const RETRY_STEP: Duration = Duration::from_secs(10);
 const RETRY_MAX: Duration = Duration::from_secs(120);
+/// From one attempt to the next, even if the first got an answer.
+const ANEW_MIN: Duration = Duration::from_millis(500);
+/// So near the end of its origin a mirror may answer for it.
+const NEAR: u64 = 10;
 /// Flow control requests that may wait for what they ask about to be stored.
 const FLOW_WAITING_MAX: usize = 64;
 
@@ -66,6 +70,10 @@ pub(crate) struct Origin {
     heard: Option<Wall>,
     error: Option<ApiError>,
     failures: u32,
+    /// When a consumer was asked for last.
+    asked: Option<Mono>,
+    /// It has come near the end of the origin.
+    has_caught_up: bool,
     /// Flow control requests that are answered when the stream is stored up to a sequence.
     flow: VecDeque<FlowRequest>,
 }
@@ -103,6 +111,8 @@ impl Origin {
             heard: None,
             error: None,
             failures: 0,
+            asked: None,
+            has_caught_up: false,
             flow: VecDeque::new(),
         }
     }
@@ -119,6 +129,19 @@ impl Origin {
         }
     }
 
+    /// True once it has come near the end of the origin.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.has_caught_up
+    }
+
+    /// Notes how many messages the origin has beyond what is here. True when that is few for the first time.
+    fn note_lag(&mut self, lag: u64) -> bool {
+        self.lag = lag;
+        let comes_near = lag < NEAR && !self.has_caught_up;
+        self.has_caught_up |= comes_near;
+        comes_near
+    }
+
     /// When it wants to be looked at.
     pub(crate) fn next_due(&self) -> Mono {
         match &self.state {
@@ -130,7 +153,13 @@ impl Origin {
 
     /// Does what is due: asks for a consumer, or gives one up that is silent. `link` names the next attempt; true if
     /// it was used.
-    pub(crate) fn on_timer(&mut self, link: Link, asker: &Asker<'_>, now: Mono, out: &mut dyn Output) -> bool {
+    pub(crate) fn on_timer(
+        &mut self,
+        link: Link,
+        asker: &Asker<'_>,
+        now: Mono,
+        out: &mut dyn Output,
+    ) -> bool {
         if now < self.next_due() {
             return false;
         }
@@ -154,6 +183,7 @@ impl Origin {
     fn ask(&mut self, link: Link, asker: &Asker<'_>, now: Mono, out: &mut dyn Output) {
         let request = asker.request(self, &out.unique_id());
         out.listen(link, &request.deliver_to, &request.answer_to);
+        self.asked = Some(now);
         let reached =
             out.publish(&request.subject, b"", &request.answer_to, request.header_len, &request.body);
         self.state = State::Asked { link, since: now, delivered: 0 };
@@ -176,7 +206,8 @@ impl Origin {
 
     /// Something is missing of what was delivered: the rest is asked for again.
     pub(crate) fn begin_anew(&mut self, now: Mono, out: &mut dyn Output) {
-        self.close(now, out);
+        let soonest = self.asked.map_or(now, |asked| asked + ANEW_MIN);
+        self.close(soonest.max(now), out);
     }
 
     /// Gives up what is under way.

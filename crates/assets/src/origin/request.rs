@@ -69,8 +69,11 @@ impl Asker<'_> {
                     }
                     _ => format!("{api}.CONSUMER.CREATE.{stream}"),
                 };
-                let request =
-                    CreateConsumerRequest { stream: stream.clone(), config, ..CreateConsumerRequest::default() };
+                let request = CreateConsumerRequest {
+                    stream: stream.clone(),
+                    config,
+                    ..CreateConsumerRequest::default()
+                };
                 // Plain data: writing it to memory cannot fail.
                 serde_json::to_writer(&mut body, &request).expect("consumer request serialises");
                 subject

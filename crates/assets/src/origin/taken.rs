@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let config = StreamSource { name: "O".into(), filter_subject: "o.0".into(), ..StreamSource::default() };
+        let config =
+            StreamSource { name: "O".into(), filter_subject: "o.0".into(), ..StreamSource::default() };
         let taken = Taken { seq: 3, identity: "0aAOMRkx".into() };
         let origin = Origin::new(Role::Source, config, 0, &taken, Mono::default());
         let header = source_header(&origin, 4, b"o.0");

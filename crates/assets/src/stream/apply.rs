@@ -323,7 +323,7 @@ impl Stream {
         self.store.fit_to(config.max_bytes);
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
-        self.origins.configured();
+        self.origins.configured(&self.config);
         if !self.config.allow_atomic {
             self.batches.clear();
         }

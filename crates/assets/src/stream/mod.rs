@@ -240,6 +240,7 @@ impl Stream {
             deleted: false,
             scratch: Vec::new(),
         };
+        stream.origins.configured(&stream.config);
         for attach in consumers {
             stream.install_consumer(attach, now);
         }

@@ -30,15 +30,15 @@ pub(super) struct Origins {
     /// How far sources are, by key, those in the log.
     taken: BTreeMap<String, Taken>,
     last_link: Link,
-    /// They follow the configuration as it is now.
-    is_current: bool,
+    /// The configuration names others than these.
+    must_follow: bool,
     scratch: Vec<u8>,
 }
 
 impl Origins {
     /// When one of them wants to be looked at.
     pub(super) fn next_due(&self) -> Option<Mono> {
-        if !self.is_current {
+        if self.must_follow {
             return Some(Mono::default());
         }
         self.all.iter().map(Origin::next_due).min()
@@ -55,8 +55,8 @@ impl Origins {
     }
 
     /// The configuration changed.
-    pub(super) fn configured(&mut self) {
-        self.is_current = false;
+    pub(super) fn configured(&mut self, config: &StreamConfig) {
+        self.must_follow = config.mirror.is_some() || !config.sources.is_empty() || !self.all.is_empty();
     }
 
     /// A message with this header was stored.
@@ -70,7 +70,7 @@ impl Origins {
 
     /// Has the origins follow the configuration. What goes on is not disturbed.
     fn follow(&mut self, config: &StreamConfig, last_seq: StreamSeq, now: Mono, out: &mut dyn Output) {
-        self.is_current = true;
+        self.must_follow = false;
         let mut before = std::mem::take(&mut self.all);
         let mirror = config.mirror.iter().map(|origin| (Role::Mirror, origin));
         let sources = config.sources.iter().map(|origin| (Role::Source, origin));
@@ -103,6 +103,13 @@ impl Stream {
         self.config.mirror.is_some()
     }
 
+    /// Name of the stream for which it may answer direct gets.
+    pub fn answers_for(&self) -> Option<&str> {
+        let mirror = self.config.mirror.as_ref().filter(|_| self.config.mirror_direct)?;
+        self.origins.all.first().filter(|origin| origin.has_caught_up())?;
+        Some(&mirror.name)
+    }
+
     /// Stops reading the origins.
     pub(super) fn leave_origins(&mut self, now: Mono, out: &mut dyn Output) {
         for mut origin in std::mem::take(&mut self.origins.all) {
@@ -114,7 +121,7 @@ impl Stream {
         if self.deleted {
             return;
         }
-        if !self.origins.is_current {
+        if self.origins.must_follow {
             self.origins.follow(&self.config, self.head_seq, now, out);
         }
         let account = out.account().to_owned();

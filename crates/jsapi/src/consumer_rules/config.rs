@@ -268,7 +268,9 @@ fn check_direct(config: &ConsumerConfig, stream: &StreamConfig) -> Result<(), Ap
     }
     if config.direct && stream.retention != RetentionPolicy::Limits {
         // It would keep nothing from being removed. What can be adapted was.
-        return Err(errors::stream_invalid_config("direct consumer of a stream that consumers keep is not supported"));
+        return Err(errors::stream_invalid_config(
+            "direct consumer of a stream that consumers keep is not supported",
+        ));
     }
     Ok(())
 }

@@ -126,7 +126,8 @@ fn check_external(origin: &StreamSource) -> Result<(), ApiError> {
         return Ok(());
     }
     if !subject_rules::is_valid(prefix) || !subject_rules::is_literal(prefix) {
-        let text = format_args!("stream external api prefix {prefix:?} must be a valid subject without wildcards");
+        let text =
+            format_args!("stream external api prefix {prefix:?} must be a valid subject without wildcards");
         return Err(invalid(text));
     }
     if prefix == "$JS.API" {
