@@ -13,9 +13,9 @@ mod output;
 mod stream;
 
 pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};
-pub use entry::{Attach, Entry, EntryError, Owner, Purge};
+pub use entry::{Attach, Entry, EntryError, Owner, Purge, RestoreMark};
 pub use output::{Abandoned, Advisory, Answer, Nobody, Output, Token};
 pub use stream::{
     Admitted, BatchLimits, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish,
-    Stream, StreamLimits, StreamSaved,
+    RestorePart, Snapshot, Stream, StreamLimits, StreamSaved, is_expired,
 };

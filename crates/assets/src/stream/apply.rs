@@ -72,6 +72,7 @@ impl Stream {
             }
             Entry::Leader => {}
             Entry::Owner(owner) => self.owner = Some(owner),
+            Entry::Restore(mark) => self.apply_restore(&mark, at),
             Entry::Skip(last) => self.skip_to(last),
         }
         CommandOutcome::Done
@@ -81,13 +82,20 @@ impl Stream {
         while let Ok((record, len)) = Record::view(records) {
             let (bytes, rest) = records.split_at(len);
             records = rest;
-            self.apply_message(&record, bytes, at, out);
+            if self.restoring {
+                self.apply_restored(&record, bytes, at, out);
+            } else {
+                self.apply_message(&record, bytes, at, out);
+            }
         }
         let applied = self.store.state().last_seq;
         if at.live {
             let mut acks = std::mem::take(&mut self.acks);
             acks.release(applied, |reply, ack| self.send_ack(reply, ack, out));
             self.acks = acks;
+            if self.restoring {
+                return;
+            }
             if self.next_expiry.is_none() || self.ttls.first_due().is_some() {
                 self.schedule_expiry(at.now, at.wall);
             }
@@ -161,7 +169,7 @@ impl Stream {
     }
 
     /// Per-subject limit first, then messages, then bytes, oldest first.
-    fn enforce_limits(&mut self, subject: &[u8], at: Moment, out: &mut dyn Output) {
+    pub(super) fn enforce_limits(&mut self, subject: &[u8], at: Moment, out: &mut dyn Output) {
         let limit = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
         if let Some(max) = limit(self.config.max_msgs_per_subject) {
             while self.store.subject(subject).is_some_and(|s| s.msgs > max) {
@@ -247,7 +255,7 @@ impl Stream {
     }
 
     /// Sequences up to this one are used up.
-    fn skip_to(&mut self, last: StreamSeq) {
+    pub(super) fn skip_to(&mut self, last: StreamSeq) {
         self.store.skip_to(last);
         self.head_seq = self.head_seq.max(last);
     }
@@ -362,7 +370,7 @@ impl Stream {
                     self.apply_detach(&name, at, out);
                 }
                 let id = self.install_consumer(attach, at.now);
-                if at.live {
+                if at.live && !self.restoring {
                     out.advise(Advisory::ConsumerCreated { consumer: name.clone() });
                 }
                 id
