@@ -9,12 +9,18 @@ use crate::entry::{MAGIC, encode};
 pub struct Writer {
     frames: snap::write::FrameEncoder<Vec<u8>>,
     entry: Vec<u8>,
+    /// The frames bear the name of S2.
+    is_named: bool,
 }
 
 impl Writer {
     /// Begins the archive of a stream. `state` counts the consumers that will follow.
     pub fn new(state: &StreamState, timestamp: i64) -> Self {
-        let mut writer = Self { frames: snap::write::FrameEncoder::new(Vec::new()), entry: MAGIC.to_vec() };
+        let mut writer = Self {
+            frames: snap::write::FrameEncoder::new(Vec::new()),
+            entry: MAGIC.to_vec(),
+            is_named: false,
+        };
         // Plain data: writing it to memory cannot fail.
         let json = serde_json::to_vec(state).expect("state serialises");
         writer.entry(STATE.as_bytes(), timestamp, 0, 0, &json);
@@ -53,6 +59,10 @@ impl Writer {
     /// Takes up to `max` of the compressed bytes.
     pub fn take(&mut self, max: usize) -> Vec<u8> {
         let ready = self.frames.get_mut();
+        // Snappy's blocks are blocks of S2, and tools look for the name of S2.
+        if let Some(name) = ready.get_mut(4..10).filter(|_| !std::mem::replace(&mut self.is_named, true)) {
+            name.copy_from_slice(b"S2sTwO");
+        }
         let rest = ready.split_off(max.min(ready.len()));
         std::mem::replace(ready, rest)
     }

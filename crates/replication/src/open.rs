@@ -105,11 +105,18 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
     let (store, report) = StreamStore::open(disk, dir.clone(), Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
-    let new = StreamSaved { config, consumers: Vec::new(), ttls: Vec::new(), owner: None, deleted: false };
-    let StreamSaved { config, consumers, ttls, owner, deleted } = saved.unwrap_or(new);
+    let new = StreamSaved {
+        config,
+        consumers: Vec::new(),
+        ttls: Vec::new(),
+        owner: None,
+        deleted: false,
+        restoring: false,
+    };
+    let StreamSaved { config, consumers, ttls, owner, deleted, restoring } = saved.unwrap_or(new);
     let mut stream = Stream::new(config, created, place, store, consumers, now);
     stream.restore_ttls(&ttls);
-    stream.restore_life(owner, deleted);
+    stream.restore_life(owner, deleted, restoring);
     remember_ids(&mut stream, wall);
     let mut restored =
         Restored { lost: report.lost, ruined: report.ruined, strays: report.strays, ..Restored::default() };
@@ -264,6 +271,27 @@ pub(crate) fn fresh(
         stream.record_config();
     }
     SoloGroup::fresh(group, stream, floor_step)
+}
+
+/// An empty group of a stream that is restored from a backup: its sequences are reserved up to `floor`.
+pub(crate) fn fresh_restoring(
+    group: GroupId,
+    kind: Kind,
+    config: StreamConfig,
+    created: Wall,
+    place: Place,
+    floor: (StreamSeq, StreamSeq),
+    now: Mono,
+) -> SoloGroup {
+    let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
+    let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
+    stream.begin_restore();
+    if stream.store().is_memory() {
+        return SoloGroup::fresh(group, stream, FLOOR_STEP);
+    }
+    stream.record_restored_config();
+    let (step, found) = floor;
+    SoloGroup::new(group, stream, LogPosition::default(), 1, Floor::new(step, found))
 }
 
 #[cfg(test)]

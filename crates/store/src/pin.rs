@@ -25,6 +25,7 @@ use crate::store::StreamStore;
 const READ_AT_ONCE: usize = 256 << 10;
 
 /// The messages of a stream at one moment.
+#[derive(Clone)]
 pub struct Pinned {
     seed: Seed,
     blocks: VecDeque<PinnedBlock>,
@@ -34,6 +35,7 @@ pub struct Pinned {
 }
 
 /// A block at one moment.
+#[derive(Clone)]
 pub(crate) struct PinnedBlock {
     pub(crate) rows: Arc<Rows>,
     pub(crate) data_len: usize,

@@ -10,9 +10,9 @@ use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
 use linnet_store::Filter;
 
+use super::Stream;
 use super::restore::RestorePart;
 use super::snapshot::Snapshot;
-use super::Stream;
 use crate::consumer::{ConsumerState, NewestFirst, first_sequence};
 use crate::entry::{Attach, Entry, Purge};
 use crate::output::{Output, Token};

@@ -42,7 +42,10 @@ impl Stream {
 
     /// Messages that somebody could not read are not served any more.
     pub(super) fn note_damage(&mut self, sequences: &[u64], token: Token, out: &mut dyn Output) {
-        for seq in sequences.iter().copied().filter(|seq| self.store.contains(*seq)) {
+        for seq in sequences.iter().copied() {
+            if !self.store.contains(seq) {
+                continue;
+            }
             self.store.mark_damaged(seq);
             out.advise(Advisory::Damaged { stream_seq: seq });
         }

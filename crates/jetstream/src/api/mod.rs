@@ -4,6 +4,7 @@
 //! other unless it waits for answers.
 
 mod account;
+mod backups;
 mod consumers;
 mod messages;
 mod streams;
@@ -28,6 +29,7 @@ use linnet_wire::headers;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::advisories::{StreamAction, Writer};
+use crate::backup::Job;
 use crate::catalogue::JsAccount;
 use crate::engine::Engine;
 use crate::names::NameSource;
@@ -144,12 +146,14 @@ struct Worker {
 
 /// What one call works with.
 pub(crate) struct Call<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) engine: &'a Arc<Engine>,
     pub(crate) account: &'a Arc<JsAccount>,
     pub(crate) body: &'a [u8],
     names: &'a mut NameSource,
     /// What to tell listeners once the call succeeded.
     pub(crate) action: Option<(String, StreamAction)>,
+    /// What goes on once the call is answered.
+    pub(crate) job: Option<Job>,
 }
 
 impl Call<'_> {
@@ -196,12 +200,14 @@ impl Worker {
             body: &request.body,
             names: &mut self.names,
             action: None,
+            job: None,
         };
         let answer = match decode::check_required_api_level(level.as_deref()) {
             Ok(()) => dispatch(&mut call, &api).await,
             Err(error) => refusal(&api, &error),
         };
         let action = call.action.take();
+        let job = call.job.take();
         if let Some((stream, action)) = action {
             self.advisories.stream_action(&mut self.publisher, &account.account, &stream, action);
         }
@@ -210,6 +216,9 @@ impl Worker {
             account.api_errors.fetch_add(1, Ordering::Relaxed);
         }
         self.reply(&request, &body);
+        if let Some(job) = job {
+            job.start();
+        }
     }
 
     fn refuse_account(&mut self, request: &Request, api: &ApiRequest<'_>) {
@@ -280,20 +289,11 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
         ApiRequest::ConsumerUnpin { stream, consumer } => {
             outcome(&consumers::unpin(call, stream, consumer).await)
         }
-        ApiRequest::StreamSnapshot { .. } | ApiRequest::StreamRestore { .. } => {
-            refusal(api, &errors::stream_invalid_config(format!("{} is not supported yet", what(api))))
-        }
+        ApiRequest::StreamSnapshot { stream } => outcome(&backups::snapshot(call, stream).await),
+        ApiRequest::StreamRestore { stream } => outcome(&backups::restore(call, stream).await),
         // Calls that only make sense in a cluster.
         _ if api.is_system_only() => None,
         _ => refusal(api, &errors::CLUSTER_REQUIRED),
-    }
-}
-
-/// Name of a call for a refusal.
-fn what(api: &ApiRequest<'_>) -> &'static str {
-    match api {
-        ApiRequest::StreamSnapshot { .. } => "stream snapshot",
-        _ => "stream restore",
     }
 }
 
