@@ -258,6 +258,8 @@ impl Model {
                 seqs.into_iter().for_each(|seq| self.release(seq));
             }
             Entry::Leader | Entry::Owner(_) => {}
+            // No workload restores from a backup.
+            Entry::Restore(_) => return false,
             Entry::Deleted => self.deleted = true,
             Entry::Skip(last) => {
                 self.last = self.last.max(last);

@@ -6,6 +6,7 @@
 #[macro_use]
 mod harness;
 
+mod backups;
 mod bad_input;
 mod clients;
 mod close_reasons;

@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, reason = "the harnesses are shared with the fuzz targets, where they are public")]
 
+#[path = "../../fuzz/harness/archive.rs"]
+mod archive;
 #[path = "../../fuzz/harness/client.rs"]
 mod client;
 #[path = "../../fuzz/harness/conf.rs"]
@@ -26,6 +28,11 @@ fn replay(target: &str, run: fn(&[u8])) {
         count += 1;
     }
     assert!(count > 0, "no corpus for {target}");
+}
+
+#[test]
+fn backups_survive_their_corpus() {
+    replay("archive", archive::run);
 }
 
 #[test]

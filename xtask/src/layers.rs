@@ -38,6 +38,7 @@ const ROWS: &[Row] = &[
         &["linnet-assets", "linnet-raft", "linnet-store", "linnet-telemetry", "linnet-wal"],
     ),
     row(1, "linnet-audit", &["linnet-telemetry"]),
+    row(1, "linnet-archive", &[]),
     Row { name: "linnet-broker", layer: 2, also: &[], never: &["linnet-assets", "linnet-raft"] },
     row(2, "linnet-jetstream", &["linnet-broker"]),
     row(2, "linnet-monitor", &["linnet-broker", "linnet-jetstream"]),

@@ -48,6 +48,8 @@ pub enum Entry<'a> {
     Skip(StreamSeq),
     /// Whose stream this is: what else only the catalogue knows.
     Owner(Owner),
+    /// How far the restoring of the stream from a backup is.
+    Restore(RestoreMark),
 }
 
 /// Whose a stream is, for finding it without the catalogue.
@@ -57,6 +59,24 @@ pub struct Owner {
     pub account: String,
     /// When it was created, nanoseconds since the Unix epoch.
     pub created: i64,
+}
+
+/// How far the restoring of a stream is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestoreMark {
+    /// The stream is being restored from here on: nobody else stores anything or hears anything of it, and without
+    /// an entry in the catalogue it is none.
+    Begin,
+    /// Its sequences are used up to here; the newest message was stored at this time, nanoseconds since the Unix epoch.
+    Position {
+        /// Last sequence.
+        last_seq: StreamSeq,
+        /// Time of the newest message ever.
+        last_ts: Option<i64>,
+    },
+    /// It is complete, and a stream like any other.
+    Done,
 }
 
 /// Arguments of a purge, as in the API.
@@ -114,6 +134,7 @@ const SKIP: u8 = 11;
 const EXPIRE_OWN: u8 = 12;
 const OWNER: u8 = 13;
 const SWEEP: u8 = 14;
+const RESTORE: u8 = 32;
 
 impl<'a> Entry<'a> {
     /// First byte of an entry of messages; records follow it.
@@ -162,6 +183,7 @@ impl<'a> Entry<'a> {
                 out
             }
             Self::Owner(owner) => json(OWNER, serde_json::to_vec(owner)),
+            Self::Restore(mark) => json(RESTORE, serde_json::to_vec(mark)),
         }
     }
 
@@ -202,6 +224,7 @@ impl<'a> Entry<'a> {
                 Self::Sweep { from: u64::from_le_bytes(from), to: u64::from_le_bytes(to) }
             }
             OWNER => Self::Owner(serde_json::from_slice(rest).map_err(|_| content())?),
+            RESTORE => Self::Restore(serde_json::from_slice(rest).map_err(|_| content())?),
             unknown => return Err(EntryError::UnknownKind(unknown)),
         })
     }

@@ -14,10 +14,10 @@ mod output;
 mod stream;
 
 pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};
-pub use entry::{Attach, Entry, EntryError, Owner, Purge};
+pub use entry::{Attach, Entry, EntryError, Owner, Purge, RestoreMark};
 pub use origin::{Link, Taken};
 pub use output::{Abandoned, Advisory, Answer, Nobody, Output, Token};
 pub use stream::{
     Admitted, BatchLimits, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish,
-    Stream, StreamLimits, StreamReport, StreamSaved,
+    RestorePart, Snapshot, Stream, StreamLimits, StreamReport, StreamSaved, is_expired,
 };

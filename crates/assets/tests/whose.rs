@@ -25,7 +25,7 @@ fn settle(stream: &mut Stream) -> Vec<Vec<u8>> {
 fn reopened(saved: &StreamSaved) -> Stream {
     let saved: StreamSaved = serde_json::from_slice(&serde_json::to_vec(saved).unwrap()).unwrap();
     let mut stream = stream();
-    stream.restore_life(saved.owner, saved.deleted);
+    stream.restore_life(saved.owner, saved.deleted, saved.restoring);
     stream
 }
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use linnet_assets::{Abandoned, Advisory};
 use linnet_broker::{Account, Broker, Message, Publisher};
 use linnet_env::Clock;
+use linnet_ids::Wall;
+use linnet_jsapi::info::StreamState;
 use linnet_jsapi::to_json;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -139,6 +141,44 @@ impl Writer {
         self.publish(publisher, account, &format!("STREAM.{topic}.{stream}"), "stream_action", &all);
     }
 
+    /// A snapshot or a restore began or ended. Of the client, only its account is told.
+    pub(crate) fn backup(
+        &mut self,
+        publisher: &mut Publisher,
+        account: &Arc<Account>,
+        stream: &str,
+        event: &BackupEvent<'_>,
+    ) {
+        let (topic, kind) = match event {
+            BackupEvent::SnapshotCreate { .. } => ("SNAPSHOT_CREATE", "snapshot_create"),
+            BackupEvent::SnapshotComplete { .. } => ("SNAPSHOT_COMPLETE", "snapshot_complete"),
+            BackupEvent::RestoreCreate => ("RESTORE_CREATE", "restore_create"),
+            BackupEvent::RestoreComplete { .. } => ("RESTORE_COMPLETE", "restore_complete"),
+        };
+        let mut all = fields([("stream", stream.into())]);
+        if let BackupEvent::SnapshotComplete { start, .. } | BackupEvent::RestoreComplete { start, .. } =
+            event
+        {
+            all.insert("start".to_owned(), start.rfc3339().into());
+            all.insert("end".to_owned(), self.clock.wall().rfc3339().into());
+        }
+        match event {
+            BackupEvent::SnapshotCreate { state } => {
+                let state = serde_json::to_value(state).unwrap_or_default();
+                all.insert("state".to_owned(), state);
+            }
+            BackupEvent::RestoreComplete { bytes, .. } => {
+                all.insert("bytes".to_owned(), (*bytes).into());
+            }
+            BackupEvent::SnapshotComplete { error: Some(error), .. } => {
+                all.insert("error".to_owned(), (*error).into());
+            }
+            BackupEvent::SnapshotComplete { .. } | BackupEvent::RestoreCreate => {}
+        }
+        all.insert("client".to_owned(), serde_json::json!({"acc": account.name()}));
+        self.publish(publisher, account, &format!("STREAM.{topic}.{stream}"), kind, &all);
+    }
+
     fn publish(
         &mut self,
         publisher: &mut Publisher,
@@ -175,6 +215,15 @@ fn reason_text(reason: Abandoned) -> &'static str {
         Abandoned::Incomplete => "incomplete",
         Abandoned::Unsupported => "unsupported",
     }
+}
+
+/// What happened to a snapshot or a restore.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BackupEvent<'a> {
+    SnapshotCreate { state: &'a StreamState },
+    SnapshotComplete { start: Wall, error: Option<&'a str> },
+    RestoreCreate,
+    RestoreComplete { start: Wall, bytes: u64 },
 }
 
 /// What happened to a stream.

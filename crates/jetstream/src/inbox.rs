@@ -142,6 +142,11 @@ impl StreamInbox {
         receiver
     }
 
+    /// Has the pump look at the stream.
+    pub(crate) fn nudge(&self) {
+        self.with(|_| ());
+    }
+
     /// What waits to be taken out.
     pub(crate) fn waiting(&self) -> usize {
         let state = self.state.lock();

@@ -6,6 +6,7 @@
 
 mod advisories;
 mod api;
+mod backup;
 mod budget;
 mod catalogue;
 mod cell;

@@ -1,5 +1,7 @@
 //! Which streams exist: entries in an internal stream, the newest message of each subject.
 
+use std::io;
+
 use linnet_assets::{Command, Owner, Place, Purge};
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::policies::StorageType;
@@ -7,8 +9,9 @@ use linnet_jsapi::{Nanos, StreamConfig};
 use linnet_store::{Filter, Kind, Lookup};
 use serde::{Deserialize, Serialize};
 
-use crate::floor::FLOOR_STEP;
-use crate::open::fresh;
+use crate::change::Site;
+use crate::floor::{FLOOR_STEP, FloorJob};
+use crate::open::{fresh, fresh_restoring};
 use crate::solo::SoloGroup;
 
 /// A stream's entry in the catalogue, as stored.
@@ -51,6 +54,29 @@ impl Assignment {
         let mut solo = fresh(group, kind, self.config.clone(), Wall(self.created), place, floor_step, now);
         self.record_owner(&mut solo);
         solo
+    }
+
+    /// A new group for it that is restored from a backup with sequences up to `last_seq`, which are reserved first.
+    pub fn begin_restored(
+        &self,
+        group: GroupId,
+        site: &Site,
+        last_seq: StreamSeq,
+        now: Mono,
+    ) -> io::Result<SoloGroup> {
+        let kind = site.kind(self.config.storage, group);
+        let mut floor = 0;
+        if let Kind::File { disk, dir } = &kind
+            && last_seq > site.floor_step
+        {
+            floor = last_seq;
+            FloorJob::up_to(floor).run(&**disk, dir).into_outcome()?;
+        }
+        let (config, created) = (self.config.clone(), Wall(self.created));
+        let floor = (site.floor_step, floor);
+        let mut solo = fresh_restoring(group, kind, config, created, site.place.clone(), floor, now);
+        self.record_owner(&mut solo);
+        Ok(solo)
     }
 
     /// Makes the log of its group say whose it is, so that damage of the catalogue does not lose it.

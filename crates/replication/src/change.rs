@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linnet_assets::{Answer, Command, Place};
+use linnet_assets::{Answer, Command, Place, RestoreMark, RestorePart};
 use linnet_env::Disk;
 use linnet_ids::{GroupId, Mono, StreamSeq};
 use linnet_jsapi::errors::ApiError;
@@ -46,6 +46,16 @@ pub struct Site {
     pub floor_step: StreamSeq,
 }
 
+impl Site {
+    /// Where the messages of a group are.
+    pub(crate) fn kind(&self, storage: StorageType, group: GroupId) -> Kind {
+        match storage {
+            StorageType::Memory => Kind::Memory,
+            StorageType::File => Kind::File { disk: self.disk.clone(), dir: group_dir(&self.dir, group) },
+        }
+    }
+}
+
 /// A change under way.
 pub struct Change {
     assignment: Assignment,
@@ -59,6 +69,10 @@ enum Stage {
     Installing,
     /// The assignment of a group that runs is being stored.
     MarkingLive,
+    /// The assignment of a stream that was restored from a backup is being stored.
+    Naming,
+    /// Its log takes the last mark.
+    Completing,
     /// The new configuration is being stored.
     Storing,
     /// The stream takes it over.
@@ -101,6 +115,11 @@ impl Change {
         (Self { assignment, stage: Stage::Abandoning }, Step::Hide)
     }
 
+    /// A stream that was restored from a backup is complete: the catalogue names it, and then its log says so.
+    pub fn finish_restore(assignment: Assignment) -> (Self, Step) {
+        Self::begin(Assignment { live: true, ..assignment }, Stage::Naming, Assignment::store)
+    }
+
     /// A restored stream that was not marked as live runs.
     pub fn mark_live(assignment: Assignment) -> (Self, Step) {
         Self::begin(Assignment { live: true, ..assignment }, Stage::MarkingLive, Assignment::store)
@@ -139,6 +158,10 @@ impl Change {
                 let config = Box::new(self.assignment.config.clone());
                 (Stage::Updating, Step::Stream(Command::Update(config)))
             }
+            Stage::Naming => {
+                let done = Command::Restore(RestorePart::Mark(RestoreMark::Done));
+                (Stage::Completing, Step::Stream(done))
+            }
             Stage::Ending => (Stage::Hiding, Step::Hide),
             Stage::Abandoning => (Stage::PuttingAway, Step::Remove { has_log: true }),
             Stage::PuttingAway => (Stage::ForgettingEnded, Step::Catalogue(self.assignment.forget())),
@@ -147,7 +170,11 @@ impl Change {
                 let has_log = self.assignment.config.storage == StorageType::File;
                 (Stage::Removing, Step::Remove { has_log })
             }
-            Stage::MarkingLive | Stage::Updating | Stage::Removing | Stage::ForgettingEnded => {
+            Stage::MarkingLive
+            | Stage::Completing
+            | Stage::Updating
+            | Stage::Removing
+            | Stage::ForgettingEnded => {
                 return Step::End(Ok(()));
             }
         };
@@ -156,10 +183,7 @@ impl Change {
     }
 
     fn fresh_group(&self, group: GroupId, site: &Site, now: Mono) -> SoloGroup {
-        let kind = match self.assignment.config.storage {
-            StorageType::Memory => Kind::Memory,
-            StorageType::File => Kind::File { disk: site.disk.clone(), dir: group_dir(&site.dir, group) },
-        };
+        let kind = site.kind(self.assignment.config.storage, group);
         self.assignment.begin(group, kind, site.place.clone(), site.floor_step, now)
     }
 }
@@ -228,6 +252,12 @@ mod tests {
     fn a_stream_ends_in_its_log_before_the_catalogue_and_the_files_forget_it() {
         let expected = ["stream Delete", "hide", "forget stream.41.S", "remove, log true", "end true"];
         assert_eq!(steps(Change::delete(assignment())), expected);
+    }
+
+    #[test]
+    fn a_restored_stream_is_named_before_its_log_calls_it_complete() {
+        let expected = ["store, live true", "stream Restore(Mark(Done))", "end true"];
+        assert_eq!(steps(Change::finish_restore(assignment())), expected);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use linnet_assets::{Entry, Owner, StreamSaved};
+use linnet_assets::{Entry, Owner, RestoreMark, StreamSaved};
 use linnet_env::Disk;
 use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
@@ -17,6 +17,8 @@ pub(crate) enum Identity {
     Stream(Box<Assignment>),
     /// It has ended.
     Ended,
+    /// It was being restored from a backup.
+    Restoring,
     /// It does not say; why.
     Unknown(String),
 }
@@ -30,11 +32,13 @@ pub(crate) fn identify(wal: &Wal, disk: &dyn Disk, dir: &Path, group: GroupId) -
             Ok(Entry::Config(config)) => facts.config = Some(*config),
             Ok(Entry::Owner(owner)) => facts.owner = Some(owner),
             Ok(Entry::Deleted) => facts.deleted = true,
+            Ok(Entry::Restore(mark)) => facts.restoring = mark != RestoreMark::Done,
             _ => {}
         }
     }
     match facts {
         Facts { deleted: true, .. } => Identity::Ended,
+        Facts { restoring: true, .. } => Identity::Restoring,
         Facts { owner: Some(owner), config: Some(config), .. } => Identity::Stream(Box::new(Assignment {
             account: owner.account,
             group: group.to_string(),
@@ -51,6 +55,7 @@ struct Facts {
     owner: Option<Owner>,
     config: Option<StreamConfig>,
     deleted: bool,
+    restoring: bool,
 }
 
 fn read_checkpoint(
@@ -64,7 +69,12 @@ fn read_checkpoint(
     let body = CheckpointBody::from_bytes(&bytes).ok_or("its checkpoint in the log has an unknown form")?;
     let state = read_owner_state(disk, dir, body).map_err(|e| format!("its state file: {e}"))?;
     let saved: StreamSaved = serde_json::from_slice(&state).map_err(|e| format!("its saved state: {e}"))?;
-    *facts = Facts { owner: saved.owner, config: Some(saved.config), deleted: saved.deleted };
+    *facts = Facts {
+        owner: saved.owner,
+        config: Some(saved.config),
+        deleted: saved.deleted,
+        restoring: saved.restoring,
+    };
     Ok(())
 }
 
@@ -95,6 +105,7 @@ mod tests {
                 format!("{} > {}, {}, live {}", a.account, a.config.name, a.created, a.live)
             }
             Identity::Ended => "ended".to_owned(),
+            Identity::Restoring => "being restored".to_owned(),
             Identity::Unknown(reason) => reason,
         }
     }
@@ -116,6 +127,16 @@ mod tests {
     fn half_a_name_is_none() {
         assert_eq!(identity_of(&[config("S")]), "its log does not name its stream");
         assert_eq!(identity_of(&[owner()]), "its log does not name its stream");
+    }
+
+    #[test]
+    fn a_stream_that_was_being_restored_is_none_before_the_last_mark() {
+        let begin = || Entry::Restore(RestoreMark::Begin);
+        let position = || Entry::Restore(RestoreMark::Position { last_seq: 7, last_ts: None });
+        assert_eq!(identity_of(&[begin()]), "being restored");
+        assert_eq!(identity_of(&[begin(), config("S"), owner(), position()]), "being restored");
+        let done = Entry::Restore(RestoreMark::Done);
+        assert_eq!(identity_of(&[begin(), config("S"), owner(), done]), "ACC > S, 5, live true");
     }
 
     #[test]

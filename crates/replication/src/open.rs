@@ -106,11 +106,11 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
     let (store, report) = StreamStore::open(disk, dir.clone(), Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
     let new = StreamSaved { config, ..StreamSaved::default() };
-    let StreamSaved { config, consumers, ttls, taken, owner, deleted } = saved.unwrap_or(new);
+    let StreamSaved { config, consumers, ttls, taken, owner, deleted, restoring } = saved.unwrap_or(new);
     let mut stream = Stream::new(config, created, place, store, consumers, now);
     stream.restore_ttls(&ttls);
     stream.restore_taken(taken);
-    stream.restore_life(owner, deleted);
+    stream.restore_life(owner, deleted, restoring);
     remember_ids(&mut stream, wall);
     let mut restored =
         Restored { lost: report.lost, ruined: report.ruined, strays: report.strays, ..Restored::default() };
@@ -265,6 +265,27 @@ pub(crate) fn fresh(
         stream.record_config();
     }
     SoloGroup::fresh(group, stream, floor_step)
+}
+
+/// An empty group of a stream that is restored from a backup: its sequences are reserved up to `floor`.
+pub(crate) fn fresh_restoring(
+    group: GroupId,
+    kind: Kind,
+    config: StreamConfig,
+    created: Wall,
+    place: Place,
+    floor: (StreamSeq, StreamSeq),
+    now: Mono,
+) -> SoloGroup {
+    let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
+    let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
+    stream.begin_restore();
+    if stream.store().is_memory() {
+        return SoloGroup::fresh(group, stream, FLOOR_STEP);
+    }
+    stream.record_restored_config();
+    let (step, found) = floor;
+    SoloGroup::new(group, stream, LogPosition::default(), 1, Floor::new(step, found))
 }
 
 #[cfg(test)]

@@ -239,6 +239,10 @@ impl Restoring<'_> {
         let opening = self.opening(group, assignment.config.clone(), Wall(assignment.created));
         let (mut solo, found) = recover(opening, log).map_err(|e| e.to_string())?;
         assignment.record_owner(&mut solo);
+        if solo.stream().is_restoring() && !solo.stream().is_deleted() {
+            // The catalogue names it once it is complete.
+            solo.stream_mut().finish_restore();
+        }
         report(assignment, &found);
         move_files(&**self.disk, &dir, &found.ruined);
         // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
@@ -273,6 +277,22 @@ impl Restoring<'_> {
             match identify(self.wal, &**self.disk, &group_dir(self.dir, group), group) {
                 Identity::Ended => {
                     log.end_group(group);
+                }
+                // What may be all that is left of a stream is kept.
+                Identity::Restoring if is_incomplete => {
+                    log.end_group(group);
+                    let note = "A stream that was being restored from a backup when the server ended.\n";
+                    put_aside(&**self.disk, self.dir, &group.to_string(), note);
+                }
+                Identity::Restoring => {
+                    tracing::info!("  Group {group} was being restored from a backup; it is removed");
+                    log.end_group(group);
+                    let dir = group_dir(self.dir, group);
+                    if let Err(e) = self.disk.remove_dir_all(&dir)
+                        && e.kind() != std::io::ErrorKind::NotFound
+                    {
+                        tracing::warn!("  Removing {}: {e}", dir.display());
+                    }
                 }
                 _ if !is_incomplete => {}
                 Identity::Stream(assignment) if !is_taken(&assignment, streams) => {

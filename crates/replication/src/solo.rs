@@ -224,7 +224,13 @@ impl SoloGroup {
         while let Some((_, paths)) = self.obsolete.pop_front_if(|(t, _)| *t <= ticket) {
             files.extend(paths);
         }
-        Ok(files)
+        Ok(self.stream.store_mut().release_files(files))
+    }
+
+    /// Files that were kept for readers who are done.
+    pub fn take_released(&mut self) -> Vec<PathBuf> {
+        let store = self.stream.store_mut();
+        if store.holds_files() { store.release_files(Vec::new()) } else { Vec::new() }
     }
 
     /// The log failed for good: everybody who waits is told, nothing is applied any more.

@@ -7,6 +7,7 @@ use linnet_ids::StreamSeq;
 
 use crate::jobs::BlockFile;
 use crate::layout::Layout;
+use crate::pin::PinnedBlock;
 use crate::record::accounted;
 use crate::rows::{HAS_HEADERS, Rows};
 use crate::subjects::SubjectId;
@@ -16,14 +17,16 @@ use crate::subjects::SubjectId;
 pub(crate) struct Block {
     /// Sequence the block was begun with; no row is below.
     base: StreamSeq,
-    rows: Rows,
+    /// Shared with those who read the block as it was; copied by the first change after that.
+    rows: Arc<Rows>,
     data_len: u32,
     /// Encoded bytes of live rows.
     live_bytes: u64,
     /// Data in front of the tail that the file is not known to hold.
     parts: VecDeque<Part>,
     tail_start: u32,
-    tail: Vec<u8>,
+    /// Shared as the rows are.
+    tail: Arc<Vec<u8>>,
     /// Encoded bytes of live rows in the tail.
     tail_live: u64,
     /// `None` for memory streams.
@@ -67,16 +70,32 @@ fn to_u32(len: usize) -> u32 {
     u32::try_from(len).expect("a block is far smaller than 4 GiB")
 }
 
+/// The same bytes, without a copy.
+fn shared_bytes(bytes: Arc<Vec<u8>>) -> Bytes {
+    struct Shared(Arc<Vec<u8>>);
+
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    match Arc::try_unwrap(bytes) {
+        Ok(bytes) => Bytes::from(bytes),
+        Err(shared) => Bytes::from_owner(Shared(shared)),
+    }
+}
+
 impl Block {
     pub(crate) fn new(base: StreamSeq, file: Option<Arc<BlockFile>>) -> Self {
         Self {
             base,
-            rows: Rows::default(),
+            rows: Arc::default(),
             data_len: 0,
             live_bytes: 0,
             parts: VecDeque::new(),
             tail_start: 0,
-            tail: Vec::new(),
+            tail: Arc::default(),
             tail_live: 0,
             file,
             closed: false,
@@ -97,7 +116,7 @@ impl Block {
             live.map(|row| rows.span(row, data_len as usize).len() as u64).sum()
         };
         let mut block = Self::new(base, Some(file));
-        block.rows = rows;
+        block.rows = Arc::new(rows);
         block.data_len = data_len;
         block.live_bytes = live_bytes;
         block.tail_start = data_len;
@@ -145,11 +164,11 @@ impl Block {
     /// Appends a record in memory. `seq` is at or after [`Block::end`].
     pub(crate) fn append(&mut self, seq: StreamSeq, subject: SubjectId, record: &[u8], has_headers: bool) {
         let subject = subject | if has_headers { HAS_HEADERS } else { 0 };
-        self.rows.push(seq, self.data_len, subject, true);
+        Arc::make_mut(&mut self.rows).push(seq, self.data_len, subject, true);
         self.data_len += to_u32(record.len());
         self.live_bytes += record.len() as u64;
         self.tail_live += record.len() as u64;
-        self.tail.extend_from_slice(record);
+        Arc::make_mut(&mut self.tail).extend_from_slice(record);
     }
 
     fn span(&self, row: usize) -> Range<usize> {
@@ -169,7 +188,7 @@ impl Block {
     pub(crate) fn remove(&mut self, seq: StreamSeq, erase: bool) -> Option<RemovedRow> {
         let row = self.live_row(seq)?;
         let span = self.span(row);
-        self.rows.kill(row);
+        Arc::make_mut(&mut self.rows).kill(row);
         self.live_bytes -= span.len() as u64;
         let in_tail = span.start >= self.tail_start as usize;
         if in_tail {
@@ -196,6 +215,21 @@ impl Block {
         let part = self.parts.get(at)?;
         let start = part.start as usize;
         part.data.get(span.start - start..span.end - start)
+    }
+
+    /// The block as it is now, for whoever reads it while it changes.
+    pub(crate) fn pin(&self) -> PinnedBlock {
+        let mut resident: Vec<(usize, Bytes)> =
+            self.parts.iter().map(|part| (part.start as usize, part.data.clone())).collect();
+        if !self.tail.is_empty() {
+            resident.push((self.tail_start as usize, shared_bytes(self.tail.clone())));
+        }
+        PinnedBlock {
+            rows: self.rows.clone(),
+            data_len: self.data_len as usize,
+            resident,
+            file: self.file.clone(),
+        }
     }
 
     /// From `span`, the one of `seq`, on: whole records in the file, of at most `max` bytes and at least that one.
@@ -228,16 +262,17 @@ impl Block {
         let tail_start = self.tail_start as usize;
         let first = self.rows.offsets.partition_point(|offset| (*offset as usize) < tail_start);
         let mut data = Vec::with_capacity(usize::try_from(self.tail_live).unwrap_or(0));
-        for row in first..self.rows.len() {
+        let rows = Arc::make_mut(&mut self.rows);
+        for row in first..rows.len() {
             // The next row's offset still is the old one.
-            let span = self.span(row);
-            self.rows.offsets[row] = to_u32(tail_start + data.len());
-            if self.rows.is_live(row) {
+            let span = rows.span(row, self.data_len as usize);
+            rows.offsets[row] = to_u32(tail_start + data.len());
+            if rows.is_live(row) {
                 data.extend_from_slice(&self.tail[span.start - tail_start..span.end - tail_start]);
             }
         }
         self.data_len = to_u32(tail_start + data.len());
-        self.tail = data;
+        self.tail = Arc::new(data);
     }
 
     /// Fixes the layout of the tail, which becomes a part to be written.
@@ -249,7 +284,7 @@ impl Block {
         if self.tail.is_empty() {
             return;
         }
-        let data = Bytes::from(std::mem::take(&mut self.tail));
+        let data = shared_bytes(std::mem::take(&mut self.tail));
         self.parts.push_back(Part { start: self.tail_start, data, sent: false, done: false });
         self.tail_start = self.data_len;
         self.tail_live = 0;
@@ -257,7 +292,9 @@ impl Block {
 
     /// Gives back memory that only appending needs.
     pub(crate) fn shrink(&mut self) {
-        self.tail.shrink_to_fit();
+        if let Some(tail) = Arc::get_mut(&mut self.tail) {
+            tail.shrink_to_fit();
+        }
     }
 
     pub(crate) fn tail_len(&self) -> usize {
@@ -320,7 +357,7 @@ impl Block {
         let mut from = 0;
         while let Some(row) = self.rows.next_live(from) {
             let id = assign(self.rows.seqs().seq_of(row), self.rows.subject(row));
-            self.rows.set_subject(row, id);
+            Arc::make_mut(&mut self.rows).set_subject(row, id);
             from = row + 1;
         }
     }
@@ -351,7 +388,7 @@ impl Block {
     pub(crate) fn adopt_rewritten(&mut self, spans: &[Range<usize>], file: Arc<BlockFile>) {
         let mut moved = 0_usize;
         let mut at = 0;
-        for offset in &mut self.rows.offsets {
+        for offset in &mut Arc::make_mut(&mut self.rows).offsets {
             let start = *offset as usize;
             while let Some(span) = spans.get(at).filter(|s| s.end <= start) {
                 moved += span.len();

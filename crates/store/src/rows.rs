@@ -101,7 +101,7 @@ impl Runs {
 
 /// The index of one block: where each row's record starts, whose subject it has, whether it is alive. A row takes
 /// eight bytes and a bit.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Rows {
     seqs: Runs,
     /// Where each row's record starts. A record ends where the next one starts; an empty one is a hole.

@@ -10,6 +10,7 @@ use crate::block::Block;
 use crate::checkpoint::Pending;
 use crate::jobs::{BlockFile, LoadJob, WriteDone, WriteJob, is_disk_full};
 use crate::layout::Layout;
+use crate::pin::Pins;
 use crate::read::Reading;
 use crate::record::{Record, Seed};
 use crate::subjects::{SubjectId, Subjects};
@@ -93,6 +94,7 @@ pub struct StreamStore {
     pub(crate) recorded_state: Option<u64>,
     pub(crate) next_state: u64,
     pub(crate) pending: Option<Pending>,
+    pub(crate) pins: Pins,
 }
 
 impl StreamStore {
@@ -117,6 +119,7 @@ impl StreamStore {
             recorded_state: None,
             next_state: 1,
             pending: None,
+            pins: Pins::default(),
         }
     }
 

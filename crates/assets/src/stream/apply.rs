@@ -73,6 +73,7 @@ impl Stream {
             }
             Entry::Leader => {}
             Entry::Owner(owner) => self.owner = Some(owner),
+            Entry::Restore(mark) => self.apply_restore(&mark, at),
             Entry::Skip(last) => {
                 self.skip_to(last);
                 self.answer_origin_flow(out);
@@ -85,7 +86,11 @@ impl Stream {
         while let Ok((record, len)) = Record::view(records) {
             let (bytes, rest) = records.split_at(len);
             records = rest;
-            self.apply_message(&record, bytes, at, out);
+            if self.restoring {
+                self.apply_restored(&record, bytes, at, out);
+            } else {
+                self.apply_message(&record, bytes, at, out);
+            }
         }
         let applied = self.store.state().last_seq;
         if at.live {
@@ -93,6 +98,9 @@ impl Stream {
             acks.release(applied, |reply, ack| self.send_ack(reply, ack, out));
             self.acks = acks;
             self.answer_origin_flow(out);
+            if self.restoring {
+                return;
+            }
             if self.next_expiry.is_none() || self.ttls.first_due().is_some() {
                 self.schedule_expiry(at.now, at.wall);
             }
@@ -171,7 +179,7 @@ impl Stream {
     }
 
     /// Per-subject limit first, then messages, then bytes, oldest first.
-    fn enforce_limits(&mut self, subject: &[u8], at: Moment, out: &mut dyn Output) {
+    pub(super) fn enforce_limits(&mut self, subject: &[u8], at: Moment, out: &mut dyn Output) {
         let limit = |n: i64| u64::try_from(n).ok().filter(|n| *n > 0);
         if let Some(max) = limit(self.config.max_msgs_per_subject) {
             while self.store.subject(subject).is_some_and(|s| s.msgs > max) {
@@ -257,7 +265,7 @@ impl Stream {
     }
 
     /// Sequences up to this one are used up.
-    fn skip_to(&mut self, last: StreamSeq) {
+    pub(super) fn skip_to(&mut self, last: StreamSeq) {
         self.store.skip_to(last);
         self.head_seq = self.head_seq.max(last);
     }
@@ -374,7 +382,7 @@ impl Stream {
                     self.apply_detach(&name, at, out);
                 }
                 let id = self.install_consumer(attach, at.now);
-                if at.live {
+                if at.live && !self.restoring {
                     out.advise(Advisory::ConsumerCreated { consumer: name.clone() });
                 }
                 id

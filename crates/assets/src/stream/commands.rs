@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use linnet_ids::Wall;
 use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers, ExistingConsumer};
 use linnet_jsapi::errors::{self, ApiError};
@@ -8,6 +10,8 @@ use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
 use linnet_store::Filter;
 
+use super::restore::RestorePart;
+use super::snapshot::Snapshot;
 use super::{Moment, Stream};
 use crate::consumer::{ConsumerState, NewestFirst, first_sequence};
 use crate::entry::{Attach, Entry, Purge};
@@ -40,6 +44,15 @@ pub enum Command {
     Get(MsgGetRequest),
     /// Something about consumers.
     Consumer(ConsumerCommand),
+    /// Keep the stream as it is now for whoever reads it, consumers included if asked.
+    Snapshot {
+        /// With consumers.
+        consumers: bool,
+    },
+    /// Remember that these messages turned out to be damaged.
+    NoteDamage(Vec<u64>),
+    /// Take a part of the backup that the stream is restored from.
+    Restore(RestorePart),
     /// Store a message of the server itself and answer when it is applied. Only for streams of the server's own:
     /// the configuration's limits on what may be stored are not looked at.
     Append {
@@ -118,6 +131,8 @@ pub enum CommandOutcome {
     Consumers(Vec<ConsumerInfo>),
     /// Names of consumers.
     Names(Vec<String>),
+    /// The stream as it is.
+    Snapshot(Arc<Snapshot>),
     /// Configurations of consumers, by name.
     Configs(Vec<(String, ConsumerConfig)>),
 }
@@ -179,6 +194,12 @@ impl Stream {
             Command::Get(request) => self.get(request, token, out),
             Command::Append { subject, payload } => self.append_own(&subject, &payload, token, at.wall),
             Command::Consumer(command) => self.consumer_command(command, token, at, out),
+            Command::Snapshot { consumers } => {
+                let snapshot = Arc::new(self.snapshot(consumers));
+                out.answer(token, Ok(CommandOutcome::Snapshot(snapshot)));
+            }
+            Command::NoteDamage(sequences) => self.note_damage(&sequences, token, out),
+            Command::Restore(part) => self.restore_part(part, token, out),
         }
     }
 

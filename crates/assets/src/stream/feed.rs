@@ -96,6 +96,9 @@ impl Stream {
 
     /// Gives every consumer a turn that may have something to deliver. Those that have more keep the stream due.
     pub fn run_ready(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
+        if self.restoring {
+            return;
+        }
         let mut ready = std::mem::take(&mut self.ready);
         for id in ready.drain(..) {
             self.with_consumer(id, now, wall, out, |consumer, ctx| {

@@ -16,7 +16,9 @@ mod markers;
 mod origins;
 mod reads;
 mod renaming;
+mod restore;
 mod retention;
+mod snapshot;
 mod ttl;
 mod wishes;
 
@@ -52,6 +54,8 @@ pub(crate) use admit::Judged;
 pub use apply::Moment;
 pub use batch::BatchLimits;
 pub use commands::{Command, CommandOutcome, ConsumerCommand, StreamReport};
+pub use restore::{RestorePart, is_expired};
+pub use snapshot::Snapshot;
 
 /// How long changes of consumers may wait for company before they are written to the log.
 const DELTA_DELAY: Duration = Duration::from_millis(10);
@@ -121,6 +125,9 @@ pub struct StreamSaved {
     /// It has ended; only its files are left to remove.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
+    /// It is being restored from a backup.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restoring: bool,
 }
 
 /// A stream on the server that leads it.
@@ -181,6 +188,8 @@ pub struct Stream {
     /// Commands about consumers whose creation or removal is in flight.
     deferred: Vec<(ConsumerCommand, Token)>,
     deleted: bool,
+    /// It is being restored from a backup.
+    restoring: bool,
     scratch: Vec<u8>,
 }
 
@@ -238,6 +247,7 @@ impl Stream {
             resets: HashMap::new(),
             deferred: Vec::new(),
             deleted: false,
+            restoring: false,
             scratch: Vec::new(),
         };
         stream.origins.configured(&stream.config);
@@ -327,6 +337,7 @@ impl Stream {
             taken: self.origins.save(),
             owner: self.owner.clone(),
             deleted: self.deleted,
+            restoring: self.restoring,
         }
     }
 
@@ -368,9 +379,10 @@ impl Stream {
     }
 
     /// Takes over what a checkpoint kept besides configuration, consumers and times to live.
-    pub fn restore_life(&mut self, owner: Option<Owner>, deleted: bool) {
+    pub fn restore_life(&mut self, owner: Option<Owner>, deleted: bool, restoring: bool) {
         self.owner = owner;
         self.deleted = deleted;
+        self.restoring = restoring;
     }
 
     /// Writes to the log whose stream this is, unless it says so.
@@ -424,17 +436,23 @@ impl Stream {
 
     /// When it wants to be looked at next.
     pub fn next_due(&self) -> Option<Mono> {
+        if self.restoring {
+            return None;
+        }
         let consumers = self.timers.first().map(|(due, _)| *due);
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
         let batches = self.batches.next_due(self.place.batches.timeout);
-        let origins = self.origins.next_due();
+        let origins = self.origins.next_due().filter(|_| !self.restoring && !self.deleted);
         consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).chain(batches).chain(origins).min()
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
+        if self.restoring {
+            return;
+        }
         self.expire(now, wall);
         self.batches.drop_old(now, self.place.batches.timeout, out);
         self.run_consumer_timers(now, wall, out);

@@ -118,7 +118,7 @@ impl Stream {
     }
 
     pub(super) fn run_origin_timers(&mut self, now: Mono, out: &mut dyn Output) {
-        if self.deleted {
+        if self.deleted || self.restoring {
             return;
         }
         if self.origins.must_follow {

@@ -141,7 +141,7 @@ impl Stream {
 
     /// Proposes the next step of a sweep.
     pub(super) fn propose_sweep(&mut self) {
-        if !self.sweep.is_due() {
+        if !self.sweep.is_due() || self.restoring {
             return;
         }
         self.sweep.next = self.sweep.next.and_then(|from| self.store.next(from, &Filter::all()));

@@ -4,6 +4,7 @@
 //! other unless it waits for answers.
 
 mod account;
+mod backups;
 mod consumers;
 mod messages;
 mod streams;
@@ -28,6 +29,7 @@ use linnet_wire::headers;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::advisories::{StreamAction, Writer};
+use crate::backup::Job;
 use crate::catalogue::JsAccount;
 use crate::engine::Engine;
 use crate::names::NameSource;
@@ -147,7 +149,7 @@ struct Worker {
 
 /// What one call works with.
 pub(crate) struct Call<'a> {
-    pub(crate) engine: &'a Engine,
+    pub(crate) engine: &'a Arc<Engine>,
     pub(crate) account: &'a Arc<JsAccount>,
     pub(crate) body: &'a [u8],
     /// Header block of the request.
@@ -157,6 +159,8 @@ pub(crate) struct Call<'a> {
     names: &'a mut NameSource,
     /// What to tell listeners once the call succeeded.
     pub(crate) action: Option<(String, StreamAction)>,
+    /// What goes on once the call is answered.
+    pub(crate) job: Option<Job>,
 }
 
 impl Call<'_> {
@@ -210,12 +214,14 @@ impl Worker {
             identity: None,
             names: &mut self.names,
             action: None,
+            job: None,
         };
         let answer = match decode::check_required_api_level(level.as_deref()) {
             Ok(()) => dispatch(&mut call, &api).await,
             Err(error) => refusal(&api, &error),
         };
         let (action, identity) = (call.action.take(), call.identity.take());
+        let job = call.job.take();
         if let Some((stream, action)) = action {
             self.advisories.stream_action(&mut self.publisher, &account.account, &stream, action);
         }
@@ -226,6 +232,9 @@ impl Worker {
         match identity {
             Some(identity) => self.reply_with_identity(&request, &identity, &body),
             None => self.reply(&request, 0, &body),
+        }
+        if let Some(job) = job {
+            job.start();
         }
     }
 
@@ -307,20 +316,11 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
         ApiRequest::ConsumerUnpin { stream, consumer } => {
             outcome(&consumers::unpin(call, stream, consumer).await)
         }
-        ApiRequest::StreamSnapshot { .. } | ApiRequest::StreamRestore { .. } => {
-            refusal(api, &errors::stream_invalid_config(format!("{} is not supported yet", what(api))))
-        }
+        ApiRequest::StreamSnapshot { stream } => outcome(&backups::snapshot(call, stream).await),
+        ApiRequest::StreamRestore { stream } => outcome(&backups::restore(call, stream).await),
         // Calls that only make sense in a cluster.
         _ if api.is_system_only() => None,
         _ => refusal(api, &errors::CLUSTER_REQUIRED),
-    }
-}
-
-/// Name of a call for a refusal.
-fn what(api: &ApiRequest<'_>) -> &'static str {
-    match api {
-        ApiRequest::StreamSnapshot { .. } => "stream snapshot",
-        _ => "stream restore",
     }
 }
 

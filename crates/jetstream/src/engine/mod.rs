@@ -1,5 +1,6 @@
 //! One opening of a store directory.
 
+mod restoring;
 mod streams;
 
 use std::io;
@@ -18,6 +19,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::api::Api;
+use crate::backup::AT_ONCE;
 use crate::budget::Budget;
 use crate::catalogue::{Accounts, JsAccount, StreamHandle};
 use crate::cell::Health;
@@ -100,6 +102,9 @@ pub struct Engine {
     pub(crate) health: Arc<Health>,
     /// Creating, changing and deleting streams happens one at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
+    /// Snapshots and restores that may still begin.
+    pub(crate) backups: Arc<tokio::sync::Semaphore>,
+    budget: Arc<Budget>,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     log: LogHandle,
@@ -227,6 +232,8 @@ impl Engine {
             usage,
             health,
             changes: tokio::sync::Mutex::new(()),
+            backups: Arc::new(tokio::sync::Semaphore::new(AT_ONCE)),
+            budget,
             log,
             pumps,
             meta: meta.clone(),

@@ -23,6 +23,13 @@ use crate::inbox::{InboxLimits, StreamInbox};
 use crate::pump::{Control, Files, Installation, PumpHandle};
 use crate::services::ConsumerServices;
 
+/// Who finds a stream that is installed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    Everywhere,
+    Nowhere,
+}
+
 impl Engine {
     /// Hands restored groups to pumps and puts them into the catalogue.
     pub(super) async fn install_restored(
@@ -84,7 +91,7 @@ impl Engine {
             );
             return;
         };
-        let handle = self.install(&account, group, None).await;
+        let handle = self.install(&account, group, None, Shown::Everywhere).await;
         if !assignment.live {
             let _ = self.carry_out(Change::mark_live(assignment), Some(&account), Some(handle)).await;
         }
@@ -96,7 +103,7 @@ impl Engine {
         self.health.note_not_recovered(&assignment.account, &assignment.config.name, &reason);
         if let Some(account) = self.accounts.get(&assignment.account).cloned() {
             let stand_in = assignment.stand_in(group, self.place.clone(), self.broker.clock().mono());
-            self.install(&account, Box::new(stand_in), Some(reason)).await;
+            self.install(&account, Box::new(stand_in), Some(reason), Shown::Everywhere).await;
         }
         if !assignment.live {
             // Without damage in the log, the next opening would take it for new.
@@ -106,11 +113,12 @@ impl Engine {
 
     /// Gives a group to a pump and makes it known. Returns when everything it proposed is applied. `lost` says why the
     /// group is only a stand-in.
-    async fn install(
+    pub(super) async fn install(
         &self,
         account: &Arc<JsAccount>,
         group: Box<SoloGroup>,
         lost: Option<String>,
+        shown: Shown,
     ) -> Arc<StreamHandle> {
         let key = self.next_key.fetch_add(1, Ordering::Relaxed);
         let nth = usize::try_from(self.next_pump.fetch_add(1, Ordering::Relaxed)).unwrap_or(0);
@@ -136,7 +144,13 @@ impl Engine {
             self.log.own(group.group(), pump.clone());
         }
         let (done, installed) = oneshot::channel();
-        account.streams.write().insert(stream.config().name.clone(), handle.clone());
+        let services = match shown {
+            Shown::Everywhere => {
+                account.streams.write().insert(stream.config().name.clone(), handle.clone());
+                ConsumerServices::new(&self.config.domain)
+            }
+            Shown::Nowhere => ConsumerServices::internal(),
+        };
         pump.control(Control::Install(Box::new(Installation {
             key,
             dir: group_dir(&self.dir, group.group()),
@@ -144,7 +158,7 @@ impl Engine {
             inbox,
             account: account.account.clone(),
             cell,
-            services: ConsumerServices::new(&self.config.domain),
+            services,
             failed,
             done,
         })));
@@ -153,7 +167,7 @@ impl Engine {
     }
 
     /// Carries out a change of which streams exist; the stream's handle, if it has one.
-    async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         (mut change, mut step): (Change, Step),
         account: Option<&Arc<JsAccount>>,
@@ -165,7 +179,7 @@ impl Engine {
                 (Step::Catalogue(command), _, _) => change.answered(self.ask_catalogue(command).await, now()),
                 (Step::Stream(command), _, Some(stream)) => change.answered(stream.ask(command).await, now()),
                 (Step::Install(group), Some(account), _) => {
-                    handle = Some(self.install(account, group, None).await);
+                    handle = Some(self.install(account, group, None, Shown::Everywhere).await);
                     change.done(now())
                 }
                 (Step::Hide, Some(account), Some(stream)) => {
@@ -189,7 +203,7 @@ impl Engine {
     }
 
     /// Stops a group that has ended and removes its files. Those of one that could not be recovered are kept aside.
-    async fn remove(&self, account: &JsAccount, handle: &StreamHandle, has_log: bool) {
+    pub(super) async fn remove(&self, account: &JsAccount, handle: &StreamHandle, has_log: bool) {
         self.health.forget(account.name(), &handle.config().name);
         let files = match handle.lost() {
             None => Files::Remove(self.workers.may_remove_dir().await),

@@ -45,6 +45,8 @@ pub(super) struct PumpMail {
 pub(crate) enum Control {
     /// Take a group.
     Install(Box<Installation>),
+    /// Let a group be reached that was not, by these services.
+    Open { key: GroupKey, services: ConsumerServices, done: oneshot::Sender<()> },
     /// Drop a group that has ended, and its files unless they are kept.
     Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.

@@ -177,6 +177,14 @@ impl Pump {
                 }
                 touched.add(key);
             }
+            Control::Open { key, services, done } => {
+                if let Some(slot) = self.groups.get_mut(&key) {
+                    slot.services = services;
+                    slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox);
+                }
+                touched.add(key);
+                let _ = done.send(());
+            }
             Control::Remove { key, files, done } => {
                 if let Some(mut slot) = self.groups.remove(&key) {
                     self.budget.update(&mut slot.share, &Held::default());
@@ -350,6 +358,11 @@ impl Host for Pump {
         {
             let _ = done.send(());
         }
+        let released = slot.group.take_released();
+        if !released.is_empty() {
+            self.workers.submit(DiskWork::Remove(released));
+        }
+        let slot = self.groups.get_mut(&key)?;
         let more = std::mem::take(&mut slot.more);
         self.disk_chores(key);
         let slot = self.groups.get(&key)?;

@@ -6,6 +6,7 @@ mod battery;
 mod crash;
 mod damage;
 mod model;
+mod pins;
 mod properties;
 mod support;
 mod trouble;

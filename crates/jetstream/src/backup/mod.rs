@@ -1,0 +1,32 @@
+//! Snapshots of streams and restoring from them (jetstream, "Snapshot and restore").
+//!
+//! Each runs as a task of its own behind the answer to its request. What touches the disk or computes runs on the
+//! runtime's blocking threads. A snapshot reads the stream as it was when it began, while the stream goes on; a restore
+//! stores what it is sent through the log of a group that nobody sees before it is complete.
+
+mod consumer;
+mod incoming;
+mod restore;
+mod snapshot;
+mod window;
+
+pub(crate) use restore::{RestoreJob, RestoreOrder};
+pub(crate) use snapshot::{SnapshotJob, SnapshotOrder};
+
+/// Snapshots and restores of a server at a time: each holds a window of chunks, and a thread while it works.
+pub(crate) const AT_ONCE: usize = 16;
+
+/// What goes on behind the answer to a request.
+pub(crate) enum Job {
+    Snapshot(Box<SnapshotJob>),
+    Restore(Box<RestoreJob>),
+}
+
+impl Job {
+    pub(crate) fn start(self) {
+        match self {
+            Self::Snapshot(job) => drop(tokio::spawn(job.run())),
+            Self::Restore(job) => drop(tokio::task::spawn_blocking(|| job.run())),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Streams that are restored from a backup: unseen, then complete or gone.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use linnet_assets::Command;
+use linnet_env::{OsRng, Rng};
+use linnet_ids::{GroupId, StreamSeq};
+use linnet_jsapi::StreamConfig;
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::policies::StorageType;
+use linnet_jsapi::requests::StreamConfigRequest;
+use linnet_jsapi::stream_rules;
+use linnet_replication::{Assignment, Change, FLOOR_STEP, Site};
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::streams::Shown;
+use crate::catalogue::{JsAccount, Others, StreamHandle, limits_for};
+use crate::pump::Control;
+use crate::services::ConsumerServices;
+
+impl Engine {
+    /// True if no more should be stored for now.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.log.is_pressed() || self.budget.is_exceeded()
+    }
+
+    /// True if the disk has been full for a while.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.log.is_disk_full()
+    }
+
+    /// Begins a stream that is restored, with sequences up to `last_seq`. Nobody finds it.
+    pub(crate) async fn begin_restore(
+        &self,
+        account: &Arc<JsAccount>,
+        config: StreamConfig,
+        last_seq: StreamSeq,
+    ) -> Result<Arc<StreamHandle>, ApiError> {
+        let meta_index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
+        let group = GroupId { epoch: 0, meta_index, random: OsRng.next_u64() };
+        let clock = self.broker.clock();
+        let assignment = Assignment {
+            account: account.name().to_owned(),
+            group: group.to_string(),
+            created: clock.wall().0,
+            live: false,
+            config,
+        };
+        let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
+        let site = Site { disk, dir, place, floor_step: FLOOR_STEP };
+        let now = clock.mono();
+        let begun =
+            tokio::task::spawn_blocking(move || assignment.begin_restored(group, &site, last_seq, now));
+        let solo = match begun.await {
+            Ok(Ok(solo)) => solo,
+            Ok(Err(error)) => {
+                tracing::error!("Reserving the sequences of a stream that is restored: {error}");
+                return Err(errors::STORAGE_RESOURCES_EXCEEDED);
+            }
+            Err(_) => return Err(errors::stream_restore("internal error")),
+        };
+        Ok(self.install(account, Box::new(solo), None, Shown::Nowhere).await)
+    }
+
+    /// Makes a stream known that is complete, unless there is another one by now.
+    pub(crate) async fn finish_restore(
+        &self,
+        account: &Arc<JsAccount>,
+        handle: &Arc<StreamHandle>,
+    ) -> Result<(), ApiError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let config = (*handle.config()).clone();
+        let name = config.name.clone();
+        if account.stream(&name).is_some() {
+            return Err(errors::stream_restore(errors::STREAM_NAME_EXIST_RESTORE_FAILED.description));
+        }
+        let wanted = StreamConfigRequest { config: config.clone(), ..StreamConfigRequest::default() };
+        let limits = limits_for(account, &self.accounts, &self.config);
+        stream_rules::check_create(&name, &wanted, None, &Others(account), &limits)
+            .map_err(|error| errors::stream_restore(error.description))?;
+        let change = Change::finish_restore(handle.assignment(account, config));
+        self.carry_out(change, Some(account), Some(handle.clone())).await?;
+        account.streams.write().insert(name, handle.clone());
+        let services = ConsumerServices::new(&self.config.domain);
+        let (done, opened) = oneshot::channel();
+        handle.pump.control(Control::Open { key: handle.key, services, done });
+        let _ = opened.await;
+        Ok(())
+    }
+
+    /// Ends a stream that was not restored, with everything of it.
+    pub(crate) async fn abandon_restore(&self, account: &Arc<JsAccount>, handle: &Arc<StreamHandle>) {
+        let _ = handle.ask(Command::Delete).await;
+        let has_log = handle.config().storage == StorageType::File;
+        self.remove(account, handle, has_log).await;
+    }
+}
