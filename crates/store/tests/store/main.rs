@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod model;
 mod properties;
+mod sealed;
 mod support;
 mod trouble;
 mod world;
