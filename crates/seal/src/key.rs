@@ -1,5 +1,7 @@
 //! The configured key and what is derived from it.
 
+use std::sync::Arc;
+
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use linnet_env::Rng;
@@ -28,6 +30,14 @@ pub enum Cipher {
 }
 
 impl Cipher {
+    /// The name nats-server gives it, for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ChaCha => "ChaCha20-Poly1305",
+            Self::Aes => "AES-GCM",
+        }
+    }
+
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::ChaCha => 1,
@@ -114,21 +124,30 @@ impl MasterKey {
 pub struct KeyRing {
     pub(crate) cipher: Cipher,
     /// The present one first, each with its id.
-    pub(crate) keys: Vec<([u8; KEY_ID_BYTES], MasterKey)>,
+    pub(crate) keys: Vec<([u8; KEY_ID_BYTES], Arc<MasterKey>)>,
 }
 
 impl KeyRing {
     /// New files get `key`; files with the others can be read.
-    pub fn new(cipher: Cipher, key: MasterKey, others: impl IntoIterator<Item = MasterKey>) -> Self {
+    pub fn new(
+        cipher: Cipher,
+        key: Arc<MasterKey>,
+        others: impl IntoIterator<Item = Arc<MasterKey>>,
+    ) -> Self {
         let keys = std::iter::once(key).chain(others).map(|key| (key.id(), key)).collect();
         Self { cipher, keys }
     }
 
-    pub(crate) fn present(&self) -> &([u8; KEY_ID_BYTES], MasterKey) {
+    /// The cipher of new files.
+    pub fn cipher(&self) -> Cipher {
+        self.cipher
+    }
+
+    pub(crate) fn present(&self) -> &([u8; KEY_ID_BYTES], Arc<MasterKey>) {
         self.keys.first().expect("a ring is made with a key")
     }
 
     pub(crate) fn find(&self, id: &[u8]) -> Option<&MasterKey> {
-        self.keys.iter().find(|(known, _)| known == id).map(|(_, key)| key)
+        self.keys.iter().find(|(known, _)| known == id).map(|(_, key)| &**key)
     }
 }

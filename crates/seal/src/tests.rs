@@ -9,7 +9,11 @@ use crate::{Cipher, HEADER_BYTES, KeyRing, MasterKey, SealedDisk, convert};
 const CIPHERS: [Cipher; 2] = [Cipher::ChaCha, Cipher::Aes];
 
 fn ring(cipher: Cipher, key: &str, others: &[&str]) -> Arc<KeyRing> {
-    Arc::new(KeyRing::new(cipher, MasterKey::new(key), others.iter().map(|key| MasterKey::new(key))))
+    Arc::new(KeyRing::new(
+        cipher,
+        Arc::new(MasterKey::new(key)),
+        others.iter().map(|key| Arc::new(MasterKey::new(key))),
+    ))
 }
 
 fn sealed(disk: &FaultyDisk, ring: Arc<KeyRing>) -> SealedDisk {

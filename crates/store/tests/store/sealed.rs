@@ -19,7 +19,7 @@ pub(crate) fn shared(disk: &FaultyDisk) -> Arc<dyn Disk> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let Some(cipher) = CIPHER.get() else { return disk };
     LIVES.set(LIVES.get() + 1);
-    let ring = KeyRing::new(cipher, MasterKey::new("key"), []);
+    let ring = KeyRing::new(cipher, Arc::new(MasterKey::new("key")), []);
     Arc::new(SealedDisk::new(disk, Arc::new(ring), Arc::new(SeededRng::new(LIVES.get()))))
 }
 
