@@ -275,10 +275,12 @@ fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use linnet_env::{Disk as _, FaultyDisk, OsRng, RealDisk};
 
     use super::{Marker, MarkerError};
+    use crate::config::Encryption;
 
     fn open(disk: &dyn linnet_env::Disk, dir: &Path) -> Result<Marker, MarkerError> {
         Marker::open(disk, dir, &OsRng, None).map(|(marker, _)| marker)
@@ -379,5 +381,31 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("linnet.store.new"), "{");
         assert!(open(&RealDisk, dir.path()).is_ok());
+    }
+
+    #[test]
+    fn what_a_marker_says_about_encryption_survives_damage_or_is_refused() {
+        let key = Arc::new(linnet_seal::MasterKey::new("key"));
+        let wanted = Encryption { cipher: linnet_seal::Cipher::Aes, key, prev_key: None };
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Marker::open(&RealDisk, dir.path(), &OsRng, Some(&wanted));
+        let (first, plan) = open().unwrap();
+        assert!(plan.is_some_and(|plan| !plan.must_convert()) && first.format == 2);
+        let path = dir.path().join("linnet.store");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let check = text.find("\"key_check\": \"").unwrap() + 14;
+        let digit = if text.as_bytes()[check] == b'0' { "1" } else { "0" };
+        let other_check = format!("{}{digit}{}", &text[..check], &text[check + 1..]);
+        for damaged in [text.replace("encryption", "encryptiom"), other_check] {
+            put(&path, &damaged);
+            let (again, plan) = open().unwrap();
+            assert_eq!(again.encryption, first.encryption, "from the copy");
+            assert!(!plan.unwrap().must_convert());
+            put(&path, &damaged);
+            put(&dir.path().join("linnet.store.copy"), &damaged);
+            assert!(matches!(open(), Err(MarkerError::Unreadable { .. })));
+            put(&path, &text);
+            put(&dir.path().join("linnet.store.copy"), &text);
+        }
     }
 }
