@@ -78,6 +78,10 @@ impl DiskFile for UnsyncedFile {
         self.0.write_vectored_all_at(parts, offset)
     }
 
+    fn write_zeros_at(&self, len: usize, offset: u64) -> io::Result<()> {
+        self.0.write_zeros_at(len, offset)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

@@ -13,6 +13,7 @@ mod close_reasons;
 mod config_keys;
 mod crash;
 mod disk_use;
+mod encryption;
 mod fan_out;
 mod fuzz_replay;
 mod inactive_consumers;

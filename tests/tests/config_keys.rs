@@ -534,6 +534,14 @@ const JETSTREAM: &[Case] = &[
         },
     },
     Case {
+        keys: &["jetstream.key", "jetstream.prev_key", "jetstream.cipher"],
+        config: "jetstream { store_dir: \"$DIR/store\", key: new, prev_key: old, cipher: aes }",
+        look: |s| {
+            assert!(s.log().contains("  Encryption:      AES-GCM"), "{}", s.log());
+            assert!(!s.log().contains("  Converting"), "a new store has nothing of before");
+        },
+    },
+    Case {
         keys: &["jetstream.strict"],
         config: "jetstream { store_dir: \"$DIR/store\", strict: false }",
         look: |s| assert_eq!(stream(&mut s.client(), json!({"name": "S", "nonsense": 1})), 0),

@@ -36,14 +36,20 @@ struct Memory {
 #[test]
 fn what_was_acknowledged_survives_every_kill() {
     let rounds = setting("LINNET_CRASH_ROUNDS", 3);
-    run(async || crash(rounds).await);
+    run(async || crash(rounds, "").await);
 }
 
-async fn crash(rounds: u64) {
+#[test]
+fn what_was_acknowledged_survives_every_kill_of_an_encrypted_store() {
+    let rounds = setting("LINNET_CRASH_ROUNDS", 3);
+    run(async || crash(rounds, "cipher: aes, key: secret").await);
+}
+
+async fn crash(rounds: u64, jetstream: &str) {
     let seed = setting("LINNET_CRASH_SEED", fastrand::u64(..));
     let mut random = fastrand::Rng::with_seed(seed);
-    let options =
-        Options { port: Some(free_port().unwrap()), jetstream: Some(JetStream::default()), ..JETSTREAM() };
+    let jetstream = JetStream { extra: jetstream.to_owned(), ..JetStream::default() };
+    let options = Options { port: Some(free_port().unwrap()), jetstream: Some(jetstream), ..JETSTREAM() };
     let spec = Spec::new(program(Kind::Linnet).unwrap()).options(options);
     let mut server = spec.ready(linnet_launch::Ready::Info, LONG).start().unwrap();
     let promises = Promises { streams: vec![StreamPromises::default(); STREAMS], ..Promises::default() };

@@ -28,6 +28,7 @@ const ROWS: &[Row] = &[
     row(1, "linnet-auth", &["linnet-telemetry"]),
     row(1, "linnet-tls", &["linnet-auth", "linnet-telemetry"]),
     row(1, "linnet-links", &["linnet-interest", "linnet-telemetry"]),
+    row(1, "linnet-seal", &[]),
     row(1, "linnet-wal", &["linnet-telemetry"]),
     row(1, "linnet-store", &["linnet-telemetry"]),
     row(1, "linnet-raft", &["linnet-telemetry"]),

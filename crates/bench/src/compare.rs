@@ -125,8 +125,10 @@ fn spec(args: &Args, workload: &Workload, program: &PathBuf) -> Spec {
         (Storage::AsAsked, SyncArg::Lazy) => Some(SyncMode::Lazy),
         (Storage::ServerDefault, _) => Some(SyncMode::ServerDefault),
     };
-    let options =
-        Options { jetstream: sync.map(|sync| JetStream { store_dir: None, sync }), ..Options::default() };
+    let options = Options {
+        jetstream: sync.map(|sync| JetStream { sync, ..JetStream::default() }),
+        ..Options::default()
+    };
     let ready = if sync.is_some() { Ready::Healthz } else { Ready::Info };
     let spec = Spec::new(program).options(options).ready(ready, START_TIMEOUT);
     match &args.scratch {

@@ -11,6 +11,9 @@ pub enum OpenMode {
     ReadWrite,
     /// A file that must not exist yet. Its directory entry is durable only after [`Disk::sync_dir`].
     Create,
+    /// An existing file whose content is void, for reading and writing: to be filled again instead of a new one. A
+    /// disk that encrypts gives it another key, so that only what is written from now on can be read.
+    Reuse,
 }
 
 /// An entry of a directory.
@@ -86,6 +89,17 @@ pub trait DiskFile: Send + Sync {
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `parts` one after the other, in as few calls as the system allows.
     fn write_vectored_all_at(&self, parts: &[&[u8]], offset: u64) -> io::Result<()>;
+    /// Writes `len` zeros: space that waits for what will be written there. A disk that encrypts leaves them as they
+    /// are, so that nothing is disclosed when the place is written later.
+    fn write_zeros_at(&self, len: usize, offset: u64) -> io::Result<()> {
+        let mut done = 0;
+        while done < len {
+            let step = ZEROS.get(..len - done).unwrap_or(&ZEROS);
+            self.write_all_at(step, offset + done as u64)?;
+            done += step.len();
+        }
+        Ok(())
+    }
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
     /// True if the file has no bytes.
@@ -106,6 +120,9 @@ pub trait DiskFile: Send + Sync {
         }
     }
 }
+
+/// Bytes of zeros written at once.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 /// A held lock; dropping it releases it.
 pub trait DiskLock: Send + Sync {}

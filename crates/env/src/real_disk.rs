@@ -18,7 +18,7 @@ impl Disk for RealDisk {
         options.read(true);
         match mode {
             OpenMode::Read => {}
-            OpenMode::ReadWrite => {
+            OpenMode::ReadWrite | OpenMode::Reuse => {
                 options.write(true);
             }
             OpenMode::Create => {

@@ -4,8 +4,22 @@ use std::time::Duration;
 
 use linnet_jsapi::info::AccountLimits;
 
+use linnet_seal::MasterKey;
+
 pub use linnet_assets::BatchLimits;
+pub use linnet_seal::Cipher;
 pub use linnet_wal::Config as LogConfig;
+
+/// How the store is encrypted.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    /// Cipher of files.
+    pub cipher: Cipher,
+    /// Their key.
+    pub key: Arc<MasterKey>,
+    /// The key they may have had before.
+    pub prev_key: Option<Arc<MasterKey>>,
+}
 
 /// Settings of JetStream on one server.
 #[derive(Clone, Debug)]
@@ -20,6 +34,8 @@ pub struct Config {
     pub domain: String,
     /// How often the log is synced; `None` syncs before every acknowledgement.
     pub sync_interval: Option<Duration>,
+    /// How the store is encrypted; `None` for plain text.
+    pub encryption: Option<Encryption>,
     /// Refuse unknown fields in API requests.
     pub strict: bool,
     /// Messages on their way into one stream.

@@ -106,6 +106,10 @@ impl DiskFile for LazyFile {
         self.file.write_vectored_all_at(parts, offset)
     }
 
+    fn write_zeros_at(&self, len: usize, offset: u64) -> io::Result<()> {
+        self.file.write_zeros_at(len, offset)
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
@@ -121,7 +125,7 @@ impl DiskFile for LazyFile {
 
 impl Disk for LazyDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        if mode == OpenMode::ReadWrite {
+        if matches!(mode, OpenMode::ReadWrite | OpenMode::Reuse) {
             self.sync_all()?;
         }
         let file = self.disk.open(path, mode)?;

@@ -21,13 +21,16 @@ mod names;
 mod output;
 mod pump;
 mod reserve;
+mod sealing;
 mod services;
 mod usage;
 
 pub use catalogue::{JsAccount, StreamHandle};
 pub use cell::{Health, StreamCell};
-pub use config::{BatchLimits, Config, LogConfig};
+pub use config::{BatchLimits, Cipher, Config, Encryption, LogConfig};
 pub use engine::{Engine, StartError, StopReport};
 pub use linnet_assets::StreamReport;
+pub use linnet_seal::MasterKey;
 pub use marker::MarkerError;
+pub use sealing::SealingError;
 pub use usage::Usage;

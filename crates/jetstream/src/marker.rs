@@ -7,8 +7,13 @@ use linnet_env::{Disk, Rng};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Version of the directory's layout that this program writes.
+use crate::config::Encryption;
+use crate::sealing::{Plan, Sealed, SealingError};
+
+/// Version of the directory's layout.
 const FORMAT: u32 = 1;
+/// The same, encrypted.
+const SEALED_FORMAT: u32 = 2;
 const FILE: &str = "linnet.store";
 /// The log cannot be read without the store's id, so it is kept twice.
 const COPY: &str = "linnet.store.copy";
@@ -29,6 +34,9 @@ pub(crate) struct Marker {
     pub(crate) opened: u64,
     /// It was closed in order.
     pub(crate) clean: bool,
+    /// How the files are encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption: Option<Sealed>,
 }
 
 /// A directory that is not ours to open.
@@ -44,7 +52,7 @@ pub enum MarkerError {
     #[error("{0} is not empty and not a store of this server; it is left untouched")]
     Unknown(PathBuf),
     /// The store was written by a newer version.
-    #[error("{path} has format {found}; this version reads up to {FORMAT}")]
+    #[error("{path} has format {found}; this version reads up to {SEALED_FORMAT}")]
     Newer {
         /// The marker file.
         path: PathBuf,
@@ -62,6 +70,9 @@ pub enum MarkerError {
         /// What is wrong.
         reason: String,
     },
+    /// The store is encrypted otherwise than configured.
+    #[error(transparent)]
+    Sealing(#[from] SealingError),
     /// The file system refused.
     #[error("{path}: {source}")]
     Io {
@@ -109,9 +120,17 @@ impl Marker {
     }
 
     /// Reads the marker of a directory, or makes one if the directory is empty. Returns what was there before this
-    /// opening; on disk the store counts as opened.
-    pub(crate) fn open(disk: &dyn Disk, dir: &Path, rng: &dyn Rng) -> Result<Self, MarkerError> {
-        let marker = match Self::find(disk, dir)? {
+    /// opening, and what is to be done about encryption; on disk the store counts as opened.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        dir: &Path,
+        rng: &dyn Rng,
+        encryption: Option<&Encryption>,
+    ) -> Result<(Self, Option<Plan>), MarkerError> {
+        let found = Self::find(disk, dir)?;
+        let sealed = found.as_ref().map(|found| found.marker.encryption.as_ref());
+        let plan = Plan::make(dir, sealed, encryption, rng)?;
+        let mut marker = match found {
             Some(Found { marker, damage }) => {
                 if let Some(damage) = damage {
                     tracing::error!("  Marker of the store is restored from its copy: {damage}");
@@ -122,25 +141,52 @@ impl Marker {
                 let mut id = [0; 16];
                 rng.fill(&mut id);
                 let store_id = id.iter().map(|b| format!("{b:02x}")).collect();
-                Self { format: FORMAT, store_id, store_id_crc: None, opened: 0, clean: true }
+                Self {
+                    format: FORMAT,
+                    store_id,
+                    store_id_crc: None,
+                    opened: 0,
+                    clean: true,
+                    encryption: None,
+                }
             }
         };
+        let before = marker.encryption.take();
+        marker.encryption = plan.as_ref().map(|plan| plan.sealed.clone());
+        let is_changed = marker.encryption != before;
+        marker.format = if plan.is_some() { SEALED_FORMAT } else { FORMAT };
         let crc = Some(crc_of(&marker.store_id));
         let opened = Self { opened: marker.opened + 1, clean: false, store_id_crc: crc, ..marker.clone() };
         match opened.write(disk, dir, FILE) {
             // On a full disk, one that says already that the store is open will do.
             Err(MarkerError::Io { source, .. })
-                if source.kind() == io::ErrorKind::StorageFull && marker.opened > 0 && !marker.clean =>
+                if source.kind() == io::ErrorKind::StorageFull
+                    && marker.opened > 0
+                    && !marker.clean
+                    && !is_changed =>
             {
-                return Ok(marker);
+                return Ok((marker, plan));
             }
             outcome => outcome?,
         }
         let copy = read_if_there(disk, &dir.join(COPY)).ok().flatten();
-        if copy.is_none_or(|copy| copy.store_id != marker.store_id) {
+        if copy.is_none_or(|copy| copy.store_id != marker.store_id || copy.encryption != marker.encryption) {
             opened.write(disk, dir, COPY)?;
         }
-        Ok(marker)
+        Ok((marker, plan))
+    }
+
+    /// Records that all files are encrypted as they should be.
+    pub(crate) fn note_converted(&mut self, disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
+        self.encryption = self.encryption.as_ref().map(Sealed::finished);
+        let opened = Self {
+            opened: self.opened + 1,
+            clean: false,
+            store_id_crc: Some(crc_of(&self.store_id)),
+            ..self.clone()
+        };
+        opened.write(disk, dir, FILE)?;
+        opened.write(disk, dir, COPY)
     }
 
     /// Records that the store was closed in order.
@@ -180,7 +226,7 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Marker, MarkerError> {
     // The format alone first: a newer one may look different otherwise.
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
     let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
-    if format > u64::from(FORMAT) {
+    if format > u64::from(SEALED_FORMAT) {
         return Err(MarkerError::Newer {
             path: path.to_owned(),
             found: u32::try_from(format).unwrap_or(u32::MAX),
@@ -193,8 +239,17 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Marker, MarkerError> {
     if marker.store_id_crc.as_ref().is_some_and(|crc| *crc != crc_of(&marker.store_id)) {
         return Err(unreadable("store_id does not match its checksum".to_owned()));
     }
+    let is_sealed = marker.format == SEALED_FORMAT;
+    if is_sealed != marker.encryption.is_some() || marker.encryption.as_ref().is_some_and(|e| !e.is_intact())
+    {
+        return Err(unreadable("what it says about encryption is damaged".to_owned()));
+    }
     Ok(marker)
 }
+
+/// Files of the store's directory that are never encrypted.
+pub(crate) const PLAIN_FILES: &[&str] =
+    &[FILE, COPY, UNFINISHED, "linnet.store.copy.new", "lock", crate::reserve::FILE];
 
 /// Only an empty directory may become a store.
 fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
@@ -220,34 +275,40 @@ fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), MarkerError> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use linnet_env::{Disk as _, FaultyDisk, OsRng, RealDisk};
 
     use super::{Marker, MarkerError};
+    use crate::config::Encryption;
+
+    fn open(disk: &dyn linnet_env::Disk, dir: &Path) -> Result<Marker, MarkerError> {
+        Marker::open(disk, dir, &OsRng, None).map(|(marker, _)| marker)
+    }
 
     #[test]
     fn a_marker_counts_openings_and_remembers_a_clean_stop() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Marker::open(&RealDisk, dir.path(), &OsRng).unwrap();
+        let first = open(&RealDisk, dir.path()).unwrap();
         assert!(first.clean && first.opened == 0);
-        let second = Marker::open(&RealDisk, dir.path(), &OsRng).unwrap();
+        let second = open(&RealDisk, dir.path()).unwrap();
         assert!(!second.clean && second.opened == 1 && second.store_id == first.store_id);
         second.close(&RealDisk, dir.path()).unwrap();
-        assert!(Marker::open(&RealDisk, dir.path(), &OsRng).unwrap().clean);
+        assert!(open(&RealDisk, dir.path()).unwrap().clean);
     }
 
     #[test]
     fn a_store_that_was_open_on_a_full_disk_opens_again() {
         let (disk, dir) = (FaultyDisk::new(1), Path::new("/store"));
         disk.create_dir_all(dir).unwrap();
-        let first = Marker::open(&disk, dir, &OsRng).unwrap();
+        let first = open(&disk, dir).unwrap();
         disk.set_capacity(Some(disk.used()));
-        let again = Marker::open(&disk, dir, &OsRng).unwrap();
+        let again = open(&disk, dir).unwrap();
         assert!(!again.clean && again.store_id == first.store_id);
         disk.set_capacity(None);
         first.close(&disk, dir).unwrap();
         disk.set_capacity(Some(disk.used()));
-        assert!(matches!(Marker::open(&disk, dir, &OsRng), Err(MarkerError::Io { .. })), "it says closed");
+        assert!(matches!(open(&disk, dir), Err(MarkerError::Io { .. })), "it says closed");
     }
 
     fn put(path: &Path, text: &str) {
@@ -259,28 +320,25 @@ mod tests {
     fn other_directories_are_refused_and_stay_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("$G/streams/S/meta.inf"), "{}");
-        assert!(matches!(Marker::open(&RealDisk, dir.path(), &OsRng), Err(MarkerError::Foreign(_))));
+        assert!(matches!(open(&RealDisk, dir.path()), Err(MarkerError::Foreign(_))));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("letters.txt"), "dear");
-        assert!(matches!(Marker::open(&RealDisk, dir.path(), &OsRng), Err(MarkerError::Unknown(_))));
+        assert!(matches!(open(&RealDisk, dir.path()), Err(MarkerError::Unknown(_))));
 
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("linnet.store"), r#"{"format": 9, "shape": "round"}"#);
-        assert!(matches!(
-            Marker::open(&RealDisk, dir.path(), &OsRng),
-            Err(MarkerError::Newer { found: 9, .. })
-        ));
+        assert!(matches!(open(&RealDisk, dir.path()), Err(MarkerError::Newer { found: 9, .. })));
 
         put(&dir.path().join("linnet.store"), "{");
-        assert!(matches!(Marker::open(&RealDisk, dir.path(), &OsRng), Err(MarkerError::Unreadable { .. })));
+        assert!(matches!(open(&RealDisk, dir.path()), Err(MarkerError::Unreadable { .. })));
     }
 
     /// A store directory with what a test does to its marker.
     fn damaged(damage: impl Fn(&Path)) -> (tempfile::TempDir, Marker) {
         let dir = tempfile::tempdir().unwrap();
-        let first = Marker::open(&RealDisk, dir.path(), &OsRng).unwrap();
+        let first = open(&RealDisk, dir.path()).unwrap();
         put(&dir.path().join("wal/1.wal"), "log");
         first.close(&RealDisk, dir.path()).unwrap();
         damage(dir.path());
@@ -300,10 +358,10 @@ mod tests {
         for damage in [&other_id as &dyn Fn(&Path), &cut, &remove] {
             let (dir, first) = damaged(damage);
             Marker::check(&RealDisk, dir.path()).unwrap();
-            let found = Marker::open(&RealDisk, dir.path(), &OsRng).unwrap();
+            let found = open(&RealDisk, dir.path()).unwrap();
             assert_eq!((found.store_id, found.clean), (first.store_id.clone(), false));
             std::fs::remove_file(dir.path().join("linnet.store.copy")).unwrap();
-            assert_eq!(Marker::open(&RealDisk, dir.path(), &OsRng).unwrap().store_id, first.store_id);
+            assert_eq!(open(&RealDisk, dir.path()).unwrap().store_id, first.store_id);
             assert!(dir.path().join("linnet.store.copy").exists(), "it is made again");
         }
     }
@@ -322,6 +380,32 @@ mod tests {
     fn a_crash_while_the_first_marker_was_written_does_no_harm() {
         let dir = tempfile::tempdir().unwrap();
         put(&dir.path().join("linnet.store.new"), "{");
-        assert!(Marker::open(&RealDisk, dir.path(), &OsRng).is_ok());
+        assert!(open(&RealDisk, dir.path()).is_ok());
+    }
+
+    #[test]
+    fn what_a_marker_says_about_encryption_survives_damage_or_is_refused() {
+        let key = Arc::new(linnet_seal::MasterKey::new("key"));
+        let wanted = Encryption { cipher: linnet_seal::Cipher::Aes, key, prev_key: None };
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Marker::open(&RealDisk, dir.path(), &OsRng, Some(&wanted));
+        let (first, plan) = open().unwrap();
+        assert!(plan.is_some_and(|plan| !plan.must_convert()) && first.format == 2);
+        let path = dir.path().join("linnet.store");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let check = text.find("\"key_check\": \"").unwrap() + 14;
+        let digit = if text.as_bytes()[check] == b'0' { "1" } else { "0" };
+        let other_check = format!("{}{digit}{}", &text[..check], &text[check + 1..]);
+        for damaged in [text.replace("encryption", "encryptiom"), other_check] {
+            put(&path, &damaged);
+            let (again, plan) = open().unwrap();
+            assert_eq!(again.encryption, first.encryption, "from the copy");
+            assert!(!plan.unwrap().must_convert());
+            put(&path, &damaged);
+            put(&dir.path().join("linnet.store.copy"), &damaged);
+            assert!(matches!(open(), Err(MarkerError::Unreadable { .. })));
+            put(&path, &text);
+            put(&dir.path().join("linnet.store.copy"), &text);
+        }
     }
 }

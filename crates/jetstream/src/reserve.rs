@@ -12,7 +12,7 @@ use std::sync::Arc;
 use linnet_env::{Disk, OpenMode};
 use parking_lot::Mutex;
 
-const FILE: &str = "reserve";
+pub(crate) const FILE: &str = "reserve";
 const BYTES: usize = 4 << 20;
 /// Free space below which the reserve is given up.
 const TOO_LITTLE: u64 = 8 << 20;

@@ -56,6 +56,8 @@ pub struct JetStream {
     pub store_dir: Option<PathBuf>,
     /// When writes reach stable storage.
     pub sync: SyncMode,
+    /// More configuration inside of the block.
+    pub extra: String,
 }
 
 /// When a server's writes reach stable storage.
@@ -190,7 +192,13 @@ impl Options {
                 SyncMode::Always => ", sync_interval: always",
                 SyncMode::Lazy => ", sync_interval: \"2m\"",
             };
-            let _ = writeln!(text, "jetstream {{ store_dir: \"{}\"{sync} }}", store_dir.display());
+            let comma = if jetstream.extra.is_empty() { "" } else { ", " };
+            let _ = writeln!(
+                text,
+                "jetstream {{ store_dir: \"{}\"{sync}{comma}{} }}",
+                store_dir.display(),
+                jetstream.extra
+            );
         }
         text.push_str(&self.extra);
         text.push('\n');
@@ -208,7 +216,7 @@ mod tests {
             name: Some("a".into()),
             port: Some(4222),
             monitor: false,
-            jetstream: Some(JetStream { store_dir: None, sync: SyncMode::Always }),
+            jetstream: Some(JetStream { sync: SyncMode::Always, ..JetStream::default() }),
             extra: "pid_file: \"$DIR/pid\"".into(),
         };
         assert_eq!(

@@ -21,7 +21,10 @@ fn program() -> Option<PathBuf> {
 }
 
 fn jetstream() -> Options {
-    Options { jetstream: Some(JetStream { store_dir: None, sync: SyncMode::Always }), ..Options::default() }
+    Options {
+        jetstream: Some(JetStream { sync: SyncMode::Always, ..JetStream::default() }),
+        ..Options::default()
+    }
 }
 
 #[test]

@@ -78,6 +78,9 @@ pub(crate) fn jetstream(config: &linnet_jetstream::Config, is_temporary: bool) {
     if !config.domain.is_empty() {
         tracing::info!("  Domain:          {}", config.domain);
     }
+    if let Some(encryption) = &config.encryption {
+        tracing::info!("  Encryption:      {}", encryption.cipher.name());
+    }
     match config.sync_interval {
         None => tracing::info!("  Sync:            always"),
         Some(interval) => tracing::warn!(

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use linnet_auth::{Authenticator, Permissions, ResponseRule, Rules, Secret, User};
 use linnet_broker::{Account, AccountLimits, Config};
+use linnet_conf::Secret as ConfSecret;
 use linnet_conf::options::{
-    self, AccountJetStream, GLOBAL_ACCOUNT, Options, SubjectFilter, SubjectPermissions, SyncInterval,
+    self, AccountJetStream, GLOBAL_ACCOUNT, Options, StoreCipher, SubjectFilter, SubjectPermissions,
+    SyncInterval,
 };
 use linnet_env::{Disk, RealDisk};
+use linnet_jetstream::{Cipher, Encryption, MasterKey};
 use linnet_jsapi::info::AccountLimits as JetStreamLimits;
 
 /// Share of memory and of free disk space that JetStream takes when nothing is configured, in percent.
@@ -167,6 +170,7 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
             SyncInterval::Always => None,
             SyncInterval::Every(interval) => Some(interval),
         },
+        encryption: encryption(js),
         strict: js.strict,
         max_buffered_msgs: usize::try_from(js.max_buffered_msgs).unwrap_or(usize::MAX),
         max_buffered_bytes: usize::try_from(js.max_buffered_size).unwrap_or(usize::MAX),
@@ -179,6 +183,16 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
         log: linnet_jetstream::LogConfig::default(),
         accounts: jetstream_accounts(options),
     })
+}
+
+fn encryption(js: &options::JetStream) -> Option<Encryption> {
+    let master = |key: &ConfSecret| Arc::new(MasterKey::new(key.expose()));
+    let cipher = match js.cipher {
+        StoreCipher::ChaCha => Cipher::ChaCha,
+        StoreCipher::Aes => Cipher::Aes,
+    };
+    let key = master(js.key.as_ref()?);
+    Some(Encryption { cipher, key, prev_key: js.prev_key.as_ref().map(master) })
 }
 
 fn batch_limits(limits: &options::BatchLimits) -> linnet_jetstream::BatchLimits {

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
-use linnet_env::{Clock, Disk, RealClock, RealDisk};
+use linnet_env::{Clock, Disk, OsRng, RealClock, RealDisk};
 use linnet_ids::{GroupId, Wall};
+use linnet_seal::{Cipher, KeyRing, MasterKey, SealedDisk};
 use linnet_store::{Filter, Kind, Lookup, Seed, StreamStore, encode_record};
 
 const MESSAGES: u64 = 2_000_000;
@@ -57,10 +58,21 @@ fn resident() -> u64 {
     text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }
 
+/// The disk, encrypting if `LINNET_CIPHER` is `chacha` or `aes`.
+fn disk() -> Arc<dyn Disk> {
+    let cipher = match std::env::var("LINNET_CIPHER").as_deref() {
+        Ok("chacha") => Cipher::ChaCha,
+        Ok("aes") => Cipher::Aes,
+        _ => return Arc::new(RealDisk),
+    };
+    let ring = KeyRing::new(cipher, Arc::new(MasterKey::new("key")), []);
+    Arc::new(SealedDisk::new(Arc::new(RealDisk), Arc::new(ring), Arc::new(OsRng)))
+}
+
 fn main() {
     let watch = Watch(RealClock::new());
     let root = tempfile::tempdir().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk = disk();
 
     memory(&watch);
     subject_memory();

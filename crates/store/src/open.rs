@@ -168,8 +168,10 @@ impl StreamStore {
             block.must_rewrite = saved.must_rewrite;
             block.has_index = has_index;
             block.is_damaged = !index.is_whole;
-            // Only closed blocks have an index.
-            block.closed = !is_last || has_index || !index.is_whole;
+            // Only closed blocks have an index. What a crash left behind the end is not written over: on a disk that
+            // encrypts, that would take another key.
+            let is_left_over = || holds_more(&**disk, &path, saved.len);
+            block.closed = !is_last || has_index || !index.is_whole || is_left_over();
             self.blocks.push_back(block);
         } else if lost > 0 {
             report.ruined.push(path);
@@ -220,6 +222,12 @@ fn note_lost(index: &BlockIndex, saved: &SavedBlock, lost: &mut Vec<StreamSeq>) 
         row.and_then(|row| index.name_of(row)).is_none()
     });
     lost.extend(missing);
+}
+
+/// True if a block file is longer than the checkpoint says.
+fn holds_more(disk: &dyn Disk, path: &Path, len: u64) -> bool {
+    let found = disk.open(path, OpenMode::Read).and_then(|file| file.len());
+    found.is_ok_and(|found| found > HEADER + len)
 }
 
 /// The block's index file, if it is intact and the block file is as long as it says.

@@ -14,7 +14,6 @@ const SUFFIX: &str = ".wal";
 const UNFINISHED_SUFFIX: &str = ".new";
 /// Bytes that one step of preparing a segment writes.
 const STEP_BYTES: usize = 1 << 20;
-static ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
 /// Directories of the log.
 #[derive(Clone, Debug)]
@@ -165,8 +164,7 @@ impl PrepareSegment {
         };
         if *filled < bytes {
             let step = usize::try_from(bytes - *filled).map_or(STEP_BYTES, |left| left.min(STEP_BYTES));
-            let zeros = ZEROS.get(..step).unwrap_or(&ZEROS);
-            file.write_all_at(zeros, *filled).map_err(Error::space_or_io("fill", unfinished))?;
+            file.write_zeros_at(step, *filled).map_err(Error::space_or_io("fill", unfinished))?;
             *filled += step as u64;
             if self.paced {
                 file.sync_data().map_err(Error::space_or_io("sync", self.paths.unfinished(target.no)))?;
@@ -202,10 +200,8 @@ impl PrepareSegment {
             match self.disk.rename(recycled, unfinished) {
                 Ok(()) => {
                     self.disk.sync_dir(&self.paths.wal).map_err(Error::io("sync", &self.paths.wal))?;
-                    let file = self
-                        .disk
-                        .open(unfinished, OpenMode::ReadWrite)
-                        .map_err(Error::io("open", unfinished))?;
+                    let file =
+                        self.disk.open(unfinished, OpenMode::Reuse).map_err(Error::io("open", unfinished))?;
                     if file.len().map_err(Error::io("measure", unfinished))? != bytes {
                         file.set_len(bytes).map_err(Error::space_or_io("resize", unfinished))?;
                     }

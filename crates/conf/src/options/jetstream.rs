@@ -5,6 +5,7 @@ use super::jetstream_limits::{self, JetStreamLimits};
 use crate::lang::Value;
 use crate::read;
 use crate::report::Report;
+use crate::secret::Secret;
 use crate::table::{Field, Row, Table, key, not_yet, unknown_field};
 
 /// Persistence.
@@ -32,6 +33,22 @@ pub struct JetStream {
     pub request_queue_limit: u64,
     /// Limits for all accounts.
     pub limits: JetStreamLimits,
+    /// Key that stored data is encrypted with.
+    pub key: Option<Secret>,
+    /// Key that stored data may still be encrypted with.
+    pub prev_key: Option<Secret>,
+    /// How stored data is encrypted, if there is a key.
+    pub cipher: StoreCipher,
+}
+
+/// How stored data is encrypted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreCipher {
+    /// ChaCha20.
+    #[default]
+    ChaCha,
+    /// AES-256.
+    Aes,
 }
 
 /// When stored messages are forced to the disk.
@@ -58,6 +75,9 @@ impl Default for JetStream {
             max_buffered_msgs: 100_000,
             request_queue_limit: 10_000,
             limits: JetStreamLimits::default(),
+            key: None,
+            prev_key: None,
+            cipher: StoreCipher::default(),
         }
     }
 }
@@ -148,13 +168,30 @@ const KEYS: &[Row<JetStream>] = &[
         "API requests for information that may wait in a queue of their own."
     ),
     key!(["limits"], "map", "", Live, => jetstream_limits::read, "Limits for all accounts."),
-    not_yet!(["key", "ek", "encryption_key"], Refused, "Key to encrypt stored data with."),
-    not_yet!(
-        ["prev_key", "prev_ek", "prev_encryption_key"],
+    key!(
+        ["key", "ek", "encryption_key"],
+        "string",
+        "",
         Refused,
-        "Key stored data is still encrypted with."
+        key => key,
+        "Key to encrypt stored data with; what is not encrypted with it yet is at the next start."
     ),
-    not_yet!(["cipher"], Refused, "Cipher to encrypt stored data with."),
+    key!(
+        ["prev_key", "prev_ek", "prev_encryption_key"],
+        "string",
+        "",
+        Refused,
+        prev_key => prev_key,
+        "Key stored data is still encrypted with, to change `key`."
+    ),
+    key!(
+        ["cipher"],
+        "chacha, chachapoly or aes",
+        "chacha",
+        Refused,
+        cipher = cipher,
+        "Cipher to encrypt stored data with."
+    ),
     not_yet!(["tpm"], Refused, "Key storage in a TPM."),
     not_yet!(["extension_hint"], Refused, "Whether a leafnode's JetStream extends the hub's."),
     not_yet!(["unique_tag"], Refused, "Prefix of the tag in which the replicas of an asset must differ."),
@@ -214,6 +251,27 @@ fn sync_interval(field: &Field<'_>, report: &mut Report) -> Option<SyncInterval>
 
 fn positive_size(field: &Field<'_>, report: &mut Report) -> Option<u64> {
     read::size(field, report).and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0)
+}
+
+/// An empty key is none.
+fn key(section: &mut JetStream, field: &Field<'_>, report: &mut Report) {
+    section.key = read::string(field, report).filter(|text| !text.is_empty()).map(Secret::from);
+}
+
+fn prev_key(section: &mut JetStream, field: &Field<'_>, report: &mut Report) {
+    section.prev_key = read::string(field, report).filter(|text| !text.is_empty()).map(Secret::from);
+}
+
+fn cipher(field: &Field<'_>, report: &mut Report) -> Option<StoreCipher> {
+    let name = read::string(field, report)?;
+    match name.to_lowercase().as_str() {
+        "chacha" | "chachapoly" => Some(StoreCipher::ChaCha),
+        "aes" => Some(StoreCipher::Aes),
+        _ => {
+            report.error(field.at, format!("Unknown cipher type: {name:?}"));
+            None
+        }
+    }
 }
 
 /// Zero and below keep the default, as in nats-server.

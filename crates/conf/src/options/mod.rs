@@ -24,7 +24,7 @@ pub use accounts::{Account, Accounts, DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT};
 pub use authorization::Authorization;
 pub use client::{Client, WriteTimeout};
 pub use identity::{FEATURE_FLAGS, Identity};
-pub use jetstream::{JetStream, SyncInterval};
+pub use jetstream::{JetStream, StoreCipher, SyncInterval};
 pub use jetstream_limits::{BatchLimits, JetStreamLimits};
 pub use limits::Limits;
 pub use logging::Logging;

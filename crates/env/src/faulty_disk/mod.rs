@@ -213,7 +213,7 @@ impl Disk for FaultyDisk {
         let mut state = self.state.lock();
         let life = state.life;
         let file = match mode {
-            OpenMode::Read | OpenMode::ReadWrite => {
+            OpenMode::Read | OpenMode::ReadWrite | OpenMode::Reuse => {
                 if state.refused {
                     return Err(power_is_off());
                 }

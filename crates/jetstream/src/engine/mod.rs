@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use linnet_assets::{Command, CommandOutcome, Place, StreamReport};
 use linnet_broker::{Account, AccountLimits, Broker};
-use linnet_env::{Disk, DiskLock, OsRng};
+use linnet_env::{Disk, DiskLock, OsRng, Rng};
 use linnet_replication::{FLOOR_STEP, LogKeeper, Restoring};
 use linnet_wal::{StoreIdentity, Wal};
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ use crate::disk_work::DiskWorkers;
 use crate::inbox::{InboxLimits, StreamInbox};
 use crate::lazy_disk::LazyDisk;
 use crate::log_writer::{LogHandle, LogWriter};
-use crate::marker::{Marker, MarkerError};
+use crate::marker::{Marker, MarkerError, PLAIN_FILES};
 use crate::pump::{Control, GroupKey, Pump, PumpHandle};
 use crate::reserve::Reserve;
 use crate::usage::Usage;
@@ -66,6 +66,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Files of the store cannot be converted to the configured encryption.
+    #[error("converting the store stopped, the next start goes on: {0}")]
+    Converting(io::Error),
     /// There is no log, yet groups that had one.
     #[error(
         "{log} holds no write-ahead log although {groups} holds groups: put the log back, or move the groups away \
@@ -106,6 +109,8 @@ pub struct Engine {
     pub(crate) backups: Arc<tokio::sync::Semaphore>,
     budget: Arc<Budget>,
     disk: Arc<dyn Disk>,
+    /// The disk without encryption, on which the marker is.
+    plain_disk: Arc<dyn Disk>,
     dir: PathBuf,
     log: LogHandle,
     pumps: Vec<PumpHandle>,
@@ -149,7 +154,19 @@ impl Engine {
             disk.lock(&lock_path).map_err(at(&lock_path))?.ok_or_else(|| StartError::Locked(dir.clone()))?;
         let reserve = Reserve::new(disk.clone(), &dir);
         reserve.give_up_if_full();
-        let marker = Marker::open(&*disk, &dir, &OsRng)?;
+        let rng: Arc<dyn Rng> = Arc::new(OsRng);
+        let (mut marker, plan) = Marker::open(&*disk, &dir, &*rng, config.encryption.as_ref())?;
+        let plain_disk = disk.clone();
+        let disk = match plan {
+            Some(plan) => {
+                if plan.must_convert() {
+                    plan.convert(&disk, &rng, &dir, PLAIN_FILES).map_err(StartError::Converting)?;
+                    marker.note_converted(&*disk, &dir)?;
+                }
+                plan.disk(disk, rng)
+            }
+            None => disk,
+        };
         let store_id = marker.id().unwrap_or_default();
         require_log(&*disk, &dir)?;
         let lazy = config.sync_interval.map(|_| Arc::new(LazyDisk::new(disk.clone())));
@@ -248,6 +265,7 @@ impl Engine {
             stopped: AtomicBool::new(false),
             _lock: lock,
             disk,
+            plain_disk,
             dir,
             config,
         });
@@ -358,7 +376,7 @@ impl Engine {
         if let Some(lazy) = self.lazy.clone() {
             clean &= matches!(tokio::task::spawn_blocking(move || lazy.sync_all()).await, Ok(Ok(())));
         }
-        if clean && let Err(error) = self.marker.close(&*self.disk, &self.dir) {
+        if clean && let Err(error) = self.marker.close(&*self.plain_disk, &self.dir) {
             tracing::warn!("{error}");
             clean = false;
         }

@@ -49,6 +49,7 @@ fn settings() -> linnet_jetstream::Config {
         max_storage: 1 << 30,
         domain: String::new(),
         sync_interval: None,
+        encryption: None,
         strict: true,
         max_buffered_msgs: 1000,
         max_buffered_bytes: 1 << 20,

@@ -116,6 +116,7 @@ impl Server {
             max_storage: 1 << 30,
             domain: "D".to_owned(),
             sync_interval: None,
+            encryption: None,
             strict: true,
             max_buffered_msgs: 10_000,
             max_buffered_bytes: 1 << 20,

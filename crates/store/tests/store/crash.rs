@@ -6,7 +6,7 @@ use crate::support::SMALL;
 use crate::world::{Step, World};
 
 /// `LINNET_SEEDS` asks for a longer sweep, `LINNET_SEED` for one seed.
-fn seeds(smoke: u64) -> std::ops::Range<u64> {
+pub(crate) fn seeds(smoke: u64) -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
     match number("LINNET_SEED") {
         Some(seed) => seed..seed + 1,
@@ -15,7 +15,7 @@ fn seeds(smoke: u64) -> std::ops::Range<u64> {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Faults {
+pub(crate) enum Faults {
     /// Power losses and kills only.
     Crashes,
     /// Also failing writes and syncs, and full disks.
@@ -36,7 +36,7 @@ fn layout(rng: &SeededRng) -> Layout {
 }
 
 /// Some lives of a store, each ended by a crash or a kill at any point.
-fn run(seed: u64, faults: Faults) -> Outcome {
+pub(crate) fn run(seed: u64, faults: Faults) -> Outcome {
     let rng = SeededRng::new(seed);
     let mut world = World::on_disk(seed, layout(&rng));
     let disk = world.disk.clone().ok_or("no disk")?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use linnet_env::{DamageKind, Disk, FaultyDisk};
 use linnet_store::{CheckpointBody, Filter, Layout, OpenError, OpenReport, StreamStore};
 
+use crate::sealed::shared;
 use crate::support::{Got, append, checkpoint, dir, file_kind, get, new_disk, seed};
 
 /// A closed block with an index, and an open one.
@@ -38,7 +39,7 @@ fn index(number: u64) -> PathBuf {
 }
 
 fn open(disk: &FaultyDisk, body: CheckpointBody) -> Result<(StreamStore, OpenReport), OpenError> {
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let shared: Arc<dyn Disk> = shared(disk);
     StreamStore::open_with_layout(&shared, dir(), seed(), Some(body), layout(), |_| -1)
 }
 
@@ -118,7 +119,7 @@ fn a_truncated_block_keeps_what_is_in_front() {
 }
 
 #[test]
-fn a_missing_block_is_reported_message_by_message() {
+pub(crate) fn a_missing_block_is_reported_message_by_message() {
     let stored = stored();
     let disk = stored.disk.fork();
     disk.lose_file(&block(1)).unwrap();
@@ -150,7 +151,7 @@ fn unreadable_zeroed_misplaced_and_stale_sectors_are_contained() {
                 2 => disk.misplace_sector(&path, (sector * 7 + 3) % sectors, sector).unwrap(),
                 _ => disk.make_sector_stale(&path, sector).unwrap(),
             }
-            let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+            let shared: Arc<dyn Disk> = shared(&disk);
             let (mut store, report) = StreamStore::open(&shared, dir(), seed(), Some(body), |_| -1).unwrap();
             // 512 bytes touch at most seven records of 103 bytes.
             assert!(report.lost.len() <= 7, "sector {sector}: {:?}", report.lost);
@@ -227,7 +228,7 @@ fn a_copy_of_a_record_inside_a_payload_is_not_taken_for_it() {
 }
 
 #[test]
-fn random_damage_never_yields_a_wrong_message() {
+pub(crate) fn random_damage_never_yields_a_wrong_message() {
     let stored = stored();
     for seed in 0..400 {
         for kind in DamageKind::ALL {

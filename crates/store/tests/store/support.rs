@@ -1,9 +1,10 @@
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use linnet_env::{Disk, FaultyDisk};
 use linnet_ids::{GroupId, StreamSeq, Wall};
 use linnet_store::{Kind, Layout, Lookup, Seed, StreamStore, encode_record};
+
+use crate::sealed::shared;
 
 /// Sizes at which a handful of messages fills several blocks.
 pub(crate) const SMALL: Layout = Layout {
@@ -31,7 +32,7 @@ pub(crate) fn new_disk(number: u64) -> FaultyDisk {
 }
 
 pub(crate) fn file_kind(disk: &FaultyDisk) -> Kind {
-    Kind::File { disk: Arc::new(disk.clone()), dir: dir() }
+    Kind::File { disk: shared(disk), dir: dir() }
 }
 
 pub(crate) fn record(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use linnet_env::{Disk, FaultyDisk};
 use linnet_store::{Lookup, StreamStore};
 
+use crate::sealed::shared;
 use crate::support::{Got, SMALL, append, checkpoint, dir, file_kind, get, new_disk, seed, write_all};
 
 fn new_store(disk: &FaultyDisk) -> StreamStore {
@@ -75,7 +76,7 @@ fn a_full_disk_is_waited_out() {
     assert_eq!(store.unwritten(), 0);
     let body = checkpoint(&mut store, &disk);
     assert!(!store.is_disk_full());
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let shared: Arc<dyn Disk> = shared(&disk);
     let (mut store, report) = StreamStore::open(&shared, dir(), seed(), Some(body), |_| -1).unwrap();
     assert!(report.lost.is_empty() && report.strays.is_empty());
     (1..=30).for_each(|seq| assert!(matches!(get(&mut store, seq, true), Got::Message { .. })));
@@ -191,7 +192,7 @@ fn new_files_never_take_the_name_of_a_stray() {
     write_all(&mut store);
     let unrecorded = store.begin_checkpoint(b"").unwrap().run();
     assert!(unrecorded.error().is_none());
-    let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    let shared: Arc<dyn Disk> = shared(&disk);
     let (mut store, report) =
         StreamStore::open_with_layout(&shared, dir(), seed(), Some(body), SMALL, |_| -1).unwrap();
     assert!(report.strays.len() > 2);
@@ -200,4 +201,25 @@ fn new_files_never_take_the_name_of_a_stray() {
     checkpoint(&mut store, &disk);
     let after: Vec<Vec<u8>> = report.strays.iter().map(|path| disk.read(path).unwrap()).collect();
     assert!(before == after);
+}
+
+#[test]
+fn what_a_crash_left_behind_a_checkpoint_is_not_written_over() {
+    let disk = new_disk(1);
+    let mut store = new_store(&disk);
+    append(&mut store, 1, "s", b"first");
+    let body = checkpoint(&mut store, &disk);
+    append(&mut store, 2, "s", b"left behind");
+    let _ = store.begin_checkpoint(b"").unwrap().run();
+    let files = disk.files_below(&dir());
+    let block =
+        files.iter().map(|(path, _)| path).find(|path| path.extension().is_some_and(|e| e == "blk")).unwrap();
+    let before = disk.read(block).unwrap();
+    let shared: Arc<dyn Disk> = shared(&disk);
+    let (mut again, _) =
+        StreamStore::open_with_layout(&shared, dir(), seed(), Some(body), SMALL, |_| -1).unwrap();
+    append(&mut again, 2, "s", b"other words");
+    checkpoint(&mut again, &disk);
+    assert_eq!(disk.read(block).unwrap(), before);
+    assert!(matches!(get(&mut again, 2, false), Got::Message { payload, .. } if payload == b"other words"));
 }

@@ -7,6 +7,7 @@ use linnet_store::{
 };
 
 use crate::model::{Entry, Model, Outcome, SUBJECTS, apply, same};
+use crate::sealed::shared;
 use crate::support::{dir, file_kind, new_disk, record, seed};
 
 /// One thing that happens to a store.
@@ -259,7 +260,7 @@ impl World {
         self.writes.clear();
         self.written.clear();
         (self.job, self.taken, self.finished) = (None, None, None);
-        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let shared: Arc<dyn Disk> = shared(&disk);
         let body = self.recorded.map(|(_, body)| body);
         let max = |extra: &[u8]| extra.try_into().map_or(-1, i64::from_le_bytes);
         let (mut store, report) =

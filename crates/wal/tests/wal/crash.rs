@@ -164,7 +164,7 @@ impl World {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Faults {
+pub(crate) enum Faults {
     None,
     /// Failing writes and syncs.
     Failures,
@@ -172,7 +172,7 @@ enum Faults {
     FullDisk,
 }
 
-fn run(seed: u64, ignore_syncs: bool, faults: Faults) -> Result<(), String> {
+pub(crate) fn run(seed: u64, ignore_syncs: bool, faults: Faults) -> Result<(), String> {
     let mut world = World::new(seed);
     world.disk.ignore_syncs(ignore_syncs);
     for _ in 0..world.rng.usize(2..7) {

@@ -220,7 +220,7 @@ fn no_single_bit_flip_is_served_or_loses_anything_silently() {
 }
 
 #[test]
-fn no_truncation_loses_anything_silently() {
+pub(crate) fn no_truncation_loses_anything_silently() {
     for case in [small_log(true), small_log(false), reopened_log()] {
         for (path, used) in written(&case.disk) {
             for len in places(used + 4096, 29) {
@@ -233,7 +233,7 @@ fn no_truncation_loses_anything_silently() {
 }
 
 #[test]
-fn no_bad_sector_or_block_of_a_sealed_log_loses_anything_silently() {
+pub(crate) fn no_bad_sector_or_block_of_a_sealed_log_loses_anything_silently() {
     for case in [small_log(true), reopened_log()] {
         for (path, used) in written(&case.disk) {
             for (sector, span) in (0..used / 512).flat_map(|s| [(s, 1), (s / 8 * 8, 8)]) {
@@ -273,7 +273,7 @@ fn reopened_log() -> Case {
 }
 
 #[test]
-fn a_missing_segment_is_noticed_wherever_it_stood() {
+pub(crate) fn a_missing_segment_is_noticed_wherever_it_stood() {
     let case = reopened_log();
     let files = written(&case.disk);
     assert_eq!(files.len(), 3);
@@ -375,7 +375,7 @@ fn acknowledge(opened: &mut Opened, disk: &FaultyDisk, flawed: Vec<GroupId>) -> 
 }
 
 #[test]
-fn random_damage_is_never_served_or_forgotten() {
+pub(crate) fn random_damage_is_never_served_or_forgotten() {
     for seed in seeds(1500) {
         random_damage(seed).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use linnet_env::FaultyDisk;
 use linnet_ids::GroupId;
 use linnet_wal::{Batch, Config, Error, HardState, Integrity, Opened, RecoveredGroup, StoreIdentity, Wal};
+
+use crate::sealed::shared;
 
 pub(crate) const STORE: &str = "/store";
 pub(crate) const IDENTITY: StoreIdentity = StoreIdentity { store_id: [0xA5; 16] };
@@ -24,7 +25,7 @@ pub(crate) fn open(disk: &FaultyDisk) -> Result<Opened, Error> {
 }
 
 pub(crate) fn open_with(disk: &FaultyDisk, config: Config) -> Result<Opened, Error> {
-    Wal::open(Arc::new(disk.clone()), Path::new(STORE), config, IDENTITY)
+    Wal::open(shared(disk), Path::new(STORE), config, IDENTITY)
 }
 
 pub(crate) fn wal_dir() -> PathBuf {
