@@ -10,6 +10,7 @@
 mod consumer;
 mod entry;
 mod output;
+mod schedule;
 mod stream;
 
 pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};

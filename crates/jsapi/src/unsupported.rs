@@ -12,7 +12,6 @@ const STREAM: &[Row<StreamConfig>] = &[
     ("mirror", |c| c.mirror.is_some()),
     ("sources", |c| !c.sources.is_empty()),
     ("compression s2", |c| c.compression == Compression::S2),
-    ("allow_msg_schedules", |c| c.allow_msg_schedules),
     ("allow_batched", |c| c.allow_batched),
 ];
 
@@ -52,7 +51,6 @@ mod tests {
             r#"{"mirror":{"name":"o"}}"#,
             r#"{"sources":[{"name":"o"}]}"#,
             r#"{"compression":"s2"}"#,
-            r#"{"allow_msg_schedules":true}"#,
             r#"{"allow_batched":true}"#,
         ] {
             let error = check_stream(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();

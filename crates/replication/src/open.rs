@@ -105,10 +105,18 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
     let (store, report) = StreamStore::open(disk, dir.clone(), Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
-    let new = StreamSaved { config, consumers: Vec::new(), ttls: Vec::new(), owner: None, deleted: false };
-    let StreamSaved { config, consumers, ttls, owner, deleted } = saved.unwrap_or(new);
+    let new = StreamSaved {
+        config,
+        consumers: Vec::new(),
+        ttls: Vec::new(),
+        schedules: Vec::new(),
+        owner: None,
+        deleted: false,
+    };
+    let StreamSaved { config, consumers, ttls, schedules, owner, deleted } = saved.unwrap_or(new);
     let mut stream = Stream::new(config, created, place, store, consumers, now);
     stream.restore_ttls(&ttls);
+    stream.restore_schedules(&schedules);
     stream.restore_life(owner, deleted);
     remember_ids(&mut stream, wall);
     let mut restored =

@@ -62,6 +62,11 @@ impl Fixture {
         self.client.clone().unwrap()
     }
 
+    /// The next request uses a new connection: the server was restarted.
+    pub(crate) fn forget_client(&mut self) {
+        self.client = None;
+    }
+
     /// A connection that speaks the protocol byte by byte.
     pub(crate) fn raw(&self) -> Raw {
         Raw::connect(self.addr())

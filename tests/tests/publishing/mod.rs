@@ -4,4 +4,5 @@ mod batches;
 mod counters;
 mod markers;
 mod persistence;
+mod schedules;
 mod transforms;

@@ -393,7 +393,7 @@ impl Stream {
             return Err(errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT);
         }
         let is = |scope: &str| wishes.rollup.is_some_and(|r| r.eq_ignore_ascii_case(scope.as_bytes()));
-        if is("sub") && earlier.on(message.subject) > 0 {
+        if (is("sub") || wishes.schedule.is_some()) && earlier.on(message.subject) > 0 {
             return Err(errors::stream_rollup_failed("batch rollup sub invalid"));
         }
         if is("all") && earlier.msgs > 0 {

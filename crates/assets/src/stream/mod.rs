@@ -10,11 +10,14 @@ mod dedupe;
 mod draft;
 mod expiry;
 mod feed;
+mod firing;
 mod in_flight;
 mod markers;
 mod reads;
 mod renaming;
 mod retention;
+mod schedule_rules;
+mod schedules;
 mod ttl;
 mod wishes;
 
@@ -41,6 +44,7 @@ use dedupe::Dedupe;
 use in_flight::InFlight;
 use renaming::Renaming;
 use retention::Sweep;
+use schedules::Schedules;
 use ttl::Ttls;
 
 pub use admit::Admitted;
@@ -105,6 +109,9 @@ pub struct StreamSaved {
     /// Messages with a time to live of their own: when each expires, nanoseconds since the Unix epoch, or never.
     #[serde(default)]
     pub ttls: Vec<(StreamSeq, Option<i64>)>,
+    /// Messages that are schedules: when each is due next, nanoseconds since the Unix epoch.
+    #[serde(default)]
+    pub schedules: Vec<(StreamSeq, i64)>,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
@@ -152,6 +159,7 @@ pub struct Stream {
     delta_in_flight: bool,
     dirty_since: Option<Mono>,
     ttls: Ttls,
+    schedules: Schedules,
     sweep: Sweep,
     /// A configuration with another retention is in flight.
     is_retention_in_flight: bool,
@@ -213,6 +221,7 @@ impl Stream {
             delta_in_flight: false,
             dirty_since: None,
             ttls: Ttls::default(),
+            schedules: Schedules::default(),
             sweep: Sweep::default(),
             is_retention_in_flight: false,
             ages_from: 0,
@@ -307,6 +316,7 @@ impl Stream {
             config: self.config.clone(),
             consumers: consumers.collect(),
             ttls: self.ttls.save(),
+            schedules: self.schedules.save(),
             owner: self.owner.clone(),
             deleted: self.deleted,
         }
@@ -410,12 +420,15 @@ impl Stream {
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
         let batches = self.batches.next_due(self.place.batches.timeout);
-        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).chain(batches).min()
+        let firing = self.schedules.next_look();
+        let others = unfinished.into_iter().chain(delta).chain(expiry).chain(batches).chain(firing);
+        consumers.into_iter().chain(others).min()
     }
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
         self.expire(now, wall);
+        self.schedules.note_time(now);
         self.batches.drop_old(now, self.place.batches.timeout, out);
         self.run_consumer_timers(now, wall, out);
     }
@@ -481,6 +494,7 @@ impl Stream {
     /// Everything in the log has been replayed: consumers start from the state it led to.
     pub fn finish_replay(&mut self, now: Mono) {
         self.next_expiry = Some(now);
+        self.schedules.look_at(now);
         let saved = self.saved().consumers;
         self.consumers.clear();
         self.by_name.clear();
@@ -502,6 +516,11 @@ impl Stream {
     /// Takes over what a checkpoint said of messages with a time to live of their own.
     pub fn restore_ttls(&mut self, saved: &[(StreamSeq, Option<i64>)]) {
         self.ttls = Ttls::load(saved);
+    }
+
+    /// Takes over what a checkpoint said of schedules.
+    pub fn restore_schedules(&mut self, saved: &[(StreamSeq, i64)]) {
+        self.schedules = Schedules::load(saved);
     }
 
     /// Remembers the id (empty for none) of a stored message that the duplicate window still covers. To be called in
