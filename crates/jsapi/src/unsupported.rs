@@ -12,7 +12,6 @@ const STREAM: &[Row<StreamConfig>] = &[
     ("mirror", |c| c.mirror.is_some()),
     ("sources", |c| !c.sources.is_empty()),
     ("compression s2", |c| c.compression == Compression::S2),
-    ("allow_batched", |c| c.allow_batched),
 ];
 
 const CONSUMER: &[Row<ConsumerConfig>] = &[
@@ -47,12 +46,8 @@ mod tests {
 
     #[test]
     fn every_row_names_a_field_and_refuses_it() {
-        for json in [
-            r#"{"mirror":{"name":"o"}}"#,
-            r#"{"sources":[{"name":"o"}]}"#,
-            r#"{"compression":"s2"}"#,
-            r#"{"allow_batched":true}"#,
-        ] {
+        for json in [r#"{"mirror":{"name":"o"}}"#, r#"{"sources":[{"name":"o"}]}"#, r#"{"compression":"s2"}"#]
+        {
             let error = check_stream(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
             assert_refused(&error, json);
         }

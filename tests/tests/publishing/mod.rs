@@ -2,6 +2,7 @@
 
 mod batches;
 mod counters;
+mod fast_batches;
 mod markers;
 mod persistence;
 mod schedules;

@@ -7,6 +7,7 @@ use linnet_wire::headers;
 use super::batch::Earlier;
 use super::counter::{self, NoTotal};
 use super::draft::{Draft, Incoming};
+use super::fast_batch::is_fast;
 use super::ttl::Ttl;
 use super::wishes::Wishes;
 use super::{Ack, Publish, Stream, StreamLimits};
@@ -29,7 +30,7 @@ pub enum Admitted {
     Duplicate(StreamSeq),
     /// It is refused.
     Rejected(ApiError),
-    /// It waits for the rest of its batch.
+    /// It waits for the rest of its batch, or is answered as its batch asks.
     Staged,
     /// It can only be judged once everything in flight is applied; to be offered again then.
     Wait,
@@ -63,6 +64,7 @@ impl Stream {
         let renamed = self.renaming.rename(publish.subject, self.head_seq, now);
         let message = Incoming::new(renamed.as_deref().unwrap_or(publish.subject), header_len, body);
         let admitted = match message.wishes.batch {
+            _ if is_fast(publish.reply) => self.admit_fast(&message, publish.reply, limits, now, out),
             Some(id) => self.admit_part(id, &message, publish.reply, limits, now, out),
             None => self.admit_single(&message, publish.reply, limits, now, out),
         };

@@ -330,6 +330,9 @@ impl Stream {
         if !self.config.allow_atomic {
             self.batches.clear();
         }
+        if !self.config.allow_batched {
+            self.fast.clear();
+        }
         if self.config.retention != retention {
             self.follow_retention();
         }

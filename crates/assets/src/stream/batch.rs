@@ -38,6 +38,8 @@ pub struct BatchLimits {
     pub timeout: Duration,
     /// Unfinished batches.
     pub open: AtomicUsize,
+    /// Unfinished fast batches.
+    pub fast_open: AtomicUsize,
 }
 
 impl BatchLimits {
@@ -53,6 +55,7 @@ impl Default for BatchLimits {
             total: 1000,
             timeout: Duration::from_secs(10),
             open: AtomicUsize::new(0),
+            fast_open: AtomicUsize::new(0),
         }
     }
 }

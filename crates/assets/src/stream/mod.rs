@@ -9,6 +9,7 @@ mod counter;
 mod dedupe;
 mod draft;
 mod expiry;
+mod fast_batch;
 mod feed;
 mod firing;
 mod in_flight;
@@ -41,6 +42,7 @@ use ack_queue::{Ack, AckQueue};
 use batch::Batches;
 use counter::Totals;
 use dedupe::Dedupe;
+use fast_batch::FastBatches;
 use in_flight::InFlight;
 use renaming::Renaming;
 use retention::Sweep;
@@ -142,6 +144,7 @@ pub struct Stream {
     in_flight: InFlight,
     totals: Totals,
     batches: Batches,
+    fast: FastBatches,
     acks: AckQueue,
     /// Sequence and timestamp of the newest message, those in flight included.
     head_seq: StreamSeq,
@@ -210,6 +213,7 @@ impl Stream {
             in_flight: InFlight::default(),
             totals: Totals::default(),
             batches: Batches::default(),
+            fast: FastBatches::default(),
             acks: AckQueue::default(),
             head_seq,
             head_ts,
@@ -326,6 +330,7 @@ impl Stream {
     pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
         self.close_messages();
         self.batches.note_time(now);
+        self.fast.note_time(now);
         self.propose_delta(now);
         self.propose_sweep();
         std::mem::take(&mut self.proposals)
@@ -419,7 +424,8 @@ impl Stream {
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
-        let batches = self.batches.next_due(self.place.batches.timeout);
+        let timeout = self.place.batches.timeout;
+        let batches = self.batches.next_due(timeout).into_iter().chain(self.fast.next_due(timeout));
         let firing = self.schedules.next_look();
         let others = unfinished.into_iter().chain(delta).chain(expiry).chain(batches).chain(firing);
         consumers.into_iter().chain(others).min()
@@ -430,10 +436,15 @@ impl Stream {
         self.expire(now, wall);
         self.schedules.note_time(now);
         self.batches.drop_old(now, self.place.batches.timeout, out);
+        self.fast.drop_old(now, self.place.batches.timeout);
         self.run_consumer_timers(now, wall, out);
     }
 
     fn send_ack(&self, reply: &[u8], ack: Ack<'_>, out: &mut dyn Output) {
+        if let Some((seq, msgs)) = ack.flow {
+            out.publish(reply, b"", b"", 0, &fast_batch::flow_ack(seq, msgs));
+            return;
+        }
         let mut json = Vec::with_capacity(64);
         let ack = PubAck {
             stream: &self.config.name,
