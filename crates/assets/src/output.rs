@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use linnet_ids::{StreamSeq, Wall};
 use linnet_jsapi::ApiError;
 use linnet_store::LoadJob;
@@ -127,6 +129,19 @@ pub enum Advisory {
         consumer_seq: u64,
         /// Message.
         stream_seq: StreamSeq,
+        /// Deliveries.
+        deliveries: u64,
+    },
+    /// A message was acknowledged, and its consumer tells of that.
+    AckSampled {
+        /// Consumer.
+        consumer: String,
+        /// Delivery.
+        consumer_seq: u64,
+        /// Message.
+        stream_seq: StreamSeq,
+        /// Time since its last delivery, or since the client said that it works on it.
+        ack_time: Duration,
         /// Deliveries.
         deliveries: u64,
     },

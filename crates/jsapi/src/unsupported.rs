@@ -3,7 +3,7 @@
 
 use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
-use crate::policies::{AckPolicy, Compression, ReplayPolicy};
+use crate::policies::{AckPolicy, Compression};
 use crate::stream_config::StreamConfig;
 
 type Row<T> = (&'static str, fn(&T) -> bool);
@@ -16,9 +16,6 @@ const STREAM: &[Row<StreamConfig>] = &[
 
 const CONSUMER: &[Row<ConsumerConfig>] = &[
     ("ack_policy flow_control", |c| c.ack_policy == AckPolicy::FlowControl),
-    ("replay_policy original", |c| c.replay_policy == ReplayPolicy::Original),
-    ("rate_limit_bps", |c| c.rate_limit_bps != 0),
-    ("sample_freq", |c| !c.sample_freq.is_empty()),
     ("direct", |c| c.direct),
     ("sourcing", |c| c.sourcing),
 ];
@@ -51,14 +48,7 @@ mod tests {
             let error = check_stream(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
             assert_refused(&error, json);
         }
-        for json in [
-            r#"{"ack_policy":"flow_control"}"#,
-            r#"{"replay_policy":"original"}"#,
-            r#"{"rate_limit_bps":1}"#,
-            r#"{"sample_freq":"30"}"#,
-            r#"{"direct":true}"#,
-            r#"{"sourcing":true}"#,
-        ] {
+        for json in [r#"{"ack_policy":"flow_control"}"#, r#"{"direct":true}"#, r#"{"sourcing":true}"#] {
             let error = check_consumer(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
             assert_refused(&error, json);
         }

@@ -327,6 +327,9 @@ impl Stream {
         self.store.fit_to(config.max_bytes);
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
+        for (_, consumer) in &mut self.consumers {
+            consumer.limit_rate(self.config.max_msg_size);
+        }
         if !self.config.allow_atomic {
             self.batches.clear();
         }
@@ -367,6 +370,9 @@ impl Stream {
                     && consumer.reconfigure(attach.config, &self.store)
                 {
                     self.sweep_all();
+                }
+                if let Some(consumer) = self.consumers.get_mut(id) {
+                    consumer.limit_rate(self.config.max_msg_size);
                 }
                 if at.live {
                     out.advise(Advisory::Reconfigured);

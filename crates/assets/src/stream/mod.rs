@@ -551,6 +551,7 @@ impl Stream {
         let mut consumer =
             Consumer::new(attach.name.clone(), attach.config, Wall(attach.created), state, &self.store, now);
         consumer.follow_committed(self.follows_committed());
+        consumer.limit_rate(self.config.max_msg_size);
         let id = self.consumers.insert(consumer);
         self.by_name.insert(attach.name, id);
         self.add_wants(id);
