@@ -124,4 +124,18 @@ on_both_servers! { JETSTREAM;
         let metric: Value = serde_json::from_slice(&next(&mut metrics).await.payload).unwrap();
         assert_eq!(metric["consumer"], "all");
     }
+
+    async fn a_deliver_group_is_served_when_it_listens(s) {
+        s.thousands(1, json!({})).await;
+        let mut other = s.pushing(json!({"deliver_group": "g"})).await;
+        let info = s.consumer_info("S", "c").await;
+        assert_eq!(info["push_bound"], Value::Null);
+        let client = s.client().await;
+        let _wrong = client.queue_subscribe("d", "h".to_owned()).await.unwrap();
+        s.consumer_shows("S", "c", &[("/num_pending", 1), ("/delivered/consumer_seq", 0)]).await;
+        let mut group = client.queue_subscribe("d", "g".to_owned()).await.unwrap();
+        assert_eq!(next(&mut group).await.payload.len(), 1000);
+        assert_eq!(next(&mut other).await.payload.len(), 1000);
+        assert_eq!(s.consumer_info("S", "c").await["push_bound"], true);
+    }
 }

@@ -21,6 +21,12 @@ pub trait Output {
     /// True if somebody listens to the literal subject.
     fn has_interest(&mut self, subject: &[u8]) -> bool;
 
+    /// True if somebody listens to the literal subject in a queue group.
+    fn has_queue_interest(&mut self, subject: &[u8], group: &[u8]) -> bool {
+        let _ = group;
+        self.has_interest(subject)
+    }
+
     /// True if something published since the last call went to a connection that has much waiting.
     fn may_be_clogged(&mut self) -> bool {
         false

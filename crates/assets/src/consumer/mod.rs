@@ -181,7 +181,9 @@ impl Consumer {
     /// The configuration changes; position and pending messages stay. True if it wants other subjects now.
     pub(crate) fn reconfigure(&mut self, config: ConsumerConfig, store: &StreamStore) -> bool {
         let filter = Filter::new(config.filters());
-        if config.deliver_subject != self.config.deliver_subject {
+        let receiver =
+            |config: &ConsumerConfig| (config.deliver_subject.clone(), config.deliver_group.clone());
+        if receiver(&config) != receiver(&self.config) {
             self.push = Push::of(&config);
         }
         self.config = config;
