@@ -86,6 +86,11 @@ impl World {
                     model.messages.insert(seq, message);
                 }
             }
+            for (seq, due) in &saved.schedules {
+                if let Some(message) = model.messages.get(seq) {
+                    model.schedules.insert(message.subject.clone(), (*seq, *due));
+                }
+            }
             for attach in saved.consumers {
                 let state = attach.state.unwrap_or_default();
                 let consumer = ModelConsumer::new(last, attach.config, &state);

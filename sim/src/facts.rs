@@ -9,7 +9,7 @@ use linnet_jsapi::policies::AckPolicy;
 use linnet_replication::Ticket;
 
 use crate::invariants::{
-    Check, Violation, batches, broken, content, duplicates, expectations, markers, sequences,
+    Check, Violation, batches, broken, content, duplicates, expectations, markers, schedules, sequences,
 };
 use crate::log::Appended;
 use crate::model::{Message, Model, total_of};
@@ -178,6 +178,8 @@ impl StreamFacts {
             for (at, (seq, message)) in records.iter().enumerate() {
                 if markers::is_marker(message) {
                     markers::is_due(self, *seq, message)?;
+                } else if schedules::is_produced(publishes, message) {
+                    schedules::is_due(self, *seq, message)?;
                 } else {
                     content::is_as_sent(publishes, self, *seq, message)?;
                 }
@@ -191,7 +193,9 @@ impl StreamFacts {
                 }
                 self.visible_last = *seq;
                 self.visible_time = message.time;
-                if let Some((no, _)) = publish_of(publishes, message) {
+                if let Some((no, _)) = publish_of(publishes, message)
+                    && !schedules::is_produced(publishes, message)
+                {
                     self.stored.insert(*seq, no);
                 }
             }

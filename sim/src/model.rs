@@ -8,7 +8,7 @@ use linnet_jsapi::{ConsumerConfig, StreamConfig};
 use linnet_store::Record;
 use linnet_wire::headers;
 
-use crate::invariants::content;
+use crate::invariants::{content, schedules};
 
 /// A message as the client sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +120,8 @@ pub(crate) struct Model {
     pub(crate) deleted: bool,
     /// Messages with a time to live of their own: when it ends, if it does.
     pub(crate) ttls: BTreeMap<u64, Option<i64>>,
+    /// Schedules by subject: sequence, and when each is due.
+    pub(crate) schedules: BTreeMap<Vec<u8>, (u64, i64)>,
     /// Sequences of messages stored by the last entry.
     pub(crate) stored: Vec<u64>,
 }
@@ -203,6 +205,10 @@ impl Model {
             all.retain(|(key, _)| key != b"Nats-TTL");
             all.push((b"Nats-TTL".to_vec(), life.to_string().into_bytes()));
         }
+        let is_schedule = headers::get(sent, "Nats-Schedule").is_some();
+        if is_schedule && headers::get(sent, "Nats-Rollup").is_none() {
+            all.push((b"Nats-Rollup".to_vec(), b"sub".to_vec()));
+        }
         all
     }
 
@@ -266,7 +272,28 @@ impl Model {
                 self.has_begun = true;
             }
         }
+        let messages = &self.messages;
+        self.schedules.retain(|_, (seq, _)| messages.contains_key(seq));
         true
+    }
+
+    /// A message may move a schedule on, end one, or be one.
+    fn schedule(&mut self, seq: u64, message: &Message, is_wanted: bool) {
+        let scheduler = message.header("Nats-Scheduler").unwrap_or_default();
+        if let Some((scheduled, due)) = self.schedules.get_mut(scheduler) {
+            match message.header("Nats-Schedule-Next") {
+                Some(b"purge") => {
+                    self.messages.remove(scheduled);
+                    self.schedules.remove(scheduler);
+                }
+                next => *due = next.and_then(schedules::time).unwrap_or(*due),
+            }
+        }
+        if is_wanted {
+            self.schedules.remove(&message.subject);
+            let first = message.header("Nats-Schedule").and_then(|p| schedules::first(p, message.time));
+            self.schedules.extend(first.map(|due| (message.subject.clone(), (seq, due))));
+        }
     }
 
     fn store(&mut self, mut records: &[u8]) {
@@ -287,7 +314,11 @@ impl Model {
                 self.ttls.insert(record.seq, seconds.map(|s| message.time + s * 1_000_000_000));
             }
             let is_wanted = self.consumers.values().any(|c| c.needs(record.seq, &message));
-            if self.config.retention == RetentionPolicy::Interest && !is_wanted {
+            let is_wanted = is_wanted || self.config.retention != RetentionPolicy::Interest;
+            if self.config.allow_msg_schedules {
+                self.schedule(record.seq, &message, is_wanted);
+            }
+            if !is_wanted {
                 self.ttls.remove(&record.seq);
                 continue;
             }

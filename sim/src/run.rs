@@ -148,6 +148,8 @@ fn finish(world: &mut World) -> Check {
     if !world.process.is_quiet() && !world.is_damaged {
         return broken("log", "the server does not come to rest");
     }
+    world.end_schedules();
+    world.settle(2000)?;
     expire(world)?;
     if world.mode != Mode::Damage {
         drain(world)?;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use linnet_assets::{Command, ConsumerCommand, Purge};
-use linnet_ids::GroupId;
+use linnet_env::Clock as _;
+use linnet_ids::{GroupId, Wall};
 use linnet_jsapi::limits::Limits;
 use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, DiscardPolicy, RetentionPolicy};
 use linnet_jsapi::requests::CreateConsumerRequest;
@@ -45,7 +46,18 @@ fn counting(config: StreamConfig) -> StreamConfig {
         discard: DiscardPolicy::Old,
         discard_new_per_subject: false,
         allow_msg_ttl: false,
+        allow_msg_schedules: false,
         subject_delete_marker_ttl: Nanos::ZERO,
+        ..config
+    }
+}
+
+/// The configuration of a stream with schedules.
+fn scheduling(config: StreamConfig) -> StreamConfig {
+    StreamConfig {
+        allow_msg_schedules: true,
+        discard: DiscardPolicy::Old,
+        discard_new_per_subject: false,
         ..config
     }
 }
@@ -118,7 +130,11 @@ impl World {
             allow_atomic: pick(&[0, 0, 1]) == 1,
             ..StreamConfig::default()
         };
-        if pick(&[0, 0, 0, 0, 1]) == 0 { config } else { counting(config) }
+        match pick(&[0, 0, 0, 0, 1, 2]) {
+            0 => config,
+            1 => counting(config),
+            _ => scheduling(config),
+        }
     }
 
     fn create(&mut self) {
@@ -143,7 +159,11 @@ impl World {
         let Some(slot) = self.process.slots.get(&key) else { return };
         let old = slot.group.stream().config().clone();
         let new = self.stream_config(name);
-        let new = if old.allow_msg_counter { counting(new) } else { new };
+        let new = match (old.allow_msg_counter, old.allow_msg_schedules) {
+            (true, _) => counting(new),
+            (false, true) => scheduling(new),
+            (false, false) => new,
+        };
         // What decides about duplicates stays, so that the model can judge them. A work queue stays one.
         let is_queue = |config: &StreamConfig| config.retention == RetentionPolicy::WorkQueue;
         let keeps = is_queue(&old) || is_queue(&new) || old.allow_msg_counter;
@@ -153,6 +173,7 @@ impl World {
             duplicate_window: old.duplicate_window,
             allow_msg_ttl: old.allow_msg_ttl || new.allow_msg_ttl,
             allow_msg_counter: old.allow_msg_counter,
+            allow_msg_schedules: !old.allow_msg_counter && new.allow_msg_schedules,
             ..new
         };
         self.trace.line(|| format!("update {config:?}"));
@@ -198,6 +219,9 @@ impl World {
             4 | 5 => headers::push(&mut block, "Nats-TTL", self.rng.u32(1..20).to_string().as_bytes()),
             _ => {}
         }
+        if self.facts.streams.get(&group).is_some_and(|s| s.model.config.allow_msg_schedules) {
+            self.push_schedule(name, &mut block);
+        }
         if block.len() == bare {
             block.clear();
         } else {
@@ -225,6 +249,32 @@ impl World {
         self.totals.published += 1;
         let reply = format!("_ack.{no}").into_bytes();
         self.process.publish(key, PublishIn { subject, reply, header_len, body });
+    }
+
+    /// Sometimes makes the message a schedule, or ends one by it.
+    fn push_schedule(&mut self, name: &str, block: &mut Vec<u8>) {
+        let mut subject = || format!("{name}.{}", self.rng.u64(..SUBJECTS)).into_bytes();
+        let (one, other) = (subject(), subject());
+        match self.rng.u8(..8) {
+            0 => {
+                headers::push(block, "Nats-Scheduler", &one);
+                headers::push(block, "Nats-Schedule-Next", b"purge");
+            }
+            1 | 2 => {
+                let pattern = if self.rng.bool() {
+                    format!("@every {}s", self.rng.u32(1..10))
+                } else {
+                    let at = self.clock.wall().0 + self.rng.i64(-5 * SECOND..20 * SECOND);
+                    format!("@at {}", Wall(at).rfc3339())
+                };
+                headers::push(block, "Nats-Schedule", pattern.as_bytes());
+                headers::push(block, "Nats-Schedule-Target", &one);
+                if self.rng.u8(..3) == 0 {
+                    headers::push(block, "Nats-Schedule-Source", &other);
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Messages to be stored together; sometimes one is missing.
@@ -486,6 +536,20 @@ impl World {
         };
         self.trace.line(|| format!("{command:?}"));
         self.process.command(key, command, token);
+    }
+
+    /// Nothing is published without clients any more.
+    pub(crate) fn end_schedules(&mut self) {
+        let of =
+            |s: &StreamFacts| s.model.schedules.keys().map(|subject| (s.group, subject.clone())).collect();
+        let schedules: Vec<(GroupId, Vec<u8>)> =
+            self.facts.streams.values().flat_map(of as fn(_) -> Vec<_>).collect();
+        for (group, subject) in schedules {
+            let Some(key) = self.process.key_of(group) else { continue };
+            let token = self.process.expect(Waiter::Client);
+            let filter = String::from_utf8_lossy(&subject).into_owned();
+            self.process.command(key, Command::Purge(Purge { filter, ..Purge::default() }), token);
+        }
     }
 
     /// Time goes by, or jumps, or the wall clock is set.

@@ -26,6 +26,7 @@ mod pause_and_reset;
 mod priority_groups;
 mod processes;
 mod publishing;
+mod push_speed;
 mod reload;
 mod retention;
 mod stores;

@@ -11,6 +11,7 @@ mod consumer;
 mod entry;
 mod origin;
 mod output;
+mod schedule;
 mod stream;
 
 pub use consumer::{Consumer, ConsumerOp, ConsumerState, Floor, NewestFirst, Pending, PullRequest};

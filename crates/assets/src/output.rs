@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use linnet_ids::{StreamSeq, Wall};
 use linnet_jsapi::ApiError;
 use linnet_store::LoadJob;
@@ -24,6 +26,12 @@ pub trait Output {
 
     /// True if somebody listens to the literal subject.
     fn has_interest(&mut self, subject: &[u8]) -> bool;
+
+    /// True if somebody listens to the literal subject in a queue group.
+    fn has_queue_interest(&mut self, subject: &[u8], group: &[u8]) -> bool {
+        let _ = group;
+        self.has_interest(subject)
+    }
 
     /// True if something published since the last call went to a connection that has much waiting.
     fn may_be_clogged(&mut self) -> bool {
@@ -143,6 +151,19 @@ pub enum Advisory {
         consumer_seq: u64,
         /// Message.
         stream_seq: StreamSeq,
+        /// Deliveries.
+        deliveries: u64,
+    },
+    /// A message was acknowledged, and its consumer tells of that.
+    AckSampled {
+        /// Consumer.
+        consumer: String,
+        /// Delivery.
+        consumer_seq: u64,
+        /// Message.
+        stream_seq: StreamSeq,
+        /// Time since its last delivery, or since the client said that it works on it.
+        ack_time: Duration,
         /// Deliveries.
         deliveries: u64,
     },

@@ -104,6 +104,13 @@ impl Account {
         self.interest.read().reaches(subject, |sub, _| !sub.is_closed())
     }
 
+    /// True if somebody listens to the literal subject in a queue group.
+    pub fn has_queue_interest(&self, subject: &[u8], group: &[u8]) -> bool {
+        self.interest
+            .read()
+            .reaches(subject, |sub, _| !sub.is_closed() && sub.0.queue.as_deref() == Some(group))
+    }
+
     /// Subscribes a service inside the server. Dropping the result unsubscribes.
     pub fn subscribe(
         self: &Arc<Self>,

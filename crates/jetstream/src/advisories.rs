@@ -83,6 +83,19 @@ impl Writer {
                 }
                 (format!("CONSUMER.MSG_TERMINATED.{stream}.{consumer}"), "terminated", all)
             }
+            Advisory::AckSampled { consumer, consumer_seq, stream_seq, ack_time, deliveries } => {
+                let nanos = u64::try_from(ack_time.as_nanos()).unwrap_or(u64::MAX);
+                let all = fields([
+                    ("stream", stream.into()),
+                    ("consumer", consumer.as_str().into()),
+                    ("consumer_seq", (*consumer_seq).into()),
+                    ("stream_seq", (*stream_seq).into()),
+                    ("ack_time", nanos.into()),
+                    ("deliveries", (*deliveries).into()),
+                ]);
+                let subject = format!("$JS.EVENT.METRIC.CONSUMER.ACK.{stream}.{consumer}");
+                return self.emit(publisher, account, &subject, "metric.v1.consumer_ack", &all);
+            }
             Advisory::Pinned { consumer, group, pinned_id } => (
                 format!("CONSUMER.PINNED.{stream}.{consumer}"),
                 "consumer_group_pinned",
@@ -188,11 +201,22 @@ impl Writer {
         fields: &Map<String, Value>,
     ) {
         let subject = format!("$JS.EVENT.ADVISORY.{topic}");
+        self.emit(publisher, account, &subject, &format!("advisory.v1.{kind}"), fields);
+    }
+
+    fn emit(
+        &mut self,
+        publisher: &mut Publisher,
+        account: &Arc<Account>,
+        subject: &str,
+        kind: &str,
+        fields: &Map<String, Value>,
+    ) {
         if !account.has_interest(subject.as_bytes()) {
             return;
         }
         let body = to_json(&Envelope {
-            kind: format!("io.nats.jetstream.advisory.v1.{kind}"),
+            kind: format!("io.nats.jetstream.{kind}"),
             id: self.ids.next(),
             timestamp: self.clock.wall().rfc3339(),
             fields,

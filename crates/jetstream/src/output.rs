@@ -160,6 +160,10 @@ impl Output for Outbox<'_> {
         self.account.has_interest(subject)
     }
 
+    fn has_queue_interest(&mut self, subject: &[u8], group: &[u8]) -> bool {
+        self.account.has_queue_interest(subject, group)
+    }
+
     fn answer(&mut self, token: Token, answer: Answer) {
         let at = usize::try_from(token).unwrap_or(usize::MAX);
         if let Some(sender) = self.hub.waiting.try_remove(at) {

@@ -130,6 +130,12 @@ impl ConsumerConfig {
         !self.durable_name.is_empty()
     }
 
+    /// Of how many of a hundred acknowledgements a metric tells.
+    pub fn sample_percent(&self) -> u64 {
+        let text = self.sample_freq.strip_suffix('%').unwrap_or(&self.sample_freq);
+        text.parse().unwrap_or(0)
+    }
+
     /// The filters, whichever field they were given in; empty means every message.
     pub fn filters(&self) -> &[String] {
         if self.filter_subject.is_empty() {

@@ -106,9 +106,11 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
     let (store, report) = StreamStore::open(disk, dir.clone(), Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
     let new = StreamSaved { config, ..StreamSaved::default() };
-    let StreamSaved { config, consumers, ttls, taken, owner, deleted, restoring } = saved.unwrap_or(new);
+    let StreamSaved { config, consumers, ttls, schedules, taken, owner, deleted, restoring } =
+        saved.unwrap_or(new);
     let mut stream = Stream::new(config, created, place, store, consumers, now);
     stream.restore_ttls(&ttls);
+    stream.restore_schedules(&schedules);
     stream.restore_taken(taken);
     stream.restore_life(owner, deleted, restoring);
     remember_ids(&mut stream, wall);

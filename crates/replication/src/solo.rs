@@ -127,6 +127,9 @@ impl SoloGroup {
         out: &mut dyn Output,
     ) -> (usize, bool) {
         let mut dealt_with = 0;
+        if self.stream.has_due_schedules() && self.may_admit() {
+            self.stream.fire_schedules(limits, at);
+        }
         for publish in publishes {
             if !self.may_admit() {
                 return (dealt_with, false);

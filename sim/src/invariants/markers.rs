@@ -42,7 +42,8 @@ pub(crate) fn is_due(stream: &StreamFacts, seq: u64, marker: &Message) -> Check 
 fn is_plain(stream: &StreamFacts) -> bool {
     let config = &stream.model.config;
     let is_limited = config.max_msgs > 0 || config.max_bytes > 0;
-    config.retention == RetentionPolicy::Limits && !is_limited && !stream.is_lossy
+    let is_timed = !config.allow_msg_schedules;
+    config.retention == RetentionPolicy::Limits && !is_limited && is_timed && !stream.is_lossy
 }
 
 /// What an entry lets expire is no subject's last message, or a marker.

@@ -10,6 +10,7 @@ pub(crate) mod duplicates;
 pub(crate) mod durability;
 pub(crate) mod expectations;
 pub(crate) mod markers;
+pub(crate) mod schedules;
 pub(crate) mod sequences;
 pub(crate) mod state;
 pub(crate) mod usage;

@@ -61,6 +61,11 @@ pub(crate) fn assets_equal_model(stream: &StreamFacts, found: &linnet_assets::St
             );
         }
     }
+    let schedules: BTreeMap<u64, i64> = stream.model.schedules.values().copied().collect();
+    if !found.schedules.iter().copied().eq(schedules.iter().map(|(seq, due)| (*seq, *due))) {
+        let text = format!("{}: schedules are {:?}, not {schedules:?}", stream.name, found.schedules);
+        return broken("state", text);
+    }
     if found.config != stream.model.config {
         return broken("state", format!("{}: the configuration is another one", stream.name));
     }

@@ -62,7 +62,7 @@ impl Fixture {
         self.client.clone().unwrap()
     }
 
-    /// Makes the next request use a new connection.
+    /// The next request uses a new connection: the server was restarted.
     pub(crate) fn forget_client(&mut self) {
         self.client = None;
     }

@@ -173,6 +173,8 @@ pub(crate) struct Stored {
     /// Its headers as `Key: value`, in order.
     pub(crate) headers: Vec<String>,
     pub(crate) body: String,
+    /// When it was stored.
+    pub(crate) time: String,
 }
 
 impl Stored {
@@ -195,7 +197,8 @@ impl Fixture {
         };
         let headers = text("hdrs").lines().skip(1).filter(|l| !l.is_empty()).map(str::to_owned).collect();
         let subject = message["subject"].as_str().unwrap().to_owned();
-        Some(Stored { subject, headers, body: text("data") })
+        let time = message["time"].as_str().unwrap().to_owned();
+        Some(Stored { subject, headers, body: text("data"), time })
     }
 
     /// Creates a stream that is expected to be refused; the error's code and text.

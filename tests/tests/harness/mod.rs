@@ -10,7 +10,7 @@ mod wait;
 
 pub(crate) use certificates::Authority;
 pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
-pub(crate) use jetstream::{err_code, sequences};
+pub(crate) use jetstream::{Stored, err_code, sequences};
 pub(crate) use programs::{Kind, nats_cli, program, python};
 pub(crate) use raw::Raw;
 pub(crate) use secure::{Secure, TlsClient};

@@ -13,7 +13,8 @@ impl Fixture {
         self.stream(config).await;
     }
 
-    async fn counts(&mut self, messages: u64, last_seq: u64) {
+    /// Waits until the stream holds so many messages and has reached a sequence.
+    pub(super) async fn counts(&mut self, messages: u64, last_seq: u64) {
         self.stream_shows("S", &[("/messages", messages), ("/last_seq", last_seq)]).await;
     }
 }

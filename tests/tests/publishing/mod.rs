@@ -2,6 +2,8 @@
 
 mod batches;
 mod counters;
+mod fast_batches;
 mod markers;
 mod persistence;
+mod schedules;
 mod transforms;

@@ -54,7 +54,7 @@ impl Consumer {
         }
     }
 
-    fn acknowledge(&mut self, ctx: &Context<'_>, seq: StreamSeq) {
+    fn acknowledge(&mut self, ctx: &mut Context<'_>, seq: StreamSeq) {
         let changed = if self.config.ack_policy == AckPolicy::All {
             let acked = self.state.ack_all(seq);
             if acked > 0 {
@@ -62,12 +62,13 @@ impl Consumer {
             }
             acked > 0
         } else {
-            self.deadline_of.remove(&seq);
-            let acked = self.state.ack(seq).is_some();
-            if acked {
+            let deadline = self.deadline_of.remove(&seq);
+            let acked = self.state.ack(seq);
+            if let Some(pending) = acked {
                 self.record(ConsumerOp::Ack { seq, count: 1 });
+                self.sample(ctx, seq, pending, deadline);
             }
-            acked
+            acked.is_some()
         };
         if changed {
             self.state.last_acked = Some(ctx.wall.0);

@@ -1,4 +1,4 @@
-use linnet_ids::StreamSeq;
+use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_store::{Lookup, Record};
@@ -6,6 +6,7 @@ use linnet_wire::headers;
 
 use super::pacing::Turn;
 use super::pull::send_status;
+use super::rate::Rate;
 use super::{Consumer, ConsumerOp, Context};
 use crate::output::Advisory;
 
@@ -25,6 +26,8 @@ enum Stop {
     NoMessage,
     /// The next message is being read from disk.
     Loading,
+    /// It is not time for the next message.
+    Early,
     /// It is somebody else's turn.
     TurnOver,
 }
@@ -34,6 +37,12 @@ impl Consumer {
     pub(crate) fn run(&mut self, ctx: &mut Context<'_>) {
         if let Some(push) = &mut self.push {
             push.look_for_interest(ctx);
+        }
+        if let Some(rate) = &mut self.rate {
+            rate.end_wait(ctx.now);
+        }
+        if let Some(replay) = &mut self.replay {
+            replay.end_wait(ctx.now);
         }
         let mut turn = Turn::begin();
         let stop = loop {
@@ -52,7 +61,13 @@ impl Consumer {
             let Some(pick) = self.pick(ctx) else { break Stop::NoMessage };
             // Only a look at the store's memory or a job for the disk: never waits.
             match ctx.store.get(pick.seq, true) {
-                Lookup::Found(_) => turn.charge(self.deliver(ctx, pick)),
+                Lookup::Found(record) => {
+                    let stored = record.timestamp;
+                    if !self.is_time(pick, stored, ctx.now) {
+                        break Stop::Early;
+                    }
+                    turn.charge(self.deliver(ctx, pick));
+                }
                 Lookup::Missing => {
                     turn.charge(0);
                     self.skip(ctx, pick);
@@ -78,9 +93,15 @@ impl Consumer {
     /// True if somebody would take a message now: for requests, the one at the front.
     fn has_demand(&mut self, ctx: &mut Context<'_>) -> bool {
         if let Some(push) = &mut self.push {
-            return push.may_deliver(ctx);
+            let waits_until = self.rate.as_ref().and_then(Rate::waits_until);
+            return waits_until.is_none() && push.may_deliver(ctx);
         }
         self.bring_to_front(ctx)
+    }
+
+    /// True unless the message has to keep its distance from the one before.
+    fn is_time(&mut self, pick: Pick, stored: Wall, now: Mono) -> bool {
+        self.replay.as_mut().is_none_or(|replay| pick.again || replay.is_time(pick.seq, stored, now))
     }
 
     /// Redeliveries first, then the backlog, then new messages unless too many are pending.
@@ -142,6 +163,7 @@ impl Consumer {
             self.pin_front(ctx);
         }
         let Lookup::Found(record) = ctx.store.get(pick.seq, true) else { return 0 };
+        let stored = record.timestamp;
         let pending = if pick.again { self.num_pending } else { self.num_pending.saturating_sub(1) };
         self.scratch.clear();
         let ack = AckSubject {
@@ -157,7 +179,9 @@ impl Consumer {
         let pin = self.pin.as_ref().map(|pin| pin.id.as_slice());
         let (header_len, body) = shape(&record, self.config.headers_only, pin, &mut self.body);
         let size = (record.subject.len() + self.scratch.len() + body.len()) as u64;
+        let now = ctx.now;
         let reached = match &mut self.push {
+            Some(_) if self.rate.as_mut().is_some_and(|rate| !rate.allows(size, now)) => return 0,
             Some(push) => {
                 let reached = ctx.out.publish(&push.subject, record.subject, &self.scratch, header_len, body);
                 push.note_sent(reached, size, ctx);
@@ -188,6 +212,12 @@ impl Consumer {
             return 0;
         }
         self.note_delivered(ctx, pick);
+        if let Some(rate) = &mut self.rate {
+            rate.charge(size, now);
+        }
+        if let Some(replay) = &mut self.replay {
+            replay.note(stored, now);
+        }
         if self.push.is_none() {
             self.charge_request(ctx, size);
         }

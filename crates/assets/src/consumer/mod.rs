@@ -11,8 +11,11 @@ mod pacing;
 mod priority;
 mod pull;
 mod push;
+mod rate;
 mod removal;
+mod replay;
 mod reset;
+mod sampling;
 mod state;
 mod timers;
 
@@ -22,13 +25,15 @@ use std::time::Duration;
 
 use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_jsapi::info::{ConsumerInfo, SequenceInfo};
-use linnet_jsapi::policies::{AckPolicy, DeliverPolicy};
+use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, ReplayPolicy};
 use linnet_jsapi::{ConsumerConfig, Nanos};
 use linnet_store::{Filter, StreamStore};
 
 use crate::output::Output;
 
 use priority::Pin;
+use rate::Rate;
+use replay::Replay;
 
 pub use newest::NewestFirst;
 pub(crate) use newest::newest_per_subject;
@@ -74,6 +79,8 @@ pub struct Consumer {
     /// The client that gets everything, if the consumer pins one.
     pin: Option<Pin>,
     push: Option<Push>,
+    rate: Option<Rate>,
+    replay: Option<Replay>,
     /// Operations that are not in the log yet.
     ops: Vec<ConsumerOp>,
     /// Reply subjects of acknowledgements that ask for confirmation, not in the log yet.
@@ -107,6 +114,7 @@ impl Consumer {
     ) -> Self {
         let filter = Filter::new(config.filters());
         let push = Push::of(&config);
+        let is_original = config.replay_policy == ReplayPolicy::Original;
         let mut consumer = Self {
             name,
             config,
@@ -125,6 +133,8 @@ impl Consumer {
             waiting: VecDeque::new(),
             pin: None,
             push,
+            rate: None,
+            replay: is_original.then(|| Replay::until(store.state().last_seq)),
             ops: Vec::new(),
             confirmations: Vec::new(),
             last_activity: now,
@@ -171,7 +181,9 @@ impl Consumer {
     /// The configuration changes; position and pending messages stay. True if it wants other subjects now.
     pub(crate) fn reconfigure(&mut self, config: ConsumerConfig, store: &StreamStore) -> bool {
         let filter = Filter::new(config.filters());
-        if config.deliver_subject != self.config.deliver_subject {
+        let receiver =
+            |config: &ConsumerConfig| (config.deliver_subject.clone(), config.deliver_group.clone());
+        if receiver(&config) != receiver(&self.config) {
             self.push = Push::of(&config);
         }
         self.config = config;
@@ -182,6 +194,11 @@ impl Consumer {
             self.recount(store);
         }
         wants_others
+    }
+
+    /// Limits how fast it delivers, as its configuration says; messages have at most this many bytes.
+    pub(crate) fn limit_rate(&mut self, max_msg_size: i32) {
+        self.rate = Rate::new(self.config.rate_limit_bps, max_msg_size);
     }
 
     /// Counts what is left to deliver from scratch.

@@ -6,6 +6,7 @@ use linnet_wire::headers;
 
 use super::pacing::Pause;
 use super::{Consumer, Context};
+use crate::output::Output;
 
 /// Flow control window at the start and at most (jetstream, "Delivery and push consumers").
 const WINDOW_START: u64 = 2 << 20;
@@ -16,6 +17,8 @@ pub(super) const INTEREST_POLL: Duration = Duration::from_secs(2);
 /// The delivery side of a push consumer.
 pub(crate) struct Push {
     pub(super) subject: Vec<u8>,
+    /// The queue group that has to listen, empty for anybody.
+    group: Vec<u8>,
     heartbeat: Option<Duration>,
     pub(super) next_heartbeat: Option<Mono>,
     flow: Option<Flow>,
@@ -36,10 +39,16 @@ struct Flow {
     count: u64,
 }
 
+/// True if somebody listens for whom messages are meant.
+fn is_heard(subject: &[u8], group: &[u8], out: &mut dyn Output) -> bool {
+    if group.is_empty() { out.has_interest(subject) } else { out.has_queue_interest(subject, group) }
+}
+
 impl Push {
     pub(super) fn of(config: &ConsumerConfig) -> Option<Self> {
         config.is_push().then(|| Self {
             subject: config.deliver_subject.clone().into_bytes(),
+            group: config.deliver_group.clone().into_bytes(),
             heartbeat: (!config.idle_heartbeat.is_zero()).then(|| config.idle_heartbeat.to_duration()),
             next_heartbeat: None,
             flow: config.flow_control.then(|| Flow { window: WINDOW_START, ..Flow::default() }),
@@ -57,7 +66,7 @@ impl Push {
     }
 
     pub(super) fn look_for_interest(&mut self, ctx: &mut Context<'_>) {
-        self.is_bound = ctx.out.has_interest(&self.subject);
+        self.is_bound = is_heard(&self.subject, &self.group, ctx.out);
         if self.is_bound {
             self.idle_since = None;
             if self.next_heartbeat.is_none() {
@@ -90,6 +99,11 @@ impl Push {
 }
 
 impl Consumer {
+    /// True if it is a push consumer to which somebody listens.
+    pub(crate) fn is_heard(&self, out: &mut dyn Output) -> bool {
+        self.push.as_ref().is_some_and(|push| is_heard(&push.subject, &push.group, out))
+    }
+
     /// Asks the client how far it is, when half of the window is used up.
     pub(super) fn ask_for_flow(&mut self, ctx: &mut Context<'_>) {
         let Some(push) = &mut self.push else { return };

@@ -5,6 +5,8 @@ use linnet_ids::{Mono, StreamSeq};
 
 use super::pull::send_status;
 use super::push::INTEREST_POLL;
+use super::rate::Rate;
+use super::replay::Replay;
 use super::{Consumer, Context};
 
 /// Outdated entries of the deadline heap tolerated beyond the pending ones.
@@ -43,7 +45,14 @@ impl Consumer {
             }
         });
         let inactive = self.inactive_at();
+        let is_bound = self.push.as_ref().is_none_or(|push| push.is_bound);
+        let speed = [
+            self.rate.as_ref().and_then(Rate::waits_until),
+            self.replay.as_ref().and_then(Replay::waits_until),
+        ];
+        let speed = speed.into_iter().flatten().filter(|_| is_bound);
         requests
+            .chain(speed)
             .chain(pending)
             .chain(push)
             .chain(inactive)

@@ -28,6 +28,8 @@ enum Text {
     Counter,
     /// Of a batch of so many messages.
     Batch(u64),
+    /// Of nothing: how far a fast batch has come, and when it is told next.
+    Flow(u64, u64),
 }
 
 /// What a publisher is told.
@@ -37,6 +39,8 @@ pub(super) struct Ack<'a> {
     pub(super) duplicate: bool,
     /// Id and number of messages of the batch that ends.
     pub(super) batch: Option<(&'a str, u64)>,
+    /// How far a fast batch has come that goes on, and after how many messages that is told next; nothing else then.
+    pub(super) flow: Option<(u64, u64)>,
     /// Value of a counter, empty for none.
     pub(super) val: &'a str,
 }
@@ -46,9 +50,10 @@ const DEAD_MAX: usize = 64 * 1024;
 
 impl AckQueue {
     pub(super) fn push(&mut self, after: StreamSeq, ack: Ack<'_>, reply: &[u8]) {
-        let (text, kind) = match ack.batch {
-            Some((id, messages)) => (id, Text::Batch(messages)),
-            None => (ack.val, Text::Counter),
+        let (text, kind) = match (ack.batch, ack.flow) {
+            (Some((id, messages)), _) => (id, Text::Batch(messages)),
+            (None, Some((seq, messages))) => ("", Text::Flow(seq, messages)),
+            (None, None) => (ack.val, Text::Counter),
         };
         self.bytes.extend_from_slice(reply);
         self.bytes.extend_from_slice(text.as_bytes());
@@ -72,6 +77,7 @@ impl AckQueue {
             let plain = Ack { seq: first.seq, duplicate: first.duplicate, ..Ack::default() };
             let ack = match first.kind {
                 Text::Counter => Ack { val: text, ..plain },
+                Text::Flow(seq, messages) => Ack { flow: Some((seq, messages)), ..plain },
                 Text::Batch(messages) => Ack { batch: Some((text, messages)), ..plain },
             };
             answer(self.bytes.get(self.start..reply_end).unwrap_or_default(), ack);
@@ -101,6 +107,7 @@ mod tests {
         let mut queue = AckQueue::default();
         queue.push(1, Ack { seq: 1, val: "5", ..Ack::default() }, b"a");
         queue.push(3, Ack { seq: 3, batch: Some(("id", 2)), ..Ack::default() }, b"bb");
+        queue.push(3, Ack { flow: Some((4, 9)), ..Ack::default() }, b"d");
         queue.push(3, Ack { seq: 1, duplicate: true, ..Ack::default() }, b"c");
         let mut seen = Vec::new();
         let mut note = |queue: &mut AckQueue, seq| {
@@ -111,9 +118,10 @@ mod tests {
         assert_eq!(
             seen,
             [
-                "a Ack { seq: 1, duplicate: false, batch: None, val: \"5\" }",
-                "bb Ack { seq: 3, duplicate: false, batch: Some((\"id\", 2)), val: \"\" }",
-                "c Ack { seq: 1, duplicate: true, batch: None, val: \"\" }",
+                "a Ack { seq: 1, duplicate: false, batch: None, flow: None, val: \"5\" }",
+                "bb Ack { seq: 3, duplicate: false, batch: Some((\"id\", 2)), flow: None, val: \"\" }",
+                "d Ack { seq: 0, duplicate: false, batch: None, flow: Some((4, 9)), val: \"\" }",
+                "c Ack { seq: 1, duplicate: true, batch: None, flow: None, val: \"\" }",
             ]
         );
     }

@@ -7,6 +7,7 @@ use linnet_wire::headers;
 use super::batch::Earlier;
 use super::counter::{self, NoTotal};
 use super::draft::{Draft, Incoming};
+use super::fast_batch::is_fast;
 use super::ttl::Ttl;
 use super::wishes::Wishes;
 use super::{Ack, Publish, Stream, StreamLimits};
@@ -18,7 +19,7 @@ const HEADERS_MAX: usize = 65_535;
 /// the log has room for.
 const ENTRY_BYTES: usize = 1 << 20;
 /// Bytes a record adds to subject and body.
-const RECORD_OVERHEAD: usize = 64;
+pub(super) const RECORD_OVERHEAD: usize = 64;
 
 /// What became of a publish.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Admitted {
     Duplicate(StreamSeq),
     /// It is refused.
     Rejected(ApiError),
-    /// It waits for the rest of its batch.
+    /// It waits for the rest of its batch, or is answered as its batch asks.
     Staged,
     /// It can only be judged once everything in flight is applied; to be offered again then.
     Wait,
@@ -63,6 +64,7 @@ impl Stream {
         let renamed = self.renaming.rename(publish.subject, self.head_seq, now);
         let message = Incoming::new(renamed.as_deref().unwrap_or(publish.subject), header_len, body);
         let admitted = match message.wishes.batch {
+            _ if is_fast(publish.reply) => self.admit_fast(&message, publish.reply, limits, now, out),
             Some(id) => self.admit_part(id, &message, publish.reply, limits, now, out),
             None => self.admit_single(&message, publish.reply, limits, now, out),
         };
@@ -123,9 +125,6 @@ impl Stream {
         let mut draft = message.draft();
         self.check_size(message, limits, earlier)?;
         let increment = self.check_increment(message)?;
-        if wishes.schedule.is_some() {
-            return Err(errors::MESSAGE_SCHEDULES_DISABLED.into());
-        }
         if wishes.expected_stream.is_some_and(|name| name != self.config.name.as_bytes()) {
             return Err(errors::STREAM_NOT_MATCH.into());
         }
@@ -157,7 +156,9 @@ impl Stream {
         if by_pattern && !self.in_flight.is_empty() {
             return Err(Judged::Wait);
         }
-        self.check_expectations(subject, wishes)?;
+        self.check_expected(subject, wishes)?;
+        self.check_schedule(message, earlier, &mut draft, now)?;
+        self.check_rollup(wishes)?;
         draft.bytes = self.accounted_size(subject, draft.header_len, &draft.body);
         if self.config.discard == DiscardPolicy::New {
             self.check_room(subject, draft.bytes, wishes.rollup.is_some(), earlier)?;
@@ -166,6 +167,25 @@ impl Stream {
     }
 
     pub(super) fn check_size(
+        &self,
+        message: &Incoming<'_>,
+        limits: &StreamLimits,
+        earlier: &Earlier,
+    ) -> Result<(), ApiError> {
+        self.check_left(message, limits, earlier)?;
+        self.check_message_size(message.body.len())?;
+        if message.header_len > HEADERS_MAX {
+            return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM);
+        }
+        let subject = message.subject.len();
+        if subject > usize::from(u16::MAX) || subject + message.body.len() + RECORD_OVERHEAD > RECORD_MAX {
+            return Err(errors::stream_store_failed("message too large"));
+        }
+        Ok(())
+    }
+
+    /// Whether the stream takes messages, and what is left to it.
+    pub(super) fn check_left(
         &self,
         message: &Incoming<'_>,
         limits: &StreamLimits,
@@ -180,14 +200,6 @@ impl Stream {
         }
         if limits.account_left.is_some_and(|left| size > left) {
             return Err(errors::ACCOUNT_RESOURCES_EXCEEDED);
-        }
-        self.check_message_size(message.body.len())?;
-        if message.header_len > HEADERS_MAX {
-            return Err(errors::STREAM_HEADER_EXCEEDS_MAXIMUM);
-        }
-        let subject = message.subject.len();
-        if subject > usize::from(u16::MAX) || subject + message.body.len() + RECORD_OVERHEAD > RECORD_MAX {
-            return Err(errors::stream_store_failed("message too large"));
         }
         Ok(())
     }
@@ -206,7 +218,7 @@ impl Stream {
         self.dedupe.find(id).or_else(|| self.in_flight.find_id(id))
     }
 
-    fn check_expectations(&self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
+    fn check_expected(&self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
         if let Some(expected) = wishes.expected_last
             && number(expected) != Some(self.head_seq)
         {
@@ -222,6 +234,11 @@ impl Stream {
             }
             (None, None) => {}
         }
+        Ok(())
+    }
+
+    /// What is judged behind schedules.
+    fn check_rollup(&self, wishes: &Wishes<'_>) -> Result<(), ApiError> {
         if let Some(rollup) = wishes.rollup {
             if !self.config.allow_rollup_hdrs || self.config.deny_purge {
                 return Err(errors::stream_rollup_failed("rollup not permitted"));
@@ -338,6 +355,9 @@ impl Stream {
             &draft.body,
         );
         self.in_flight.add(subject, id, self.head_seq, draft.bytes);
+        if self.config.allow_msg_schedules {
+            self.schedules.departed(draft.headers());
+        }
         if let Some(total) = &draft.total {
             self.totals.set(subject, self.head_seq, total.clone());
         }

@@ -29,6 +29,9 @@ impl Stream {
             self.barriers = self.barriers.saturating_sub(1);
         }
         let outcome = self.apply_entry(entry, at, out);
+        if at.live {
+            self.schedules.plan(at.now, at.wall);
+        }
         if let Some(token) = proposal.token {
             let outcome = self.resets.remove(&token).unwrap_or(outcome);
             let outcome = match outcome {
@@ -125,6 +128,9 @@ impl Stream {
             if self.config.allow_msg_counter {
                 self.totals.stored(record.subject, record.seq);
             }
+            if self.config.allow_msg_schedules {
+                self.schedules.arrived(record.headers);
+            }
         } else {
             self.head_seq = record.seq;
             self.head_ts = record.timestamp;
@@ -139,6 +145,9 @@ impl Stream {
         }
         self.last_id.clear();
         self.last_id.extend_from_slice(id);
+        if self.config.allow_msg_schedules {
+            self.move_schedule(record.headers, at, out);
+        }
         if self.is_unwanted(record.seq, record.subject) {
             self.store.pass_over(record.seq, record.timestamp);
             return;
@@ -152,6 +161,9 @@ impl Stream {
             true => self.store.subject(record.subject).map_or(0, |s| s.last),
             false => 0,
         };
+        if self.config.allow_msg_schedules {
+            self.note_schedule(record);
+        }
         self.store.append(bytes);
         if at.live {
             self.renaming.republish(&self.config.name, record, last_of_subject, out);
@@ -208,6 +220,7 @@ impl Stream {
         out: &mut dyn Output,
     ) -> bool {
         self.ttls.remove(seq);
+        self.schedules.remove(seq);
         if self.by_name.is_empty() {
             return self.store.remove(seq, erase).is_some();
         }
@@ -251,6 +264,7 @@ impl Stream {
         }
         let store = &self.store;
         self.ttls.retain(|seq| store.contains(seq));
+        self.schedules.retain(|seq| store.contains(seq));
         for (_, consumer) in &mut self.consumers {
             let moves = filter.is_all()
                 || (!consumer.filter.is_all()
@@ -332,8 +346,14 @@ impl Stream {
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
         self.origins.configured(&self.config);
+        for (_, consumer) in &mut self.consumers {
+            consumer.limit_rate(self.config.max_msg_size);
+        }
         if !self.config.allow_atomic {
             self.batches.clear();
+        }
+        if !self.config.allow_batched {
+            self.fast.clear();
         }
         if self.config.retention != retention {
             self.end_direct(at, out);
@@ -370,6 +390,9 @@ impl Stream {
                     && consumer.reconfigure(attach.config, &self.store)
                 {
                     self.sweep_all();
+                }
+                if let Some(consumer) = self.consumers.get_mut(id) {
+                    consumer.limit_rate(self.config.max_msg_size);
                 }
                 if at.live {
                     out.advise(Advisory::Reconfigured);

@@ -38,6 +38,8 @@ pub struct BatchLimits {
     pub timeout: Duration,
     /// Unfinished batches.
     pub open: AtomicUsize,
+    /// Unfinished fast batches.
+    pub fast_open: AtomicUsize,
 }
 
 impl BatchLimits {
@@ -53,6 +55,7 @@ impl Default for BatchLimits {
             total: 1000,
             timeout: Duration::from_secs(10),
             open: AtomicUsize::new(0),
+            fast_open: AtomicUsize::new(0),
         }
     }
 }
@@ -393,7 +396,7 @@ impl Stream {
             return Err(errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT);
         }
         let is = |scope: &str| wishes.rollup.is_some_and(|r| r.eq_ignore_ascii_case(scope.as_bytes()));
-        if is("sub") && earlier.on(message.subject) > 0 {
+        if (is("sub") || wishes.schedule.is_some()) && earlier.on(message.subject) > 0 {
             return Err(errors::stream_rollup_failed("batch rollup sub invalid"));
         }
         if is("all") && earlier.msgs > 0 {

@@ -304,7 +304,7 @@ impl Stream {
     /// What the API tells about a consumer.
     pub(super) fn consumer_info(&self, name: &str, wall: Wall, out: &mut dyn Output) -> Option<ConsumerInfo> {
         let consumer = self.consumers.get(*self.by_name.get(name)?)?;
-        let bound = consumer.is_push() && out.has_interest(consumer.config.deliver_subject.as_bytes());
+        let bound = consumer.is_heard(out);
         let mut info = consumer.info(&self.config.name, bound, wall);
         if let Some(config) = &mut info.config {
             metadata::add_server_keys(&mut config.metadata);
@@ -343,10 +343,9 @@ impl Stream {
         let existing = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id));
         // The other stream goes on behind what it was known to have stored.
         let restart = existing.filter(|_| is_for_stream).map(|c| c.saved_state().ack_floor.stream + 1);
-        let existing = existing.filter(|_| restart.is_none()).map(|c| ExistingConsumer {
-            config: &c.config,
-            has_interest: c.is_push() && out.has_interest(c.config.deliver_subject.as_bytes()),
-        });
+        let existing = existing
+            .filter(|_| restart.is_none())
+            .map(|c| ExistingConsumer { config: &c.config, has_interest: c.is_heard(out) });
         let judged = consumer_rules::check_create(&request, existing, &self.config, &Known(self), limits);
         let attach = match judged {
             Err(error) => {

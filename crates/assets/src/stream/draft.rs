@@ -21,6 +21,10 @@ impl<'a> Incoming<'a> {
         Self { subject, header_len, body, wishes }
     }
 
+    pub(super) fn headers(&self) -> &'a [u8] {
+        self.body.get(..self.header_len).unwrap_or_default()
+    }
+
     pub(super) fn payload(&self) -> &'a [u8] {
         self.body.get(self.header_len..).unwrap_or_default()
     }
@@ -43,7 +47,7 @@ pub(super) struct Draft<'a> {
 }
 
 impl Draft<'_> {
-    fn block(&self) -> &[u8] {
+    pub(super) fn headers(&self) -> &[u8] {
         self.body.get(..self.header_len).unwrap_or_default()
     }
 
@@ -54,7 +58,7 @@ impl Draft<'_> {
     /// Replaces the headers called `key` by one at the end, or with `None` by none.
     pub(super) fn set_header(&mut self, key: &str, value: Option<&[u8]>) {
         let mut kept = Vec::with_capacity(self.body.len() + 48);
-        headers::retain(&mut kept, self.block(), |other| other == key.as_bytes());
+        headers::retain(&mut kept, self.headers(), |other| other == key.as_bytes());
         let mut message = Vec::with_capacity(self.body.len() + 48);
         match value {
             None => message.extend_from_slice(&kept),
@@ -72,6 +76,6 @@ impl Draft<'_> {
 
     /// Replaces the payload.
     pub(super) fn set_payload(&mut self, payload: &[u8]) {
-        self.body = Cow::Owned([self.block(), payload].concat());
+        self.body = Cow::Owned([self.headers(), payload].concat());
     }
 }

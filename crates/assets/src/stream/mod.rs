@@ -10,7 +10,9 @@ mod dedupe;
 mod direct;
 mod draft;
 mod expiry;
+mod fast_batch;
 mod feed;
+mod firing;
 mod in_flight;
 mod markers;
 mod origins;
@@ -18,6 +20,8 @@ mod reads;
 mod renaming;
 mod restore;
 mod retention;
+mod schedule_rules;
+mod schedules;
 mod snapshot;
 mod ttl;
 mod wishes;
@@ -43,10 +47,12 @@ use ack_queue::{Ack, AckQueue};
 use batch::Batches;
 use counter::Totals;
 use dedupe::Dedupe;
+use fast_batch::FastBatches;
 use in_flight::InFlight;
 use origins::Origins;
 use renaming::Renaming;
 use retention::Sweep;
+use schedules::Schedules;
 use ttl::Ttls;
 
 pub use admit::Admitted;
@@ -119,6 +125,9 @@ pub struct StreamSaved {
     /// How far its sources are, by origin, filter and destination.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub taken: BTreeMap<String, Taken>,
+    /// Messages that are schedules: when each is due next, nanoseconds since the Unix epoch.
+    #[serde(default)]
+    pub schedules: Vec<(StreamSeq, i64)>,
     /// Whose it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
@@ -155,6 +164,7 @@ pub struct Stream {
     totals: Totals,
     batches: Batches,
     origins: Origins,
+    fast: FastBatches,
     acks: AckQueue,
     /// Sequence and timestamp of the newest message, those in flight included.
     head_seq: StreamSeq,
@@ -172,6 +182,7 @@ pub struct Stream {
     delta_in_flight: bool,
     dirty_since: Option<Mono>,
     ttls: Ttls,
+    schedules: Schedules,
     sweep: Sweep,
     /// A configuration with another retention is in flight.
     is_retention_in_flight: bool,
@@ -226,6 +237,7 @@ impl Stream {
             totals: Totals::default(),
             batches: Batches::default(),
             origins: Origins::default(),
+            fast: FastBatches::default(),
             acks: AckQueue::default(),
             head_seq,
             head_ts,
@@ -237,6 +249,7 @@ impl Stream {
             delta_in_flight: false,
             dirty_since: None,
             ttls: Ttls::default(),
+            schedules: Schedules::default(),
             sweep: Sweep::default(),
             is_retention_in_flight: false,
             ages_from: 0,
@@ -335,6 +348,7 @@ impl Stream {
             consumers: consumers.collect(),
             ttls: self.ttls.save(),
             taken: self.origins.save(),
+            schedules: self.schedules.save(),
             owner: self.owner.clone(),
             deleted: self.deleted,
             restoring: self.restoring,
@@ -345,6 +359,7 @@ impl Stream {
     pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
         self.close_messages();
         self.batches.note_time(now);
+        self.fast.note_time(now);
         self.propose_delta(now);
         self.propose_sweep();
         std::mem::take(&mut self.proposals)
@@ -443,9 +458,15 @@ impl Stream {
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
-        let batches = self.batches.next_due(self.place.batches.timeout);
-        let origins = self.origins.next_due().filter(|_| !self.restoring && !self.deleted);
-        consumers.into_iter().chain(unfinished).chain(delta).chain(expiry).chain(batches).chain(origins).min()
+        if self.restoring {
+            return None;
+        }
+        let timeout = self.place.batches.timeout;
+        let batches = self.batches.next_due(timeout).into_iter().chain(self.fast.next_due(timeout));
+        let firing = self.schedules.next_look();
+        let origins = self.origins.next_due().filter(|_| !self.deleted);
+        let others = unfinished.into_iter().chain(delta).chain(expiry).chain(batches).chain(firing);
+        consumers.into_iter().chain(others).chain(origins).min()
     }
 
     /// Does what is due.
@@ -454,12 +475,18 @@ impl Stream {
             return;
         }
         self.expire(now, wall);
+        self.schedules.note_time(now);
         self.batches.drop_old(now, self.place.batches.timeout, out);
+        self.fast.drop_old(now, self.place.batches.timeout);
         self.run_consumer_timers(now, wall, out);
         self.run_origin_timers(now, out);
     }
 
     fn send_ack(&self, reply: &[u8], ack: Ack<'_>, out: &mut dyn Output) {
+        if let Some((seq, msgs)) = ack.flow {
+            out.publish(reply, b"", b"", 0, &fast_batch::flow_ack(seq, msgs));
+            return;
+        }
         let mut json = Vec::with_capacity(64);
         let ack = PubAck {
             stream: &self.config.name,
@@ -520,6 +547,7 @@ impl Stream {
     /// Everything in the log has been replayed: consumers start from the state it led to.
     pub fn finish_replay(&mut self, now: Mono) {
         self.next_expiry = Some(now);
+        self.schedules.look_at(now);
         let saved = self.saved().consumers;
         self.consumers.clear();
         self.by_name.clear();
@@ -549,6 +577,11 @@ impl Stream {
         self.ttls = Ttls::load(saved);
     }
 
+    /// Takes over what a checkpoint said of schedules.
+    pub fn restore_schedules(&mut self, saved: &[(StreamSeq, i64)]) {
+        self.schedules = Schedules::load(saved);
+    }
+
     /// Remembers the id (empty for none) of a stored message that the duplicate window still covers. To be called in
     /// stream order before the stream takes part in anything.
     pub fn remember_id(&mut self, id: &[u8], seq: StreamSeq, at: Wall) {
@@ -567,6 +600,7 @@ impl Stream {
             Consumer::new(attach.name.clone(), attach.config, Wall(attach.created), state, &self.store, now);
         consumer.follow_committed(self.follows_committed());
         self.direct += usize::from(consumer.config.direct);
+        consumer.limit_rate(self.config.max_msg_size);
         let id = self.consumers.insert(consumer);
         self.by_name.insert(attach.name, id);
         self.add_wants(id);

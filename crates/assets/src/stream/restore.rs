@@ -143,6 +143,10 @@ impl Stream {
         {
             self.origins.note(source);
         }
+        if self.config.allow_msg_schedules {
+            self.move_schedule(record.headers, at, out);
+            self.note_schedule(record);
+        }
         self.store.append(bytes);
         self.feed(record.seq, record.subject);
         self.enforce_limits(record.subject, at, out);

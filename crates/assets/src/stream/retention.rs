@@ -103,6 +103,7 @@ impl Stream {
         if self.by_name.is_empty() && self.store.state().msgs > 0 {
             self.store.clear();
             self.ttls.retain(|_| false);
+            self.schedules.retain(|_| false);
         } else {
             self.sweep_all();
         }

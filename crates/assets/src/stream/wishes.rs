@@ -14,6 +14,8 @@ pub(super) struct Wishes<'a> {
     pub(super) source: Option<&'a [u8]>,
     pub(super) incr: Option<&'a [u8]>,
     pub(super) schedule: Option<&'a [u8]>,
+    pub(super) scheduler: Option<&'a [u8]>,
+    pub(super) schedule_next: Option<&'a [u8]>,
     pub(super) batch: Option<&'a [u8]>,
     pub(super) batch_seq: Option<&'a [u8]>,
     /// Also one without a value: it is wrong, not absent.
@@ -53,6 +55,8 @@ impl<'a> Wishes<'a> {
             b"Stream-Source" => &mut self.source,
             b"Incr" => &mut self.incr,
             b"Schedule" => &mut self.schedule,
+            b"Scheduler" => &mut self.scheduler,
+            b"Schedule-Next" => &mut self.schedule_next,
             b"Batch-Id" => &mut self.batch,
             b"Batch-Sequence" => &mut self.batch_seq,
             b"Batch-Commit" => &mut self.batch_commit,
@@ -76,7 +80,7 @@ impl<'a> Wishes<'a> {
 }
 
 /// Headers that ask for nothing without a value.
-const OF_VALUE: [&[u8]; 13] = [
+const OF_VALUE: [&[u8]; 15] = [
     b"Expected-Stream",
     b"Expected-Last-Sequence",
     b"Expected-Last-Subject-Sequence",
@@ -87,6 +91,8 @@ const OF_VALUE: [&[u8]; 13] = [
     b"Stream-Source",
     b"Incr",
     b"Schedule",
+    b"Scheduler",
+    b"Schedule-Next",
     b"Batch-Id",
     b"Batch-Sequence",
     b"Required-Api-Level",

@@ -48,6 +48,7 @@ pub fn normalize_and_check(
     if metadata::size(&config.metadata) > METADATA_MAX {
         return Err(errors::consumer_metadata_length("128KB"));
     }
+    check_sampling(&config)?;
     unsupported::check_consumer(&config)?;
     Ok(config)
 }
@@ -226,6 +227,21 @@ fn check_pull(config: &ConsumerConfig, limits: &Limits) -> Result<(), ApiError> 
         return Err(errors::CONSUMER_MAX_REQUEST_EXPIRES_TOO_SMALL);
     }
     Ok(())
+}
+
+/// A share of acknowledgements in percent.
+fn check_sampling(config: &ConsumerConfig) -> Result<(), ApiError> {
+    let text = config.sample_freq.strip_suffix('%').unwrap_or(&config.sample_freq);
+    if config.sample_freq.is_empty() {
+        return Ok(());
+    }
+    match text.parse::<i64>() {
+        Ok(percent) if percent >= 0 => Ok(()),
+        Ok(_) => Err(errors::consumer_invalid_sampling("<nil>")),
+        Err(_) => Err(errors::consumer_invalid_sampling(format_args!(
+            "strconv.Atoi: parsing {text:?}: invalid syntax"
+        ))),
+    }
 }
 
 /// Groups need a policy, a policy needs groups, and both need requests.
