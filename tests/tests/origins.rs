@@ -451,3 +451,108 @@ mod source {
         }
     }
 }
+
+mod queue {
+    use super::*;
+
+    /// A push consumer that counts as acknowledged what answers to flow control say.
+    fn stored_by_flow(name: &str, subject: &str) -> Value {
+        json!({
+            "durable_name": name, "deliver_subject": subject, "ack_policy": "flow_control",
+            "flow_control": true, "idle_heartbeat": 1_000_000_000,
+        })
+    }
+
+    on_both_servers! { JETSTREAM;
+        async fn what_a_source_has_stored_leaves_the_work_queue(s) {
+            s.stream(json!({"name": "O", "subjects": ["o.*"], "retention": "workqueue"})).await;
+            s.publish("o.1", "x").await;
+            s.stream(json!({"name": "S", "sources": [{"name": "O"}]})).await;
+            s.has("S", 1, 1).await;
+            s.has("O", 0, 1).await;
+            let consumers = s.api("CONSUMER.LIST.O", Value::Null).await;
+            let config = &consumers["consumers"][0]["config"];
+            assert_eq!(config["ack_policy"], "flow_control");
+            assert_eq!(config["sourcing"], true);
+            assert_eq!(config["max_ack_pending"], 1000);
+            assert!(config.get("ack_wait").is_none() && config.get("direct").is_none(), "{config}");
+            assert_eq!(config["durable_name"], config["name"]);
+        }
+
+        async fn a_source_empties_a_long_interest_stream(s) {
+            s.stream(json!({"name": "O", "subjects": ["o.*"], "retention": "interest"})).await;
+            s.stream(json!({"name": "S", "sources": [{"name": "O"}]})).await;
+            eventually("the consumer is there", async || {
+                (s.state("O").await["consumer_count"] == 1).then_some(())
+            })
+            .await;
+            let client = s.client().await;
+            for _ in 1..MANY / 4 {
+                client.publish("o.1", vec![b'x'; 100].into()).await.unwrap();
+            }
+            s.publish("o.2", "last").await;
+            s.has("S", MANY / 4, MANY / 4).await;
+            s.has("O", 0, MANY / 4).await;
+        }
+
+        async fn a_source_of_a_work_queue_goes_on_after_a_crash(s) {
+            s.stream(json!({"name": "O", "subjects": ["o.*"], "retention": "workqueue"})).await;
+            s.publish("o.1", "x").await;
+            s.stream(json!({"name": "S", "sources": [{"name": "O"}]})).await;
+            s.has("S", 1, 1).await;
+            s.kill_and_restart().await;
+            s.publish("o.2", "y").await;
+            s.has("S", 2, 2).await;
+            s.has("O", 0, 2).await;
+        }
+
+        async fn answers_to_flow_control_need_what_they_need(s) {
+            s.origin(&[]).await;
+            let with = |extra: Value| {
+                let mut config = stored_by_flow("C", "d");
+                config.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+                config
+            };
+            let cases = [
+                (json!({"deliver_subject": "", "idle_heartbeat": 0, "flow_control": false}), 10218),
+                (json!({"max_ack_pending": -1}), 10220),
+                (json!({"ack_wait": 1_000_000_000}), 10221),
+                (json!({"max_deliver": 3}), 10222),
+            ];
+            for (extra, code) in cases {
+                let answer = s.try_consumer("O", with(extra.clone())).await;
+                assert_eq!(err_code(&answer), code, "{extra}: {answer}");
+            }
+            let answer = s.consumer("O", with(json!({"flow_control": false, "idle_heartbeat": 2_000_000_000_u64}))).await;
+            assert_eq!(answer["config"]["flow_control"], true);
+            assert_eq!(answer["config"]["idle_heartbeat"], 1_000_000_000);
+        }
+
+        async fn a_consumer_made_beforehand_is_used(s) {
+            s.origin(&["o.1", "o.2"]).await;
+            s.consumer("O", stored_by_flow("C", "d.c")).await;
+            let origin = json!({"name": "O", "consumer": {"name": "C", "deliver_subject": "d.c"}});
+            s.stream(json!({"name": "S", "sources": [origin]})).await;
+            s.has("S", 2, 2).await;
+            s.publish("o.3", "x").await;
+            s.has("S", 3, 3).await;
+            let stored = s.stored("S", 3).await.unwrap();
+            let header = stored.header("Nats-Stream-Source").to_owned();
+            assert!(header.starts_with("O:C=") && header.contains(" 3 > > o.3"), "{header}");
+            s.consumer_shows("O", "C", &[("/ack_floor/stream_seq", 3)]).await;
+        }
+
+        async fn a_consumer_of_another_kind_is_not_used(s) {
+            s.origin(&["o.1"]).await;
+            let config = json!({"durable_name": "C", "deliver_subject": "d.c", "ack_policy": "explicit"});
+            s.consumer("O", config).await;
+            let origin = json!({"name": "O", "consumer": {"name": "C", "deliver_subject": "d.c"}});
+            s.stream(json!({"name": "S", "sources": [origin]})).await;
+            eventually("the source says why", async || {
+                let info = s.api("STREAM.INFO.S", Value::Null).await;
+                (info["sources"][0]["error"]["err_code"] == 10217).then_some(())
+            })
+            .await;
+        }
+    }
+}

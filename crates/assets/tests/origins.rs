@@ -176,7 +176,8 @@ impl World {
         } else if let Some(name) = sent.to.strip_prefix(b"$JS.FC.O.") {
             let name = name.split(|b| *b == b'.').next().unwrap();
             let name = str::from_utf8(name).unwrap().to_owned();
-            self.origin.on_flow_answer(&name, &sent.to, at.now, at.wall, &mut self.wire);
+            let block = &sent.body[..sent.header_len];
+            self.origin.on_flow_answer(&name, &sent.to, block, at.now, at.wall, &mut self.wire);
         } else if let Some((link, ..)) =
             self.wire.listening.iter().find(|(_, deliver, _)| *deliver == sent.to)
         {

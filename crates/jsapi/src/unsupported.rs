@@ -1,9 +1,8 @@
 //! What can be configured in NATS and is not built yet. Such a configuration is refused rather than half obeyed. To
 //! support a feature, delete its line.
 
-use crate::consumer_config::ConsumerConfig;
 use crate::errors::{self, ApiError};
-use crate::policies::{AckPolicy, Compression};
+use crate::policies::Compression;
 use crate::stream_config::StreamConfig;
 
 type Row<T> = (&'static str, fn(&T) -> bool);
@@ -13,17 +12,9 @@ const STREAM: &[Row<StreamConfig>] = &[
     ("compression s2", |c| c.compression == Compression::S2),
 ];
 
-const CONSUMER: &[Row<ConsumerConfig>] =
-    &[("ack_policy flow_control", |c| c.ack_policy == AckPolicy::FlowControl)];
-
 /// Refuses a stream with a feature that is not built yet.
 pub(crate) fn check_stream(config: &StreamConfig) -> Result<(), ApiError> {
     check(STREAM, config)
-}
-
-/// Refuses a consumer with a feature that is not built yet.
-pub(crate) fn check_consumer(config: &ConsumerConfig) -> Result<(), ApiError> {
-    check(CONSUMER, config)
 }
 
 fn check<T>(table: &[Row<T>], config: &T) -> Result<(), ApiError> {
@@ -43,11 +34,7 @@ mod tests {
             let error = check_stream(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
             assert_refused(&error, json);
         }
-        let json = r#"{"ack_policy":"flow_control"}"#;
-        let error = check_consumer(&crate::decode_strict(json.as_bytes()).unwrap()).unwrap_err();
-        assert_refused(&error, json);
         assert!(check_stream(&StreamConfig::default()).is_ok());
-        assert!(check_consumer(&ConsumerConfig::default()).is_ok());
     }
 
     fn assert_refused(error: &ApiError, json: &str) {

@@ -16,7 +16,7 @@ impl Consumer {
         reply: &[u8],
     ) {
         let seq = ack.stream_seq;
-        if self.config.ack_policy == AckPolicy::None || seq == 0 || seq > self.state.delivered.stream {
+        if !self.redelivers() || seq == 0 || seq > self.state.delivered.stream {
             return;
         }
         self.last_activity = ctx.now;
@@ -56,11 +56,7 @@ impl Consumer {
 
     fn acknowledge(&mut self, ctx: &mut Context<'_>, seq: StreamSeq) {
         let changed = if self.config.ack_policy == AckPolicy::All {
-            let acked = self.state.ack_all(seq);
-            if acked > 0 {
-                self.record(ConsumerOp::AckAll { seq });
-            }
-            acked > 0
+            self.acknowledge_all(seq)
         } else {
             let deadline = self.deadline_of.remove(&seq);
             let acked = self.state.ack(seq);
@@ -71,6 +67,23 @@ impl Consumer {
             acked.is_some()
         };
         if changed {
+            self.state.last_acked = Some(ctx.wall.0);
+        }
+    }
+
+    /// Acknowledges everything up to the message. True if something was pending.
+    fn acknowledge_all(&mut self, seq: StreamSeq) -> bool {
+        let acked = self.state.ack_all(seq);
+        if acked > 0 {
+            self.record(ConsumerOp::AckAll { seq });
+        }
+        acked > 0
+    }
+
+    /// The answer to a flow control request says up to where everything is stored.
+    pub(super) fn acknowledge_flow(&mut self, ctx: &Context<'_>, seq: StreamSeq) {
+        let is_all = self.config.ack_policy == AckPolicy::FlowControl;
+        if is_all && self.acknowledge_all(seq.min(self.state.delivered.stream)) {
             self.state.last_acked = Some(ctx.wall.0);
         }
     }

@@ -1,5 +1,4 @@
 use linnet_ids::{Mono, StreamSeq, Wall};
-use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_store::{Lookup, Record};
 use linnet_wire::headers;
@@ -234,7 +233,7 @@ impl Consumer {
         } else {
             self.pass(pick.seq);
         }
-        if policy != AckPolicy::None {
+        if self.redelivers() {
             let deadline = ctx.now + self.ack_wait(deliveries);
             self.set_deadline(pick.seq, deadline);
         }

@@ -150,8 +150,10 @@ impl Consumer {
         let pending: Vec<(StreamSeq, u64)> =
             consumer.state.pending.iter().map(|(seq, p)| (*seq, p.deliveries)).collect();
         for (seq, deliveries) in pending {
-            let deadline = now + consumer.ack_wait(deliveries);
-            consumer.set_deadline(seq, deadline);
+            if consumer.redelivers() {
+                let deadline = now + consumer.ack_wait(deliveries);
+                consumer.set_deadline(seq, deadline);
+            }
         }
         consumer.restore_backlog(store);
         consumer.recount(store);
@@ -249,6 +251,12 @@ impl Consumer {
         let wait = backoff.get(at).or_else(|| backoff.last()).unwrap_or(&self.config.ack_wait);
         // One more millisecond, so that an acknowledgement on the dot is in time.
         wait.to_duration() + Duration::from_millis(1)
+    }
+
+    /// True if a message that is not acknowledged is delivered again in time. Answers to flow control come in order:
+    /// whoever misses something begins anew.
+    fn redelivers(&self) -> bool {
+        !matches!(self.config.ack_policy, AckPolicy::None | AckPolicy::FlowControl)
     }
 
     fn max_deliver(&self) -> Option<u64> {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use linnet_ids::Mono;
 use linnet_jsapi::ConsumerConfig;
+use linnet_jsapi::policies::AckPolicy;
 use linnet_wire::headers;
 
 use super::pacing::Pause;
@@ -104,13 +105,23 @@ impl Consumer {
         self.push.as_ref().is_some_and(|push| is_heard(&push.subject, &push.group, out))
     }
 
-    /// Asks the client how far it is, when half of the window is used up.
+    /// Asks the client how far it is, when half of the window is used up, or of what may be unacknowledged.
     pub(super) fn ask_for_flow(&mut self, ctx: &mut Context<'_>) {
-        let Some(push) = &mut self.push else { return };
-        let Some(flow) = &mut push.flow else { return };
-        if flow.asked.is_some() || flow.outstanding < flow.window / 2 {
-            return;
+        let many = self.acks_by_flow()
+            && self.max_ack_pending().is_some_and(|max| self.state.pending.len() >= max.div_ceil(2));
+        let flow = self.push.as_ref().and_then(|push| push.flow.as_ref());
+        if flow.is_some_and(|flow| many || flow.outstanding >= flow.window / 2) {
+            self.request_flow(ctx);
         }
+    }
+
+    fn acks_by_flow(&self) -> bool {
+        self.config.ack_policy == AckPolicy::FlowControl
+    }
+
+    fn request_flow(&mut self, ctx: &mut Context<'_>) {
+        let Some(push) = &mut self.push else { return };
+        let Some(flow) = push.flow.as_mut().filter(|flow| flow.asked.is_none()) else { return };
         flow.count += 1;
         let subject = format!("$JS.FC.{}.{}.{:04}", ctx.stream, self.name, flow.count % 10_000).into_bytes();
         let mut block = Vec::with_capacity(48);
@@ -122,7 +133,7 @@ impl Consumer {
     }
 
     /// The client answered a flow control request.
-    pub(crate) fn on_flow_answer(&mut self, ctx: &mut Context<'_>, subject: &[u8]) {
+    pub(crate) fn on_flow_answer(&mut self, ctx: &mut Context<'_>, subject: &[u8], block: &[u8]) {
         let Some(flow) = self.push.as_mut().and_then(|p| p.flow.as_mut()) else { return };
         if flow.asked.as_ref().is_none_or(|(asked, _)| asked != subject) {
             return;
@@ -130,6 +141,11 @@ impl Consumer {
         if let Some((_, bytes)) = flow.asked.take() {
             flow.outstanding = flow.outstanding.saturating_sub(bytes);
             flow.window = (flow.window * 2).min(WINDOW_MAX);
+        }
+        let stored =
+            headers::get(block, "Nats-Last-Stream").and_then(|v| str::from_utf8(v).ok()?.parse().ok());
+        if let Some(stored) = stored {
+            self.acknowledge_flow(ctx, stored);
         }
         self.last_activity = ctx.now;
         self.run(ctx);
@@ -156,5 +172,9 @@ impl Consumer {
         headers::end(&mut block);
         ctx.out.publish(&push.subject, b"", b"", block.len(), &block);
         push.next_heartbeat = Some(ctx.now + interval);
+        // What came last may not be enough to ask for otherwise.
+        if self.acks_by_flow() && !self.state.pending.is_empty() {
+            self.request_flow(ctx);
+        }
     }
 }

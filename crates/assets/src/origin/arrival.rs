@@ -1,12 +1,14 @@
 //! What a consumer of the origin sends.
 
 use linnet_ids::{Mono, StreamSeq, Wall};
-use linnet_jsapi::errors::ApiError;
+use linnet_jsapi::ConsumerConfig;
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_wire::headers;
 use serde::Deserialize;
 
-use super::{FLOW_WAITING_MAX, FlowRequest, Origin, State};
+use super::{FLOW_WAITING_MAX, FlowRequest, Origin, Role, State};
 use crate::output::{Advisory, Output};
 
 /// Error of an origin that is not the stream it was (jetstream, "Mirrors and sources").
@@ -16,6 +18,7 @@ const IDENTITY_MISMATCH: u16 = 10225;
 #[derive(Deserialize)]
 struct Answer {
     error: Option<ApiError>,
+    config: Option<ConsumerConfig>,
     #[serde(default)]
     num_pending: u64,
 }
@@ -147,6 +150,14 @@ impl Origin {
                 return;
             }
             return self.fail(self.setup_failed(&error.description), now, out);
+        }
+        let policy = answer.config.map_or(AckPolicy::None, |config| config.ack_policy);
+        if self.config.consumer.is_some() && policy != AckPolicy::FlowControl {
+            let error = match self.role {
+                Role::Mirror => errors::MIRROR_CONSUMER_REQUIRES_ACK_FC,
+                Role::Source => errors::SOURCE_CONSUMER_REQUIRES_ACK_FC,
+            };
+            return self.fail(error, now, out);
         }
         if let Some(identity) = headers::get(block, "Nats-Stream-Identity") {
             self.identity = String::from_utf8_lossy(identity).into_owned();

@@ -57,8 +57,8 @@ impl Asker<'_> {
         let stream = &origin.config.name;
         let subject = match origin.config.consumer.as_ref().map(|consumer| &consumer.name) {
             Some(consumer) => {
-                let from = if origin.position == 0 { 0 } else { origin.position + 1 };
-                body.extend_from_slice(format!(r#"{{"seq":{from}}}"#).as_bytes());
+                // Behind what it was told to be stored; what was stored besides is known here.
+                body.extend_from_slice(b"{}");
                 format!("{api}.CONSUMER.RESET.{stream}.{consumer}")
             }
             None => {

@@ -190,12 +190,15 @@ impl Stream {
         &mut self,
         consumer: &str,
         subject: &[u8],
+        block: &[u8],
         now: Mono,
         wall: Wall,
         out: &mut dyn Output,
     ) {
         if let Some(id) = self.by_name.get(consumer).copied() {
-            self.with_consumer(id, now, wall, out, |consumer, ctx| consumer.on_flow_answer(ctx, subject));
+            self.with_consumer(id, now, wall, out, |consumer, ctx| {
+                consumer.on_flow_answer(ctx, subject, block)
+            });
         }
     }
 

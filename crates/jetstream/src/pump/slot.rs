@@ -112,7 +112,8 @@ pub(super) fn read_mail(
             }
             LetterKind::FlowAnswer => {
                 let consumer = flow_consumer(letter.subject);
-                stream.on_flow_answer(consumer, letter.subject, at.now, at.wall, outbox);
+                let block = letter.body.get(..letter.header_len).unwrap_or_default();
+                stream.on_flow_answer(consumer, letter.subject, block, at.now, at.wall, outbox);
             }
             LetterKind::DirectGet => {
                 let payload = letter.body.get(letter.header_len..).unwrap_or_default();

@@ -4,11 +4,13 @@ use crate::limits::{DESCRIPTION_MAX, Limits, METADATA_MAX, NAME_MAX, is_asset_na
 use crate::policies::{AckPolicy, DeliverPolicy, PriorityPolicy, RetentionPolicy};
 use crate::stream_config::StreamConfig;
 use crate::time::Nanos;
-use crate::{metadata, subject_rules, unsupported};
+use crate::{metadata, subject_rules};
 
 const ACK_WAIT_DEFAULT: Nanos = Nanos::from_secs(30);
 const MAX_WAITING_DEFAULT: i64 = 512;
 const MAX_ACK_PENDING_DEFAULT: i64 = 1000;
+/// The heartbeat of consumers that are acknowledged by answers to flow control.
+const FLOW_ACK_HEARTBEAT: Nanos = Nanos::from_secs(1);
 const HEARTBEAT_MIN: Nanos = Nanos::from_millis(100);
 /// How long a pinned client may be silent.
 const PINNED_TIMEOUT_DEFAULT: Nanos = Nanos::from_secs(120);
@@ -30,6 +32,7 @@ pub fn normalize_and_check(
     apply_defaults(&mut config, stream, limits, pedantic)?;
     check_replicas(&config, stream)?;
     check_redelivery(&config)?;
+    check_flow_acks(&config)?;
     if config.description.len() > DESCRIPTION_MAX {
         return Err(errors::consumer_description_too_long(DESCRIPTION_MAX));
     }
@@ -49,7 +52,6 @@ pub fn normalize_and_check(
         return Err(errors::consumer_metadata_length("128KB"));
     }
     check_sampling(&config)?;
-    unsupported::check_consumer(&config)?;
     Ok(config)
 }
 
@@ -119,7 +121,9 @@ fn apply_defaults(
     if !config.is_push() && config.max_batch == 0 && limits.max_request_batch > 0 {
         config.max_batch = limits.max_request_batch;
     }
-    if acknowledged && config.ack_wait.is_zero() {
+    normalize_flow_acks(config, pedantic)?;
+    let is_awaited = acknowledged && config.ack_policy != AckPolicy::FlowControl;
+    if is_awaited && config.ack_wait.is_zero() {
         config.ack_wait = ACK_WAIT_DEFAULT;
     }
     if let Some(first) = config.backoff.first().copied() {
@@ -147,6 +151,50 @@ fn apply_defaults(
             .into_iter()
             .filter(|bound| *bound > 0)
             .fold(MAX_ACK_PENDING_DEFAULT, i64::min);
+    }
+    Ok(())
+}
+
+/// Answers to flow control are asked for at a pace of their own.
+fn normalize_flow_acks(config: &mut ConsumerConfig, pedantic: bool) -> Result<(), ApiError> {
+    if config.ack_policy != AckPolicy::FlowControl || !config.is_push() {
+        return Ok(());
+    }
+    if !config.flow_control {
+        if pedantic {
+            return Err(errors::CONSUMER_ACK_FC_REQUIRES_FC);
+        }
+        config.flow_control = true;
+    }
+    if config.idle_heartbeat != FLOW_ACK_HEARTBEAT {
+        if pedantic {
+            return Err(if config.idle_heartbeat.is_zero() {
+                errors::CONSUMER_WITH_FLOW_CONTROL_NEEDS_HEARTBEATS
+            } else {
+                errors::stream_invalid_config("flow control ack policy heartbeat needs to be 1s")
+            });
+        }
+        config.idle_heartbeat = FLOW_ACK_HEARTBEAT;
+    }
+    Ok(())
+}
+
+/// What has no meaning where answers to flow control acknowledge.
+fn check_flow_acks(config: &ConsumerConfig) -> Result<(), ApiError> {
+    if config.ack_policy != AckPolicy::FlowControl {
+        return Ok(());
+    }
+    if !config.is_push() {
+        return Err(errors::CONSUMER_ACK_FC_REQUIRES_PUSH);
+    }
+    if config.max_ack_pending <= 0 {
+        return Err(errors::CONSUMER_ACK_FC_REQUIRES_MAX_ACK_PENDING);
+    }
+    if !config.ack_wait.is_zero() || !config.backoff.is_empty() {
+        return Err(errors::CONSUMER_ACK_FC_REQUIRES_NO_ACK_WAIT);
+    }
+    if config.max_deliver > 0 {
+        return Err(errors::CONSUMER_ACK_FC_REQUIRES_NO_MAX_DELIVER);
     }
     Ok(())
 }
