@@ -556,3 +556,77 @@ mod queue {
         }
     }
 }
+
+mod counters {
+    use super::*;
+
+    impl Fixture {
+        async fn counting_stream(&mut self, mut config: Value) {
+            config["allow_msg_counter"] = json!(true);
+            self.stream(config).await;
+        }
+
+        /// Increment, what came from where, and value of a stored counter.
+        async fn counted(&mut self, stream: &str, seq: u64) -> (String, Value, String) {
+            let stored = self.stored(stream, seq).await.unwrap();
+            let sources = serde_json::from_str(stored.header("Nats-Counter-Sources")).unwrap_or_default();
+            (stored.header("Nats-Incr").to_owned(), sources, stored.body)
+        }
+    }
+
+    fn row(increment: &str, sources: Value, value: &str) -> (String, Value, String) {
+        (increment.to_owned(), sources, format!(r#"{{"val":"{value}"}}"#))
+    }
+
+    on_both_servers! { JETSTREAM;
+        async fn of_several_streams_are_added_up(s) {
+            s.counting_stream(json!({"name": "O", "subjects": ["o.*"]})).await;
+            s.counting_stream(json!({"name": "P", "subjects": ["p.*"]})).await;
+            s.add("o.a", "5").await;
+            s.add("o.a", "2").await;
+            let source = |name: &str, from: &str| {
+                json!({"name": name, "subject_transforms": [{"src": from, "dest": "s.$1"}]})
+            };
+            s.counting_stream(json!({
+                "name": "S", "subjects": ["s.*"], "sources": [source("O", "o.*"), source("P", "p.*")],
+            })).await;
+            s.has("S", 2, 2).await;
+            assert_eq!(s.counted("S", 2).await, row("2", json!({"O": {"o.a": "7"}}), "7"));
+            s.add("p.a", "10").await;
+            s.has("S", 3, 3).await;
+            let both = json!({"O": {"o.a": "7"}, "P": {"p.a": "10"}});
+            assert_eq!(s.counted("S", 3).await, row("10", both.clone(), "17"));
+            assert_eq!(s.add("s.a", "1").await["val"], "18");
+            assert_eq!(s.counted("S", 4).await, row("1", both, "18"));
+            s.add("o.a", "-3").await;
+            s.has("S", 5, 5).await;
+            let both = json!({"O": {"o.a": "4"}, "P": {"p.a": "10"}});
+            assert_eq!(s.counted("S", 5).await, row("-3", both, "15"));
+            s.counting_stream(json!({"name": "T", "sources": [{"name": "S"}]})).await;
+            s.has("T", 5, 5).await;
+            assert_eq!(s.counted("T", 5).await, row("-3", json!({"S": {"s.a": "15"}}), "15"));
+        }
+
+        async fn are_plain_messages_to_a_stream_that_does_not_count(s) {
+            s.counting_stream(json!({"name": "O", "subjects": ["o.*"]})).await;
+            s.add("o.a", "5").await;
+            s.stream(json!({"name": "S", "sources": [{"name": "O"}]})).await;
+            s.has("S", 1, 1).await;
+            assert_eq!(s.counted("S", 1).await, row("5", Value::Null, "5"));
+        }
+
+        async fn what_is_no_counter_is_passed_over(s) {
+            s.origin(&["o.1"]).await;
+            s.counting_stream(json!({"name": "S", "sources": [{"name": "O"}]})).await;
+            eventually("the origin is read", async || {
+                let info = s.api("STREAM.INFO.S", Value::Null).await;
+                (info["sources"][0]["active"] != -1 && info["sources"][0]["lag"] == 0).then_some(())
+            })
+            .await;
+            s.publish("o.2", "x").await;
+            s.stream(json!({"name": "T", "sources": [{"name": "O"}]})).await;
+            s.has("T", 2, 2).await;
+            s.has("S", 0, 0).await;
+        }
+    }
+}

@@ -11,7 +11,8 @@ impl Fixture {
         self.stream(config).await;
     }
 
-    async fn add(&mut self, subject: &str, increment: &str) -> Value {
+    /// Adds to a counter; the answer.
+    pub(crate) async fn add(&mut self, subject: &str, increment: &str) -> Value {
         self.publish_with(subject, &[("Nats-Incr", increment)], "").await
     }
 }

@@ -87,7 +87,7 @@ impl Stream {
                 self.make_room_in_entry(message.subject.len() + draft.body.len());
                 self.append_message(message.subject, &draft, message.wishes.id, now);
                 if !is_silent {
-                    let total = draft.total.map(|total| total.to_string()).unwrap_or_default();
+                    let total = draft.tally.map(|tally| tally.total.to_string()).unwrap_or_default();
                     let ack = Ack { seq: self.head_seq, val: &total, ..Ack::default() };
                     self.acks.push(self.head_seq, ack, reply);
                 }
@@ -147,9 +147,19 @@ impl Stream {
             return Err(errors::MESSAGE_SOURCE_HDR_NOT_ALLOWED.into());
         }
         if self.config.allow_msg_counter {
-            let total = self.new_total(subject, increment, earlier)?;
-            draft.set_payload(&counter::body(&total));
-            draft.total = Some(total);
+            let tally = match message.sourced {
+                None => self.incremented(subject, increment, earlier)?,
+                Some(sourced) => {
+                    let (tally, growth) = self.taken_over(message, sourced, earlier)?;
+                    draft.set_header("Nats-Incr", Some(growth.to_string().as_bytes()));
+                    tally
+                }
+            };
+            if !tally.sources.is_empty() {
+                draft.set_header(counter::SOURCES, Some(&tally.sources));
+            }
+            draft.set_payload(&counter::body(&tally.total));
+            draft.tally = Some(tally);
             self.check_message_size(draft.body.len())?;
         }
         let by_pattern = wishes.expected_subject.is_some_and(|s| !linnet_subject::is_literal(s));
@@ -358,8 +368,8 @@ impl Stream {
         if self.config.allow_msg_schedules {
             self.schedules.departed(draft.headers());
         }
-        if let Some(total) = &draft.total {
-            self.totals.set(subject, self.head_seq, total.clone());
+        if let Some(tally) = &draft.tally {
+            self.totals.set(subject, self.head_seq, tally.clone());
         }
     }
 }

@@ -11,9 +11,9 @@ use std::time::Duration;
 use linnet_ids::{Mono, Wall};
 use linnet_jsapi::API_LEVEL;
 use linnet_jsapi::errors::{self, ApiError};
-use num_bigint::BigInt;
 
 use super::admit::{Admitted, Judged};
+use super::counter::Tally;
 use super::draft::{Draft, Incoming};
 use super::{Ack, Stream, StreamLimits};
 use crate::output::{Abandoned, Advisory, Output};
@@ -166,7 +166,7 @@ pub(super) struct Earlier {
     pub(super) size: u64,
     subjects: HashMap<Vec<u8>, u64>,
     ids: HashSet<Vec<u8>>,
-    totals: HashMap<Vec<u8>, BigInt>,
+    totals: HashMap<Vec<u8>, Tally>,
 }
 
 impl Earlier {
@@ -180,7 +180,7 @@ impl Earlier {
     }
 
     /// The value of a counter.
-    pub(super) fn total(&self, subject: &[u8]) -> Option<&BigInt> {
+    pub(super) fn tally(&self, subject: &[u8]) -> Option<&Tally> {
         self.totals.get(subject)
     }
 
@@ -192,8 +192,8 @@ impl Earlier {
         if !message.wishes.id.is_empty() {
             self.ids.insert(message.wishes.id.to_vec());
         }
-        if let Some(total) = &draft.total {
-            self.totals.insert(message.subject.to_vec(), total.clone());
+        if let Some(tally) = &draft.tally {
+            self.totals.insert(message.subject.to_vec(), tally.clone());
         }
     }
 }

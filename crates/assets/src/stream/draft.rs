@@ -1,8 +1,8 @@
 use std::borrow::Cow;
 
 use linnet_wire::headers;
-use num_bigint::BigInt;
 
+use super::counter::Tally;
 use super::wishes::Wishes;
 
 /// A message as it is judged.
@@ -12,13 +12,24 @@ pub(super) struct Incoming<'a> {
     pub(super) header_len: usize,
     pub(super) body: &'a [u8],
     pub(super) wishes: Wishes<'a>,
+    /// Where it comes from, if that is another stream.
+    pub(super) sourced: Option<Sourced<'a>>,
+}
+
+/// Origin of a message of another stream.
+#[derive(Clone, Copy)]
+pub(super) struct Sourced<'a> {
+    /// Name of the stream.
+    pub(super) origin: &'a str,
+    /// Its subject there.
+    pub(super) subject: &'a [u8],
 }
 
 impl<'a> Incoming<'a> {
     pub(super) fn new(subject: &'a [u8], header_len: usize, body: &'a [u8]) -> Self {
         let block = body.get(..header_len).unwrap_or_default();
         let wishes = if block.is_empty() { Wishes::default() } else { Wishes::read(block) };
-        Self { subject, header_len, body, wishes }
+        Self { subject, header_len, body, wishes, sourced: None }
     }
 
     pub(super) fn headers(&self) -> &'a [u8] {
@@ -31,7 +42,7 @@ impl<'a> Incoming<'a> {
 
     /// What is stored of it, unless something is changed.
     pub(super) fn draft(&self) -> Draft<'a> {
-        Draft { header_len: self.header_len, body: Cow::Borrowed(self.body), bytes: 0, total: None }
+        Draft { header_len: self.header_len, body: Cow::Borrowed(self.body), bytes: 0, tally: None }
     }
 }
 
@@ -42,8 +53,8 @@ pub(super) struct Draft<'a> {
     pub(super) body: Cow<'a, [u8]>,
     /// Accounted size.
     pub(super) bytes: u64,
-    /// The counter's new value.
-    pub(super) total: Option<BigInt>,
+    /// Where its counter stands after it.
+    pub(super) tally: Option<Tally>,
 }
 
 impl Draft<'_> {

@@ -10,7 +10,7 @@ use linnet_jsapi::info::StreamSourceInfo;
 use linnet_jsapi::policies::DiscardPolicy;
 
 use super::batch::Earlier;
-use super::draft::Incoming;
+use super::draft::{Incoming, Sourced};
 use super::{Admitted, Judged, Publish, Stream, StreamLimits};
 use crate::entry::Entry;
 use crate::origin::{Arrival, Asker, Link, Origin, Role, Taken, clean_headers, source_header};
@@ -256,13 +256,16 @@ impl Stream {
     ) -> Result<(), Judged> {
         let Some(origin) = self.origins.on_link(link) else { return Ok(()) };
         let header = source_header(origin, seq, sent.subject);
+        let name = origin.config.name.clone();
         let renamed = origin.rename(sent.subject, seq);
         let (header_len, body) = clean_headers(sent.header_len, sent.body, Some(&header), scratch);
         let mut subject = renamed.as_deref().unwrap_or(sent.subject);
         let renamed = self.renaming.rename(subject, self.head_seq, now);
         subject = renamed.as_deref().unwrap_or(subject);
         let mut message = Incoming::new(subject, header_len, body);
+        message.sourced = Some(Sourced { origin: &name, subject: sent.subject });
         message.wishes.source = None;
+        message.wishes.incr.take_if(|_| !self.config.allow_msg_counter);
         message.wishes.schedule = None;
         message.wishes.ttl.take_if(|_| !self.config.allow_msg_ttl);
         let judged = self.judge(&message, limits, &Earlier::default(), now);
