@@ -7,6 +7,7 @@
 mod harness;
 
 mod backups;
+mod audits;
 mod bad_input;
 mod clients;
 mod close_reasons;

@@ -154,6 +154,28 @@ impl Writer {
         self.publish(publisher, account, &format!("STREAM.{topic}.{stream}"), "stream_action", &all);
     }
 
+    /// The API was called.
+    pub(crate) fn audit(
+        &mut self,
+        publisher: &mut Publisher,
+        account: &Arc<Account>,
+        fields: &Map<String, Value>,
+    ) {
+        self.publish(publisher, account, "API", "api_audit", fields);
+    }
+
+    /// Requests to the API found no room.
+    pub(crate) fn queue_limit(
+        &mut self,
+        publisher: &mut Publisher,
+        account: &Arc<Account>,
+        server: &str,
+        dropped: u64,
+    ) {
+        let fields = fields([("server", server.into()), ("dropped", dropped.into())]);
+        self.publish(publisher, account, "API.LIMIT_REACHED", "api_limit_reached", &fields);
+    }
+
     /// A snapshot or a restore began or ended. Of the client, only its account is told.
     pub(crate) fn backup(
         &mut self,

@@ -4,6 +4,7 @@
 //! other unless it waits for answers.
 
 mod account;
+mod audit;
 mod backups;
 mod consumers;
 mod messages;
@@ -12,7 +13,7 @@ mod streams;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use linnet_broker::{Account, Broker, Delivery, InternalSubscription, Message, Publisher, Sink};
+use linnet_broker::{Account, Broker, Conn, Delivery, InternalSubscription, Message, Publisher, Sink};
 use linnet_jsapi::decode::{self, Strictness};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::responses::{
@@ -33,6 +34,7 @@ use crate::backup::Job;
 use crate::catalogue::JsAccount;
 use crate::engine::Engine;
 use crate::names::NameSource;
+use audit::{Audited, Caller};
 
 /// Tasks that work requests off.
 const WORKERS: usize = 16;
@@ -52,6 +54,8 @@ impl Drop for Api {
 /// A request, copied out of the requester's buffer.
 struct Request {
     account: Arc<Account>,
+    /// The client's connection; none for a stream of this server.
+    conn: Option<Arc<Conn>>,
     subject: String,
     reply: Vec<u8>,
     headers: Vec<u8>,
@@ -60,7 +64,8 @@ struct Request {
 
 struct ApiSink {
     queue: mpsc::Sender<Request>,
-    dropped: AtomicU64,
+    /// Requests that found no room and were not told of yet.
+    dropped: Arc<AtomicU64>,
 }
 
 impl Sink for ApiSink {
@@ -68,6 +73,7 @@ impl Sink for ApiSink {
         let Ok(subject) = std::str::from_utf8(delivery.subject) else { return };
         let request = Request {
             account: delivery.account.clone(),
+            conn: delivery.origin.cloned(),
             subject: subject.to_owned(),
             reply: delivery.reply.to_vec(),
             headers: delivery.headers().to_vec(),
@@ -76,7 +82,7 @@ impl Sink for ApiSink {
         if self.queue.try_send(request).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
-                tracing::warn!("JetStream API queue limit reached, {dropped} requests dropped so far");
+                tracing::warn!("JetStream API queue limit reached, {dropped} requests dropped");
             }
         }
     }
@@ -110,7 +116,8 @@ impl Api {
     /// Subscribes in every account and starts the workers.
     pub(crate) fn start(engine: &Arc<Engine>) -> Self {
         let (queue, requests) = mpsc::channel(engine.config.request_queue_limit.max(1));
-        let sink = Arc::new(ApiSink { queue, dropped: AtomicU64::new(0) });
+        let dropped = Arc::new(AtomicU64::new(0));
+        let sink = Arc::new(ApiSink { queue, dropped: dropped.clone() });
         let mut prefixes = vec!["$JS.API".to_owned()];
         if !engine.config.domain.is_empty() {
             prefixes.push(format!("$JS.{}.API", engine.config.domain));
@@ -126,7 +133,7 @@ impl Api {
         }
         let requests = Arc::new(Mutex::new(requests));
         let tasks = (0..WORKERS).map(|_| {
-            let mut worker = Worker::new(engine, &engine.broker);
+            let mut worker = Worker::new(engine, &engine.broker, dropped.clone());
             let requests = requests.clone();
             tokio::spawn(async move {
                 loop {
@@ -145,6 +152,7 @@ struct Worker {
     publisher: Publisher,
     names: NameSource,
     advisories: Writer,
+    dropped: Arc<AtomicU64>,
 }
 
 /// What one call works with.
@@ -179,12 +187,13 @@ impl Call<'_> {
 }
 
 impl Worker {
-    fn new(engine: &Arc<Engine>, broker: &Broker) -> Self {
+    fn new(engine: &Arc<Engine>, broker: &Broker, dropped: Arc<AtomicU64>) -> Self {
         Self {
             engine: Arc::downgrade(engine),
             publisher: broker.publisher(),
             names: NameSource::new(),
             advisories: Writer::new(broker),
+            dropped,
         }
     }
 
@@ -229,6 +238,9 @@ impl Worker {
         if failed {
             account.api_errors.fetch_add(1, Ordering::Relaxed);
         }
+        if audit::is_told(&api, failed) {
+            self.tell(&engine, &request, &subject, &body);
+        }
         match identity {
             Some(identity) => self.reply_with_identity(&request, &identity, &body),
             None => self.reply(&request, 0, &body),
@@ -236,6 +248,24 @@ impl Worker {
         if let Some(job) = job {
             job.start();
         }
+    }
+
+    /// Tells who listens to the audits of the account, and of requests that found no room.
+    fn tell(&mut self, engine: &Engine, request: &Request, subject: &str, response: &[u8]) {
+        let server = &engine.broker.identity().name;
+        let dropped = self.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            for account in engine.broker.accounts().iter().filter(|account| account.is_system()) {
+                self.advisories.queue_limit(&mut self.publisher, account, server, dropped);
+            }
+        }
+        if !request.account.has_interest(audit::SUBJECT) {
+            return;
+        }
+        let now = engine.broker.clock().mono();
+        let caller = Caller::new(request.conn.as_deref(), request.account.name(), server, now);
+        let audited = Audited { caller: &caller, subject, request: &request.body, response };
+        self.advisories.audit(&mut self.publisher, &request.account, &audited.fields());
     }
 
     fn reply_with_identity(&mut self, request: &Request, identity: &str, body: &[u8]) {
