@@ -6,8 +6,8 @@
 #[macro_use]
 mod harness;
 
-mod backups;
 mod audits;
+mod backups;
 mod bad_input;
 mod clients;
 mod close_reasons;

@@ -55,12 +55,17 @@ impl Api {
             "name": STREAM, "subjects": [SUBJECT], "storage": storage, "retention": "limits", "discard": "old",
             "num_replicas": 1, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
         });
-        self.request(&format!("STREAM.CREATE.{STREAM}"), &config).map(|_| ())
+        self.call(&format!("STREAM.CREATE.{STREAM}"), &config).map(|_| ())
     }
 
     /// Removes the stream. On a server that runs already, an earlier workload's is in the way.
     pub(crate) fn delete_stream_if_any(&mut self) -> Result<()> {
-        let answer = self.exchange(&format!("STREAM.DELETE.{STREAM}"), &Value::Null)?;
+        self.delete_if_any(STREAM)
+    }
+
+    /// Removes a stream, if it is there.
+    pub(crate) fn delete_if_any(&mut self, stream: &str) -> Result<()> {
+        let answer = self.exchange(&format!("STREAM.DELETE.{stream}"), &Value::Null)?;
         match answer.pointer("/error/err_code").and_then(Value::as_u64) {
             // The API's code for a stream that does not exist.
             None | Some(10059) => Ok(()),
@@ -70,7 +75,7 @@ impl Api {
 
     /// The number of messages the stream says it holds.
     pub(crate) fn stream_messages(&mut self) -> Result<u64> {
-        let info = self.request(&format!("STREAM.INFO.{STREAM}"), &Value::Null)?;
+        let info = self.call(&format!("STREAM.INFO.{STREAM}"), &Value::Null)?;
         number(&info, "/state/messages")
     }
 
@@ -84,12 +89,12 @@ impl Api {
                 "replay_policy": "instant",
             },
         });
-        self.request(&format!("CONSUMER.CREATE.{STREAM}.{CONSUMER}"), &request).map(|_| ())
+        self.call(&format!("CONSUMER.CREATE.{STREAM}.{CONSUMER}"), &request).map(|_| ())
     }
 
     /// How far the consumer is.
     pub(crate) fn consumer_state(&mut self) -> Result<ConsumerState> {
-        let info = self.request(&format!("CONSUMER.INFO.{STREAM}.{CONSUMER}"), &Value::Null)?;
+        let info = self.call(&format!("CONSUMER.INFO.{STREAM}.{CONSUMER}"), &Value::Null)?;
         Ok(ConsumerState {
             delivered: number(&info, "/delivered/stream_seq")?,
             ack_floor: number(&info, "/ack_floor/stream_seq")?,
@@ -97,7 +102,8 @@ impl Api {
         })
     }
 
-    fn request(&mut self, call: &str, body: &Value) -> Result<Value> {
+    /// The answer to a call; an error if it is refused.
+    pub(crate) fn call(&mut self, call: &str, body: &Value) -> Result<Value> {
         let answer = self.exchange(call, body)?;
         match answer.get("error") {
             Some(error) => bail!("{call} was refused: {error}"),

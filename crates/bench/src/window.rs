@@ -25,13 +25,26 @@ pub(crate) struct Window {
 
 #[derive(Debug)]
 struct Slot {
-    frame: Vec<u8>,
+    /// Sent in turn.
+    frames: Vec<Vec<u8>>,
+    turn: usize,
     sent_at: Option<Instant>,
 }
 
 impl Window {
     /// A requester on `subject` with at most `in_flight` requests without an answer.
     pub(crate) fn open(addr: SocketAddr, subject: &str, payload: &[u8], in_flight: usize) -> Result<Self> {
+        Self::over(addr, |_| subject.to_owned(), 1, payload, in_flight)
+    }
+
+    /// A requester on the first `subjects` of some subjects in turn.
+    pub(crate) fn over(
+        addr: SocketAddr,
+        subject: impl Fn(usize) -> String,
+        subjects: usize,
+        payload: &[u8],
+        in_flight: usize,
+    ) -> Result<Self> {
         let mut scratch = Scratch::large();
         let mut conn = Conn::open(addr, &mut scratch)?;
         let inbox = inbox();
@@ -40,10 +53,14 @@ impl Window {
         conn.send(&line)?;
         conn.flush(&mut scratch)?;
         let slots = (0..in_flight).map(|index| {
-            let mut frame = Vec::new();
             let reply = format!("{inbox}.{index}");
-            frames::put_pub(&mut frame, subject.as_bytes(), Some(reply.as_bytes()), payload);
-            Slot { frame, sent_at: None }
+            let frames = (0..subjects.div_ceil(in_flight)).map(|turn| {
+                let mut frame = Vec::new();
+                let subject = subject((turn * in_flight + index) % subjects);
+                frames::put_pub(&mut frame, subject.as_bytes(), Some(reply.as_bytes()), payload);
+                frame
+            });
+            Slot { frames: frames.collect(), turn: 0, sent_at: None }
         });
         Ok(Self { conn, scratch, slots: slots.collect() })
     }
@@ -64,8 +81,10 @@ impl Window {
             let now = clock::now();
             for index in free.drain(..) {
                 if !budget.is_spent(sent, now) {
-                    out.extend_from_slice(&slots[index].frame);
-                    slots[index].sent_at = Some(now);
+                    let slot = &mut slots[index];
+                    out.extend_from_slice(&slot.frames[slot.turn]);
+                    slot.turn = (slot.turn + 1) % slot.frames.len();
+                    slot.sent_at = Some(now);
                     sent += 1;
                 }
             }

@@ -5,6 +5,7 @@ mod core_publish;
 mod fanout;
 mod idle;
 mod js_consume;
+mod js_depth;
 mod js_publish;
 mod latency;
 mod queue;
@@ -93,6 +94,7 @@ pub(crate) fn all() -> Vec<Workload> {
         idle::WORKLOADS,
         js_publish::WORKLOADS,
         js_consume::WORKLOADS,
+        js_depth::WORKLOADS,
     ];
     families.into_iter().flatten().copied().collect()
 }
