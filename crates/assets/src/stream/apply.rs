@@ -105,7 +105,10 @@ impl Stream {
                 return;
             }
             if self.next_expiry.is_none() || self.ttls.first_due().is_some() {
+                let before = self.next_expiry;
                 self.schedule_expiry(at.now, at.wall);
+                // Traffic must not put off what is due.
+                self.next_expiry = self.next_expiry.into_iter().chain(before).min();
             }
         }
     }
