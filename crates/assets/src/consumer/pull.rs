@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use linnet_ids::Mono;
+use linnet_jsapi::policies::PriorityPolicy;
 use linnet_jsapi::requests::NextRequest;
 use linnet_jsapi::{Nanos, decode};
 use linnet_wire::headers;
@@ -89,7 +90,12 @@ impl Consumer {
         }
         if let Some(request) = self.accept_request(ctx, reply, body) {
             self.enqueue(request);
-            self.run(ctx);
+            if self.config.priority_policy == PriorityPolicy::Prioritized {
+                // One that came with it may go first.
+                self.wants_turn = true;
+            } else {
+                self.run(ctx);
+            }
         }
     }
 
