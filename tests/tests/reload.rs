@@ -79,20 +79,6 @@ impl Running {
     }
 }
 
-macro_rules! on_both {
-    ($($(#[doc = $doc:literal])* fn $name:ident($kind:ident) $body:block)+) => {
-        $($(#[doc = $doc])* fn $name($kind: Kind) $body)+
-
-        mod linnet {
-            $(#[test] fn $name() { super::$name(super::Kind::Linnet); })+
-        }
-
-        mod peer {
-            $(#[test] fn $name() { super::$name(super::Kind::Peer); })+
-        }
-    };
-}
-
 /// Keys that cannot change, and what is said of them.
 const REFUSED: &[(&str, &str)] = &[
     ("max_pending: 100MB", "MaxPending: old=67108864, new=104857600"),
@@ -115,7 +101,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("allow_non_tls: true", "AllowNonTLS: old=false, new=true"),
 ];
 
-on_both! {
+on_both_kinds! {
     fn what_cannot_change_refuses_the_whole_reload(kind) {
         let Some(mut running) = Running::start(kind, None, "") else { return };
         let before = running.page("/varz")["config_digest"].clone();

@@ -68,22 +68,7 @@ fn served(server: &Server, client: &TlsClient) -> Option<String> {
     secure.login("").ok().flatten()
 }
 
-/// Defines tests once, for both servers.
-macro_rules! on_both {
-    ($($(#[doc = $doc:literal])* fn $name:ident($kind:ident) $body:block)+) => {
-        $($(#[doc = $doc])* fn $name($kind: Kind) $body)+
-
-        mod linnet {
-            $(#[test] fn $name() { super::$name(super::Kind::Linnet); })+
-        }
-
-        mod peer {
-            $(#[test] fn $name() { super::$name(super::Kind::Peer); })+
-        }
-    };
-}
-
-on_both! {
+on_both_kinds! {
     fn info_comes_in_plain_text_and_the_rest_is_encrypted(kind) {
         let certificates = Certificates::new();
         let Some(server) = start(kind, &certificates, "timeout: 3", "") else { return };

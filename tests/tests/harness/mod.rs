@@ -41,3 +41,18 @@ macro_rules! on_both_servers {
         }
     };
 }
+
+/// Defines tests once that start servers of the kind that they are given, and runs each for both kinds.
+macro_rules! on_both_kinds {
+    ($($(#[doc = $doc:literal])* fn $name:ident($kind:ident) $body:block)+) => {
+        $($(#[doc = $doc])* fn $name($kind: $crate::harness::Kind) $body)+
+
+        mod linnet {
+            $(#[test] fn $name() { super::$name($crate::harness::Kind::Linnet); })+
+        }
+
+        mod peer {
+            $(#[test] fn $name() { super::$name($crate::harness::Kind::Peer); })+
+        }
+    };
+}
