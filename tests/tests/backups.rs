@@ -201,4 +201,21 @@ on_both_servers! { JETSTREAM;
         assert_eq!(end.status.unwrap().as_u16(), 408);
         assert_eq!(end.description.as_deref(), Some("No Flow Response"));
     }
+
+    /// Clients that have one subscription for all answers make one for the data when the request is answered.
+    async fn a_snapshot_waits_for_its_own_subscription(s) {
+        s.rich_stream(40).await;
+        let client = s.client().await;
+        let inbox = client.new_inbox();
+        let mut all = client.subscribe(format!("{inbox}.*")).await.unwrap();
+        let deliver = format!("{inbox}.data");
+        s.api("STREAM.SNAPSHOT.S", json!({"deliver_subject": deliver})).await;
+        // What comes at once comes before this round trip is over.
+        s.state("S").await;
+        let mut data = client.subscribe(deliver).await.unwrap();
+        let first = within("the data", data.next()).await.unwrap();
+        assert!(!first.payload.is_empty());
+        let same = within("the data", all.next()).await.unwrap();
+        assert_eq!(same.payload, first.payload);
+    }
 }

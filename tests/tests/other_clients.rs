@@ -217,10 +217,30 @@ fn bench(kind: Kind) {
     let Some(cli) = Cli::new(kind) else { return };
     let said = cli.run(&["bench", "pub", "b", "--clients", "2", "--msgs", "20000", "--no-progress"]);
     assert!(said.contains("msgs/sec"), "{said}");
-    // The bench would make its stream with atomic batches, which this release does not have.
-    cli.run(&["stream", "add", "benchstream", "--subjects", "jsb", "--defaults"]);
-    let said = cli.run(&["bench", "js", "pub", "sync", "jsb", "--msgs", "500", "--no-progress"]);
+    let said = cli.run(&["bench", "js", "pub", "sync", "jsb", "--create", "--msgs", "500", "--no-progress"]);
     assert!(said.contains("msgs/sec"), "{said}");
+}
+
+/// A backup of all streams, and everything back from it.
+fn backups(kind: Kind) {
+    let Some(cli) = Cli::new(kind) else { return };
+    let dir = cli.server.dir().join("backup");
+    let dir = dir.to_str().unwrap();
+    let messages =
+        |stream: &str| cli.json(&["stream", "info", stream, "--json"])["state"]["messages"].clone();
+    for name in ["ONE", "TWO"] {
+        cli.run(&["stream", "add", name, "--subjects", &format!("{name}.*"), "--defaults"]);
+        cli.run(&["pub", &format!("{name}.a"), "hello", "--count", "50"]);
+    }
+    cli.run(&["consumer", "add", "ONE", "C", "--pull", "--defaults"]);
+    assert_eq!((messages("ONE"), messages("TWO")), (50.into(), 50.into()));
+    cli.run(&["backup", "account", dir, "--force"]);
+    for name in ["ONE", "TWO"] {
+        cli.run(&["stream", "rm", name, "--force"]);
+    }
+    cli.run(&["backup", "restore", "account", dir]);
+    assert_eq!((messages("ONE"), messages("TWO")), (50.into(), 50.into()));
+    assert_eq!(cli.json(&["consumer", "info", "ONE", "C", "--json"])["num_pending"], 50);
 }
 
 macro_rules! both {
@@ -248,4 +268,5 @@ both! {
     the_cli_manages_streams_and_consumers => streams;
     the_cli_keeps_values => key_value;
     the_cli_measures => bench;
+    the_cli_backs_everything_up => backups;
 }

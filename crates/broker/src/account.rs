@@ -104,6 +104,11 @@ impl Account {
         self.interest.read().reaches(subject, |sub, _| !sub.is_closed())
     }
 
+    /// True if there is a subscription to the literal subject itself, rather than to a pattern that takes it.
+    pub fn has_subscription_to(&self, subject: &[u8]) -> bool {
+        self.interest.read().reaches(subject, |sub, _| !sub.is_closed() && *sub.0.subject == *subject)
+    }
+
     /// True if somebody listens to the literal subject in a queue group.
     pub fn has_queue_interest(&self, subject: &[u8], group: &[u8]) -> bool {
         self.interest

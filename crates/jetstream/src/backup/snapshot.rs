@@ -130,11 +130,15 @@ impl SnapshotJob {
         Ok(())
     }
 
+    /// Waits for a subscription to the very subject: one to a pattern may be a client's for all its answers, while
+    /// the one for this data is still to come.
     async fn wait_for_interest(&self) -> Result<(), Failure> {
+        let deliver = self.order.deliver.as_bytes();
         let mut waited = Duration::ZERO;
-        while !self.account.has_interest(self.order.deliver.as_bytes()) {
+        while !self.account.has_subscription_to(deliver) {
             if waited >= INTEREST_WAIT {
-                return Err(Failure::Stalled(Stalled::NoInterest));
+                let is_heard = self.account.has_interest(deliver);
+                return if is_heard { Ok(()) } else { Err(Failure::Stalled(Stalled::NoInterest)) };
             }
             tokio::time::sleep(INTEREST_STEP).await;
             waited += INTEREST_STEP;
