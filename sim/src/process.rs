@@ -109,6 +109,9 @@ pub(crate) struct Process {
     pub(crate) log_failure: Option<String>,
     /// It was not the disk.
     pub(crate) log_refused: bool,
+    /// The last durable batch is not marked durable by a later one. Unlike what the log says of itself, this holds
+    /// after the log has stopped, too.
+    pub(crate) is_unsealed: bool,
     mutation: Option<Mutation>,
     next_key: GroupKey,
     next_flow: u64,
@@ -149,6 +152,7 @@ impl Process {
             next_meta_index: 1,
             log_failure: None,
             log_refused: false,
+            is_unsealed: true,
             mutation,
             next_key: META_KEY + 1,
             next_flow: 1,
@@ -333,6 +337,7 @@ impl Process {
         match keeper.write(&mut batch, urgent_waits, now, &mut |group| ask(slots, checkpoints, group)) {
             Written::Durable => {
                 self.work.commits += 1;
+                self.is_unsealed = keeper.wal().needs_seal();
                 self.durable = self.durable.max(ticket);
             }
             Written::NoSpace(_) => {
@@ -351,8 +356,10 @@ impl Process {
         self.take_prepared();
         let now = self.clock.mono();
         let Self { keeper, slots, checkpoints, .. } = self;
-        if let Written::Failed(error) = keeper.seal(now, &mut |group| ask(slots, checkpoints, group)) {
-            self.fail_log(error);
+        match keeper.seal(now, &mut |group| ask(slots, checkpoints, group)) {
+            Written::Durable => self.is_unsealed = keeper.wal().needs_seal(),
+            Written::NoSpace(_) => {}
+            Written::Failed(error) => self.fail_log(error),
         }
     }
 
@@ -373,6 +380,7 @@ impl Process {
         let now = self.clock.mono();
         let Self { keeper, slots, checkpoints, .. } = self;
         let upkeep = keeper.maintain(now, &mut |group| ask(slots, checkpoints, group));
+        self.is_unsealed |= keeper.wal().needs_seal();
         if let Some(job) = upkeep.prepare {
             self.jobs.push(Job::Prepare(Box::new(job)));
         }

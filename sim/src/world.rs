@@ -387,7 +387,7 @@ impl World {
     pub(crate) fn restart(&mut self, power_loss: bool) -> Check {
         self.count_work();
         self.restarts += 1;
-        self.was_unsealed = self.process.keeper.wal().needs_seal();
+        self.was_unsealed = self.process.is_unsealed;
         self.end_life(power_loss);
         if self.mode == Mode::Damage && self.restarts > 1 && self.damages < DAMAGES_MAX {
             self.damage()?;
