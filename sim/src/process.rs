@@ -33,6 +33,8 @@ const TURN_MAX: usize = 8;
 const WRITE_AT: usize = 2 << 10;
 /// Bytes of dead files after which a stream is checkpointed to free them.
 const RECLAIM_AT: u64 = 16 << 10;
+/// Bytes after which a direct get ends.
+const READ_MAX: u64 = 1 << 20;
 /// Sizes at which a few messages exercise what otherwise takes gigabytes.
 pub(crate) fn layout() -> Layout {
     Layout {
@@ -66,6 +68,7 @@ pub(crate) struct PublishIn {
 pub(crate) enum Letter {
     Ack { subject: Vec<u8>, payload: Vec<u8>, reply: Vec<u8> },
     Next { consumer: String, payload: Vec<u8>, reply: Vec<u8> },
+    Read { subject: Option<String>, payload: Vec<u8>, reply: Vec<u8> },
 }
 
 pub(crate) struct Slot {
@@ -274,10 +277,11 @@ impl Process {
         key: GroupKey,
         act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut SimLog) -> R,
     ) -> Option<R> {
+        let (deaf, mutation) = (self.deaf, self.mutation);
         let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
         let group = slot.group.group();
         let mut outbox =
-            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf: self.deaf };
+            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf, mutation };
         Some(act(slot, &mut outbox, &mut self.log))
     }
 
@@ -541,6 +545,9 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
             }
             Letter::Next { consumer, payload, reply } => {
                 stream.on_next_request(&consumer, &reply, &payload, at.now, at.wall, out);
+            }
+            Letter::Read { subject, payload, reply } => {
+                stream.direct_get(subject.as_deref(), &payload, &reply, READ_MAX, out);
             }
         }
     }

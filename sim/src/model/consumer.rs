@@ -18,7 +18,7 @@ pub(crate) struct ModelConsumer {
     start: u64,
     /// Messages it wants of those stored before it was made, and the last sequence of that time; `None` if it wants
     /// all from its start on.
-    pub(super) newest: Option<(BTreeSet<u64>, u64)>,
+    newest: Option<(BTreeSet<u64>, u64)>,
     /// Last sequence that its log says was delivered or passed over.
     reached: u64,
     /// Messages that its log says were delivered, and not that they were done with.
@@ -31,6 +31,13 @@ impl ModelConsumer {
         let reached = state.delivered.stream;
         let open = state.pending.keys().chain(state.exhausted.keys()).copied().collect();
         Self { born, config, start: reached + 1, newest: None, reached, open }
+    }
+
+    /// Of what is stored now, up to `until`, it wants these only.
+    pub(super) fn begin_with(&mut self, newest: BTreeSet<u64>, until: u64) {
+        // They may have changed since the log was told where it begins.
+        self.reached = newest.first().map_or(self.reached, |first| self.reached.min(first - 1));
+        self.newest = Some((newest, until));
     }
 
     /// Takes what its log says it did; the messages that it is done with since.

@@ -1,8 +1,9 @@
 //! What a stream should hold: a plain map, replayed from its log entries, written without looking at the store.
 
 mod consumer;
+mod select;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use linnet_assets::{ConsumerOp, Entry, Purge};
 use linnet_jsapi::StreamConfig;
@@ -11,6 +12,7 @@ use linnet_store::Record;
 use linnet_wire::headers;
 
 pub(crate) use consumer::ModelConsumer;
+pub(crate) use select::Selection;
 
 use crate::invariants::{content, schedules};
 
@@ -49,6 +51,8 @@ pub(crate) struct Model {
     pub(crate) ttls: BTreeMap<u64, Option<i64>>,
     /// Schedules by subject: sequence, and when each is due.
     pub(crate) schedules: BTreeMap<Vec<u8>, (u64, i64)>,
+    /// How many messages purges and deletions removed whose callers may wait for the answer.
+    pub(crate) removed: VecDeque<u64>,
     /// Sequences of messages stored by the last entry.
     pub(crate) stored: Vec<u64>,
 }
@@ -153,7 +157,8 @@ impl Model {
             Entry::Config(config) => self.configure(*config),
             Entry::Purge(purge) => self.purge(&purge),
             Entry::Delete { seq, .. } => {
-                self.messages.remove(&seq);
+                let was_there = self.messages.remove(&seq).is_some();
+                self.removed.push_back(u64::from(was_there));
             }
             Entry::Expire(cutoff) => {
                 let ttls = &self.ttls;
@@ -166,9 +171,10 @@ impl Model {
             Entry::ConsumerAttach(attach) => {
                 if let Some(state) = attach.state {
                     let by_subject = attach.config.deliver_policy == DeliverPolicy::LastPerSubject;
-                    let newest = by_subject.then(|| (self.newest(), self.last));
                     let mut consumer = ModelConsumer::new(index, attach.config, &state);
-                    consumer.newest = newest;
+                    if by_subject {
+                        consumer.begin_with(self.newest(), self.last);
+                    }
                     self.consumers.insert(attach.name, consumer);
                 } else if let Some(known) = self.consumers.get_mut(&attach.name) {
                     known.config = attach.config;
@@ -317,11 +323,13 @@ impl Model {
         };
         let seqs: Vec<u64> = self.messages.iter().filter(|(_, m)| wanted(m)).map(|(seq, _)| *seq).collect();
         let keep = usize::try_from(purge.keep).unwrap_or(usize::MAX);
+        let before = self.messages.len();
         for seq in &seqs[..seqs.len().saturating_sub(keep)] {
             if purge.below == 0 || *seq < purge.below {
                 self.messages.remove(seq);
             }
         }
+        self.removed.push_back((before - self.messages.len()) as u64);
         let of_all = matches!(purge.filter.as_str(), "" | ">");
         if of_all && purge.below > 0 && self.messages.is_empty() {
             self.last = self.last.max(purge.below - 1);

@@ -2,6 +2,7 @@
 
 mod consuming;
 mod publishing;
+mod reading;
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use linnet_jsapi::{Nanos, StreamConfig};
 use linnet_replication::Host as _;
 
 use crate::facts::StreamFacts;
-use crate::flows::Waiter;
+use crate::questions::Ask;
 use crate::world::{Call, World, usable};
 
 const NAMES: [&str; 3] = ["A", "B", "C"];
@@ -54,7 +55,7 @@ impl World {
             return;
         };
         match self.rng.u32(..100) {
-            0..45 => {
+            0..37 => {
                 let config =
                     self.facts.streams.get(&group).map(|s| s.model.config.clone()).unwrap_or_default();
                 if config.allow_atomic && self.rng.u8(..3) == 0 {
@@ -69,6 +70,7 @@ impl World {
                     }
                 }
             }
+            37..45 => self.read(&name, group),
             45..58 => self.pull(group),
             58..76 => self.acknowledge(),
             76..82 => self.consumer_call(&name, group),
@@ -173,23 +175,22 @@ impl World {
     }
 
     fn remove(&mut self, name: &str, group: GroupId) {
-        let (Some(key), Some(stream)) = (self.process.key_of(group), self.facts.streams.get(&group)) else {
-            return;
-        };
+        let Some(stream) = self.facts.streams.get(&group) else { return };
         let (first, last) = (stream.model.first(), stream.model.last);
-        let token = self.process.expect(Waiter::Client);
         let somewhere = self.rng.u64(first..=last.max(first) + 3);
         let subject = format!("{name}.{}", self.rng.u64(..SUBJECTS));
-        let command = match self.rng.u8(..8) {
+        let command = match self.rng.u8(..10) {
             0 => Command::Purge(Purge::default()),
             1 => Command::Purge(Purge { filter: subject, ..Purge::default() }),
             2 => Command::Purge(Purge { below: somewhere, ..Purge::default() }),
             3 => Command::Purge(Purge { keep: self.rng.u64(1..5), ..Purge::default() }),
             4 => Command::Purge(Purge { filter: subject, keep: 1, ..Purge::default() }),
+            5 => Command::Purge(Purge { filter: format!("{name}.*"), below: somewhere, ..Purge::default() }),
+            6 => Command::Purge(Purge { filter: subject, below: somewhere, ..Purge::default() }),
             _ => Command::DeleteMessage { seq: somewhere, erase: self.rng.bool() },
         };
-        self.trace.line(|| format!("{command:?}"));
-        self.process.command(key, command, token);
+        let ask = if matches!(command, Command::Purge(_)) { Ask::Purge } else { Ask::Delete };
+        self.call_stream(group, command, ask);
     }
 
     /// Nothing is published without clients any more.
@@ -199,10 +200,9 @@ impl World {
         let schedules: Vec<(GroupId, Vec<u8>)> =
             self.facts.streams.values().flat_map(of as fn(_) -> Vec<_>).collect();
         for (group, subject) in schedules {
-            let Some(key) = self.process.key_of(group) else { continue };
-            let token = self.process.expect(Waiter::Client);
             let filter = String::from_utf8_lossy(&subject).into_owned();
-            self.process.command(key, Command::Purge(Purge { filter, ..Purge::default() }), token);
+            let purge = Purge { filter, ..Purge::default() };
+            self.call_stream(group, Command::Purge(purge), Ask::Purge);
         }
     }
 
