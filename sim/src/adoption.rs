@@ -55,6 +55,7 @@ impl World {
         stream.created = true;
         stream.ending = false;
         // Its deletion was answered, its floor went with its directory, and now the log does not know.
+        stream.model.removed.clear();
         let came_back = std::mem::take(&mut stream.ended);
         let saved = slot.group.stream().saved();
         self.trace.line(|| {
@@ -112,6 +113,7 @@ impl World {
             Some(last) => {
                 let _ = stream.entries.split_off(&(last + 1));
                 stream.apply_while(&self.facts.publishes, self.facts.max_wall, |index, _| index <= last)?;
+                stream.model.removed.clear();
                 state::equals_model(stream, store)?;
                 state::subjects_equal_model(stream, store)?;
                 state::assets_equal_model(stream, &saved)?;

@@ -16,6 +16,7 @@ mod model;
 mod mutation;
 mod outbox;
 mod process;
+mod questions;
 mod restore;
 mod run;
 mod summary;

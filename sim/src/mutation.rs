@@ -31,11 +31,19 @@ pub enum Mutation {
     CheckpointTooFar,
     /// How far sequences may go is not recorded.
     ForgetFloors,
+    /// A direct get of several messages leaves some out.
+    SkipInReads,
+    /// `MSG.GET` gives another message's time.
+    WrongTimes,
+    /// A purge tells a number of messages that it did not remove.
+    MiscountPurges,
+    /// What the state tells of subjects is another one's.
+    MiscountSubjects,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -46,6 +54,10 @@ impl Mutation {
         Self::LoseRemovals,
         Self::CheckpointTooFar,
         Self::ForgetFloors,
+        Self::SkipInReads,
+        Self::WrongTimes,
+        Self::MiscountPurges,
+        Self::MiscountSubjects,
     ];
 
     /// The faults that bring it to light.

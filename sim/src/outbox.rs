@@ -1,10 +1,13 @@
 //! What leaves the server, in order.
 
-use linnet_assets::{Advisory, Answer, Output, Token};
+use linnet_assets::{Advisory, Answer, CommandOutcome, Output, Token};
 use linnet_ids::GroupId;
 use linnet_replication::{GroupJob, Ticket};
 use linnet_store::LoadJob;
 
+use linnet_wire::headers;
+
+use crate::mutation::Mutation;
 use crate::process::{GroupKey, Job};
 
 /// Something that happened, in the order in which it did.
@@ -29,6 +32,7 @@ pub(crate) struct Outbox<'a> {
     pub(crate) key: GroupKey,
     /// Nobody listens to inboxes that begin with this.
     pub(crate) deaf: bool,
+    pub(crate) mutation: Option<Mutation>,
 }
 
 impl Output for Outbox<'_> {
@@ -39,6 +43,9 @@ impl Output for Outbox<'_> {
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
         if self.deaf && to.starts_with(b"_pull.") {
             return 0;
+        }
+        if self.mutation == Some(Mutation::SkipInReads) && is_left_out(to, &body[..header_len]) {
+            return 1;
         }
         self.events.push(Event::Sent {
             group: self.group,
@@ -55,7 +62,8 @@ impl Output for Outbox<'_> {
         !(self.deaf && subject.starts_with(b"_pull."))
     }
 
-    fn answer(&mut self, token: Token, answer: Answer) {
+    fn answer(&mut self, token: Token, mut answer: Answer) {
+        spoil(self.mutation, &mut answer);
         self.events.push(Event::Answered { token, answer: Box::new(answer) });
     }
 
@@ -67,5 +75,23 @@ impl Output for Outbox<'_> {
         if let Advisory::Damaged { stream_seq } = advisory {
             self.events.push(Event::Damaged { group: self.group, seq: stream_seq });
         }
+    }
+}
+
+/// A message of a direct get of several that a broken server does not send.
+fn is_left_out(to: &[u8], block: &[u8]) -> bool {
+    let seq = headers::get(block, "Nats-Sequence").and_then(|seq| seq.last());
+    to.starts_with(b"_read.") && headers::get(block, "Nats-Num-Pending").is_some() && seq == Some(&b'5')
+}
+
+/// What a broken server answers.
+fn spoil(mutation: Option<Mutation>, answer: &mut Answer) {
+    match (mutation, answer) {
+        (Some(Mutation::WrongTimes), Ok(CommandOutcome::Message(message))) => message.time.0 += 1,
+        (Some(Mutation::MiscountPurges), Ok(CommandOutcome::Purged(n))) if *n > 3 => *n += 1,
+        (Some(Mutation::MiscountSubjects), Ok(CommandOutcome::State(report))) => {
+            report.state.subjects.pop_last();
+        }
+        _ => {}
     }
 }

@@ -33,6 +33,8 @@ const TURN_MAX: usize = 8;
 const WRITE_AT: usize = 2 << 10;
 /// Bytes of dead files after which a stream is checkpointed to free them.
 const RECLAIM_AT: u64 = 16 << 10;
+/// Bytes after which a direct get ends.
+const READ_MAX: u64 = 1 << 20;
 /// Sizes at which a few messages exercise what otherwise takes gigabytes.
 pub(crate) fn layout() -> Layout {
     Layout {
@@ -66,6 +68,7 @@ pub(crate) struct PublishIn {
 pub(crate) enum Letter {
     Ack { subject: Vec<u8>, payload: Vec<u8>, reply: Vec<u8> },
     Next { consumer: String, payload: Vec<u8>, reply: Vec<u8> },
+    Read { subject: Option<String>, payload: Vec<u8>, reply: Vec<u8> },
 }
 
 pub(crate) struct Slot {
@@ -109,6 +112,9 @@ pub(crate) struct Process {
     pub(crate) log_failure: Option<String>,
     /// It was not the disk.
     pub(crate) log_refused: bool,
+    /// The last durable batch is not marked durable by a later one. Unlike what the log says of itself, this holds
+    /// after the log has stopped, too.
+    pub(crate) is_unsealed: bool,
     mutation: Option<Mutation>,
     next_key: GroupKey,
     next_flow: u64,
@@ -149,6 +155,7 @@ impl Process {
             next_meta_index: 1,
             log_failure: None,
             log_refused: false,
+            is_unsealed: true,
             mutation,
             next_key: META_KEY + 1,
             next_flow: 1,
@@ -270,10 +277,11 @@ impl Process {
         key: GroupKey,
         act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut SimLog) -> R,
     ) -> Option<R> {
+        let (deaf, mutation) = (self.deaf, self.mutation);
         let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
         let group = slot.group.group();
         let mut outbox =
-            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf: self.deaf };
+            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf, mutation };
         Some(act(slot, &mut outbox, &mut self.log))
     }
 
@@ -333,6 +341,7 @@ impl Process {
         match keeper.write(&mut batch, urgent_waits, now, &mut |group| ask(slots, checkpoints, group)) {
             Written::Durable => {
                 self.work.commits += 1;
+                self.is_unsealed = keeper.wal().needs_seal();
                 self.durable = self.durable.max(ticket);
             }
             Written::NoSpace(_) => {
@@ -351,8 +360,10 @@ impl Process {
         self.take_prepared();
         let now = self.clock.mono();
         let Self { keeper, slots, checkpoints, .. } = self;
-        if let Written::Failed(error) = keeper.seal(now, &mut |group| ask(slots, checkpoints, group)) {
-            self.fail_log(error);
+        match keeper.seal(now, &mut |group| ask(slots, checkpoints, group)) {
+            Written::Durable => self.is_unsealed = keeper.wal().needs_seal(),
+            Written::NoSpace(_) => {}
+            Written::Failed(error) => self.fail_log(error),
         }
     }
 
@@ -373,6 +384,7 @@ impl Process {
         let now = self.clock.mono();
         let Self { keeper, slots, checkpoints, .. } = self;
         let upkeep = keeper.maintain(now, &mut |group| ask(slots, checkpoints, group));
+        self.is_unsealed |= keeper.wal().needs_seal();
         if let Some(job) = upkeep.prepare {
             self.jobs.push(Job::Prepare(Box::new(job)));
         }
@@ -533,6 +545,9 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
             }
             Letter::Next { consumer, payload, reply } => {
                 stream.on_next_request(&consumer, &reply, &payload, at.now, at.wall, out);
+            }
+            Letter::Read { subject, payload, reply } => {
+                stream.direct_get(subject.as_deref(), &payload, &reply, READ_MAX, out);
             }
         }
     }

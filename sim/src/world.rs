@@ -17,6 +17,7 @@ use crate::invariants::{Check, Violation, answered, broken, content, deliveries,
 use crate::mutation::{MutatedDisk, Mutation};
 use crate::outbox::Event;
 use crate::process::Process;
+use crate::questions::Questions;
 use crate::restore::{self, OpenFailed};
 use crate::trace::Trace;
 use crate::{Mode, invariants::state};
@@ -52,6 +53,7 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
     pub(crate) held: Vec<Held>,
     pub(crate) call: Option<Call>,
+    pub(crate) questions: Questions,
     pub(crate) next_pull: u64,
     pub(crate) trace: Trace,
     pub(crate) mode: Mode,
@@ -81,6 +83,7 @@ pub(crate) struct Totals {
     pub(crate) delivered: u64,
     pub(crate) confirmed: u64,
     pub(crate) calls: u64,
+    pub(crate) reads: u64,
     pub(crate) commits: u64,
     pub(crate) checkpoints: u64,
     pub(crate) rewrites: u64,
@@ -116,6 +119,7 @@ impl World {
             facts,
             held: Vec::new(),
             call: None,
+            questions: Questions::default(),
             next_pull: 0,
             trace,
             mode,
@@ -235,12 +239,19 @@ impl World {
                 self.hash.write_u64(token);
                 match self.process.waiters.remove(&token) {
                     Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, *answer),
-                    Some(Waiter::Client) => self.totals.calls += u64::from(answer.is_ok()),
+                    Some(Waiter::Client) => {
+                        self.totals.calls += u64::from(answer.is_ok());
+                        self.questions.answered(token, &answer, &mut self.facts)?;
+                    }
                     None => return broken("answered", "a command was answered twice"),
                 }
                 Ok(())
             }
-            Event::Applying { group, ticket } => self.facts.applying(group, ticket),
+            Event::Applying { group, ticket } => {
+                self.facts.applying(group, ticket)?;
+                self.questions.changed(group, &self.facts);
+                Ok(())
+            }
             Event::Damaged { group, seq } if !self.is_damaged => {
                 broken("damage", format!("group {group}: {seq} is called damaged and is not"))
             }
@@ -280,6 +291,11 @@ impl World {
         }
         if let Some(no) = text.strip_prefix("_conf.").and_then(|n| n.parse().ok()) {
             self.confirmed(no);
+            return Ok(());
+        }
+        if let Some(no) = text.strip_prefix("_read.").and_then(|n| n.parse().ok()) {
+            let (headers, payload) = body.split_at(header_len);
+            self.totals.reads += u64::from(self.questions.replied(no, headers, payload, &self.facts)?);
             return Ok(());
         }
         if !reply.is_empty() {
@@ -387,7 +403,7 @@ impl World {
     pub(crate) fn restart(&mut self, power_loss: bool) -> Check {
         self.count_work();
         self.restarts += 1;
-        self.was_unsealed = self.process.keeper.wal().needs_seal();
+        self.was_unsealed = self.process.is_unsealed;
         self.end_life(power_loss);
         if self.mode == Mode::Damage && self.restarts > 1 && self.damages < DAMAGES_MAX {
             self.damage()?;
@@ -444,6 +460,7 @@ impl World {
     fn end_life(&mut self, power_loss: bool) {
         self.trace.line(|| if power_loss { "power loss".to_owned() } else { "kill".to_owned() });
         self.call = None;
+        self.questions.forget();
         if power_loss {
             self.disk.crash(self.rng.u64(..));
         } else {

@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 10] = [
+const BOUNDS: [(Mutation, u64); 14] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -14,6 +14,10 @@ const BOUNDS: [(Mutation, u64); 10] = [
     (Mutation::LoseRemovals, 20),
     (Mutation::CheckpointTooFar, 50),
     (Mutation::ForgetFloors, 300),
+    (Mutation::SkipInReads, 100),
+    (Mutation::WrongTimes, 20),
+    (Mutation::MiscountPurges, 50),
+    (Mutation::MiscountSubjects, 20),
 ];
 
 #[test]

@@ -73,6 +73,11 @@ fn a_stream_that_was_not_served_because_its_log_is_lost_does_not_begin_anew_late
 }
 
 #[test]
+fn a_last_batch_that_rots_after_a_failing_write_may_look_torn() {
+    holds(3512, Mode::Damage);
+}
+
+#[test]
 fn a_trace_tells_what_happened() {
     let (lines, outcome) = replay(3, Mode::Faults);
     assert_eq!(outcome, Ok(()));

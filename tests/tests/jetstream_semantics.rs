@@ -969,6 +969,8 @@ mod odd_requests {
                 (json!({"seq": 3, "batch": -1}), "1"),
                 (json!({"seq": 9, "batch": -1}), "0"),
                 (json!({"next_by_subj": "s.0", "batch": -5}), "2"),
+                (json!({"start_time": "2020-01-01T00:00:00Z", "batch": -1}), "3"),
+                (json!({"start_time": "2100-01-01T00:00:00Z", "batch": -1}), "0"),
                 (json!({"last_by_subj": "s.0", "batch": -1}), "3"),
             ] {
                 let answer = s.direct_status("S", request.clone()).await;

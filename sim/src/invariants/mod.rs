@@ -1,6 +1,7 @@
 //! What must be true, one promise per file.
 
 pub(crate) mod answered;
+pub(crate) mod answers;
 pub(crate) mod batches;
 pub(crate) mod consumers;
 pub(crate) mod content;
@@ -10,6 +11,7 @@ pub(crate) mod duplicates;
 pub(crate) mod durability;
 pub(crate) mod expectations;
 pub(crate) mod markers;
+pub(crate) mod reads;
 pub(crate) mod schedules;
 pub(crate) mod sequences;
 pub(crate) mod state;

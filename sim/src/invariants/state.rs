@@ -13,7 +13,12 @@ pub(crate) fn equals_model(stream: &StreamFacts, store: &StreamStore) -> Check {
     let expected = (model.messages.len() as u64, model.bytes(), model.last);
     let found = (state.msgs, state.bytes, state.last_seq);
     if expected != found {
-        let text = format!("{}: messages, bytes, last are {found:?}, not {expected:?}", stream.name);
+        let here =
+            std::iter::successors(store.next(0, &Filter::all()), |seq| store.next(seq + 1, &Filter::all()));
+        let differ: Vec<u64> = here.filter(|seq| !model.messages.contains_key(seq)).collect();
+        let name = &stream.name;
+        let text =
+            format!("{name}: messages, bytes, last are {found:?}, not {expected:?}; too many: {differ:?}");
         return broken("state", text);
     }
     if state.first_seq != model.shown_first() {

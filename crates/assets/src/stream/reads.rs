@@ -151,11 +151,11 @@ impl Stream {
             pattern => Filter::new([pattern.as_bytes()]),
         };
         let from = match request.start_time {
-            Some(time) => self.store.first_at_or_after(time)?,
+            Some(time) => self.store.first_at_or_after(time).unwrap_or(StreamSeq::MAX),
             None => request.seq,
         };
         let Ok(left) = u64::try_from(request.batch) else {
-            // Nothing is asked for, which is answered with how much there is.
+            // Nothing is asked for, which is answered with how much there is, also if that is nothing.
             let pending = self.store.count(from, &filter);
             return Some(Kind::Batch { next: from, filter, left: 0, bytes_left, last: 0, pending });
         };

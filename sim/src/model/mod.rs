@@ -1,12 +1,18 @@
 //! What a stream should hold: a plain map, replayed from its log entries, written without looking at the store.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod consumer;
+mod select;
 
-use linnet_assets::{ConsumerOp, ConsumerState, Entry, Purge};
-use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, RetentionPolicy};
-use linnet_jsapi::{ConsumerConfig, StreamConfig};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use linnet_assets::{ConsumerOp, Entry, Purge};
+use linnet_jsapi::StreamConfig;
+use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
 use linnet_store::Record;
 use linnet_wire::headers;
+
+pub(crate) use consumer::ModelConsumer;
+pub(crate) use select::Selection;
 
 use crate::invariants::{content, schedules};
 
@@ -31,83 +37,6 @@ impl Message {
     }
 }
 
-/// A consumer that should exist.
-#[derive(Clone, Debug)]
-pub(crate) struct ModelConsumer {
-    /// Index of the entry that made it.
-    pub(crate) born: u64,
-    pub(crate) config: ConsumerConfig,
-    /// First sequence it wants.
-    start: u64,
-    /// Messages it wants of those stored before it was made, and the last sequence of that time; `None` if it wants
-    /// all from its start on.
-    newest: Option<(BTreeSet<u64>, u64)>,
-    /// Last sequence that its log says was delivered or passed over.
-    reached: u64,
-    /// Messages that its log says were delivered, and not that they were done with.
-    open: BTreeSet<u64>,
-}
-
-impl ModelConsumer {
-    /// One that begins with this state and wants everything behind it.
-    pub(crate) fn new(born: u64, config: ConsumerConfig, state: &ConsumerState) -> Self {
-        let reached = state.delivered.stream;
-        let open = state.pending.keys().chain(state.exhausted.keys()).copied().collect();
-        Self { born, config, start: reached + 1, newest: None, reached, open }
-    }
-
-    /// Takes what its log says it did; the messages that it is done with since.
-    fn act(&mut self, op: &ConsumerOp) -> Vec<u64> {
-        match *op {
-            ConsumerOp::Deliver { seq, count, .. } => {
-                let delivered = seq..seq + count;
-                self.reached = self.reached.max(seq + count - 1);
-                if self.config.ack_policy == AckPolicy::None {
-                    return delivered.collect();
-                }
-                self.open.extend(delivered);
-                Vec::new()
-            }
-            ConsumerOp::Ack { seq, count } => {
-                (seq..seq + count).filter(|seq| self.open.remove(seq)).collect()
-            }
-            ConsumerOp::AckAll { seq } => {
-                let later = self.open.split_off(&(seq + 1));
-                std::mem::replace(&mut self.open, later).into_iter().collect()
-            }
-            ConsumerOp::Exhaust { .. } => Vec::new(),
-            ConsumerOp::Reset { next } => {
-                self.reached = next.saturating_sub(1);
-                self.open.clear();
-                Vec::new()
-            }
-            ConsumerOp::MoveTo { next } => {
-                self.reached = self.reached.max(next.saturating_sub(1));
-                Vec::new()
-            }
-        }
-    }
-
-    /// True if the message keeps it from being done.
-    fn needs(&self, seq: u64, message: &Message) -> bool {
-        self.covers(message) && (seq > self.reached || self.open.contains(&seq))
-    }
-
-    fn covers(&self, message: &Message) -> bool {
-        let filter = self.config.filter_subject.as_bytes();
-        filter.is_empty() || linnet_subject::is_subset(&message.subject, filter)
-    }
-
-    /// True if its filter and its deliver policy want the message.
-    pub(crate) fn wants(&self, seq: u64, message: &Message) -> bool {
-        let in_time = match &self.newest {
-            Some((newest, until)) => seq > *until || newest.contains(&seq),
-            None => seq >= self.start,
-        };
-        in_time && self.covers(message)
-    }
-}
-
 /// The state of a stream.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
@@ -122,6 +51,8 @@ pub(crate) struct Model {
     pub(crate) ttls: BTreeMap<u64, Option<i64>>,
     /// Schedules by subject: sequence, and when each is due.
     pub(crate) schedules: BTreeMap<Vec<u8>, (u64, i64)>,
+    /// How many messages purges and deletions removed whose callers may wait for the answer.
+    pub(crate) removed: VecDeque<u64>,
     /// Sequences of messages stored by the last entry.
     pub(crate) stored: Vec<u64>,
 }
@@ -226,7 +157,8 @@ impl Model {
             Entry::Config(config) => self.configure(*config),
             Entry::Purge(purge) => self.purge(&purge),
             Entry::Delete { seq, .. } => {
-                self.messages.remove(&seq);
+                let was_there = self.messages.remove(&seq).is_some();
+                self.removed.push_back(u64::from(was_there));
             }
             Entry::Expire(cutoff) => {
                 let ttls = &self.ttls;
@@ -239,9 +171,11 @@ impl Model {
             Entry::ConsumerAttach(attach) => {
                 if let Some(state) = attach.state {
                     let by_subject = attach.config.deliver_policy == DeliverPolicy::LastPerSubject;
-                    let newest = by_subject.then(|| (self.newest(), self.last));
-                    let consumer = ModelConsumer::new(index, attach.config, &state);
-                    self.consumers.insert(attach.name, ModelConsumer { newest, ..consumer });
+                    let mut consumer = ModelConsumer::new(index, attach.config, &state);
+                    if by_subject {
+                        consumer.begin_with(self.newest(), self.last);
+                    }
+                    self.consumers.insert(attach.name, consumer);
                 } else if let Some(known) = self.consumers.get_mut(&attach.name) {
                     known.config = attach.config;
                 }
@@ -389,11 +323,13 @@ impl Model {
         };
         let seqs: Vec<u64> = self.messages.iter().filter(|(_, m)| wanted(m)).map(|(seq, _)| *seq).collect();
         let keep = usize::try_from(purge.keep).unwrap_or(usize::MAX);
+        let before = self.messages.len();
         for seq in &seqs[..seqs.len().saturating_sub(keep)] {
             if purge.below == 0 || *seq < purge.below {
                 self.messages.remove(seq);
             }
         }
+        self.removed.push_back((before - self.messages.len()) as u64);
         let of_all = matches!(purge.filter.as_str(), "" | ">");
         if of_all && purge.below > 0 && self.messages.is_empty() {
             self.last = self.last.max(purge.below - 1);
