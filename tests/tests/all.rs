@@ -29,6 +29,7 @@ mod publishing;
 mod push_speed;
 mod reload;
 mod retention;
+mod scrub;
 mod stores;
 mod tls;
 mod wire_scripts;
