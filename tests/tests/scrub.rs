@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::harness::{Fixture, JETSTREAM, Kind, LONG, program, run};
 
 const OFTEN: &str = "linnet { scrub { interval: \"1s\" } }";
-const NEVER: &str = "linnet { scrub { interval: \"0s\" } }";
+pub(crate) const NEVER: &str = "linnet { scrub { interval: \"0s\" } }";
 
-fn start(store: &Path, encryption: &str, scrub: &str) -> Fixture {
+pub(crate) fn start(store: &Path, encryption: &str, scrub: &str) -> Fixture {
     let jetstream =
         JetStream { store_dir: Some(store.to_owned()), extra: encryption.to_owned(), ..JetStream::default() };
     let options =
@@ -21,7 +21,7 @@ fn start(store: &Path, encryption: &str, scrub: &str) -> Fixture {
 }
 
 /// A store of a stream with several blocks, made by a server that has stopped in order; its block files.
-async fn used_store(store: &Path, encryption: &str) -> Vec<PathBuf> {
+pub(crate) async fn used_store(store: &Path, encryption: &str) -> Vec<PathBuf> {
     let mut s = start(store, encryption, NEVER);
     // Blocks of a small stream are small.
     let config = json!({"name": "S", "subjects": ["a"], "max_bytes": 1 << 20});
@@ -34,7 +34,7 @@ async fn used_store(store: &Path, encryption: &str) -> Vec<PathBuf> {
 }
 
 /// The block files of streams, not those of the catalogue.
-fn blocks(store: &Path) -> Vec<PathBuf> {
+pub(crate) fn blocks(store: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for group in fs::read_dir(store.join("jetstream/groups")).unwrap().map(|entry| entry.unwrap().path()) {
         let is_catalogue = group.file_name().unwrap().to_string_lossy().trim_matches('0').is_empty();
@@ -45,13 +45,13 @@ fn blocks(store: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn flip_last_byte(path: &Path) {
+pub(crate) fn flip_last_byte(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     fs::write(path, bytes).unwrap();
 }
 
-fn page(s: &Fixture, path: &str) -> Value {
+pub(crate) fn page(s: &Fixture, path: &str) -> Value {
     serde_json::from_str(&s.server.monitor_get(path).unwrap().body).unwrap()
 }
 

@@ -18,6 +18,7 @@ mod lazy_disk;
 mod log_writer;
 mod marker;
 mod names;
+pub mod offline;
 mod output;
 mod pump;
 mod reserve;
