@@ -313,6 +313,23 @@ mod tests {
         assert!(matches!(jobs.take(), Some(DiskWork::Reserve)));
     }
 
+    #[test]
+    fn verifying_waits_until_nothing_else_does() {
+        let kind = linnet_store::Kind::Memory;
+        let mut store =
+            linnet_store::StreamStore::new(kind, linnet_store::Seed::of(linnet_ids::GroupId::META), 0, -1);
+        let mut jobs = Jobs::default();
+        let (piece, _verified) = ScrubPiece::new(store.pin().read());
+        jobs.add(DiskWork::Scrub(Box::new(piece)));
+        jobs.add(DiskWork::Reserve);
+        assert!(matches!(jobs.take(), Some(DiskWork::Reserve)));
+        assert!(matches!(jobs.take(), Some(DiskWork::Scrub(_))));
+        jobs.is_stopping = true;
+        let (piece, mut verified) = ScrubPiece::new(store.pin().read());
+        jobs.add(DiskWork::Scrub(Box::new(piece)));
+        assert!(jobs.waiting.is_empty() && verified.try_recv().is_err(), "nobody would take it");
+    }
+
     #[tokio::test]
     async fn directories_that_wait_for_their_removal_are_bounded() {
         let workers = workers();

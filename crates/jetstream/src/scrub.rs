@@ -152,6 +152,12 @@ pub(crate) struct ScrubPiece {
 }
 
 impl ScrubPiece {
+    /// A piece of what is read, and where the outcome comes.
+    pub(crate) fn new(reader: PinReader) -> (Self, oneshot::Receiver<(PinReader, Verified)>) {
+        let (done, outcome) = oneshot::channel();
+        (Self { reader, done }, outcome)
+    }
+
     /// Reads and verifies; blocks.
     pub(crate) fn run(mut self) {
         let verified = self.reader.verify(PIECE);
@@ -238,9 +244,8 @@ impl Scrubber {
         };
         let mut reader = block.messages.read();
         loop {
-            let (done, outcome) = oneshot::channel();
-            let piece = Box::new(ScrubPiece { reader, done });
-            running(&self.engine)?.workers().submit(DiskWork::Scrub(piece));
+            let (piece, outcome) = ScrubPiece::new(reader);
+            running(&self.engine)?.workers().submit(DiskWork::Scrub(Box::new(piece)));
             let (returned, verified) = outcome.await.ok()?;
             reader = returned;
             let (bytes, is_done) = (verified.bytes, verified.is_done);
