@@ -1,6 +1,7 @@
 //! Stored messages are verified in the background: what is damaged shows before anybody reads it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,10 +46,13 @@ pub(crate) fn blocks(store: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Only that byte is written: the file may be in use.
 pub(crate) fn flip_last_byte(path: &Path) {
-    let mut bytes = fs::read(path).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs::write(path, bytes).unwrap();
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    let at = file.metadata().unwrap().len() - 1;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 pub(crate) fn page(s: &Fixture, path: &str) -> Value {
@@ -62,20 +66,20 @@ fn damage_is_found_before_somebody_reads_it() {
             let store = tempfile::tempdir().unwrap();
             let blocks = used_store(store.path(), encryption).await;
             assert!(blocks.len() > 2, "{blocks:?}");
-            flip_last_byte(&blocks[0]);
-
-            let s = start(store.path(), encryption, NEVER);
-            let health = page(&s, "/healthz?details=true");
-            assert_eq!(health["damaged"], Value::Null, "opening does not read this block: {health}");
+            let mut s = start(store.path(), encryption, NEVER);
             assert_eq!(page(&s, "/jsz")["linnet_scrub"], Value::Null);
-            let mut s = s;
             s.server.terminate(LONG).unwrap();
 
             let mut s = start(store.path(), encryption, OFTEN);
             let client = s.client().await;
             let mut advisories = client.subscribe("$JS.EVENT.ADVISORY.STREAM.DAMAGED.S").await.unwrap();
             client.flush().await.unwrap();
-            assert!(poll_until(LONG, || page(&s, "/jsz")["linnet_scrub"]["last"]["damaged"] == 1));
+            let is_verified = || page(&s, "/jsz")["linnet_scrub"]["last"]["messages"].as_u64() >= Some(8);
+            assert!(poll_until(LONG, is_verified));
+            assert_eq!(page(&s, "/healthz?details=true")["damaged"], Value::Null);
+            flip_last_byte(&blocks[0]);
+            let log = || fs::read_to_string(s.server.log_file()).unwrap();
+            assert!(poll_until(LONG, || log().contains(": 1 newly found to be damaged")), "{}", log());
             let scrub = page(&s, "/jsz")["linnet_scrub"]["last"].clone();
             assert!(scrub["bytes"].as_u64().unwrap() > 7 * (64 << 10), "{scrub}");
             assert!(scrub["messages"].as_u64().unwrap() >= 7, "{scrub}");
@@ -87,8 +91,7 @@ fn damage_is_found_before_somebody_reads_it() {
             let advisory = tokio::time::timeout(LONG, futures_util::StreamExt::next(&mut advisories)).await;
             let advisory: Value = serde_json::from_slice(&advisory.unwrap().unwrap().payload).unwrap();
             assert_eq!(advisory["stream"], "S", "{advisory}");
-            let log = fs::read_to_string(s.server.log_file()).unwrap();
-            assert!(log.contains(&format!("damage in {}", blocks[0].display())), "{log}");
+            assert!(log().contains(&format!("damage in {}", blocks[0].display())), "{}", log());
             let answer = s.api("STREAM.MSG.GET.S", json!({"seq": seq})).await;
             assert_eq!(answer["error"]["err_code"], 10900, "{answer}");
             let other = s.api("STREAM.MSG.GET.S", json!({"seq": 8})).await;
