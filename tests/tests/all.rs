@@ -30,6 +30,8 @@ mod publishing;
 mod push_speed;
 mod reload;
 mod retention;
+mod scrub;
+mod store_command;
 mod stores;
 mod tls;
 mod wire_scripts;

@@ -659,6 +659,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("tls.connection_rate_limit", "tls::a_second_admits_as_many_connections_as_configured"),
     ("tls.pinned_certs", "tls::only_pinned_keys_are_let_in"),
     ("https_port", "tls::monitoring_pages_come_over_tls"),
+    ("linnet", "scrub::damage_is_found_before_somebody_reads_it"),
+    ("linnet.scrub", "scrub::damage_is_found_before_somebody_reads_it"),
+    ("linnet.scrub.interval", "scrub::damage_is_found_before_somebody_reads_it"),
+    ("linnet.scrub.rate", "linnet-server: how_fast_stored_messages_are_verified_reaches_jetstream"),
     ("allow_responses.max", "logins.txt: answers are allowed by the request"),
 ];
 
@@ -691,6 +695,7 @@ fn tests_elsewhere_exist() {
                 let text = include_str!("tls.rs");
                 text.contains(&format!("fn {name}(kind)")) || text.contains(&format!("fn {name}()"))
             }
+            Some(("scrub", name)) => include_str!("scrub.rs").contains(&format!("fn {name}()")),
             Some(("linnet-server", name)) => {
                 include_str!("../../crates/server/src/build.rs").contains(&format!("fn {name}()"))
             }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its terminal")]
 
+mod store;
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,6 +22,10 @@ struct Bench {
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "bench") {
         return bench();
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == "store") {
+        // The name of the program and the word stand for the command.
+        return store::run(std::env::args_os().skip(1));
     }
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();

@@ -6,6 +6,8 @@ use linnet_jsapi::info::AccountLimits;
 
 use linnet_seal::MasterKey;
 
+use crate::scrub::ScrubConfig;
+
 pub use linnet_assets::BatchLimits;
 pub use linnet_seal::Cipher;
 pub use linnet_wal::Config as LogConfig;
@@ -56,6 +58,8 @@ pub struct Config {
     pub batches: Arc<BatchLimits>,
     /// Sizes of the write-ahead log.
     pub log: LogConfig,
+    /// How stored messages are verified in the background.
+    pub scrub: ScrubConfig,
     /// Accounts that have JetStream, with their limits.
     pub accounts: Vec<(String, AccountLimits)>,
 }

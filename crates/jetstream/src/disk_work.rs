@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::log_writer::LogHandle;
 use crate::pump::{GroupKey, PumpHandle};
 use crate::reserve::Reserve;
+use crate::scrub::ScrubPiece;
 
 /// Work for a disk thread.
 pub(crate) enum DiskWork {
@@ -23,6 +24,8 @@ pub(crate) enum DiskWork {
     Prepare(Box<PrepareSegment>, LogHandle),
     /// Make the reserve if it is missing.
     Reserve,
+    /// Verify a piece of a block, when there is nothing else to do.
+    Scrub(Box<ScrubPiece>),
 }
 
 /// Permission to have a directory removed; given back when that is done.
@@ -42,6 +45,7 @@ pub(crate) type MayRemoveDir = Option<OwnedSemaphorePermit>;
 /// | `RemoveDir` | [`DIRS_MAX`]: whoever ends a stream waits for [`DiskWorkers::may_remove_dir`] |
 /// | `Prepare` | one: the log asks for none while one is under way |
 /// | `Reserve` | one, at the start |
+/// | `Scrub` | one: the task of `scrub` waits for it |
 #[derive(Clone)]
 pub(crate) struct DiskWorkers {
     reads: Arc<Queue>,
@@ -87,7 +91,8 @@ impl Jobs {
                 !self.waiting.iter().any(|w| matches!(w, DiskWork::Prepare(..))),
                 "the log has one segment prepared at a time"
             ),
-            DiskWork::Group(..) | DiskWork::RemoveDir(..) | DiskWork::Reserve => {}
+            DiskWork::Scrub(_) if self.is_stopping => return,
+            DiskWork::Group(..) | DiskWork::RemoveDir(..) | DiskWork::Reserve | DiskWork::Scrub(_) => {}
         }
         if work.makes_room() {
             self.waiting.push_front(work);
@@ -96,11 +101,12 @@ impl Jobs {
         }
     }
 
-    /// The next job that may be done now. A directory is not removed beside a job that writes to it and would make
+    /// The next job that may be done now. Verifying waits until nothing else does. A directory is not removed beside a job that writes to it and would make
     /// it again.
     fn take(&mut self) -> Option<DiskWork> {
         let may_run = |work: &DiskWork| match work {
             DiskWork::RemoveDir(_, key, _) => !self.busy.contains(key),
+            DiskWork::Scrub(_) => self.waiting.len() == 1,
             _ => true,
         };
         let at = self.waiting.iter().position(may_run)?;
@@ -146,8 +152,11 @@ impl DiskWorkers {
     }
 
     pub(crate) fn submit(&self, work: DiskWork) {
-        let queue =
-            if matches!(work, DiskWork::Group(GroupJob::Load(_), ..)) { &self.reads } else { &self.writes };
+        let queue = if matches!(work, DiskWork::Group(GroupJob::Load(_), ..) | DiskWork::Scrub(_)) {
+            &self.reads
+        } else {
+            &self.writes
+        };
         queue.jobs.lock().add(work);
         queue.more.notify_one();
     }
@@ -194,7 +203,7 @@ impl DiskWork {
     fn group(&self) -> Option<GroupKey> {
         match self {
             Self::Group(_, key, _) | Self::RemoveDir(_, key, _) => Some(*key),
-            Self::Remove(_) | Self::Prepare(..) | Self::Reserve => None,
+            Self::Remove(_) | Self::Prepare(..) | Self::Reserve | Self::Scrub(_) => None,
         }
     }
 
@@ -227,6 +236,7 @@ impl DiskWork {
                 reserve.freed(&[dir]);
             }
             Self::Reserve => reserve.restore(),
+            Self::Scrub(piece) => piece.run(),
             Self::Prepare(job, log) => {
                 let outcome = job.run();
                 if outcome.is_ok() {
@@ -301,6 +311,23 @@ mod tests {
         jobs.add(DiskWork::Remove(vec!["/dir/1".into()]));
         assert!(matches!(jobs.take(), Some(DiskWork::Remove(_))));
         assert!(matches!(jobs.take(), Some(DiskWork::Reserve)));
+    }
+
+    #[test]
+    fn verifying_waits_until_nothing_else_does() {
+        let kind = linnet_store::Kind::Memory;
+        let mut store =
+            linnet_store::StreamStore::new(kind, linnet_store::Seed::of(linnet_ids::GroupId::META), 0, -1);
+        let mut jobs = Jobs::default();
+        let (piece, _verified) = ScrubPiece::new(store.pin().read());
+        jobs.add(DiskWork::Scrub(Box::new(piece)));
+        jobs.add(DiskWork::Reserve);
+        assert!(matches!(jobs.take(), Some(DiskWork::Reserve)));
+        assert!(matches!(jobs.take(), Some(DiskWork::Scrub(_))));
+        jobs.is_stopping = true;
+        let (piece, mut verified) = ScrubPiece::new(store.pin().read());
+        jobs.add(DiskWork::Scrub(Box::new(piece)));
+        assert!(jobs.waiting.is_empty() && verified.try_recv().is_err(), "nobody would take it");
     }
 
     #[tokio::test]

@@ -119,6 +119,30 @@ impl Marker {
         }
     }
 
+    /// True if the directory holds a marker or its copy, readable or not.
+    pub(crate) fn is_there(disk: &dyn Disk, dir: &Path) -> bool {
+        [FILE, COPY].iter().any(|name| disk.exists(&dir.join(name)).unwrap_or(false))
+    }
+
+    /// The marker of a store, and what is wrong with the files that should hold it: each with the reason. `None` if the
+    /// directory holds no store.
+    pub(crate) fn look(disk: &dyn Disk, dir: &Path) -> Result<Option<(Self, Vec<Wrong>)>, MarkerError> {
+        let Some(found) = Self::find(disk, dir)? else { return Ok(None) };
+        let mut wrong = Vec::new();
+        for name in [FILE, COPY] {
+            let path = dir.join(name);
+            let reason = match read_if_there(disk, &path) {
+                Ok(Some(marker)) if marker.store_id == found.marker.store_id => continue,
+                Ok(Some(_)) => "it is of another store".to_owned(),
+                Ok(None) => "it is missing".to_owned(),
+                Err(MarkerError::Unreadable { reason, .. }) => reason,
+                Err(error) => error.to_string(),
+            };
+            wrong.push((path, reason));
+        }
+        Ok(Some((found.marker, wrong)))
+    }
+
     /// Reads the marker of a directory, or makes one if the directory is empty. Returns what was there before this
     /// opening, and what is to be done about encryption; on disk the store counts as opened.
     pub(crate) fn open(
@@ -203,6 +227,9 @@ impl Marker {
         disk.replace(&path, &json).map_err(|source| MarkerError::Io { path, source })
     }
 }
+
+/// A file that should hold the marker, and why it does not.
+pub(crate) type Wrong = (PathBuf, String);
 
 /// A marker that was found.
 struct Found {

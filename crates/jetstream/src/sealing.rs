@@ -88,6 +88,14 @@ impl Sealed {
         Self { cipher: cipher.into(), key_check, key_check_crc, converting }
     }
 
+    /// The cipher of files.
+    pub(crate) fn cipher(&self) -> Cipher {
+        match self.cipher {
+            CipherName::ChaCha => Cipher::ChaCha,
+            CipherName::Aes => Cipher::Aes,
+        }
+    }
+
     /// True unless it was changed by damage.
     pub(crate) fn is_intact(&self) -> bool {
         self.key_check_crc == crc_of(&self.key_check)

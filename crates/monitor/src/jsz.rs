@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use linnet_ids::Wall;
 use linnet_jetstream::{Engine, JsAccount, StreamHandle, StreamReport};
 use linnet_jsapi::info::{ApiStats, ClusterInfo, ConsumerInfo, StreamSourceInfo, StreamState};
 use linnet_jsapi::{Metadata, StreamConfig, metadata};
@@ -40,6 +41,9 @@ struct Jsz {
     consumers_leader: Option<i64>,
     messages: u64,
     bytes: u64,
+    /// How far stored messages are verified, which nats-server does not do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linnet_scrub: Option<Scrub>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     account_details: Vec<AccountDetail>,
     total: i64,
@@ -78,6 +82,43 @@ struct StreamDetail {
     /// The stream did not answer in time: `state` is what it last published, consumers are not listed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     not_answering: bool,
+}
+
+/// Passes over what is stored.
+#[derive(Serialize)]
+struct Scrub {
+    /// The last complete one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<ScrubPass>,
+    /// The one under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<ScrubPass>,
+}
+
+/// A pass over what is stored.
+#[derive(Serialize)]
+struct ScrubPass {
+    began: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
+    messages: u64,
+    bytes: u64,
+    damaged: u64,
+    unread: u64,
+}
+
+impl Scrub {
+    fn of(report: linnet_jetstream::ScrubReport) -> Self {
+        let pass = |pass: linnet_jetstream::ScrubPass| ScrubPass {
+            began: Wall(pass.began).rfc3339(),
+            ended: (pass.ended > 0).then(|| Wall(pass.ended).rfc3339()),
+            messages: pass.msgs,
+            bytes: pass.bytes,
+            damaged: pass.damaged,
+            unread: pass.unread,
+        };
+        Self { last: report.last.map(pass), current: report.current.map(pass) }
+    }
 }
 
 fn is_none_or_zero(n: &Option<i64>) -> bool {
@@ -158,6 +199,7 @@ pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
         consumers_leader: None,
         messages: 0,
         bytes: 0,
+        linnet_scrub: None,
         account_details: Vec::new(),
         total: 0,
     };
@@ -174,6 +216,7 @@ pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
 fn summarise(jsz: &mut Jsz, engine: &Engine, monitor: &Monitor, raft: bool) {
     jsz.stats = JsStats::of(engine);
     jsz.config = JsConfig::of(engine);
+    jsz.linnet_scrub = engine.scrub_report().map(Scrub::of);
     jsz.limits = Some(JsLimits::of(&monitor.options()));
     let accounts = engine.accounts();
     jsz.total = signed(accounts.len());

@@ -114,8 +114,14 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
     stream.restore_taken(taken);
     stream.restore_life(owner, deleted, restoring);
     remember_ids(&mut stream, wall);
-    let mut restored =
-        Restored { lost: report.lost, ruined: report.ruined, strays: report.strays, ..Restored::default() };
+    let mut restored = Restored {
+        lost: report.lost,
+        lost_in: report.lost_in,
+        bad_indexes: report.bad_indexes,
+        ruined: report.ruined,
+        strays: report.strays,
+        ..Restored::default()
+    };
     let found_floor = restored.strays.iter().filter_map(|path| floor_of(path)).max().unwrap_or(0);
     restored.strays.retain(|path| floor_of(path).is_none());
 
@@ -213,6 +219,10 @@ pub struct Restored {
     pub replayed: u64,
     /// Sequences whose stored message is damaged.
     pub lost: Vec<StreamSeq>,
+    /// The same with the block file that should hold it.
+    pub lost_in: Vec<(StreamSeq, PathBuf)>,
+    /// Damaged index files, which cost nothing but time.
+    pub bad_indexes: Vec<PathBuf>,
     /// Log entries that are lost, in words.
     pub lost_entries: Vec<String>,
     /// What the log says is or may be missing.

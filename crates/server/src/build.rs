@@ -181,11 +181,15 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
         max_duplicate_window: limits.duplicate_window.map_or(0, nanos),
         batches: Arc::new(batch_limits(&limits.batch)),
         log: linnet_jetstream::LogConfig::default(),
+        scrub: linnet_jetstream::ScrubConfig {
+            interval: options.linnet.scrub.interval,
+            rate: options.linnet.scrub.rate,
+        },
         accounts: jetstream_accounts(options),
     })
 }
 
-fn encryption(js: &options::JetStream) -> Option<Encryption> {
+pub(crate) fn encryption(js: &options::JetStream) -> Option<Encryption> {
     let master = |key: &ConfSecret| Arc::new(MasterKey::new(key.expose()));
     let cipher = match js.cipher {
         StoreCipher::ChaCha => Cipher::ChaCha,
@@ -271,5 +275,15 @@ mod tests {
             (config.max_buffered_msgs, config.max_buffered_bytes, config.request_queue_limit),
             (3, 4, 5)
         );
+    }
+
+    #[test]
+    fn how_fast_stored_messages_are_verified_reaches_jetstream() {
+        let mut options = Options::default();
+        options.jetstream.enabled = true;
+        options.jetstream.max_file = Some(0);
+        options.linnet.scrub = options::Scrub { interval: Duration::from_secs(7), rate: 70_000 };
+        let scrub = jetstream_config(&options).unwrap().scrub;
+        assert_eq!((scrub.interval, scrub.rate), (Duration::from_secs(7), 70_000));
     }
 }

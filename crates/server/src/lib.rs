@@ -14,6 +14,7 @@ mod reload;
 mod run;
 mod send_signal;
 mod signals;
+pub mod store;
 mod tls;
 
 pub use run::run;

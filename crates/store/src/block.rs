@@ -362,6 +362,11 @@ impl Block {
         }
     }
 
+    /// True if some of the data belongs to removed messages.
+    pub(crate) fn has_dead(&self) -> bool {
+        self.file.is_some() && u64::from(self.data_len) > self.live_bytes
+    }
+
     /// True if more than half of the data belongs to removed messages.
     pub(crate) fn is_sparse(&self, layout: &Layout) -> bool {
         let dead = u64::from(self.data_len) - self.live_bytes;

@@ -147,6 +147,12 @@ impl BlockIndex {
         out
     }
 
+    /// True if these are the bytes of some index as it was written.
+    pub(crate) fn is_intact(bytes: &[u8], seed: Seed) -> bool {
+        let mut reader = Reader(bytes.strip_prefix(MAGIC.as_slice()).unwrap_or_default());
+        reader.u32().is_some_and(|crc| crc == seed.checksum(reader.0))
+    }
+
     /// The index of a block, if the bytes are intact and about this block as it was saved.
     pub(crate) fn decode(bytes: &[u8], seed: Seed, saved: &SavedBlock) -> Option<Self> {
         let mut reader = Reader(bytes.strip_prefix(MAGIC.as_slice())?);

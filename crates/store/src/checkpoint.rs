@@ -79,6 +79,14 @@ impl StreamStore {
         Some(job)
     }
 
+    /// Has the next checkpoint write every block anew that holds removed messages, however few. Damaged blocks stay: what
+    /// is no record would go with the others.
+    pub fn rewrite_all(&mut self) {
+        for block in self.blocks.iter_mut().filter(|block| !block.is_damaged) {
+            block.must_rewrite |= block.has_dead();
+        }
+    }
+
     fn saved_state(&self, extra: &[u8]) -> SavedState {
         SavedState {
             first_seq: self.state.first_seq,

@@ -60,6 +60,10 @@ pub struct OpenReport {
     pub lost: Vec<StreamSeq>,
     /// Files of blocks of which nothing could be saved. They belong to the store no more and are worth keeping.
     pub ruined: Vec<PathBuf>,
+    /// The lost ones with the block file that should hold them.
+    pub lost_in: Vec<(StreamSeq, PathBuf)>,
+    /// Index files that are damaged. The blocks were read instead, and the next checkpoint writes them anew.
+    pub bad_indexes: Vec<PathBuf>,
     /// Files in the directory that the checkpoint does not name.
     pub strays: Vec<PathBuf>,
     /// The owner's state saved with the checkpoint.
@@ -158,6 +162,12 @@ impl StreamStore {
         };
         let lost_before = report.lost.len();
         note_lost(&index, saved, &mut report.lost);
+        let newly_lost = report.lost.get(lost_before..).unwrap_or_default();
+        report.lost_in.extend(newly_lost.iter().map(|seq| (*seq, path.clone())));
+        let index_path = dir.join(index_name(saved.number));
+        if !has_index && disk.read(&index_path).is_ok_and(|bytes| !BlockIndex::is_intact(&bytes, self.seed)) {
+            report.bad_indexes.push(index_path);
+        }
         let lost = report.lost.len() - lost_before;
         self.state.lost.0 += lost as u64;
         self.state.lost.1 += saved.len.saturating_sub(index.record_bytes());

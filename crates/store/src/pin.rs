@@ -77,15 +77,15 @@ impl fmt::Debug for Pinned {
 impl StreamStore {
     /// The messages as they are now. Until it is dropped, no file is deleted that it may read.
     pub fn pin(&mut self) -> Pinned {
+        let blocks = self.blocks.iter().map(crate::block::Block::pin).collect();
+        self.pin_those(blocks)
+    }
+
+    pub(crate) fn pin_those(&mut self, blocks: VecDeque<PinnedBlock>) -> Pinned {
         let hold = Arc::new(());
         self.pins.readers.retain(|reader| reader.strong_count() > 0);
         self.pins.readers.push(Arc::downgrade(&hold));
-        Pinned {
-            seed: self.seed,
-            blocks: self.blocks.iter().map(crate::block::Block::pin).collect(),
-            damaged: self.damaged.clone(),
-            _hold: hold,
-        }
+        Pinned { seed: self.seed, blocks, damaged: self.damaged.clone(), _hold: hold }
     }
 
     /// Takes files that the store has no use for; those that nobody reads, and may be deleted.
@@ -132,6 +132,18 @@ impl PinReader {
             Ok((record, len)) if record.seq == seq && len == bytes.len() => Ok(Some(record)),
             _ => Err(PinReadError::Damaged(seq)),
         }
+    }
+
+    /// Where the record that was looked at last stands.
+    pub(crate) fn place(&self) -> (PathBuf, u64) {
+        let file = self.pinned.blocks.front().and_then(|block| block.file.as_ref());
+        let path = file.map_or_else(PathBuf::new, |file| file.path().to_owned());
+        (path, HEADER + self.needed.start as u64)
+    }
+
+    /// Length of the record that was looked at last.
+    pub(crate) fn record_len(&self) -> u64 {
+        self.needed.len() as u64
     }
 
     /// Goes to the next row that is alive and not known to be damaged.

@@ -8,7 +8,7 @@ use linnet_jsapi::limits::{FIRST_SEQ_MAX, Limits};
 use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
 use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
-use linnet_store::Filter;
+use linnet_store::{BlockToVerify, Filter};
 
 use super::restore::RestorePart;
 use super::snapshot::Snapshot;
@@ -49,6 +49,9 @@ pub enum Command {
         /// With consumers.
         consumers: bool,
     },
+    /// Keep one block of messages as it is now for whoever verifies it: the first one with messages at or behind a
+    /// sequence.
+    PinBlock(u64),
     /// Remember that these messages turned out to be damaged.
     NoteDamage(Vec<u64>),
     /// Take a part of the backup that the stream is restored from.
@@ -133,6 +136,8 @@ pub enum CommandOutcome {
     Names(Vec<String>),
     /// The stream as it is.
     Snapshot(Arc<Snapshot>),
+    /// A block to be verified; `None` if there is none.
+    Block(Option<BlockToVerify>),
     /// Configurations of consumers, by name.
     Configs(Vec<(String, ConsumerConfig)>),
 }
@@ -197,6 +202,10 @@ impl Stream {
             Command::Snapshot { consumers } => {
                 let snapshot = Arc::new(self.snapshot(consumers));
                 out.answer(token, Ok(CommandOutcome::Snapshot(snapshot)));
+            }
+            Command::PinBlock(from) => {
+                let block = self.store.pin_block(from);
+                out.answer(token, Ok(CommandOutcome::Block(block)));
             }
             Command::NoteDamage(sequences) => self.note_damage(&sequences, token, out),
             Command::Restore(part) => self.restore_part(part, token, out),

@@ -11,6 +11,7 @@ mod jetstream;
 mod jetstream_limits;
 mod later;
 mod limits;
+mod linnet;
 mod logging;
 mod monitoring;
 mod permissions;
@@ -27,6 +28,7 @@ pub use identity::{FEATURE_FLAGS, Identity};
 pub use jetstream::{JetStream, StoreCipher, SyncInterval};
 pub use jetstream_limits::{BatchLimits, JetStreamLimits};
 pub use limits::Limits;
+pub use linnet::{Linnet, Scrub};
 pub use logging::Logging;
 pub use monitoring::Monitoring;
 pub use permissions::{Permissions, ResponsePermission, SubjectFilter, SubjectPermissions};
@@ -64,6 +66,8 @@ pub struct Options {
     pub accounts: Accounts,
     /// Persistence.
     pub jetstream: JetStream,
+    /// What only this server has.
+    pub linnet: Linnet,
     /// Which keys were set at all.
     pub explicit: Explicit,
 }
@@ -92,6 +96,7 @@ pub(crate) const TOP: Table<Options> = Table {
         authorization::TOP_KEYS,
         accounts::TOP_KEYS,
         jetstream::TOP_KEYS,
+        linnet::TOP_KEYS,
         later::KEYS,
     ],
     unknown: unknown_field,
@@ -125,5 +130,7 @@ pub fn sections() -> Vec<Section> {
         section(&JETSTREAM),
         section(&JETSTREAM_LIMITS),
         section(&JETSTREAM_BATCH),
+        section(&linnet::TABLE),
+        section(&linnet::SCRUB_TABLE),
     ]
 }

@@ -31,6 +31,7 @@ use crate::log_writer::{LogHandle, LogWriter};
 use crate::marker::{Marker, MarkerError, PLAIN_FILES};
 use crate::pump::{Control, GroupKey, Pump, PumpHandle};
 use crate::reserve::Reserve;
+use crate::scrub::{self, ScrubReport};
 use crate::usage::Usage;
 
 /// Key of the catalogue's own group.
@@ -114,7 +115,7 @@ pub struct Engine {
     dir: PathBuf,
     log: LogHandle,
     pumps: Vec<PumpHandle>,
-    meta: Arc<StreamInbox>,
+    pub(crate) meta: Arc<StreamInbox>,
     workers: DiskWorkers,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     next_key: AtomicU64,
@@ -123,7 +124,9 @@ pub struct Engine {
     marker: Marker,
     lazy: Option<Arc<LazyDisk>>,
     api: Mutex<Option<Api>>,
-    stopped: AtomicBool,
+    pub(crate) stopped: AtomicBool,
+    /// How far verifying of stored messages has come.
+    pub(crate) scrub: Mutex<ScrubReport>,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -242,6 +245,7 @@ impl Engine {
         let thread = std::thread::Builder::new().name("js-log".to_owned());
         threads.push(thread.spawn(move || writer.run()).map_err(at(&dir))?);
 
+        let scrub = Mutex::new(ScrubReport::load(&*disk, &dir, clock.wall()));
         let engine = Arc::new(Self {
             accounts,
             broker,
@@ -263,6 +267,7 @@ impl Engine {
             lazy,
             api: Mutex::new(None),
             stopped: AtomicBool::new(false),
+            scrub,
             _lock: lock,
             disk,
             plain_disk,
@@ -271,6 +276,7 @@ impl Engine {
         });
         engine.install_restored(restored, meta_pump, meta, own_account).await;
         engine.start_syncing();
+        scrub::start(&engine);
         *engine.api.lock() = Some(Api::start(&engine));
         Ok(engine)
     }
@@ -304,6 +310,19 @@ impl Engine {
     /// The account of this name, if it has JetStream.
     pub fn account(&self, name: &str) -> Option<Arc<JsAccount>> {
         self.accounts.get(name).cloned()
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    pub(crate) fn workers(&self) -> &DiskWorkers {
+        &self.workers
+    }
+
+    /// How far verifying of stored messages has come; `None` if it is switched off.
+    pub fn scrub_report(&self) -> Option<ScrubReport> {
+        (!self.config.scrub.interval.is_zero()).then(|| self.scrub.lock().clone())
     }
 
     /// Settings.
@@ -385,7 +404,7 @@ impl Engine {
 }
 
 /// A log that is gone must not be begun anew: it says which messages and streams there are.
-fn require_log(disk: &dyn Disk, dir: &Path) -> Result<(), StartError> {
+pub(crate) fn require_log(disk: &dyn Disk, dir: &Path) -> Result<(), StartError> {
     let (log, groups) = (dir.join("wal"), dir.join("groups"));
     let names = |path: &Path| match disk.list(path) {
         Ok(entries) => Ok(entries.into_iter().map(|e| e.name).collect()),

@@ -60,6 +60,7 @@ fn settings() -> linnet_jetstream::Config {
         default_max_consumers: 0,
         max_duplicate_window: 0,
         log: LogConfig::default(),
+        scrub: linnet_jetstream::ScrubConfig::default(),
         accounts: vec![("$G".into(), JsLimits::default())],
     }
 }

@@ -127,6 +127,7 @@ impl Server {
             default_max_consumers: 0,
             max_duplicate_window: 180_000_000_000,
             log: linnet_jetstream::LogConfig::default(),
+            scrub: linnet_jetstream::ScrubConfig::default(),
             accounts: vec![
                 ("A".to_owned(), JsLimits { max_memory: 1_000_000, ..JsLimits::default() }),
                 ("EMPTY".to_owned(), JsLimits::default()),

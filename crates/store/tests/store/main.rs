@@ -8,6 +8,7 @@ mod damage;
 mod model;
 mod pins;
 mod properties;
+mod scrub;
 mod sealed;
 mod support;
 mod trouble;
