@@ -12,11 +12,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use linnet_env::DiskFile;
 use linnet_ids::StreamSeq;
 use thiserror::Error;
 
-use crate::jobs::{BlockFile, HEADER, is_damage};
+use crate::data_reader::DataReader;
+use crate::jobs::{BlockFile, is_damage};
 use crate::record::{Record, Seed};
 use crate::rows::Rows;
 use crate::store::StreamStore;
@@ -104,7 +104,7 @@ impl StreamStore {
 impl Pinned {
     /// Begins to read, in the order of sequences.
     pub fn read(self) -> PinReader {
-        PinReader { pinned: self, row: 0, loaded: 0..0, data: Bytes::new(), handle: None, needed: 0..0 }
+        PinReader { pinned: self, row: 0, loaded: 0..0, data: Bytes::new(), reader: None, needed: 0..0 }
     }
 }
 
@@ -116,7 +116,7 @@ pub struct PinReader {
     /// Which part of the block `data` is.
     loaded: Range<usize>,
     data: Bytes,
-    handle: Option<Arc<dyn DiskFile>>,
+    reader: Option<DataReader>,
     /// The record that is looked at.
     needed: Range<usize>,
 }
@@ -156,7 +156,7 @@ impl PinReader {
         self.row = 0;
         self.loaded = 0..0;
         self.data = Bytes::new();
-        self.handle = None;
+        self.reader = None;
     }
 
     /// Makes sure that the record is in memory.
@@ -175,20 +175,20 @@ impl PinReader {
             true => PinReadError::Damaged(seq),
             false => PinReadError::Io { seq, source },
         };
-        let file = match &self.handle {
-            Some(handle) => handle.clone(),
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
             None => {
                 let file = block.file.as_ref().ok_or(PinReadError::Damaged(seq))?;
-                self.handle.insert(file.for_reading().map_err(failed)?).clone()
+                self.reader.insert(DataReader::open(file).map_err(failed)?)
             }
         };
         let in_file = block.resident.first().map_or(block.data_len, |(at, _)| *at);
         let end = in_file.min(start + READ_AT_ONCE).max(self.needed.end);
         let mut data = vec![0; end - start];
-        if file.read_exact_at(&mut data, HEADER + start as u64).is_err() {
+        if reader.read(&mut data, start).is_err() {
             // What is behind the record must not keep it from being read.
             data.truncate(self.needed.len());
-            file.read_exact_at(&mut data, HEADER + start as u64).map_err(failed)?;
+            reader.read(&mut data, start).map_err(failed)?;
         }
         self.loaded = start..start + data.len();
         self.data = Bytes::from(data);
