@@ -45,6 +45,7 @@ pub(crate) fn layout() -> Layout {
         read_ahead: 1 << 10,
         read_one: 256,
         cache_extents: 2,
+        frame: 512,
     }
 }
 

@@ -11,6 +11,7 @@ mod backups;
 mod bad_input;
 mod clients;
 mod close_reasons;
+mod compression;
 mod config_keys;
 mod crash;
 mod disk_use;

@@ -12,7 +12,6 @@ mod subject_rules;
 #[cfg(test)]
 mod testdata;
 mod time;
-mod unsupported;
 
 pub mod consumer_config;
 pub mod consumer_rules;

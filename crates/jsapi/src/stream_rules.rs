@@ -16,7 +16,7 @@ use crate::policies::{DiscardPolicy, RetentionPolicy, StorageType};
 use crate::requests::StreamConfigRequest;
 use crate::stream_config::{Placement, StreamConfig};
 use crate::time::Nanos;
-use crate::{Metadata, metadata, subject_rules, unsupported};
+use crate::{Metadata, metadata, subject_rules};
 
 const DUPLICATE_WINDOW_DEFAULT: Nanos = Nanos::from_secs(120);
 const WINDOW_MIN: Nanos = Nanos::from_millis(100);
@@ -157,7 +157,6 @@ pub fn normalize_and_check(
     features::check_transform(&config)?;
     features::normalize_republish(&mut config, pedantic)?;
     normalize_placement(&mut config)?;
-    unsupported::check_stream(&config)?;
     if config.num_replicas > 1 && !limits.clustered {
         return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED);
     }

@@ -373,14 +373,15 @@ impl Block {
         dead > self.live_bytes && dead >= layout.squeeze_min
     }
 
-    /// The spans of live records, for rewriting the file without the others.
-    pub(crate) fn live_spans(&self) -> Vec<Range<usize>> {
+    /// The spans of live records, for rewriting the file without the others; none longer than `max`, unless it is one
+    /// record.
+    pub(crate) fn live_spans(&self, max: usize) -> Vec<Range<usize>> {
         let mut spans: Vec<Range<usize>> = Vec::new();
         let mut from = 0;
         while let Some(row) = self.rows.next_live(from) {
             let span = self.span(row);
             match spans.last_mut() {
-                Some(last) if last.end == span.start => last.end = span.end,
+                Some(last) if last.end == span.start && span.end - last.start <= max => last.end = span.end,
                 _ => spans.push(span),
             }
             from = row + 1;

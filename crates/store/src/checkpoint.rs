@@ -109,7 +109,7 @@ impl StreamStore {
         job: &mut CheckpointJob,
     ) -> Option<SavedBlock> {
         let is_last = at + 1 == self.blocks.len();
-        let (layout, next_block) = (self.layout, self.next_block);
+        let (layout, next_block, compress) = (self.layout, self.next_block, self.compress);
         let block = self.blocks.get_mut(at)?;
         let file = block.file.clone()?;
         block.freeze(&layout);
@@ -126,21 +126,28 @@ impl StreamStore {
             number: file.number(),
             base: block.base(),
             len: u64::from(end),
+            packed: file.packed_len(),
             must_rewrite: block.must_rewrite,
             seqs: block.rows().seqs().clone(),
             dead: block.rows().dead(),
         };
         let settled = !is_last || block.closed;
-        if settled && (block.must_rewrite || (block.is_sparse(&layout) && !block.is_damaged)) {
+        let must_copy = block.must_rewrite || (block.is_sparse(&layout) && !block.is_damaged);
+        // A block that has an index has been looked at before, or is from a time without compression.
+        let is_packable = compress && !block.has_index && !block.is_damaged && file.packed_len() == 0;
+        if settled && (must_copy || is_packable) {
             let must = std::mem::take(&mut block.must_rewrite);
-            let to = BlockFile::new(job.disk.clone(), &job.dir, next_block, block.base());
+            let to = BlockFile::new(job.disk.clone(), &job.dir, next_block, block.base(), job.seed);
             self.next_block += 1;
-            let spans = block.live_spans();
+            let pack = compress.then_some(layout.frame);
+            let spans = block.live_spans(pack.unwrap_or(usize::MAX));
             job.rewrites.push(Rewrite {
                 at: job.state.blocks.len(),
                 from: file.clone(),
                 to: to.clone(),
                 spans: spans.clone(),
+                pack,
+                must_copy,
             });
             job.indexes.push(job.state.blocks.len());
             pending.rewrites.push(PendingRewrite { from: file, to, spans, must });
@@ -196,6 +203,8 @@ impl StreamStore {
                 }
                 Some(at) => {
                     self.blocks[at].must_rewrite |= rewrite.must;
+                    // The old file got one, unless it cannot be read.
+                    self.blocks[at].has_index = true;
                     self.retire_file(&rewrite.to);
                 }
                 // Emptied meanwhile: this checkpoint names the new file, the next one does not.

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use linnet_env::{Disk, OpenMode};
+use linnet_env::Disk;
 
-use crate::jobs::{BlockFile, HEADER, block_name, index_name, is_damage, is_disk_full};
+use crate::data_reader::DataReader;
+use crate::jobs::{BlockFile, HEADER, index_name, is_damage, is_disk_full};
+use crate::packed::Packer;
 use crate::record::Seed;
 use crate::scan::{read_data, scan};
 use crate::state_file::{CheckpointBody, SavedBlock, SavedState, state_name, write_new};
@@ -37,6 +39,10 @@ pub(crate) struct Rewrite {
     pub(crate) from: Arc<BlockFile>,
     pub(crate) to: Arc<BlockFile>,
     pub(crate) spans: Vec<Range<usize>>,
+    /// Bytes of a frame, if the new file is to be packed.
+    pub(crate) pack: Option<usize>,
+    /// It is copied even if packing does not make it smaller.
+    pub(crate) must_copy: bool,
 }
 
 /// Outcome of a [`CheckpointJob`], to be given back to the store.
@@ -46,7 +52,8 @@ pub struct CheckpointTaken {
 
 pub(crate) struct Taken {
     pub(crate) body: CheckpointBody,
-    /// For each rewrite, whether it was done: a block that cannot be read stays where it is.
+    /// For each rewrite, whether it was done: a block stays where it is if it cannot be read, or was only to be packed
+    /// and would not get smaller.
     pub(crate) rewritten: Vec<bool>,
 }
 
@@ -102,6 +109,7 @@ impl CheckpointJob {
             if let Some(block) = self.state.blocks.get_mut(rewrite.at).filter(|_| done) {
                 block.number = rewrite.to.number();
                 block.len = rewrite.spans.iter().map(|s| s.len() as u64).sum();
+                block.packed = rewrite.to.packed_len();
                 block.must_rewrite = false;
                 self.syncs.push(rewrite.to.clone());
             }
@@ -125,9 +133,7 @@ impl CheckpointJob {
     /// Writes the index of a block from what its file holds. Opening verifies an index and does without it, so it
     /// is neither synced nor missed when it cannot be written. A damaged block has none: opening must look at it.
     fn write_index(&self, block: &SavedBlock) {
-        let path = self.dir.join(block_name(block.number));
-        let file = self.disk.open(&path, OpenMode::Read);
-        let Ok(data) = file.and_then(|f| read_data(&*f, block.len)) else { return };
+        let Ok(data) = read_data(&block.file(&self.disk, &self.dir, self.seed), block.len) else { return };
         let index = scan(&data, self.seed, block);
         if index.is_whole {
             let content = index.encode(block.number, self.seed);
@@ -137,9 +143,35 @@ impl CheckpointJob {
 }
 
 impl Rewrite {
-    /// False if the old file cannot be read.
+    /// False if the block stays where it is.
     fn run(&self) -> io::Result<bool> {
-        let from = match self.from.for_reading() {
+        if let Some(frame_max) = self.pack {
+            match self.packed(frame_max) {
+                Err(e) if is_damage(&e) => return Ok(false),
+                Err(e) => return Err(e),
+                Ok(Some(content)) => return self.to.write_packed(&content).map(|()| true),
+                Ok(None) if !self.must_copy => return Ok(false),
+                Ok(None) => {}
+            }
+        }
+        self.copy()
+    }
+
+    /// Content of the packed file, if it is smaller than the records.
+    fn packed(&self, frame_max: usize) -> io::Result<Option<Vec<u8>>> {
+        let mut from = DataReader::open(&self.from)?;
+        let mut packer = Packer::new(self.to.key(), frame_max);
+        let mut records = Vec::new();
+        for span in &self.spans {
+            records.resize(span.len(), 0);
+            from.read(&mut records, span.start)?;
+            packer.add(&records);
+        }
+        Ok(packer.finish())
+    }
+
+    fn copy(&self) -> io::Result<bool> {
+        let mut from = match DataReader::open(&self.from) {
             Err(e) if is_damage(&e) => return Ok(false),
             outcome => outcome?,
         };
@@ -151,7 +183,7 @@ impl Rewrite {
             while next < span.end {
                 let len = (span.end - next).min(COPY);
                 buffer.resize(len, 0);
-                match from.read_exact_at(&mut buffer, HEADER + next as u64) {
+                match from.read(&mut buffer, next) {
                     Err(e) if is_damage(&e) => return Ok(false),
                     outcome => outcome?,
                 }

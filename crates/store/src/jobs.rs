@@ -1,12 +1,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use linnet_env::{Disk, DiskFile, OpenMode};
 use linnet_ids::StreamSeq;
 use parking_lot::Mutex;
+
+use crate::data_reader::DataReader;
+use crate::packed::{Frame, Key, read_frames};
+use crate::record::Seed;
 
 /// First bytes of a block file; the records follow.
 pub(crate) const MAGIC: &[u8; 16] = b"linnet block v1\n";
@@ -46,6 +50,11 @@ pub(crate) struct BlockFile {
     number: u64,
     /// First sequence of its block: how the store finds the block again when a job is done.
     base: StreamSeq,
+    seed: Seed,
+    /// Length of the file if it is packed; else 0.
+    packed: AtomicU64,
+    /// Where the frames of a packed file are, once somebody has read it: 16 bytes per frame.
+    frames: Mutex<Option<Arc<[Frame]>>>,
     handle: Mutex<Option<Arc<dyn DiskFile>>>,
     /// Held while something is written, so that a failed write can be undone.
     writing: Mutex<()>,
@@ -54,13 +63,34 @@ pub(crate) struct BlockFile {
 }
 
 impl BlockFile {
-    pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, number: u64, base: StreamSeq) -> Arc<Self> {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        number: u64,
+        base: StreamSeq,
+        seed: Seed,
+    ) -> Arc<Self> {
+        Self::saved(disk, dir, number, base, seed, 0)
+    }
+
+    /// The file of a block that was saved; `packed` is its length if it is packed, else 0.
+    pub(crate) fn saved(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        number: u64,
+        base: StreamSeq,
+        seed: Seed,
+        packed: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             disk,
             dir: dir.to_owned(),
             path: dir.join(block_name(number)),
             number,
             base,
+            seed,
+            packed: AtomicU64::new(packed),
+            frames: Mutex::new(None),
             handle: Mutex::new(None),
             writing: Mutex::new(()),
             retired: AtomicBool::new(false),
@@ -112,6 +142,40 @@ impl BlockFile {
             let _ = file.set_len(before);
         }
         outcome
+    }
+
+    /// Writes a whole packed file.
+    pub(crate) fn write_packed(&self, content: &[u8]) -> io::Result<()> {
+        let mut handle = self.handle.lock();
+        let file = self.disk.open(&self.path, OpenMode::Create)?;
+        file.write_all_at(content, 0)?;
+        self.packed.store(content.len() as u64, Ordering::Relaxed);
+        *handle = Some(file);
+        Ok(())
+    }
+
+    /// Length of the file if it is packed; else 0.
+    pub(crate) fn packed_len(&self) -> u64 {
+        self.packed.load(Ordering::Relaxed)
+    }
+
+    /// What checksums of a packed file are started from.
+    pub(crate) fn key(&self) -> Key {
+        Key { seed: self.seed, number: self.number }
+    }
+
+    /// Where the frames of a packed file are; `None` if it is not packed.
+    pub(crate) fn frames(&self, file: &dyn DiskFile) -> io::Result<Option<Arc<[Frame]>>> {
+        let len = self.packed_len();
+        if len == 0 {
+            return Ok(None);
+        }
+        if let Some(frames) = &*self.frames.lock() {
+            return Ok(Some(frames.clone()));
+        }
+        let frames: Arc<[Frame]> = read_frames(file, self.key(), len)?.into();
+        *self.frames.lock() = Some(frames.clone());
+        Ok(Some(frames))
     }
 
     /// Removes what an attempt to write the file anew left behind.
@@ -213,16 +277,12 @@ impl LoadJob {
 
     /// Runs the job; blocks. What cannot be read ahead does not keep the message itself from being read.
     pub fn run(self) -> LoadDone {
-        let result = self.file.for_reading().and_then(|file| {
-            let read = |len: usize| {
-                let mut data = vec![0; len];
-                file.read_exact_at(&mut data, HEADER + self.offset as u64).map(|()| Bytes::from(data))
-            };
-            match read(self.len) {
-                Err(_) if self.needed < self.len => read(self.needed),
-                outcome => outcome,
-            }
-        });
-        LoadDone { file: self.file, seq: self.seq, offset: self.offset, result }
+        let outcome = DataReader::open(&self.file)
+            .and_then(|mut reader| reader.read_ahead(self.offset, self.needed, self.len));
+        let (offset, result) = match outcome {
+            Ok((offset, data)) => (offset, Ok(data)),
+            Err(error) => (self.offset, Err(error)),
+        };
+        LoadDone { file: self.file, seq: self.seq, offset, result }
     }
 }

@@ -16,6 +16,8 @@ pub struct Layout {
     pub read_one: usize,
     /// Parts of written blocks kept in memory per stream.
     pub cache_extents: usize,
+    /// Bytes of records that are compressed together: what reading one of them unpacks.
+    pub frame: usize,
 }
 
 impl Default for Layout {
@@ -28,6 +30,7 @@ impl Default for Layout {
             read_ahead: 256 << 10,
             read_one: 8 << 10,
             cache_extents: 4,
+            frame: 64 << 10,
         }
     }
 }

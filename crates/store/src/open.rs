@@ -151,11 +151,12 @@ impl StreamStore {
         is_last: bool,
         report: &mut OpenReport,
     ) -> Result<(), OpenError> {
-        let path = dir.join(block_name(saved.number));
+        let file = saved.file(disk, dir, self.seed);
+        let path = file.path().to_owned();
         let (index, has_index) = match read_index(&**disk, dir, self.seed, saved) {
             Some(index) => (index, true),
             None => (
-                read_block(&**disk, &path, self.seed, saved)
+                read_block(&file, self.seed, saved)
                     .map_err(|source| OpenError::Block { path: path.clone(), source })?,
                 false,
             ),
@@ -173,14 +174,13 @@ impl StreamStore {
         self.state.lost.1 += saved.len.saturating_sub(index.record_bytes());
         let rows = self.rows_of(&index, saved);
         if rows.live_count() > 0 {
-            let file = BlockFile::new(disk.clone(), dir, saved.number, saved.base);
             let mut block = Block::recovered(saved.base, file, rows, index.data_len);
             block.must_rewrite = saved.must_rewrite;
             block.has_index = has_index;
             block.is_damaged = !index.is_whole;
             // Only closed blocks have an index. What a crash left behind the end is not written over: on a disk that
             // encrypts, that would take another key.
-            let is_left_over = || holds_more(&**disk, &path, saved.len);
+            let is_left_over = || saved.packed > 0 || holds_more(&**disk, &path, saved.len);
             block.closed = !is_last || has_index || !index.is_whole || is_left_over();
             self.blocks.push_back(block);
         } else if lost > 0 {
@@ -243,7 +243,7 @@ fn holds_more(disk: &dyn Disk, path: &Path, len: u64) -> bool {
 /// The block's index file, if it is intact and the block file is as long as it says.
 fn read_index(disk: &dyn Disk, dir: &Path, seed: Seed, saved: &SavedBlock) -> Option<BlockIndex> {
     let block = disk.open(&dir.join(block_name(saved.number)), OpenMode::Read).ok()?;
-    if block.len().ok()? < HEADER + saved.len {
+    if block.len().ok()? < saved.file_len() {
         return None;
     }
     let bytes = disk.read(&dir.join(index_name(saved.number))).ok()?;
@@ -251,12 +251,11 @@ fn read_index(disk: &dyn Disk, dir: &Path, seed: Seed, saved: &SavedBlock) -> Op
 }
 
 /// Finds the records by reading the block.
-fn read_block(disk: &dyn Disk, path: &Path, seed: Seed, saved: &SavedBlock) -> io::Result<BlockIndex> {
+fn read_block(file: &BlockFile, seed: Seed, saved: &SavedBlock) -> io::Result<BlockIndex> {
     if saved.len == 0 {
         return Ok(BlockIndex::empty(true));
     }
-    let opened = disk.open(path, OpenMode::Read).and_then(|file| read_data(&*file, saved.len));
-    match opened {
+    match read_data(file, saved.len) {
         Ok(data) => Ok(scan(&data, seed, saved)),
         Err(e) if is_damage(&e) => Ok(BlockIndex::empty(false)),
         Err(e) => Err(e),

@@ -12,10 +12,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use linnet_env::DiskFile;
 use linnet_ids::StreamSeq;
 use thiserror::Error;
 
+use crate::data_reader::DataReader;
 use crate::jobs::{BlockFile, HEADER, is_damage};
 use crate::record::{Record, Seed};
 use crate::rows::Rows;
@@ -104,7 +104,7 @@ impl StreamStore {
 impl Pinned {
     /// Begins to read, in the order of sequences.
     pub fn read(self) -> PinReader {
-        PinReader { pinned: self, row: 0, loaded: 0..0, data: Bytes::new(), handle: None, needed: 0..0 }
+        PinReader { pinned: self, row: 0, loaded: 0..0, data: Bytes::new(), reader: None, needed: 0..0 }
     }
 }
 
@@ -116,7 +116,7 @@ pub struct PinReader {
     /// Which part of the block `data` is.
     loaded: Range<usize>,
     data: Bytes,
-    handle: Option<Arc<dyn DiskFile>>,
+    reader: Option<DataReader>,
     /// The record that is looked at.
     needed: Range<usize>,
 }
@@ -134,11 +134,12 @@ impl PinReader {
         }
     }
 
-    /// Where the record that was looked at last stands.
+    /// Where the record that was looked at last stands, or the frame that it is packed in.
     pub(crate) fn place(&self) -> (PathBuf, u64) {
         let file = self.pinned.blocks.front().and_then(|block| block.file.as_ref());
         let path = file.map_or_else(PathBuf::new, |file| file.path().to_owned());
-        (path, HEADER + self.needed.start as u64)
+        let start = self.needed.start;
+        (path, self.reader.as_ref().map_or(HEADER + start as u64, |reader| reader.place(start)))
     }
 
     /// Length of the record that was looked at last.
@@ -168,7 +169,7 @@ impl PinReader {
         self.row = 0;
         self.loaded = 0..0;
         self.data = Bytes::new();
-        self.handle = None;
+        self.reader = None;
     }
 
     /// Makes sure that the record is in memory.
@@ -187,20 +188,20 @@ impl PinReader {
             true => PinReadError::Damaged(seq),
             false => PinReadError::Io { seq, source },
         };
-        let file = match &self.handle {
-            Some(handle) => handle.clone(),
+        let reader = match &mut self.reader {
+            Some(reader) => reader,
             None => {
                 let file = block.file.as_ref().ok_or(PinReadError::Damaged(seq))?;
-                self.handle.insert(file.for_reading().map_err(failed)?).clone()
+                self.reader.insert(DataReader::open(file).map_err(failed)?)
             }
         };
         let in_file = block.resident.first().map_or(block.data_len, |(at, _)| *at);
         let end = in_file.min(start + READ_AT_ONCE).max(self.needed.end);
         let mut data = vec![0; end - start];
-        if file.read_exact_at(&mut data, HEADER + start as u64).is_err() {
+        if reader.read(&mut data, start).is_err() {
             // What is behind the record must not keep it from being read.
             data.truncate(self.needed.len());
-            file.read_exact_at(&mut data, HEADER + start as u64).map_err(failed)?;
+            reader.read(&mut data, start).map_err(failed)?;
         }
         self.loaded = start..start + data.len();
         self.data = Bytes::from(data);

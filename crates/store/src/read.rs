@@ -7,6 +7,7 @@ use bytes::Bytes;
 use linnet_ids::{StreamSeq, Wall};
 
 use crate::block::Block;
+use crate::data_reader::DataReader;
 use crate::jobs::{BlockFile, LoadDone, LoadJob, is_damage};
 use crate::record::Record;
 use crate::store::{Lookup, StreamStore};
@@ -172,8 +173,7 @@ impl StreamStore {
 
     fn read_now(&self, block: &Block, span: &Range<usize>) -> Option<Vec<u8>> {
         let mut bytes = vec![0; span.len()];
-        let file = block.file.as_ref()?.for_reading().ok()?;
-        file.read_exact_at(&mut bytes, crate::jobs::HEADER + span.start as u64).ok()?;
+        DataReader::open(block.file.as_ref()?).ok()?.read(&mut bytes, span.start).ok()?;
         Some(bytes)
     }
 

@@ -30,8 +30,13 @@ impl Seed {
     }
 
     pub(crate) fn checksum(self, bytes: &[u8]) -> u32 {
+        self.checksum_of([bytes])
+    }
+
+    /// Checksum of parts that follow one another.
+    pub(crate) fn checksum_of<'a>(self, parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
-        hasher.update(bytes);
+        parts.into_iter().for_each(|bytes| hasher.update(bytes));
         hasher.finalize()
     }
 }

@@ -4,7 +4,8 @@ use linnet_env::DiskFile;
 use linnet_ids::StreamSeq;
 
 use crate::block_index::BlockIndex;
-use crate::jobs::{HEADER, is_damage};
+use crate::jobs::{BlockFile, HEADER, is_damage};
+use crate::packed::{Frame, Key};
 use crate::record::{FIXED, Record, Seed};
 use crate::state_file::SavedBlock;
 
@@ -13,17 +14,40 @@ const CHUNK: usize = 1 << 20;
 /// Bytes asked of it again where it cannot read: what a disk loses at once.
 const SECTOR: usize = 512;
 
-/// The data of a block file, at most `len` bytes. Sectors that cannot be read come back as zeros, which no record
-/// survives; the end of the file ends the data. Only an error that says nothing about what is stored is returned.
-pub(crate) fn read_data(file: &dyn DiskFile, len: u64) -> io::Result<Vec<u8>> {
-    let present = file.len()?.saturating_sub(HEADER).min(len);
+/// The data of a block file, at most `len` bytes. Sectors that cannot be read, and damaged frames of a packed file, come
+/// back as zeros, which no record survives; the end of the file ends the data. Only an error that says nothing about what
+/// is stored is returned.
+pub(crate) fn read_data(file: &BlockFile, len: u64) -> io::Result<Vec<u8>> {
+    let handle = file.for_reading()?;
+    match file.frames(&*handle)? {
+        None => read_around_damage(&*handle, HEADER, len),
+        Some(frames) => unpack(&*handle, file.key(), &frames, len),
+    }
+}
+
+fn unpack(handle: &dyn DiskFile, key: Key, frames: &[Frame], len: u64) -> io::Result<Vec<u8>> {
+    let mut data = vec![0; usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?];
+    for frame in frames {
+        let Some(place) = data.get_mut(frame.span()) else { continue };
+        match frame.read(handle, key) {
+            Ok(bytes) => place.copy_from_slice(&bytes),
+            Err(e) if is_damage(&e) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(data)
+}
+
+/// At most `len` bytes of a file from `from` on, with zeros for sectors that cannot be read.
+pub(crate) fn read_around_damage(file: &dyn DiskFile, from: u64, len: u64) -> io::Result<Vec<u8>> {
+    let present = file.len()?.saturating_sub(from).min(len);
     let mut data = vec![0; usize::try_from(present).map_err(|_| io::ErrorKind::FileTooLarge)?];
     let mut at = 0;
     while at < data.len() {
         let end = data.len().min(at + CHUNK);
-        match file.read_exact_at(&mut data[at..end], HEADER + at as u64) {
+        match file.read_exact_at(&mut data[at..end], from + at as u64) {
             Ok(()) => {}
-            Err(e) if is_damage(&e) => read_by_sector(file, &mut data[at..end], HEADER + at as u64)?,
+            Err(e) if is_damage(&e) => read_by_sector(file, &mut data[at..end], from + at as u64)?,
             Err(e) => return Err(e),
         }
         at = end;

@@ -7,6 +7,8 @@ use linnet_ids::{StreamSeq, Wall};
 use roaring::RoaringBitmap;
 
 use crate::bytes_reader::Reader;
+use crate::jobs::{BlockFile, HEADER};
+use crate::record::Seed;
 use crate::rows::Runs;
 
 /// First bytes of a state file; the fields follow. The log's checkpoint record holds length and checksum of the
@@ -73,8 +75,10 @@ pub(crate) struct SavedBlock {
     /// Number of its file.
     pub(crate) number: u64,
     pub(crate) base: StreamSeq,
-    /// Data bytes in the file.
+    /// Data bytes in the file, as they are when unpacked.
     pub(crate) len: u64,
+    /// Length of the file if it is packed; else 0.
+    pub(crate) packed: u64,
     /// It holds removed records that must go.
     pub(crate) must_rewrite: bool,
     pub(crate) seqs: Runs,
@@ -83,6 +87,16 @@ pub(crate) struct SavedBlock {
 }
 
 impl SavedBlock {
+    /// Its file.
+    pub(crate) fn file(&self, disk: &Arc<dyn Disk>, dir: &Path, seed: Seed) -> Arc<BlockFile> {
+        BlockFile::saved(disk.clone(), dir, self.number, self.base, seed, self.packed)
+    }
+
+    /// Length that its file has at least.
+    pub(crate) fn file_len(&self) -> u64 {
+        if self.packed > 0 { self.packed } else { HEADER + self.len }
+    }
+
     pub(crate) fn is_live(&self, row: usize) -> bool {
         u32::try_from(row).is_ok_and(|row| !self.dead.contains(row))
     }
@@ -110,7 +124,7 @@ impl SavedState {
             word(&mut out, block.number);
             word(&mut out, block.base);
             word(&mut out, block.len);
-            word(&mut out, u64::from(block.must_rewrite));
+            word(&mut out, u64::from(block.must_rewrite) | block.packed << 1);
             word(&mut out, block.seqs.len() as u64);
             word(&mut out, block.seqs.parts().len() as u64);
             for (row, seq) in block.seqs.parts() {
@@ -149,7 +163,8 @@ impl SavedState {
 
 fn decode_block(reader: &mut Reader<'_>) -> Option<SavedBlock> {
     let (number, base, len) = (reader.u64()?, reader.u64()?, reader.u64()?);
-    let must_rewrite = reader.u64()? == 1;
+    let form = reader.u64()?;
+    let (must_rewrite, packed) = (form & 1 == 1, form >> 1);
     let rows = u32::try_from(reader.u64()?).ok()?;
     let mut runs = Vec::new();
     for _ in 0..reader.u64()? {
@@ -157,7 +172,7 @@ fn decode_block(reader: &mut Reader<'_>) -> Option<SavedBlock> {
     }
     let seqs = Runs::from_parts(runs, rows)?;
     let dead = RoaringBitmap::deserialize_from(reader.blob()?).ok()?;
-    Some(SavedBlock { number, base, len, must_rewrite, seqs, dead })
+    Some(SavedBlock { number, base, len, packed, must_rewrite, seqs, dead })
 }
 
 /// Writes a new file, or over what an attempt that failed for want of space left behind.
@@ -206,7 +221,15 @@ mod tests {
             last_ts: Some(Wall(-3)),
             lost: (1, 70),
             next_block: 3,
-            blocks: vec![SavedBlock { number: 2, base: 3, len: 120, must_rewrite: true, seqs, dead }],
+            blocks: vec![SavedBlock {
+                number: 2,
+                base: 3,
+                len: 120,
+                packed: 75,
+                must_rewrite: true,
+                seqs,
+                dead,
+            }],
             damaged: vec![6],
             extra: b"owner".to_vec(),
         }

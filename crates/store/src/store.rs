@@ -75,6 +75,8 @@ pub struct StreamStore {
     pub(crate) kind: Kind,
     pub(crate) seed: Seed,
     pub(crate) layout: Layout,
+    /// Closed blocks are packed.
+    pub(crate) compress: bool,
     /// In the order of their sequences.
     pub(crate) blocks: VecDeque<Block>,
     pub(crate) subjects: Subjects,
@@ -105,6 +107,7 @@ impl StreamStore {
             kind,
             seed,
             layout: Layout::default(),
+            compress: false,
             blocks: VecDeque::new(),
             subjects: Subjects::new(max_per_subject),
             state: State { first_seq, last_seq: first_seq.saturating_sub(1), ..State::default() },
@@ -143,6 +146,12 @@ impl StreamStore {
         self.layout.block_max =
             max.map_or(usual.block_max, |max| (max / 8).clamp(BLOCK_MIN, usual.block_max));
         self.layout.extent = usual.extent.min(self.layout.block_max / 2);
+    }
+
+    /// Whether blocks that are closed from now on are compressed. Those that are closed stay as they are until they
+    /// are rewritten. Sizes do not depend on it, and a memory stream does nothing.
+    pub fn set_compression(&mut self, on: bool) {
+        self.compress = on;
     }
 
     /// True for a memory stream.
@@ -262,7 +271,9 @@ impl StreamStore {
             self.close_last_block();
             let file = match &self.kind {
                 Kind::Memory => None,
-                Kind::File { disk, dir } => Some(BlockFile::new(disk.clone(), dir, self.next_block, seq)),
+                Kind::File { disk, dir } => {
+                    Some(BlockFile::new(disk.clone(), dir, self.next_block, seq, self.seed))
+                }
             };
             self.blocks.push_back(Block::new(seq, file));
             self.next_block += 1;

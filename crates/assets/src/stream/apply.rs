@@ -1,5 +1,6 @@
 use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
+use linnet_jsapi::policies::Compression;
 use linnet_store::{Filter, Record};
 use linnet_wire::headers;
 
@@ -346,6 +347,7 @@ impl Stream {
                 || config.max_msgs_per_subject < self.config.max_msgs_per_subject);
         self.store.set_max_per_subject(config.max_msgs_per_subject);
         self.store.fit_to(config.max_bytes);
+        self.store.set_compression(config.compression == Compression::S2);
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
         self.origins.configured(&self.config);

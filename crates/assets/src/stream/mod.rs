@@ -34,6 +34,7 @@ use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_interest::{Interest, Matches};
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::info::{LostStreamData, StreamState};
+use linnet_jsapi::policies::Compression;
 use linnet_jsapi::{PubAck, StreamConfig, write_pub_error};
 use linnet_store::StreamStore;
 use serde::{Deserialize, Serialize};
@@ -216,6 +217,7 @@ impl Stream {
     ) -> Self {
         store.set_max_per_subject(config.max_msgs_per_subject);
         store.fit_to(config.max_bytes);
+        store.set_compression(config.compression == Compression::S2);
         let head_seq = store.state().last_seq;
         let head_ts = store.state().last_ts.unwrap_or_default();
         let mut stream = Self {

@@ -31,6 +31,7 @@ fn layout(rng: &SeededRng) -> Layout {
         rows_max: between(4, 40),
         extent: between(100, 1200),
         squeeze_min: 40 + rng.below(300),
+        frame: between(100, 900),
         ..SMALL
     }
 }
@@ -41,6 +42,7 @@ pub(crate) fn run(seed: u64, faults: Faults) -> Outcome {
     let mut world = World::on_disk(seed, layout(&rng));
     let disk = world.disk.clone().ok_or("no disk")?;
     disk.ignore_syncs(faults == Faults::NoSyncs);
+    world.step(&Step::Compression(seed.is_multiple_of(2)))?;
     for _ in 0..3 {
         if faults == Faults::Errors {
             match rng.below(4) {

@@ -8,10 +8,10 @@ use crate::sealed::shared;
 use crate::support::{Got, append, checkpoint, dir, file_kind, get, new_disk, seed};
 
 /// A closed block with an index, and an open one.
-struct Stored {
-    disk: FaultyDisk,
-    body: CheckpointBody,
-    intact: Vec<(u64, Got)>,
+pub(crate) struct Stored {
+    pub(crate) disk: FaultyDisk,
+    pub(crate) body: CheckpointBody,
+    pub(crate) intact: Vec<(u64, Got)>,
 }
 
 fn layout() -> Layout {
@@ -30,22 +30,22 @@ fn stored() -> Stored {
     Stored { disk, body, intact }
 }
 
-fn block(number: u64) -> PathBuf {
+pub(crate) fn block(number: u64) -> PathBuf {
     dir().join(format!("{number:010}.blk"))
 }
 
-fn index(number: u64) -> PathBuf {
+pub(crate) fn index(number: u64) -> PathBuf {
     dir().join(format!("{number:010}.idx"))
 }
 
-fn open(disk: &FaultyDisk, body: CheckpointBody) -> Result<(StreamStore, OpenReport), OpenError> {
+pub(crate) fn open(disk: &FaultyDisk, body: CheckpointBody) -> Result<(StreamStore, OpenReport), OpenError> {
     let shared: Arc<dyn Disk> = shared(disk);
     StreamStore::open_with_layout(&shared, dir(), seed(), Some(body), layout(), |_| -1)
 }
 
 /// Opens after damage and reads everything. No message may be wrong or silently missing; returns those that are
 /// damaged.
-fn damaged_of(stored: &Stored, disk: &FaultyDisk) -> Vec<u64> {
+pub(crate) fn damaged_of(stored: &Stored, disk: &FaultyDisk) -> Vec<u64> {
     let (mut store, report) =
         open(disk, stored.body).expect("damage in a block does not keep it from opening");
     let mut damaged = Vec::new();
@@ -76,7 +76,7 @@ fn damaged_of(stored: &Stored, disk: &FaultyDisk) -> Vec<u64> {
     damaged
 }
 
-fn len_of(disk: &FaultyDisk, path: &Path) -> u64 {
+pub(crate) fn len_of(disk: &FaultyDisk, path: &Path) -> u64 {
     disk.files_below(&dir()).into_iter().find(|(p, _)| p == path).map_or(0, |(_, len)| len)
 }
 
@@ -229,13 +229,17 @@ fn a_copy_of_a_record_inside_a_payload_is_not_taken_for_it() {
 
 #[test]
 pub(crate) fn random_damage_never_yields_a_wrong_message() {
-    let stored = stored();
+    strike_at_random(&stored());
+}
+
+/// Damage of every kind at random places of the blocks and their indexes.
+pub(crate) fn strike_at_random(stored: &Stored) {
     for seed in 0..400 {
         for kind in DamageKind::ALL {
             let disk = stored.disk.fork();
             let struck = disk.damage_at_random(&dir(), kind, seed);
             if struck.is_some_and(|(path, _)| path.extension().is_some_and(|e| e == "blk" || e == "idx")) {
-                damaged_of(&stored, &disk);
+                damaged_of(stored, &disk);
             }
         }
     }

@@ -6,6 +6,7 @@ mod battery;
 mod crash;
 mod damage;
 mod model;
+mod packed;
 mod pins;
 mod properties;
 mod scrub;

@@ -21,6 +21,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u64..9).prop_map(|by| Step::Skip { by }),
         1 => Just(Step::Clear),
         1 => prop_oneof![Just(-1_i64), Just(1), Just(3), Just(100)].prop_map(Step::MaxPerSubject),
+        2 => any::<bool>().prop_map(Step::Compression),
         3 => any::<bool>().prop_map(|all| Step::TakeWrites { all }),
         3 => (0_usize..8).prop_map(Step::RunWrite),
         3 => (0_usize..8).prop_map(Step::GiveWrite),

@@ -23,7 +23,7 @@ pub(crate) fn shared(disk: &FaultyDisk) -> Arc<dyn Disk> {
     Arc::new(SealedDisk::new(disk, Arc::new(ring), Arc::new(SeededRng::new(LIVES.get()))))
 }
 
-fn with_encryption(test: impl Fn()) {
+pub(crate) fn with_encryption(test: impl Fn()) {
     for cipher in [Cipher::ChaCha, Cipher::Aes] {
         CIPHER.set(Some(cipher));
         test();

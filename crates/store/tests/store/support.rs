@@ -15,6 +15,7 @@ pub(crate) const SMALL: Layout = Layout {
     read_ahead: 300,
     read_one: 90,
     cache_extents: 2,
+    frame: 150,
 };
 
 pub(crate) fn seed() -> Seed {

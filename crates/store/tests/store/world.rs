@@ -32,6 +32,7 @@ pub(crate) enum Step {
     },
     Clear,
     MaxPerSubject(i64),
+    Compression(bool),
     TakeWrites {
         all: bool,
     },
@@ -76,13 +77,11 @@ impl Step {
             40..56 => Self::Remove { pick: rng.next_u64(), erase: below(4) == 0 },
             56..62 => Self::RemoveFirst { count: small(20) },
             62 => Self::Skip { by: below(9) },
-            63 => {
-                if below(3) == 0 {
-                    Self::Clear
-                } else {
-                    Self::Check
-                }
-            }
+            63 => match below(3) {
+                0 => Self::Clear,
+                1 => Self::Compression(below(3) > 0),
+                _ => Self::Check,
+            },
             64 => Self::MaxPerSubject([-1, 1, 3, 100][small(4)]),
             65..72 => Self::TakeWrites { all: below(3) == 0 },
             72..80 => Self::RunWrite(small(8)),
@@ -112,6 +111,7 @@ pub(crate) struct World {
     pub(crate) model: Model,
     log: Vec<Entry>,
     max: i64,
+    compress: bool,
     writes: Vec<WriteJob>,
     written: Vec<WriteDone>,
     job: Option<(usize, CheckpointJob)>,
@@ -130,6 +130,7 @@ impl World {
             model: Model::default(),
             log: Vec::new(),
             max: -1,
+            compress: false,
             writes: Vec::new(),
             written: Vec::new(),
             job: None,
@@ -179,6 +180,10 @@ impl World {
             Step::MaxPerSubject(max) => {
                 self.max = *max;
                 self.enter(Entry::MaxPerSubject(*max));
+            }
+            Step::Compression(on) => {
+                self.compress = *on;
+                self.store.set_compression(*on);
             }
             Step::TakeWrites { all } => self.writes.extend(self.store.take_writes(*all)),
             Step::RunWrite(pick) => {
@@ -266,6 +271,7 @@ impl World {
         let (mut store, report) =
             StreamStore::open_with_layout(&shared, dir(), seed(), body, self.layout, max)
                 .map_err(|e| format!("opening failed: {e}"))?;
+        store.set_compression(self.compress);
         same!(report.lost, Vec::<u64>::new(), "lost at opening");
         same!(report.ruined, Vec::<PathBuf>::new(), "ruined at opening");
         if delete_strays {
