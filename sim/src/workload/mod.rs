@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use linnet_assets::{Command, Purge};
 use linnet_ids::GroupId;
-use linnet_jsapi::policies::{DiscardPolicy, RetentionPolicy};
+use linnet_jsapi::policies::{Compression, DiscardPolicy, RetentionPolicy};
 use linnet_jsapi::{Nanos, StreamConfig};
 use linnet_replication::Host as _;
 
@@ -111,6 +111,7 @@ impl World {
             allow_msg_ttl: pick(&[0, 0, 1]) == 1 || marker_ttl > 0,
             subject_delete_marker_ttl: Nanos(marker_ttl),
             allow_atomic: pick(&[0, 0, 1]) == 1,
+            compression: if pick(&[0, 1]) == 1 { Compression::S2 } else { Compression::None },
             ..StreamConfig::default()
         };
         match pick(&[0, 0, 0, 0, 1, 2]) {
