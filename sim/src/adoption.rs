@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
+use linnet_jsapi::policies::RetentionPolicy;
 use linnet_replication::{Host as _, Restored};
 use linnet_store::Filter;
 use linnet_wal::{FoundDamageKind, Report};
@@ -125,6 +126,15 @@ impl World {
                 && let Some(facts) = stream.consumers.get(&(attach.name.clone(), consumer.born))
             {
                 consumers::keeps_promises(stream, attach, facts)?;
+            }
+        }
+        if stream.model.config.retention == RetentionPolicy::Limits {
+            // A checkpoint may know more of what its consumers did than the log does.
+            for attach in &saved.consumers {
+                let consumer = stream.model.consumers.get_mut(&attach.name);
+                if let Some((consumer, state)) = consumer.zip(attach.state.as_ref()) {
+                    consumer.go_on_from(state);
+                }
             }
         }
         Ok(())

@@ -33,6 +33,12 @@ impl ModelConsumer {
         Self { born, config, start: reached + 1, newest: None, reached, open }
     }
 
+    /// It was opened with this state, which its log need not tell in full.
+    pub(crate) fn go_on_from(&mut self, state: &ConsumerState) {
+        self.reached = self.reached.max(state.delivered.stream);
+        self.open = state.pending.keys().chain(state.exhausted.keys()).copied().collect();
+    }
+
     /// Of what is stored now, up to `until`, it wants these only.
     pub(super) fn begin_with(&mut self, newest: BTreeSet<u64>, until: u64) {
         // They may have changed since the log was told where it begins.
