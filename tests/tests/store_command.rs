@@ -13,8 +13,6 @@ use crate::scrub::{NEVER, blocks, flip_last_byte, page, start, used_store};
 
 const PLAIN: &str = "";
 const SEALED: &str = "cipher: chacha, key: \"first key\"";
-/// Bytes that encryption puts in front of a file.
-const SEAL_HEADER: usize = 8192;
 
 struct Ran {
     code: i32,
@@ -181,6 +179,21 @@ fn a_damaged_bit_in_any_kind_of_file_is_told() {
     });
 }
 
+/// Flips a bit half-way through what is written of the segment that holds most; which it is.
+fn flip_in_the_middle_of_the_log(dir: &Path) -> PathBuf {
+    let entries = fs::read_dir(dir.join("jetstream/wal")).unwrap();
+    let segments = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    let written = |bytes: &[u8]| bytes.iter().filter(|byte| **byte != 0).count();
+    let contents = segments.map(|path| (fs::read(&path).unwrap(), path));
+    let (mut bytes, path) = contents.max_by_key(|(bytes, _)| written(bytes)).unwrap();
+    // What is not written yet is zeros.
+    let middle = written(&bytes) / 2;
+    let at = bytes.iter().enumerate().filter(|(_, byte)| **byte != 0).nth(middle).unwrap().0;
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
 #[test]
 fn damage_of_the_log_is_told_and_repaired_behind_a_gap() {
     run(async || {
@@ -193,10 +206,7 @@ fn damage_of_the_log_is_told_and_repaired_behind_a_gap() {
             }
             // Only the log has them.
             s.server.kill().unwrap();
-            let segment = dir.path().join("jetstream/wal/0000000001.wal");
-            let mut bytes = fs::read(&segment).unwrap();
-            bytes[300_000 + if encryption == SEALED { SEAL_HEADER } else { 0 }] ^= 1;
-            fs::write(&segment, bytes).unwrap();
+            let segment = flip_in_the_middle_of_the_log(dir.path());
 
             let verified = store("verify", dir.path(), encryption, &["--json"]);
             assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
