@@ -3,6 +3,7 @@
 use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_jsapi::ConsumerConfig;
 use linnet_jsapi::errors::{self, ApiError};
+use linnet_jsapi::limits::FIRST_SEQ_MAX;
 use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_wire::headers;
@@ -64,6 +65,9 @@ impl Origin {
             return self.on_status(reply, block, delivered, stored, out);
         }
         let Some(ack) = AckSubject::parse(reply) else { return Arrival::Nothing };
+        if ack.stream_seq > FIRST_SEQ_MAX {
+            return Arrival::Nothing;
+        }
         if ack.consumer_seq != delivered + 1 || ack.delivered > 1 {
             return if ack.consumer_seq <= delivered { Arrival::Nothing } else { Arrival::Gap };
         }
@@ -96,8 +100,10 @@ impl Origin {
         if let Some(stalled) = headers::get(block, "Nats-Consumer-Stalled")
             && !self.flow.iter().any(|request| request.reply == stalled)
         {
-            // The answer got lost.
-            send_flow_answer(stalled, delivered, self.position, out);
+            // The answer got lost. It counts as an acknowledgement, so that this one, too, waits for what is stored.
+            let position = self.position;
+            self.wait_for(FlowRequest { reply: stalled.to_vec(), stored: head, delivered, position });
+            self.answer_flow(stored, out);
         }
         match number("Nats-Last-Consumer") {
             Some(last) if last > delivered => Arrival::Gap,
@@ -105,7 +111,8 @@ impl Origin {
                 if self.note_lag(0) {
                     out.advise(Advisory::CaughtUp);
                 }
-                number("Nats-Last-Stream").map_or(Arrival::Nothing, Arrival::Passed)
+                let passed = number("Nats-Last-Stream").filter(|seq| *seq <= FIRST_SEQ_MAX);
+                passed.map_or(Arrival::Nothing, Arrival::Passed)
             }
             _ => Arrival::Nothing,
         }

@@ -124,6 +124,9 @@ impl Stream {
         if self.origins.must_follow {
             self.origins.follow(&self.config, self.head_seq, now, out);
         }
+        if self.origins.all.is_empty() {
+            return;
+        }
         let account = out.account().to_owned();
         let asker = Asker { stream: &self.config.name, account: &account, domain: &self.place.domain };
         let Origins { all, last_link, .. } = &mut self.origins;
