@@ -85,6 +85,11 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + Sync {
     /// Reads up to `out.len()` bytes; fewer only at the end of the file.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Fills `out` if the bytes are at hand, without waiting for the device. False if they are not, or if the file
+    /// cannot tell, or is shorter: nothing is known of `out` then.
+    fn try_read_exact_at(&self, _out: &mut [u8], _offset: u64) -> bool {
+        false
+    }
     /// Writes all of `data`.
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()>;
     /// Writes all of `parts` one after the other, in as few calls as the system allows.

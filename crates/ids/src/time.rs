@@ -24,6 +24,9 @@ impl Add<Duration> for Mono {
     }
 }
 
+/// Most bytes of a time in RFC 3339.
+const RFC3339_MAX: usize = 30;
+
 impl Wall {
     /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
@@ -33,22 +36,32 @@ impl Wall {
     /// RFC 3339 in UTC with up to nine decimals, trailing zeros of the fraction dropped, as NATS JSON has it.
     /// The zero of the JSON world, year 1, stands for "unset" and is written by [`Wall::ZERO_TEXT`].
     pub fn rfc3339(self) -> String {
+        let mut text = Vec::with_capacity(RFC3339_MAX);
+        self.write_rfc3339(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Appends what [`Wall::rfc3339`] gives.
+    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
         let (days, nanos_of_day) =
             (self.0.div_euclid(86_400_000_000_000), self.0.rem_euclid(86_400_000_000_000));
         let (year, month, day) = civil_from_days(days);
         let (seconds, nanos) = (nanos_of_day / 1_000_000_000, nanos_of_day % 1_000_000_000);
-        let mut text = format!(
-            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
-            seconds / 3600,
-            seconds / 60 % 60,
-            seconds % 60
-        );
-        if nanos > 0 {
-            let fraction = format!(".{nanos:09}");
-            text.push_str(fraction.trim_end_matches('0'));
+        let fields =
+            [(b'-', month), (b'-', day), (b'T', seconds / 3600), (b':', seconds / 60 % 60), (b':', seconds % 60)];
+        push_digits(out, year, 4);
+        for (mark, value) in fields {
+            out.push(mark);
+            push_digits(out, value, 2);
         }
-        text.push('Z');
-        text
+        if nanos > 0 {
+            out.push(b'.');
+            push_digits(out, nanos, 9);
+            while out.last() == Some(&b'0') {
+                out.pop();
+            }
+        }
+        out.push(b'Z');
     }
 
     /// How an unset time is written in NATS JSON.
@@ -120,6 +133,16 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Inverse of [`days_from_civil`].
+/// Appends `value` with leading zeros. The years that nanoseconds reach have four digits.
+fn push_digits(out: &mut Vec<u8>, mut value: i64, width: usize) {
+    let start = out.len();
+    out.resize(start + width, b'0');
+    for digit in out.iter_mut().skip(start).rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or(0);
+        value /= 10;
+    }
+}
+
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);

@@ -98,6 +98,10 @@ impl DiskFile for LazyFile {
         self.file.read_at(out, offset)
     }
 
+    fn try_read_exact_at(&self, out: &mut [u8], offset: u64) -> bool {
+        self.file.try_read_exact_at(out, offset)
+    }
+
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.file.write_all_at(data, offset)
     }

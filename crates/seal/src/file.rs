@@ -253,6 +253,15 @@ impl DiskFile for SealedFile {
         Ok(read)
     }
 
+    fn try_read_exact_at(&self, out: &mut [u8], offset: u64) -> bool {
+        let is_inside = offset.checked_add(out.len() as u64).is_some_and(|end| end < END);
+        let is_there = is_inside && self.file.try_read_exact_at(out, HEADER_BYTES + offset);
+        if is_there {
+            self.decrypt(out, offset);
+        }
+        is_there
+    }
+
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.write_vectored_all_at(&[data], offset)
     }

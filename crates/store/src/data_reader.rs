@@ -28,6 +28,10 @@ impl DataReader {
         Ok(Self { handle, packed })
     }
 
+    pub(crate) fn handle(&self) -> &Arc<dyn DiskFile> {
+        &self.handle
+    }
+
     /// Where in the file the data at `at` stands, or the frame that it is packed in.
     pub(crate) fn place(&self, at: usize) -> u64 {
         let frame =

@@ -56,6 +56,8 @@ pub(crate) struct BlockFile {
     /// Where the frames of a packed file are, once somebody has read it: 16 bytes per frame.
     frames: Mutex<Option<Arc<[Frame]>>>,
     handle: Mutex<Option<Arc<dyn DiskFile>>>,
+    /// Open while single messages are read from the block.
+    reader: Mutex<Option<Arc<dyn DiskFile>>>,
     /// Held while something is written, so that a failed write can be undone.
     writing: Mutex<()>,
     /// No block uses the file any more; writes that are still under way need not happen.
@@ -92,6 +94,7 @@ impl BlockFile {
             packed: AtomicU64::new(packed),
             frames: Mutex::new(None),
             handle: Mutex::new(None),
+            reader: Mutex::new(None),
             writing: Mutex::new(()),
             retired: AtomicBool::new(false),
         })
@@ -185,10 +188,33 @@ impl BlockFile {
     }
 
     pub(crate) fn for_reading(&self) -> io::Result<Arc<dyn DiskFile>> {
-        match &*self.handle.lock() {
-            Some(handle) => Ok(handle.clone()),
-            None => self.disk.open(&self.path, OpenMode::Read),
+        if let Some(open) = self.at_hand() {
+            return Ok(open);
         }
+        self.disk.open(&self.path, OpenMode::Read)
+    }
+
+    /// The file, if it is open.
+    fn at_hand(&self) -> Option<Arc<dyn DiskFile>> {
+        self.handle.lock().clone().or_else(|| self.reader.lock().clone())
+    }
+
+    /// Fills `out` with data of the block if the file is open and they can be had without waiting for the device.
+    pub(crate) fn try_read(&self, out: &mut [u8], at: usize) -> bool {
+        self.packed_len() == 0
+            && self.at_hand().is_some_and(|file| file.try_read_exact_at(out, HEADER + at as u64))
+    }
+
+    /// Keeps the file open for reading, unless no block uses it any more.
+    pub(crate) fn keep_open(&self, handle: Arc<dyn DiskFile>) {
+        if !self.retired.load(Ordering::Relaxed) {
+            *self.reader.lock() = Some(handle);
+        }
+    }
+
+    /// Undoes [`BlockFile::keep_open`].
+    pub(crate) fn let_go(&self) {
+        *self.reader.lock() = None;
     }
 
     /// Gives the descriptor back; a long stream has more blocks than a process may have files open.
@@ -199,6 +225,7 @@ impl BlockFile {
     pub(crate) fn retire(&self) {
         self.retired.store(true, Ordering::Relaxed);
         self.close();
+        self.let_go();
     }
 }
 
@@ -252,6 +279,7 @@ pub struct LoadJob {
     /// Bytes of the message that is wanted; what follows is read ahead.
     pub(crate) needed: usize,
     pub(crate) len: usize,
+    pub(crate) in_order: bool,
 }
 
 /// Outcome of a [`LoadJob`].
@@ -260,6 +288,8 @@ pub struct LoadDone {
     pub(crate) seq: StreamSeq,
     pub(crate) offset: usize,
     pub(crate) result: io::Result<Bytes>,
+    /// The file, if single messages are read from it.
+    pub(crate) handle: Option<Arc<dyn DiskFile>>,
 }
 
 impl LoadDone {
@@ -277,12 +307,15 @@ impl LoadJob {
 
     /// Runs the job; blocks. What cannot be read ahead does not keep the message itself from being read.
     pub fn run(self) -> LoadDone {
-        let outcome = DataReader::open(&self.file)
-            .and_then(|mut reader| reader.read_ahead(self.offset, self.needed, self.len));
+        let mut handle = None;
+        let outcome = DataReader::open(&self.file).and_then(|mut reader| {
+            handle = (!self.in_order).then(|| reader.handle().clone());
+            reader.read_ahead(self.offset, self.needed, self.len)
+        });
         let (offset, result) = match outcome {
             Ok((offset, data)) => (offset, Ok(data)),
             Err(error) => (self.offset, Err(error)),
         };
-        LoadDone { file: self.file, seq: self.seq, offset, result }
+        LoadDone { file: self.file, seq: self.seq, offset, result, handle }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use linnet_env::DiskFile;
 use linnet_ids::{StreamSeq, Wall};
 
 use crate::block::Block;
@@ -15,6 +16,11 @@ use crate::store::{Lookup, StreamStore};
 /// Messages looked at to stand in for one whose timestamp cannot be read.
 const NEIGHBOURS: usize = 16;
 
+/// Files of a stream that stay open for reading single messages.
+const OPEN_MAX: usize = 8;
+/// Bytes of a record that are worth a read by whoever wants it; more are read by somebody else.
+const SPOT_MAX: usize = 64 << 10;
+
 /// What is in memory only to make reading faster.
 #[derive(Default)]
 pub(crate) struct Reading {
@@ -22,6 +28,17 @@ pub(crate) struct Reading {
     cache: VecDeque<Extent>,
     /// Timestamps of the oldest messages, as far as they were read ahead.
     first_times: VecDeque<(StreamSeq, Wall)>,
+    /// The record that was read last without a job.
+    spot: Option<Spot>,
+    /// Files that are kept open for such reads.
+    open: VecDeque<Arc<BlockFile>>,
+}
+
+/// One record of a block file.
+struct Spot {
+    file: Arc<BlockFile>,
+    offset: usize,
+    data: Vec<u8>,
 }
 
 struct Extent {
@@ -38,10 +55,39 @@ impl Reading {
     }
 
     fn cached(&self, file: &Arc<BlockFile>, span: &Range<usize>) -> Option<&[u8]> {
+        if let Some(spot) = &self.spot
+            && Arc::ptr_eq(&spot.file, file)
+            && *span == (spot.offset..spot.offset + spot.data.len())
+        {
+            return Some(&spot.data);
+        }
         let extent = self.cache.iter().rev().find(|e| {
             Arc::ptr_eq(&e.file, file) && e.offset <= span.start && span.end <= e.offset + e.data.len()
         })?;
         extent.data.get(span.start - extent.offset..span.end - extent.offset)
+    }
+
+    /// Reads a record if that does not wait for the disk.
+    fn spot(&mut self, file: &Arc<BlockFile>, span: Range<usize>) {
+        let mut data = self.spot.take().map(|spot| spot.data).unwrap_or_default();
+        data.clear();
+        data.resize(span.len(), 0);
+        if file.try_read(&mut data, span.start) {
+            self.spot = Some(Spot { file: file.clone(), offset: span.start, data });
+        }
+    }
+
+    fn keep_open(&mut self, file: &Arc<BlockFile>, handle: Arc<dyn DiskFile>) {
+        file.keep_open(handle);
+        if self.open.iter().any(|open| Arc::ptr_eq(open, file)) {
+            return;
+        }
+        while self.open.len() >= OPEN_MAX {
+            if let Some(oldest) = self.open.pop_front() {
+                oldest.let_go();
+            }
+        }
+        self.open.push_back(file.clone());
     }
 }
 
@@ -90,7 +136,19 @@ impl StreamStore {
             offset: part.start,
             needed: span.len(),
             len: part.len(),
+            in_order,
         })
+    }
+
+    /// The message, for a reader that wants no other: read from its file at once where that does not wait for the
+    /// disk.
+    pub fn get_one(&mut self, seq: StreamSeq) -> Lookup<Record<'_>> {
+        if let Lookup::Cold(job) = self.get(seq, false)
+            && job.needed <= SPOT_MAX
+        {
+            self.reading.spot(&job.file, job.offset..job.offset + job.needed);
+        }
+        self.get(seq, false)
     }
 
     /// The record that fills `bytes`, if they are intact.
@@ -105,6 +163,9 @@ impl StreamStore {
     /// message counts as damaged from now on; after any other, such as too many open files, the next look-up tries
     /// again.
     pub fn loaded(&mut self, done: LoadDone) -> Result<(), io::Error> {
+        if let (Ok(_), Some(handle)) = (&done.result, done.handle) {
+            self.reading.keep_open(&done.file, handle);
+        }
         match done.result {
             Ok(data) => {
                 // Several readers asked for the same: one copy is enough.
@@ -136,7 +197,9 @@ impl StreamStore {
 
     /// Frees memory that only speeds up reading.
     pub fn release_cache(&mut self) {
-        self.reading = Reading::default();
+        for file in std::mem::take(&mut self.reading).open {
+            file.let_go();
+        }
     }
 
     /// Timestamp of a message, reading its record from disk if need be; `None` if it is damaged.

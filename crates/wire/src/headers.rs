@@ -45,6 +45,11 @@ pub fn push(out: &mut Vec<u8>, key: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// As [`push`], of a number.
+pub fn push_number(out: &mut Vec<u8>, key: &str, value: u64) {
+    push(out, key, itoa::Buffer::new().format(value).as_bytes());
+}
+
 /// Ends a block.
 pub fn end(out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");

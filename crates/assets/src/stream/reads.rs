@@ -61,7 +61,7 @@ impl Stream {
     /// The message a request with one selector means.
     fn select(&self, request: &MsgGetRequest) -> Option<StreamSeq> {
         if !request.last_by_subj.is_empty() {
-            return self.store.last_of(&Filter::new([request.last_by_subj.as_bytes()]));
+            return self.last_on(request.last_by_subj.as_bytes());
         }
         let from = match request.start_time {
             Some(time) => self.store.first_at_or_after(time)?,
@@ -73,8 +73,15 @@ impl Stream {
         Some(from)
     }
 
+    fn last_on(&self, pattern: &[u8]) -> Option<StreamSeq> {
+        if linnet_subject::is_literal(pattern) {
+            return self.store.subject(pattern).map(|state| state.last);
+        }
+        self.store.last_of(&Filter::new([pattern]))
+    }
+
     fn get_one(&mut self, seq: StreamSeq, no_hdr: bool, token: Token, out: &mut dyn Output) {
-        let answer = match self.store.get(seq, false) {
+        let answer = match self.store.get_one(seq) {
             Lookup::Found(record) => Ok(CommandOutcome::Message(Box::new(stored_message(&record, no_hdr)))),
             Lookup::Missing => Err(errors::NO_MESSAGE_FOUND),
             Lookup::Damaged => {
@@ -105,6 +112,14 @@ impl Stream {
     ) {
         if reply.is_empty() {
             return;
+        }
+        if let Some(subject) = subject
+            && body.is_empty()
+        {
+            let Some(seq) = self.last_on(subject.as_bytes()) else {
+                return status(out, reply, "404 Message Not Found", &[]);
+            };
+            return self.go_on(Direct { reply: reply.to_vec(), no_hdr: false, kind: Kind::Single(seq) }, out);
         }
         let Ok(mut request) = linnet_jsapi::decode_lenient::<MsgGetRequest>(body) else {
             return status(out, reply, "408 Malformed Request", &[]);
@@ -196,7 +211,7 @@ impl Stream {
     /// Sends what a direct get still owes until it is done or must wait for the disk.
     fn go_on(&mut self, mut direct: Direct, out: &mut dyn Output) {
         loop {
-            let (seq, extra): (StreamSeq, Vec<(&str, u64)>) = match &mut direct.kind {
+            let (seq, extra): (StreamSeq, Vec<(&'static str, u64)>) = match &mut direct.kind {
                 Kind::Single(seq) => (*seq, Vec::new()),
                 Kind::Batch { next, filter, left, bytes_left, last, pending } => {
                     let found =
@@ -226,9 +241,18 @@ impl Stream {
                     (seq, vec![("Nats-Num-Pending", pending - 1), ("Nats-Last-Sequence", *last)])
                 }
             };
-            let size = match self.store.get(seq, !matches!(direct.kind, Kind::Single(_))) {
+            let is_single = matches!(direct.kind, Kind::Single(_));
+            let found = if is_single { self.store.get_one(seq) } else { self.store.get(seq, true) };
+            let size = match found {
                 Lookup::Found(record) => {
-                    send_record(out, &direct.reply, &self.config.name, &record, direct.no_hdr, &extra);
+                    let sending = Sending {
+                        to: &direct.reply,
+                        stream: &self.config.name,
+                        no_hdr: direct.no_hdr,
+                        extra: &extra,
+                        block: &mut self.scratch,
+                    };
+                    sending.send(out, &record);
                     record.body.len() as u64
                 }
                 Lookup::Missing => {
@@ -295,38 +319,45 @@ fn stored_message(record: &Record<'_>, no_hdr: bool) -> StoredMessage {
     }
 }
 
-fn send_record(
-    out: &mut dyn Output,
-    to: &[u8],
-    stream: &str,
-    record: &Record<'_>,
+/// A record as an answer; `block` is room for its headers.
+struct Sending<'a> {
+    to: &'a [u8],
+    stream: &'a str,
     no_hdr: bool,
-    extra: &[(&str, u64)],
-) {
-    if no_hdr {
-        out.publish(to, b"", b"", 0, record.payload);
-        return;
+    extra: &'a [(&'static str, u64)],
+    block: &'a mut Vec<u8>,
+}
+
+impl Sending<'_> {
+    fn send(self, out: &mut dyn Output, record: &Record<'_>) {
+        if self.no_hdr {
+            out.publish(self.to, b"", b"", 0, record.payload);
+            return;
+        }
+        let body = self.block;
+        body.clear();
+        headers::reopen(body, record.headers);
+        headers::push(body, "Nats-Stream", self.stream.as_bytes());
+        headers::push(body, "Nats-Subject", record.subject);
+        headers::push_number(body, "Nats-Sequence", record.seq);
+        body.extend_from_slice(b"Nats-Time-Stamp: ");
+        record.timestamp.write_rfc3339(body);
+        body.extend_from_slice(b"\r\n");
+        for (key, value) in self.extra {
+            headers::push_number(body, key, *value);
+        }
+        headers::end(body);
+        let header_len = body.len();
+        body.extend_from_slice(record.payload);
+        out.publish(self.to, b"", b"", header_len, body);
     }
-    let mut body = Vec::with_capacity(record.body.len() + 192);
-    headers::reopen(&mut body, record.headers);
-    headers::push(&mut body, "Nats-Stream", stream.as_bytes());
-    headers::push(&mut body, "Nats-Subject", record.subject);
-    headers::push(&mut body, "Nats-Sequence", record.seq.to_string().as_bytes());
-    headers::push(&mut body, "Nats-Time-Stamp", record.timestamp.rfc3339().as_bytes());
-    for (key, value) in extra {
-        headers::push(&mut body, key, value.to_string().as_bytes());
-    }
-    headers::end(&mut body);
-    let header_len = body.len();
-    body.extend_from_slice(record.payload);
-    out.publish(to, b"", b"", header_len, &body);
 }
 
 fn status(out: &mut dyn Output, to: &[u8], text: &str, extra: &[(&str, u64)]) {
     let mut block = Vec::with_capacity(96);
     headers::begin(&mut block, text);
     for (key, value) in extra {
-        headers::push(&mut block, key, value.to_string().as_bytes());
+        headers::push_number(&mut block, key, *value);
     }
     headers::end(&mut block);
     out.publish(to, b"", b"", block.len(), &block);

@@ -42,6 +42,8 @@ struct State {
     operations_until_off: Option<u64>,
     /// An operation was refused for lack of power.
     refused: bool,
+    /// Reads that asked for what is at hand.
+    tries: u64,
     counters: FaultCounters,
 }
 
@@ -60,6 +62,7 @@ impl Clone for State {
             bytes_until_write_error: self.bytes_until_write_error,
             operations_until_off: self.operations_until_off,
             refused: self.refused,
+            tries: self.tries,
             counters: self.counters,
         }
     }
@@ -193,6 +196,7 @@ impl FaultyDisk {
                 bytes_until_write_error: None,
                 operations_until_off: None,
                 refused: false,
+                tries: 0,
                 counters: FaultCounters::default(),
             })),
         }
@@ -392,6 +396,18 @@ impl DiskFile for FaultyFile {
                 input_output_error()
             })
         })
+    }
+
+    /// Every other time, whatever the device would have to do.
+    fn try_read_exact_at(&self, out: &mut [u8], offset: u64) -> bool {
+        let outcome = self.with(|state| {
+            state.tries = state.tries.wrapping_add(1);
+            if state.refused || state.tries.is_multiple_of(2) {
+                return Ok(false);
+            }
+            Ok(state.content(self.file)?.read(out, offset) == Some(out.len()))
+        });
+        outcome.unwrap_or(false)
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {

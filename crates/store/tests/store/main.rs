@@ -9,6 +9,7 @@ mod model;
 mod packed;
 mod pins;
 mod properties;
+mod reads;
 mod scrub;
 mod sealed;
 mod support;

@@ -63,7 +63,8 @@ pub(crate) enum Got {
 
 pub(crate) fn get(store: &mut StreamStore, seq: StreamSeq, in_order: bool) -> Got {
     for _ in 0..3 {
-        match store.get(seq, in_order) {
+        let looked_up = if in_order { store.get(seq, true) } else { store.get_one(seq) };
+        match looked_up {
             Lookup::Found(found) => {
                 assert_eq!(found.seq, seq);
                 return Got::Message {
