@@ -126,7 +126,8 @@ impl DiskFile for RealFile {
     fn try_read_exact_at(&self, out: &mut [u8], offset: u64) -> bool {
         let len = out.len();
         // Not every file system can tell what is in memory; then the call fails as it does where nothing is.
-        rustix::io::preadv2(&self.0, &mut [io::IoSliceMut::new(out)], offset, ReadWriteFlags::NOWAIT) == Ok(len)
+        rustix::io::preadv2(&self.0, &mut [io::IoSliceMut::new(out)], offset, ReadWriteFlags::NOWAIT)
+            == Ok(len)
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> io::Result<()> {

@@ -47,8 +47,13 @@ impl Wall {
             (self.0.div_euclid(86_400_000_000_000), self.0.rem_euclid(86_400_000_000_000));
         let (year, month, day) = civil_from_days(days);
         let (seconds, nanos) = (nanos_of_day / 1_000_000_000, nanos_of_day % 1_000_000_000);
-        let fields =
-            [(b'-', month), (b'-', day), (b'T', seconds / 3600), (b':', seconds / 60 % 60), (b':', seconds % 60)];
+        let fields = [
+            (b'-', month),
+            (b'-', day),
+            (b'T', seconds / 3600),
+            (b':', seconds / 60 % 60),
+            (b':', seconds % 60),
+        ];
         push_digits(out, year, 4);
         for (mark, value) in fields {
             out.push(mark);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{Context, Goal, Storage, Workload};
 use crate::clock;
 use crate::conn::{Conn, Scratch};
-use crate::frames::{self, Frame};
+use crate::frames::{self, Frame, Msg};
 use crate::js::{Api, STREAM, SUBJECT, check_pub_ack};
 use crate::measure::{Limit, Meter, Sample, histogram};
 use crate::traffic::WARM_UP_DIVISOR;
@@ -186,13 +186,27 @@ fn read(context: &Context<'_>, subjects: u64, deliver_policy: &str) -> Result<Sa
         },
     });
     api.call(&format!("CONSUMER.CREATE.{STREAM}"), &request)?;
+    receive(&mut conn, &mut scratch, total, |_| Ok(()))?;
+    meter.finish(total)
+}
+
+/// Receives what a push consumer sends and answers its flow control, until `total` messages have come.
+pub(super) fn receive(
+    conn: &mut Conn,
+    scratch: &mut Scratch,
+    total: u64,
+    mut check: impl FnMut(&Msg<'_>) -> Result<()>,
+) -> Result<()> {
     let mut received = 0;
+    let mut out = Vec::new();
     while received < total {
-        out.clear();
-        conn.read(&mut scratch, |frame| {
+        conn.read(scratch, |frame| {
             let Frame::Msg(msg) = frame else { return Ok(()) };
             match (msg.status(), msg.reply()) {
-                (None, _) => received += 1,
+                (None, _) => {
+                    check(&msg)?;
+                    received += 1;
+                }
                 (Some(_), Some(reply)) => frames::put_pub(&mut out, reply, None, b""),
                 (Some(_), None) => {}
             }
@@ -200,9 +214,10 @@ fn read(context: &Context<'_>, subjects: u64, deliver_policy: &str) -> Result<Sa
         })?;
         if !out.is_empty() {
             conn.send(&out)?;
+            out.clear();
         }
     }
-    meter.finish(total)
+    Ok(())
 }
 
 fn purge(context: &Context<'_>) -> Result<Sample> {

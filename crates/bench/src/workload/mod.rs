@@ -6,6 +6,7 @@ mod fanout;
 mod idle;
 mod js_consume;
 mod js_depth;
+mod js_patterns;
 mod js_publish;
 mod latency;
 mod queue;
@@ -95,6 +96,7 @@ pub(crate) fn all() -> Vec<Workload> {
         js_publish::WORKLOADS,
         js_consume::WORKLOADS,
         js_depth::WORKLOADS,
+        js_patterns::WORKLOADS,
     ];
     families.into_iter().flatten().copied().collect()
 }

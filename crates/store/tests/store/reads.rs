@@ -41,9 +41,7 @@ fn files_that_are_kept_open_go_with_the_cache_and_the_block() {
     let mut store = StreamStore::new(file_kind(&disk), seed(), 0, -1).with_layout(SMALL);
     (1..=6).for_each(|seq| append(&mut store, seq, "s", &[1; 30]));
     checkpoint(&mut store, &disk);
-    let is_at_hand = |store: &mut StreamStore| {
-        (0..2).any(|_| matches!(store.get_one(3), Lookup::Found(_)))
-    };
+    let is_at_hand = |store: &mut StreamStore| (0..2).any(|_| matches!(store.get_one(3), Lookup::Found(_)));
     assert!(!is_at_hand(&mut store), "nobody has opened the file");
     let _ = read(&mut store, 1);
     assert!(is_at_hand(&mut store));
