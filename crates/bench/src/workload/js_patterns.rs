@@ -30,7 +30,14 @@ const JOBS_PER_SECOND: f64 = 200_000.0;
 pub(super) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "js-object-put",
-        about: "chunks of 128 KiB, 16 in flight, to one subject of a stream on disk, servers' default sync",
+        about: "chunks of 128 KiB, 16 in flight, to one subject of a stream on disk",
+        storage: Storage::AsAsked,
+        goal: Goal::rate(1.5),
+        run: put,
+    },
+    Workload {
+        name: "js-object-put-defaults",
+        about: "the same with each server's own sync setting",
         storage: Storage::ServerDefault,
         goal: Goal::rate(1.5),
         run: put,
