@@ -9,6 +9,7 @@ pub mod encode;
 pub mod fast_path;
 pub mod headers;
 mod info;
+pub mod route;
 
 pub use connect::{Connect, ConnectError};
 pub use info::Info;
