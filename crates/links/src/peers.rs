@@ -1,0 +1,225 @@
+use std::collections::BTreeMap;
+
+use linnet_wire::{GossipMode, ServerInfo};
+
+use crate::cluster_name::ClusterName;
+use crate::compression::Mode;
+use crate::handshake::Established;
+
+/// A connection, as the caller numbers them.
+pub type ConnId = u64;
+
+/// This server, as routes see it.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Name of the cluster.
+    pub cluster: ClusterName,
+    /// What every INFO on a route says, without what differs between connections.
+    pub info: ServerInfo,
+    /// Connections per pair of servers; `None` for one connection without a pool.
+    pub pool_size: Option<usize>,
+    /// Accounts with connections of their own, the system account included.
+    pub accounts: Vec<String>,
+    /// How routes are compressed.
+    pub compression: Mode,
+    /// User and password that others must show.
+    pub credentials: Option<(String, String)>,
+    /// Routes use TLS.
+    pub tls: bool,
+}
+
+/// What a connection between two servers carries.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Slot {
+    /// Every account: one of the two has no pool.
+    Only,
+    /// The accounts of this place in the pool.
+    Pool(usize),
+    /// One account.
+    Account(String),
+}
+
+/// Whether a connection takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is the first one of a server that was not known.
+    First,
+    /// It joins others of its server.
+    Another,
+    /// Its place is taken: it must be closed.
+    Duplicate,
+}
+
+#[derive(Debug)]
+struct Peer {
+    info: ServerInfo,
+    slots: BTreeMap<Slot, ConnId>,
+}
+
+/// The other servers of the cluster and the connections to them.
+#[derive(Debug)]
+pub struct Peers {
+    local: Local,
+    peers: BTreeMap<String, Peer>,
+}
+
+impl Peers {
+    /// Nobody but this server.
+    pub fn new(local: Local) -> Self {
+        Self { local, peers: BTreeMap::new() }
+    }
+
+    /// This server.
+    pub fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Takes another cluster's name. What is connected under the old one must be closed: returned are the connections
+    /// to all servers but `but`.
+    pub fn adopt(&mut self, name: ClusterName, but: &str) -> Vec<ConnId> {
+        self.local.info.cluster.clone_from(&name.name);
+        self.local.info.cluster_dynamic = name.is_dynamic;
+        self.local.cluster = name;
+        let others = self.peers.iter().filter(|(id, _)| id.as_str() != but);
+        others.flat_map(|(_, peer)| peer.slots.values().copied()).collect()
+    }
+
+    /// Connections in the pool shared with a server; `None` if there is no pool between the two.
+    pub fn pool_size(&self, theirs: &ServerInfo) -> Option<usize> {
+        let theirs = usize::try_from(theirs.route_pool_size).ok().filter(|size| *size > 0)?;
+        Some(self.local.pool_size?.max(theirs))
+    }
+
+    /// The first place in the pool that has no connection; `None` if all have one or there is no pool.
+    pub fn free_slot(&self, theirs: &ServerInfo) -> Option<usize> {
+        let size = self.pool_size(theirs)?;
+        let taken = self.peers.get(&theirs.server_id).map(|peer| &peer.slots);
+        (0..size).find(|at| taken.is_none_or(|slots| !slots.contains_key(&Slot::Pool(*at))))
+    }
+
+    /// True if the account may have a connection of its own to a server of this INFO.
+    pub fn is_dedicated(&self, account: &str) -> bool {
+        self.local.accounts.iter().any(|dedicated| dedicated == account)
+    }
+
+    /// Gives a connection its place.
+    pub fn admit(&mut self, conn: ConnId, established: &Established) -> Admission {
+        let id = &established.info.server_id;
+        let Some(peer) = self.peers.get_mut(id) else {
+            let slots = BTreeMap::from([(established.slot.clone(), conn)]);
+            self.peers.insert(id.clone(), Peer { info: established.info.clone(), slots });
+            return Admission::First;
+        };
+        if peer.slots.contains_key(&established.slot) || peer.has_other_shape(&established.slot) {
+            return Admission::Duplicate;
+        }
+        peer.slots.insert(established.slot.clone(), conn);
+        Admission::Another
+    }
+
+    /// A connection ended. Returns the server it was to and whether that was its last.
+    pub fn leave(&mut self, conn: ConnId) -> Option<(ServerInfo, bool)> {
+        let (id, slot) = self.peers.iter().find_map(|(id, peer)| {
+            let slot = peer.slots.iter().find(|(_, at)| **at == conn)?.0;
+            Some((id.clone(), slot.clone()))
+        })?;
+        let peer = self.peers.get_mut(&id)?;
+        peer.slots.remove(&slot);
+        if !peer.slots.is_empty() {
+            return Some((peer.info.clone(), false));
+        }
+        self.peers.remove(&id).map(|peer| (peer.info, true))
+    }
+
+    /// True if there is a connection to the server.
+    pub fn is_known(&self, server_id: &str) -> bool {
+        self.peers.contains_key(server_id)
+    }
+
+    /// The other servers, by id.
+    pub fn infos(&self) -> impl Iterator<Item = &ServerInfo> {
+        self.peers.values().map(|peer| &peer.info)
+    }
+
+    /// The connection by which an account's interest goes to a server: its own, else the one of the pool that this
+    /// server's pool size picks.
+    pub fn carrier(&self, server_id: &str, account: &str) -> Option<ConnId> {
+        let slots = &self.peers.get(server_id)?.slots;
+        if let Some(conn) = slots.get(&Slot::Only) {
+            return Some(*conn);
+        }
+        if let Some(conn) = slots.get(&Slot::Account(account.to_owned())) {
+            return Some(*conn);
+        }
+        let index = crate::pool_index(account.as_bytes(), self.local.pool_size.unwrap_or(1));
+        slots.get(&Slot::Pool(index)).copied()
+    }
+
+    /// Whom to tell of a server whose first connection was just admitted: a connection to each other server, with what
+    /// to say there. `addr` is where the new server is dialled; `is_solicited` and `is_explicit` say how its connection
+    /// came to be, `is_explicit_route` the same of the connection told on.
+    pub fn gossip(
+        &self,
+        about: &ServerInfo,
+        addr: &str,
+        origin: Origin,
+        is_explicit_route: impl Fn(ConnId) -> bool,
+    ) -> Vec<(ConnId, ServerInfo)> {
+        if !origin.may_be_told(about) {
+            return Vec::new();
+        }
+        let others = self.peers.iter().filter(|(id, _)| **id != about.server_id);
+        let told = others.filter_map(|(_, peer)| {
+            // An INFO about an account's connection stays on that account's connections; others go where they may.
+            let conn = *peer.slots.values().next()?;
+            let mode = match (origin, is_explicit_route(conn)) {
+                (Origin::Accepted, true) | (Origin::Configured, _) => GossipMode::Override,
+                (Origin::Accepted, false) => GossipMode::Disabled,
+                (Origin::Told(_), _) => GossipMode::Default,
+            };
+            let mut info = about.clone();
+            info.nonce.clear();
+            info.route_pool_idx = 0;
+            if info.ip.is_empty() {
+                info.ip = format!("nats-route://{addr}/");
+            }
+            info.gossip_mode = mode.number();
+            Some((conn, info))
+        });
+        told.collect()
+    }
+}
+
+impl Peer {
+    /// True if the server is connected without a pool and this connection would be of one, or the other way round.
+    fn has_other_shape(&self, slot: &Slot) -> bool {
+        let has_only = self.slots.contains_key(&Slot::Only);
+        match slot {
+            Slot::Only => self.slots.keys().any(|taken| matches!(taken, Slot::Pool(_))),
+            Slot::Pool(_) => has_only,
+            Slot::Account(_) => false,
+        }
+    }
+}
+
+/// How a connection came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The other server dialled.
+    Accepted,
+    /// We dialled what the configuration names.
+    Configured,
+    /// We dialled what another server told us of, in this mode.
+    Told(GossipMode),
+}
+
+impl Origin {
+    fn may_be_told(self, about: &ServerInfo) -> bool {
+        match self {
+            Self::Accepted | Self::Configured => {
+                GossipMode::from_number(about.gossip_mode) != GossipMode::Disabled
+            }
+            Self::Told(mode) => mode == GossipMode::Override,
+        }
+    }
+}
