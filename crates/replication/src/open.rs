@@ -5,7 +5,7 @@ use linnet_assets::{Moment, Nobody, Place, Proposal, Stream, StreamSaved};
 use linnet_env::Disk;
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
-use linnet_store::{CheckpointBody, Filter, Kind, Lookup, OpenError, Seed, StreamStore};
+use linnet_store::{CheckpointBody, Kind, OpenError, Seed, StreamStore};
 use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
@@ -240,24 +240,15 @@ fn remember_ids(stream: &mut Stream, wall: Wall) {
         return;
     }
     let cutoff = Wall(wall.0.saturating_sub(window));
-    let mut next = stream.store().first_at_or_after(cutoff);
-    while let Some(seq) = next {
-        let (id, at) = loop {
-            match stream.store().get(seq, true) {
-                Lookup::Found(record) => {
-                    let id = headers::get(record.headers, "Nats-Msg-Id").unwrap_or_default();
-                    break (id.to_vec(), record.timestamp);
-                }
-                Lookup::Cold(job) => {
-                    if stream.store_mut().loaded(job.run()).is_err() {
-                        break (Vec::new(), wall);
-                    }
-                }
-                Lookup::Missing | Lookup::Damaged => break (Vec::new(), wall),
-            }
-        };
+    let Some(from) = stream.store().first_at_or_after(cutoff) else { return };
+    let mut ids = Vec::new();
+    stream.store().walk_headers(from, |record| {
+        if let Some(id) = headers::get(record.headers, "Nats-Msg-Id") {
+            ids.push((id.to_vec(), record.seq, record.timestamp));
+        }
+    });
+    for (id, seq, at) in ids {
         stream.remember_id(&id, seq, at);
-        next = stream.store().next(seq + 1, &Filter::all());
     }
 }
 

@@ -31,6 +31,7 @@ mod search;
 mod state_file;
 mod store;
 mod subjects;
+mod walk;
 
 pub use checkpoint_job::{CheckpointJob, CheckpointTaken};
 pub use filter::Filter;

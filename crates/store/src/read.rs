@@ -152,7 +152,7 @@ impl StreamStore {
     }
 
     /// The record that fills `bytes`, if they are intact.
-    fn verify<'a>(&self, bytes: &'a [u8], seq: StreamSeq) -> Option<Record<'a>> {
+    pub(crate) fn verify<'a>(&self, bytes: &'a [u8], seq: StreamSeq) -> Option<Record<'a>> {
         match Record::decode(bytes, self.seed) {
             Ok((record, len)) if record.seq == seq && len == bytes.len() => Some(record),
             _ => None,

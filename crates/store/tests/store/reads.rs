@@ -4,7 +4,7 @@ use linnet_env::Disk;
 use linnet_ids::StreamSeq;
 use linnet_store::{Lookup, StreamStore};
 
-use crate::support::{SMALL, append, checkpoint, dir, file_kind, new_disk, seed};
+use crate::support::{Got, SMALL, append, checkpoint, dir, file_kind, get, new_disk, record, seed};
 
 /// Payload of a message, and whether a job was needed for it.
 fn read(store: &mut StreamStore, seq: StreamSeq) -> (Vec<u8>, bool) {
@@ -52,4 +52,37 @@ fn files_that_are_kept_open_go_with_the_cache_and_the_block() {
     assert!(matches!(store.get_one(3), Lookup::Missing));
     checkpoint(&mut store, &disk);
     assert!(disk.list(&dir()).unwrap().iter().all(|entry| !entry.name.ends_with(".blk")));
+}
+
+#[test]
+fn walking_shows_the_messages_with_headers_that_can_be_read() {
+    for written in [false, true] {
+        let disk = new_disk(1);
+        let mut store = StreamStore::new(file_kind(&disk), seed(), 0, -1).with_layout(SMALL);
+        for seq in 1..=60 {
+            let headers: &[u8] = if seq % 3 == 0 { b"h" } else { b"" };
+            store.append(&record(seq, 5, "s", headers, &[7; 30]));
+        }
+        for seq in [9, 10, 11, 12] {
+            store.remove(seq, false);
+        }
+        let mut expected: Vec<StreamSeq> =
+            (6..=60).filter(|seq| seq % 3 == 0 && ![9, 12].contains(seq)).collect();
+        if written {
+            checkpoint(&mut store, &disk);
+            disk.make_sector_unreadable(&dir().join("0000000002.blk"), 1).unwrap();
+        }
+        let mut seen = Vec::new();
+        store.walk_headers(5, |record| {
+            assert_eq!((record.headers, record.payload), (b"h".as_slice(), [7; 30].as_slice()));
+            seen.push(record.seq);
+        });
+        if written {
+            let unreadable: Vec<StreamSeq> =
+                expected.iter().copied().filter(|seq| get(&mut store, *seq, false) == Got::Damaged).collect();
+            assert!(!unreadable.is_empty());
+            expected.retain(|seq| !unreadable.contains(seq));
+        }
+        assert_eq!(seen, expected);
+    }
 }
