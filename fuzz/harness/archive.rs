@@ -20,8 +20,8 @@ fn read(bytes: &[u8]) {
                 assert!(message.header_len <= message.body.len());
                 last = message.seq;
             }
-            Ok(Part::Consumer(..)) => {}
-            Ok(Part::End) | Err(_) => return,
+            Ok(Part::Consumer(..) | Part::Removed { .. }) => {}
+            Ok(Part::End(_)) | Err(_) => return,
         }
     }
 }

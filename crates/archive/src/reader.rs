@@ -71,7 +71,7 @@ pub enum Part<'a> {
     Consumer(String, Box<ArchivedConsumer>),
     /// A message.
     Message(&'a Entry),
-    /// Messages that came, or are to come, are not in the stream.
+    /// Of the messages that came, these are not in the stream.
     Removed {
         /// The first one.
         first: u64,

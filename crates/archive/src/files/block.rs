@@ -66,7 +66,8 @@ pub(super) fn read(
     let [l0, l1, l2, l3, identity @ .., s0, s1] = fixed;
     let len = u32::from_le_bytes([l0, l1, l2, l3]);
     let has_headers = len & HEADERS != 0;
-    let rest = ((len & !HEADERS) as usize).checked_sub(FIXED + checksum::LEN).filter(|rest| *rest <= ENTRY_MAX);
+    let rest =
+        ((len & !HEADERS) as usize).checked_sub(FIXED + checksum::LEN).filter(|rest| *rest <= ENTRY_MAX);
     let mut rest = rest.ok_or(RecordError::Invalid("impossible length of a record"))?;
     let mut take = |bytes: usize| {
         rest = rest.checked_sub(bytes).ok_or(RecordError::Invalid("impossible length in a record"))?;
@@ -106,7 +107,13 @@ pub(super) mod tests {
     use super::*;
 
     /// A record; `headers` `None` for none.
-    pub(crate) fn record(sum: &Checksum, seq: u64, subject: &str, headers: Option<&str>, body: &str) -> Vec<u8> {
+    pub(crate) fn record(
+        sum: &Checksum,
+        seq: u64,
+        subject: &str,
+        headers: Option<&str>,
+        body: &str,
+    ) -> Vec<u8> {
         let identity = [seq.to_le_bytes(), 7_i64.to_le_bytes()].concat();
         let mut rest = subject.as_bytes().to_vec();
         if let Some(headers) = headers {

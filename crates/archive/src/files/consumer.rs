@@ -116,9 +116,8 @@ mod tests {
     use super::*;
 
     /// Deliveries 1 to 12 of messages up to 14; 2 acknowledged up to message 3; pending with redeliveries.
-    const REAL: &[u8] = &[
-        22, 2, 2, 3, 12, 14, 2, 0xcc, 0xda, 0xe5, 0xb0, 0x0d, 7, 5, 6, 1, 1, 8, 2, 7, 1, 6, 3,
-    ];
+    const REAL: &[u8] =
+        &[22, 2, 2, 3, 12, 14, 2, 0xcc, 0xda, 0xe5, 0xb0, 0x0d, 7, 5, 6, 1, 1, 8, 2, 7, 1, 6, 3];
 
     #[test]
     fn what_is_pending_and_delivered_again_is_read() {

@@ -75,7 +75,8 @@ impl StateReader {
         input: &mut R,
         read: impl FnOnce(&mut Self, &mut Summed<'_, R>) -> Result<T, IndexError>,
     ) -> Result<T, IndexError> {
-        let mut summed = Summed { inner: input, sum: self.sum.take().ok_or(IndexError::Invalid("cut short"))? };
+        let mut summed =
+            Summed { inner: input, sum: self.sum.take().ok_or(IndexError::Invalid("cut short"))? };
         let outcome = read(self, &mut summed);
         self.sum = Some(summed.sum);
         outcome
@@ -118,7 +119,11 @@ impl StateReader {
     }
 
     /// The next sequences that are removed; `None` at the end, when the checksum was right.
-    pub(super) fn next_removed(&mut self, input: &mut impl BufRead, left: u64) -> Result<Option<Range>, IndexError> {
+    pub(super) fn next_removed(
+        &mut self,
+        input: &mut impl BufRead,
+        left: u64,
+    ) -> Result<Option<Range>, IndexError> {
         let len = left.saturating_sub(checksum::LEN as u64);
         let mut input = input.take(len);
         while self.told_next.is_empty() {

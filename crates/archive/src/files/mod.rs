@@ -155,7 +155,9 @@ impl<R: BufRead> FilesReader<R> {
             return Err(Error::Incomplete(String::from_utf8_lossy(&text).into_owned()));
         } else if let Some(file) = name.strip_prefix("msgs/") {
             self.begin_messages(file)?;
-        } else if let Some((consumer, file)) = name.strip_prefix("obs/").and_then(|path| path.rsplit_once('/')) {
+        } else if let Some((consumer, file)) =
+            name.strip_prefix("obs/").and_then(|path| path.rsplit_once('/'))
+        {
             return self.consumer_file(consumer, file);
         }
         Ok(None)

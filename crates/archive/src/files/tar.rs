@@ -116,7 +116,8 @@ impl Header {
     /// Reads a header; `None` if it is none, which its checksum says.
     fn parse(block: &[u8; BLOCK]) -> Option<Self> {
         let sum = 148..156;
-        let counted = |(at, byte): (usize, &u8)| if sum.contains(&at) { u64::from(b' ') } else { u64::from(*byte) };
+        let counted =
+            |(at, byte): (usize, &u8)| if sum.contains(&at) { u64::from(b' ') } else { u64::from(*byte) };
         if block.iter().enumerate().map(counted).sum::<u64>() != number(&block[sum.clone()])? {
             return None;
         }
@@ -259,12 +260,18 @@ pub(super) mod tests {
     #[test]
     fn links_and_other_nonsense_are_refused() {
         let link = [header("l", 0, b'2').to_vec(), vec![0; BLOCK]].concat();
-        assert_eq!(read_all(&link).unwrap_err().to_string(), "backup has an invalid file l: not a regular file");
+        assert_eq!(
+            read_all(&link).unwrap_err().to_string(),
+            "backup has an invalid file l: not a regular file"
+        );
         let mut broken = file("a", b"one");
         broken[3] ^= 1;
         assert!(matches!(read_all(&broken), Err(Error::NotAnArchive)));
         let large = header("x", 1 << 20, b'x');
-        assert_eq!(read_all(&large).unwrap_err().to_string(), "backup has an invalid entry: impossible length");
+        assert_eq!(
+            read_all(&large).unwrap_err().to_string(),
+            "backup has an invalid entry: impossible length"
+        );
     }
 
     proptest! {

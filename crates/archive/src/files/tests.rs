@@ -35,7 +35,8 @@ fn whole(files: &[Vec<u8>]) -> Vec<u8> {
 
 fn block(number: u32, records: &[(u64, &str)]) -> Vec<u8> {
     let sum = Checksum::keyed(&format!("S-{number}"));
-    let bytes: Vec<u8> = records.iter().flat_map(|(seq, subject)| record(&sum, *seq, subject, None, "x")).collect();
+    let bytes: Vec<u8> =
+        records.iter().flat_map(|(seq, subject)| record(&sum, *seq, subject, None, "x")).collect();
     file(&format!("msgs/{number}.blk"), &bytes)
 }
 
@@ -78,7 +79,10 @@ fn damage_is_refused_with_its_place() {
     assert_eq!(error(&[damaged]), "backup has an invalid file msgs/1.blk: a record has a wrong checksum");
     assert_eq!(error(&[file("meta.sum", b"0")]), "backup has an invalid file meta.sum: wrong checksum");
     assert_eq!(error(&[file("errors.txt", b"disk gone")]), "backup is incomplete: disk gone");
-    assert_eq!(parts(&file("msgs/1.blk", b"")).unwrap_err().to_string(), "backup has an invalid entry: the configuration is missing");
+    assert_eq!(
+        parts(&file("msgs/1.blk", b"")).unwrap_err().to_string(),
+        "backup has an invalid entry: the configuration is missing"
+    );
     let cut = meta();
     assert!(matches!(parts(&cut), Err(Error::Truncated)));
 }
@@ -107,7 +111,8 @@ fn backups_of_older_servers_are_read() {
     for server in ["2.9.25", "2.10.26", "2.12.8", "2.14.6"] {
         for stream in ["PLAIN", "SQUEEZED", "SHRUNK"] {
             let path = format!("{}/testdata/{server}-{stream}.json", env!("CARGO_MANIFEST_DIR"));
-            let request: StreamRestoreRequest = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+            let request: StreamRestoreRequest =
+                serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
             let state = request.state;
             let (there, consumers, end) = read_real(&real(server, stream)).unwrap();
             assert_eq!(there.len() as u64, state.msgs, "{server} {stream} {there:?}");

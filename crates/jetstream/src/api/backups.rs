@@ -94,7 +94,8 @@ pub(super) async fn restore(call: &mut Call<'_>, stream: &str) -> Result<StreamR
     let StreamCreate::New(config) = judged else { return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED) };
     let permit = permit(call).ok_or_else(|| errors::stream_restore("too many backups at a time"))?;
     let subject = format!("$JS.SNAPSHOT.RESTORE.{stream}.{}", call.names.next());
-    let order = RestoreOrder { config: *config, subject: subject.clone() };
+    let last_seq = request.state.last_seq;
+    let order = RestoreOrder { config: *config, subject: subject.clone(), last_seq };
     call.job = Some(Job::Restore(Box::new(RestoreJob::new(call.engine, call.account, order, permit))));
     Ok(StreamRestoreResponse { deliver_subject: subject })
 }

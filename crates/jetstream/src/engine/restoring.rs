@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use linnet_assets::Command;
 use linnet_env::{OsRng, Rng};
-use linnet_ids::{GroupId, StreamSeq};
+use linnet_ids::{GroupId, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::policies::StorageType;
@@ -36,6 +36,7 @@ impl Engine {
         &self,
         account: &Arc<JsAccount>,
         config: StreamConfig,
+        created: Wall,
         last_seq: StreamSeq,
     ) -> Result<Arc<StreamHandle>, ApiError> {
         let meta_index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
@@ -44,7 +45,7 @@ impl Engine {
         let assignment = Assignment {
             account: account.name().to_owned(),
             group: group.to_string(),
-            created: clock.wall().0,
+            created: created.0,
             live: false,
             config,
         };
