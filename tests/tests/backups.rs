@@ -1,5 +1,8 @@
 //! Snapshots and restores, against both servers and between them. `LINNET_SNAPSHOT_MESSAGES` says how many messages.
 
+mod features;
+mod restores;
+
 use futures_util::StreamExt as _;
 use linnet_launch::Spec;
 use serde_json::{Value, json};
@@ -161,7 +164,10 @@ fn backups_of_older_servers_become_the_same_on_both() {
                 assert_eq!(theirs["error"], Value::Null, "{theirs}");
                 assert_eq!(ours["state"], backup.state, "{version} {stream}: {ours}");
                 assert_eq!(ours["created"], theirs["created"]);
-                assert_eq!(linnet.content(stream).await, peer.content(stream).await, "{version} {stream}");
+                let (ours, mut theirs) = (linnet.content(stream).await, peer.content(stream).await);
+                // When the last message was stored is lost to nats-server if that one is deleted.
+                theirs.0["last_ts"] = backup.state["last_ts"].clone();
+                assert_eq!(ours, theirs, "{version} {stream}");
                 for s in [&mut peer, &mut linnet] {
                     s.api(&format!("STREAM.DELETE.{stream}"), Value::Null).await;
                 }

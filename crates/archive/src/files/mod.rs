@@ -14,6 +14,7 @@ mod consumer;
 mod index;
 mod tar;
 
+use std::cmp::Ordering;
 use std::io::BufRead;
 
 use linnet_ids::Wall;
@@ -168,12 +169,12 @@ impl<R: BufRead> FilesReader<R> {
             let sum = Checksum::keyed(&self.name);
             let state = StateReader::begin(&mut self.tar, self.member.size, sum);
             let state = state.map_err(|e| self.index_error(e))?;
-            self.reach(state.last_seq, state.last_ts);
+            self.end = reach(self.end, state.last_seq, state.last_ts);
             self.stage = Stage::State(Box::new(state));
         } else if let Some(number) = numbered(file, ".idx") {
             let bytes = self.whole()?;
             let index = BlockIndex::parse(&bytes).map_err(|e| self.index_error(e))?;
-            self.reach(index.last_seq, index.last_ts);
+            self.end = reach(self.end, index.last_seq, index.last_ts);
             self.block_index = Some((number, index));
         } else if let Some(number) = numbered(file, ".blk") {
             let sum = Box::new(Checksum::keyed(&format!("{}-{number}", self.name)));
@@ -193,9 +194,7 @@ impl<R: BufRead> FilesReader<R> {
             })?;
             let Some(record) = record else { return Ok(None) };
             let Entry { seq, timestamp, .. } = self.entry;
-            if seq > self.end.last_seq {
-                self.end = End { last_seq: seq, last_ts: Some(timestamp) };
-            }
+            self.end = reach(self.end, seq, timestamp);
             let index = self.block_index.as_ref().filter(|(block, _)| *block == number);
             let is_there = seq > self.last_message && index.is_none_or(|(_, index)| index.has(seq));
             if record != Record::Message {
@@ -255,13 +254,6 @@ impl<R: BufRead> FilesReader<R> {
         }
     }
 
-    /// Notes a sequence that is used.
-    fn reach(&mut self, seq: u64, timestamp: i64) {
-        if seq > self.end.last_seq {
-            self.end = End { last_seq: seq, last_ts: (timestamp != 0).then_some(timestamp) };
-        }
-    }
-
     /// The file as a whole.
     fn whole(&mut self) -> Result<Vec<u8>, Error> {
         let len = Some(self.member.size).filter(|size| *size <= FILE_MAX);
@@ -293,6 +285,16 @@ impl<R: BufRead> FilesReader<R> {
             IndexError::Entry(EntryError::Length) => self.invalid("impossible number"),
             IndexError::Invalid(reason) => self.invalid(reason),
         }
+    }
+}
+
+/// How far sequences are used if this one is. Erased messages say 0 for when they were stored.
+fn reach(end: End, seq: u64, timestamp: i64) -> End {
+    let timestamp = (timestamp != 0).then_some(timestamp);
+    match seq.cmp(&end.last_seq) {
+        Ordering::Greater => End { last_seq: seq, last_ts: timestamp },
+        Ordering::Equal => End { last_ts: end.last_ts.or(timestamp), ..end },
+        Ordering::Less => end,
     }
 }
 

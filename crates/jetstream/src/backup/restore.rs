@@ -18,7 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::feed::Feed;
 use super::incoming::{ChunkReader, ChunkSink, Incoming};
 use crate::advisories::{BackupEvent, Writer};
-use crate::catalogue::{JsAccount, StreamHandle, limits_for};
+use crate::api::Caller;
+use crate::catalogue::{JsAccount, StreamHandle};
 use crate::engine::Engine;
 
 /// Consumers wait in memory until the messages are stored: their number, and bytes of what they await.
@@ -32,6 +33,8 @@ pub(crate) struct RestoreOrder {
     pub(crate) subject: String,
     /// The last sequence that the client says the backup has.
     pub(crate) last_seq: u64,
+    /// Who asked.
+    pub(crate) client: Caller,
 }
 
 /// A restore being taken.
@@ -91,7 +94,7 @@ impl RestoreJob {
             engine: Arc::downgrade(engine),
             account: account.clone(),
             clock: broker.clock().clone(),
-            advisories: Writer::new(broker),
+            advisories: Writer::new(broker, &engine.config.domain),
             publisher: broker.publisher(),
             source: ChunkReader::new(incoming, inner.clone(), broker.publisher()),
             _chunks: chunks,
@@ -130,7 +133,8 @@ impl RestoreJob {
     }
 
     fn tell(&mut self, stream: &str, event: &BackupEvent<'_>) {
-        self.advisories.backup(&mut self.publisher, &self.account.account, stream, event);
+        let client = &self.order.client;
+        self.advisories.backup(&mut self.publisher, &self.account.account, stream, client, event);
         self.publisher.flush();
     }
 
@@ -140,7 +144,7 @@ impl RestoreJob {
 
     fn restore(&mut self) -> Result<StreamInfo, Failure> {
         let now = self.clock.wall();
-        let limits = limits_for(&self.account, &self.engine()?.accounts, &self.engine()?.config);
+        let limits = self.engine()?.limits_for(&self.account);
         let mut reader = Reader::new(&mut self.source)?;
         if reader.name().is_some_and(|name| name != self.order.config.name) {
             return Err(refused("stream names do not match"));
