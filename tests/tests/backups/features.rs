@@ -171,7 +171,7 @@ impl Fixture {
         }
         consumers.sort_by_key(|consumer| consumer[0].to_string());
         json!({
-            "config": plain(info["config"].clone()), "state": info["state"], "messages": messages,
+            "config": plain(info["config"].clone()), "state": state, "messages": messages,
             "consumers": consumers,
         })
     }
