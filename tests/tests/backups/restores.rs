@@ -164,6 +164,21 @@ on_both_kinds! {
         });
     }
 
+    fn limits_of_the_configuration_hold_at_the_end_of_a_restore(kind) {
+        let Some(program) = program(kind) else { return };
+        let mut s = Fixture::start(kind, Spec::new(program).options(JETSTREAM()));
+        run(async move || {
+            for mut backup in [super::old_backup("2.14.6", "SQUEEZED"), super::old_backup("2.9.25", "SHRUNK")] {
+                let name = backup.config["name"].as_str().unwrap().to_owned();
+                backup.config["max_msgs"] = json!(7);
+                let answer = s.restore(&backup).await;
+                assert_eq!(answer["state"]["messages"], 7, "{answer}");
+                assert_eq!(answer["state"]["last_seq"], backup.state["last_seq"]);
+                assert_eq!(s.state(&name).await["messages"], 7);
+            }
+        });
+    }
+
     fn streams_in_memory_are_backed_up_and_restored(kind) {
         let Some(program) = program(kind) else { return };
         let mut s = Fixture::start(kind, Spec::new(program).options(JETSTREAM()));

@@ -96,7 +96,7 @@ impl Engine {
         if loses { Reach::Loses } else { Reach::Reopen }
     }
 
-    /// Takes over what may change. The broker has the new accounts already; accounts that leave have no streams.
+    /// Takes over what may change. The broker has the new accounts already. Accounts that have streams do not leave.
     pub async fn take_over(&self, config: &Config) {
         let _one_at_a_time = self.changes.lock().await;
         self.rules.store(Arc::new(Rules::of(config)));
@@ -123,8 +123,16 @@ impl Engine {
             }
             next.insert(name.clone(), js);
         }
-        for name in present.keys().filter(|name| !next.contains_key(*name)) {
-            self.usage.forget_account(name);
+        for (name, account) in present.iter() {
+            if next.contains_key(name) {
+                continue;
+            }
+            // A stream that came into being meanwhile is not left without an owner.
+            if account.streams.read().is_empty() {
+                self.usage.forget_account(name);
+            } else {
+                next.insert(name.clone(), account.clone());
+            }
         }
         self.accounts.store(Arc::new(next));
         if let Some(api) = &*self.api.lock() {
