@@ -201,3 +201,29 @@ fn bounds_of_batches_need_a_restart() {
     let log = running.reload(&config(ON, "", &format!("{SIZES}\nlimits {{ batch {{ max_msgs: 5 }} }}")));
     assert!(log.contains("jetstream.limits.batch.max_msgs, a restart is needed"), "{log}");
 }
+
+/// nats-server serves its streams until the next start.
+#[test]
+fn the_global_account_has_no_jetstream_beside_others() {
+    let jetstream = "jetstream { store_dir: \"$DIR/store\" }\n";
+    let Some(mut running) = Running::start(Kind::Linnet, None, jetstream) else { return };
+    run(async move || {
+        let served = |running: &Running| {
+            let accounts = running.page("/jsz?accounts=true&streams=true")["account_details"].clone();
+            let name = |account: &Value| account["name"].as_str().unwrap().to_owned();
+            accounts.as_array().into_iter().flatten().map(name).collect::<Vec<_>>()
+        };
+        let client = async_nats::connect(running.server.client_url().unwrap()).await.unwrap();
+        let create = client.request("$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s"]}"#.into());
+        within("a stream", create).await.unwrap();
+        let log = running.reload(&format!("{jetstream}{}", config(ON, "", "off")));
+        assert!(log.contains("Stream '$G > S' is not served: its account has no JetStream"), "{log}");
+        assert_eq!(served(&running), ["A"]);
+        running.reload(jetstream);
+        assert_eq!(served(&running), ["$G"]);
+        let client = async_nats::connect(running.server.client_url().unwrap()).await.unwrap();
+        let stored = within("a message", client.request("s", "x".into())).await.unwrap();
+        let stored: Value = serde_json::from_slice(&stored.payload).unwrap();
+        assert_eq!(stored["seq"], 1);
+    });
+}
