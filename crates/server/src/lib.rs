@@ -7,6 +7,7 @@ mod address;
 mod banner;
 mod build;
 mod files;
+mod jetstream;
 mod keys;
 mod logging;
 mod refusals;
