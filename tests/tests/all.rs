@@ -29,6 +29,7 @@ mod priority_groups;
 mod processes;
 mod publishing;
 mod push_speed;
+mod recorded_rules;
 mod reload;
 mod retention;
 mod scrub;
