@@ -110,6 +110,9 @@ impl Stream {
             return status(out, reply, "408 Malformed Request", &[]);
         };
         if let Some(subject) = subject {
+            if request.is_bad_beside_a_subject() {
+                return status(out, reply, "408 Bad Request", &[]);
+            }
             request = MsgGetRequest {
                 last_by_subj: subject.to_owned(),
                 no_hdr: request.no_hdr,
@@ -142,7 +145,9 @@ impl Stream {
                 None => return status(out, reply, "404 Message Not Found", &[]),
             }
         };
-        self.go_on(Direct { reply: reply.to_vec(), no_hdr: request.no_hdr, kind }, out);
+        // Several subjects could not be told apart without headers.
+        let no_hdr = request.no_hdr && !matches!(kind, Kind::Multi { .. });
+        self.go_on(Direct { reply: reply.to_vec(), no_hdr, kind }, out);
     }
 
     fn select_batch(&self, request: &MsgGetRequest, bytes_left: u64) -> Option<Kind> {
@@ -229,7 +234,7 @@ impl Stream {
             let size = match self.store.get(seq, !matches!(direct.kind, Kind::Single(_))) {
                 Lookup::Found(record) => {
                     send_record(out, &direct.reply, &self.config.name, &record, direct.no_hdr, &extra);
-                    record.body.len() as u64
+                    (record.subject.len() + record.body.len()) as u64
                 }
                 Lookup::Missing => {
                     if matches!(direct.kind, Kind::Single(_)) {
