@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, err_code};
+use crate::harness::{Fixture, JETSTREAM, err_code, eventually};
 
 const STREAMS: &str = include_str!("../../crates/jsapi/testdata/stream_rules.txt");
 const CONSUMERS: &str = include_str!("../../crates/jsapi/testdata/consumer_rules.txt");
@@ -48,8 +48,14 @@ fn expected(code: &str, text: &str) -> Result<Value, (u64, String)> {
 }
 
 impl Fixture {
+    /// The answer to a call. The peer removes files of a deleted stream after it has answered, and says 10049 to one of
+    /// the same name until it has.
     async fn sent(&mut self, subject: &str, body: &str) -> Value {
-        self.request(&format!("$JS.API.{subject}"), body.to_owned()).await
+        eventually("the peer has tidied up", async || {
+            let answer = self.request(&format!("$JS.API.{subject}"), body.to_owned()).await;
+            (err_code(&answer) != 10049).then_some(answer)
+        })
+        .await
     }
 
     async fn stream_row(&mut self, row: &[String]) {
