@@ -118,6 +118,20 @@ on_both_servers! { JETSTREAM;
         s.consumer_shows("S", "C", &[("/num_ack_pending", 1), ("/num_pending", 1)]).await;
     }
 
+    async fn giving_one_up_gives_up_all_before_it_where_one_stands_for_all(s) {
+        let [_, second] = s.two_delivered(json!({"ack_policy": "all"})).await;
+        assert_eq!(s.ack_sync(second, "+TERM").await, Ok(()));
+        s.consumer_shows("S", "C", &[("/num_ack_pending", 0), ("/ack_floor/stream_seq", 2)]).await;
+    }
+
+    async fn nobody_listens_to_acknowledgements_that_are_not_wanted(s) {
+        let [first, _] = s.two_delivered(json!({"ack_policy": "none"})).await;
+        for payload in ["", "-NAK", "+TERM", "+NXT"] {
+            let nobody = s.ack_sync(first.clone(), payload).await;
+            assert_eq!(nobody, Err(async_nats::client::RequestErrorKind::NoResponders), "{payload}");
+        }
+    }
+
     async fn a_message_removed_while_it_is_pending_is_over(s) {
         let _acks = s.two_delivered(json!({})).await;
         s.api("STREAM.MSG.DELETE.S", json!({"seq": 1})).await;

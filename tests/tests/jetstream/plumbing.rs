@@ -148,7 +148,7 @@ on_both_servers! { JETSTREAM;
         ] {
             for (call, limit) in [("STREAM.NAMES", 1024), ("STREAM.LIST", 256)] {
                 let answer = s.api(call, request.clone()).await;
-                let named = |entry: &Value| entry.as_str().or(entry["config"]["name"].as_str()).unwrap().to_owned();
+                let named = |entry: &Value| entry.as_str().or_else(|| entry["config"]["name"].as_str()).unwrap().to_owned();
                 let shown: Vec<String> = answer["streams"].as_array().map(|all| all.iter().map(named).collect()).unwrap_or_default();
                 assert_eq!(shown, streams, "{call} {request}");
                 let page = [&answer["total"], &answer["offset"], &answer["limit"]];

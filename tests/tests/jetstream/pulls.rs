@@ -207,6 +207,14 @@ on_both_servers! { JETSTREAM;
         assert_eq!(refused.status.as_deref(), Some("408 Requests Pending"));
     }
 
+    async fn requests_of_those_who_left_do_not_count(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+        s.consumer("S", json!({"durable_name": "C"})).await;
+        let mut answers = s.pulls_waiting(&["5", "5"]).await;
+        answers.unsubscribe().await.unwrap();
+        s.consumer_shows("S", "C", &[("/num_waiting", 0)]).await;
+    }
+
     async fn a_push_consumer_serves_no_requests(s) {
         s.stream(json!({"name": "S", "subjects": ["a"]})).await;
         s.consumer("S", json!({"durable_name": "C", "deliver_subject": "d"})).await;

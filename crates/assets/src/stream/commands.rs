@@ -316,6 +316,7 @@ impl Stream {
         let consumer = self.consumers.get(*self.by_name.get(name)?)?;
         let bound = consumer.is_heard(out);
         let mut info = consumer.info(&self.config.name, bound, wall);
+        info.num_waiting = consumer.requests_heard(out);
         if let Some(config) = &mut info.config {
             metadata::add_server_keys(&mut config.metadata);
         }
