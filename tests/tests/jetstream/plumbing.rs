@@ -1,8 +1,10 @@
 //! How calls of the API are read and answered.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use crate::harness::{JETSTREAM, err_code, eventually};
+use crate::harness::{JETSTREAM, Kind, err_code, eventually, within};
 
 on_both_servers! { JETSTREAM;
     async fn strict_requests_refuse_unknown_fields(s) {
@@ -56,6 +58,47 @@ on_both_servers! { JETSTREAM;
             let number = |key: &str| answer[key].as_i64().unwrap();
             let shown = answer["state"]["subjects"].as_object().map_or(0, serde_json::Map::len);
             assert_eq!((number("total"), number("offset"), number("limit"), shown), expected, "{filter} {offset}");
+        }
+    }
+
+    async fn requests_that_are_answered_by_streams_and_consumers_are_read_leniently(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"], "allow_direct": true})).await;
+        s.publish("a", "x").await;
+        let pinned = json!({"priority_policy": "pinned_client", "priority_groups": ["g"]});
+        let mut config = json!({"durable_name": "C", "ack_policy": "explicit"});
+        config.as_object_mut().unwrap().extend(pinned.as_object().unwrap().clone());
+        s.consumer("S", config).await;
+        for (call, body) in
+            [("RESET", json!({"seq": 1, "bogus": 1})), ("UNPIN", json!({"group": "g", "bogus": 1}))]
+        {
+            let answer = s.api(&format!("CONSUMER.{call}.S.C"), body).await;
+            assert_eq!(answer["error"], Value::Null, "{call}: {answer}");
+        }
+        let client = s.client().await;
+        let direct = client.request("$JS.API.DIRECT.GET.S", r#"{"seq":1,"bogus":1}"#.into());
+        assert_eq!(within("a direct get", direct).await.unwrap().payload, "x");
+        let strict = s.api("CONSUMER.PAUSE.S.C", json!({"bogus": 1})).await;
+        assert_eq!(err_code(&strict), 10025);
+    }
+
+    async fn calls_that_do_not_exist_are_not_answered(s) {
+        let client = s.client().await;
+        let unknown = [
+            ("STREAM.FOO.S", true), ("STREAM.INFO.S.T", true), ("META.LEADER.STEPDOWN", true), ("SERVER.REMOVE", true),
+            ("FOO", false), ("CONSUMER.FOO.S", false),
+        ];
+        let asked = unknown.map(|(call, is_silent)| {
+            let request = client.request(format!("$JS.API.{call}"), "{\"peer\":\"x\"}".into());
+            async move { (call, is_silent, tokio::time::timeout(Duration::from_millis(300), request).await) }
+        });
+        for (call, is_silent, answer) in futures_util::future::join_all(asked).await {
+            // Linnet listens to nothing else.
+            if is_silent || s.kind == Kind::Peer {
+                assert!(answer.is_err(), "{call}: {answer:?}");
+            } else {
+                let refused = answer.unwrap().unwrap_err().kind();
+                assert_eq!(refused, async_nats::RequestErrorKind::NoResponders, "{call}");
+            }
         }
     }
 

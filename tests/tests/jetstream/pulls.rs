@@ -3,7 +3,7 @@
 use async_nats::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, eventually, sequences, within};
+use crate::harness::{Fixture, JETSTREAM, Kind, eventually, sequences, within};
 
 impl Fixture {
     /// Sends pull requests whose answers go to `i.<n>`, one after the other as they wait.
@@ -194,6 +194,12 @@ on_both_servers! { JETSTREAM;
         let pulled = s.pull_with("S", "C", r#"{"batch":1,"max_bytes":500,"expires":5000000000}"#, 2).await;
         assert_eq!((sequences(&pulled), pulled.status.as_deref()), (vec![1], Some("409 Batch Completed")));
         assert_eq!(pulled.unserved.as_deref(), Some("0"));
+        s.publish("a", "x").await;
+        let pulled = s.pull_with("S", "C", r#"{"max_bytes":500,"expires":5000000000}"#, 2).await;
+        assert_eq!((sequences(&pulled), pulled.status.as_deref()), (vec![2], Some("409 Batch Completed")));
+        // The peer counts the message that nobody named.
+        let left = if s.kind == Kind::Peer { "-1" } else { "0" };
+        assert_eq!(pulled.unserved.as_deref(), Some(left));
     }
 
     async fn those_who_do_not_wait_stand_behind_those_who_do(s) {
