@@ -26,6 +26,7 @@ on_both_servers! { JETSTREAM;
         let bodies = ["", "1", "{}", r#"{"batch":1}"#, r#"{"batch":1,"no_wait":true}"#, r#"{"expires":10000000000}"#];
         for (n, body) in bodies.into_iter().enumerate() {
             s.publish("a", "x").await;
+            s.consumer_shows("S", "C", &[("/num_pending", 1)]).await;
             let pulled = s.pull_with("S", "C", body, 1).await;
             assert_eq!((sequences(&pulled), &pulled.status), (vec![n as u64 + 1], &None), "{body}");
         }
@@ -130,6 +131,7 @@ on_both_servers! { JETSTREAM;
             let pulled = s.pull("S", "C", request).await;
             assert_eq!((pulled.messages.len(), pulled.status.as_deref()), (0, Some(status)));
         }
+        s.consumer_shows("S", "C", &[("/num_pending", 1)]).await;
         assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 2, "no_wait": true})).await), [1]);
     }
 
@@ -209,6 +211,7 @@ on_both_servers! { JETSTREAM;
         s.publish("a", "x").await;
         s.pull("S", "C", json!({"batch": 1})).await;
         let _first = s.pulls_waiting(&["2"]).await;
+        s.consumer_shows("S", "C", &[("/num_pending", 1)]).await;
         let refused = s.pull("S", "C", json!({"batch": 1, "no_wait": true})).await;
         assert_eq!(refused.status.as_deref(), Some("408 Requests Pending"));
     }

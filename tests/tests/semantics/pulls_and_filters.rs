@@ -14,6 +14,7 @@ on_both_servers! { JETSTREAM;
         assert_eq!(none.status.as_deref(), Some("408 Request Timeout"));
         s.publish("a", "x").await;
         s.publish("a", "x").await;
+        s.consumer_shows("S", "C", &[("/num_pending", 2)]).await;
         let some = s.pull("S", "C", json!({"batch": 5, "no_wait": true})).await;
         assert_eq!((sequences(&some), some.status.as_deref()), (vec![1, 2], Some("404 No Messages")));
         s.publish("a", "x").await;
@@ -119,7 +120,7 @@ on_both_servers! { JETSTREAM;
         for subject in ["a.b", "a.c", "c.c", "c.b"] {
             s.publish(subject, "x").await;
         }
-        let pulled = s.pull("S", "C", json!({"batch": 9, "no_wait": true})).await;
+        let pulled = s.pull("S", "C", json!({"batch": 9, "expires": 200_000_000})).await;
         assert_eq!(sequences(&pulled), [1, 2, 4]);
         let refused = s.try_consumer("S", json!({"durable_name": "D", "filter_subjects": ["a.*", "a.b"]})).await;
         assert_eq!(err_code(&refused), 10138);
