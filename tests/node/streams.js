@@ -42,20 +42,24 @@ async function consumers(js, jsm) {
     at += 1;
   }
   assert.equal(at, 32);
+  const rest = new Set();
+  let deliveries = 0;
   const messages = await consumer.consume({ max_messages: 20 });
   for await (const message of messages) {
-    assert.equal(message.seq, at);
-    if (message.seq === 40 && message.info.deliveryCount === 1) {
-      message.nak();
-      break;
+    if (message.seq === 40) {
+      deliveries = message.info.deliveryCount;
+      if (deliveries === 1) {
+        message.nak();
+        continue;
+      }
     }
     await message.ackAck();
-    at += 1;
+    rest.add(message.seq);
+    if (rest.size === COUNT + 1 - at) break;
   }
   await messages.close();
-  const again = await consumer.next({ expires: 5000 });
-  assert.deepEqual([again.seq, again.info.deliveryCount], [40, 2]);
-  await again.ackAck();
+  assert.equal(deliveries, 2);
+  assert.deepEqual([Math.min(...rest), Math.max(...rest)], [at, COUNT]);
   const ordered = await js.consumers.get("S", { filter_subjects: ["s.1"] });
   let odd = 1;
   for await (const message of await ordered.consume()) {
