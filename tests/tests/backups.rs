@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::{Fixture, JETSTREAM, Kind, err_code, program, run, setting, within};
 
 /// A backup as a client holds it.
-struct Backup {
+pub(crate) struct Backup {
     config: Value,
     state: Value,
     data: Vec<u8>,
@@ -18,7 +18,7 @@ struct Backup {
 
 impl Fixture {
     /// Takes a backup; every chunk is acknowledged.
-    async fn back_up(&mut self, stream: &str, chunk: u64) -> Backup {
+    pub(crate) async fn back_up(&mut self, stream: &str, chunk: u64) -> Backup {
         let client = self.client().await;
         let inbox = client.new_inbox();
         let mut chunks = client.subscribe(inbox.clone()).await.unwrap();
@@ -42,7 +42,7 @@ impl Fixture {
     }
 
     /// Restores a backup; the answer to its end.
-    async fn restore(&mut self, backup: &Backup) -> Value {
+    pub(crate) async fn restore(&mut self, backup: &Backup) -> Value {
         let name = backup.config["name"].as_str().unwrap().to_owned();
         let request = json!({"config": backup.config, "state": backup.state});
         let answer = self.api(&format!("STREAM.RESTORE.{name}"), request).await;

@@ -229,6 +229,66 @@ on_both_servers! { JETSTREAM;
         js.delete_key_value("B").await.unwrap();
         assert!(js.get_key_value("B").await.is_err());
     }
+
+    async fn a_key_lives_as_long_as_it_was_told(s) {
+        let js = jetstream::new(s.client().await);
+        let second = Duration::from_secs(1);
+        let config = kv::Config { bucket: "B".into(), limit_markers: Some(second), ..Default::default() };
+        let bucket = js.create_key_value(config).await.unwrap();
+        let mut watch = bucket.watch_all().await.unwrap();
+        bucket.create_with_ttl("short", "x".into(), second).await.unwrap();
+        assert_eq!(bucket.get("short").await.unwrap().unwrap(), "x");
+        bucket.put("kept", "y".into()).await.unwrap();
+        bucket.purge_with_ttl("kept", second).await.unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            let entry = within("a change", watch.next()).await.unwrap().unwrap();
+            seen.push((entry.key, entry.operation));
+        }
+        let expected = [
+            ("short", kv::Operation::Put), ("kept", kv::Operation::Put), ("kept", kv::Operation::Purge),
+            ("short", kv::Operation::Purge),
+        ];
+        assert_eq!(seen, expected.map(|(key, operation)| (key.to_owned(), operation)));
+        assert_eq!(bucket.get("short").await.unwrap(), None);
+        s.stream_shows("KV_B", &[("/messages", 0), ("/last_seq", 4)]).await;
+    }
+
+    async fn messages_are_fetched_in_batches_and_ordered_consumers_begin_anew(s) {
+        let js = jetstream::new(s.client().await);
+        let config = stream::Config { name: "S".into(), subjects: vec!["s".into()], ..Default::default() };
+        let stream = js.create_stream(config).await.unwrap();
+        for n in 1..=60_u64 {
+            js.publish("s", n.to_string().into()).await.unwrap().await.unwrap();
+        }
+        let config = consumer::pull::Config { durable_name: Some("C".into()), ..Default::default() };
+        let pull = stream.create_consumer(config).await.unwrap();
+        let mut next = 1;
+        for count in [10, 25] {
+            let mut batch = pull.fetch().max_messages(count).messages().await.unwrap();
+            while let Some(message) = within("a message or the end", batch.next()).await {
+                let message = message.unwrap();
+                assert_eq!(message.info().unwrap().stream_sequence, next);
+                message.ack().await.unwrap();
+                next += 1;
+            }
+        }
+        assert_eq!(next, 36);
+        let ordered = stream.create_consumer(consumer::pull::OrderedConfig::default()).await.unwrap();
+        let mut messages = ordered.messages().await.unwrap();
+        for n in 1..=60_u64 {
+            let message = within("a message", messages.next()).await.unwrap().unwrap();
+            assert_eq!(message.info().unwrap().stream_sequence, n);
+        }
+        // The client makes another one when its consumer is gone, and goes on behind what it has seen.
+        let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+        for name in names.iter().filter(|name| *name != "C") {
+            stream.delete_consumer(name).await.unwrap();
+        }
+        js.publish("s", "61".into()).await.unwrap().await.unwrap();
+        let message = within("the next one", messages.next()).await.unwrap().unwrap();
+        assert_eq!(message.info().unwrap().stream_sequence, 61);
+    }
 }
 
 /// A server that keeps its port, restarted under a connected client.

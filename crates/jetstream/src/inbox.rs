@@ -207,13 +207,15 @@ impl StreamInbox {
 pub(crate) struct InboxSink {
     pub(crate) inbox: Arc<StreamInbox>,
     pub(crate) kind: LetterKind,
+    /// So many bytes of the subject are a prefix that the stream does not see.
+    pub(crate) cut: usize,
 }
 
 impl Sink for InboxSink {
     fn deliver(&self, delivery: &Delivery<'_>) {
         self.inbox.put(&Opened {
             kind: self.kind,
-            subject: delivery.subject,
+            subject: delivery.subject.get(self.cut..).unwrap_or_default(),
             reply: delivery.reply,
             header_len: delivery.header_len,
             body: delivery.body,

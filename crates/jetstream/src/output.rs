@@ -121,6 +121,17 @@ impl Outbox<'_> {
         self.publish(reply, b"", b"", block.len(), &block);
     }
 
+    /// Tells a client that asks for messages that it needs more than this server can do.
+    pub(crate) fn say_level_required(&mut self, reply: &[u8]) {
+        if reply.is_empty() {
+            return;
+        }
+        let mut block = Vec::with_capacity(48);
+        headers::begin(&mut block, "412 Required Api Level");
+        headers::end(&mut block);
+        self.publish(reply, b"", b"", block.len(), &block);
+    }
+
     /// Refuses a publish because the stream is stopped.
     pub(crate) fn refuse(&mut self, reply: &[u8], error: &ApiError, stream: &str) {
         let mut body = Vec::with_capacity(192);
@@ -174,7 +185,11 @@ impl Output for Outbox<'_> {
     fn listen(&mut self, link: Link, deliver_to: &[u8], answer_to: &[u8]) {
         let kinds = [(deliver_to, LetterKind::Origin(link)), (answer_to, LetterKind::OriginAnswer(link))];
         let subscriptions = kinds.map(|(subject, kind)| {
-            self.account.subscribe(subject, None, Arc::new(InboxSink { inbox: self.inbox.clone(), kind }))
+            self.account.subscribe(
+                subject,
+                None,
+                Arc::new(InboxSink { inbox: self.inbox.clone(), kind, cut: 0 }),
+            )
         });
         self.hub.changes.push(Change::Listening(self.key, link, subscriptions));
     }

@@ -41,6 +41,10 @@ impl ConsumerServices {
         let name = &config.name;
         let mut wanted: Vec<(String, LetterKind)> =
             config.subjects.iter().map(|s| (s.clone(), LetterKind::Publish)).collect();
+        if let Some(domain) = self.domain_prefix() {
+            let buckets = config.subjects.iter().filter(|s| s.starts_with("$KV.") || s.starts_with("$OBJ."));
+            wanted.extend(buckets.map(|s| (format!("{domain}.{s}"), LetterKind::Publish)));
+        }
         wanted.push((format!("$JS.ACK.{name}.>"), LetterKind::Ack));
         wanted.push((format!("$JS.ACK.*.*.{name}.>"), LetterKind::Ack));
         wanted.push((format!("$JS.FC.{name}.>"), LetterKind::FlowAnswer));
@@ -52,8 +56,14 @@ impl ConsumerServices {
             }
         }
         self.stream.retain(|subject, _| wanted.iter().any(|(s, _)| s == subject));
+        let domain = self.domain_prefix();
         for (subject, kind) in wanted {
-            self.stream.entry(subject).or_insert_with_key(|subject| subscribe(account, inbox, subject, kind));
+            let prefix =
+                domain.as_ref().filter(|prefix| kind == LetterKind::Publish && subject.starts_with(*prefix));
+            let cut = prefix.map_or(0, |prefix| prefix.len() + 1);
+            self.stream
+                .entry(subject)
+                .or_insert_with_key(|subject| subscribe(account, inbox, subject, kind, cut));
         }
         for consumer in stream.consumer_names() {
             self.add_consumer(stream, &consumer, account, inbox);
@@ -78,7 +88,7 @@ impl ConsumerServices {
         let stream = &stream.config().name;
         let requests = self.api_prefixes().into_iter().map(|api| {
             let subject = format!("{api}.CONSUMER.MSG.NEXT.{stream}.{consumer}");
-            subscribe(account, inbox, &subject, LetterKind::NextRequest)
+            subscribe(account, inbox, &subject, LetterKind::NextRequest, 0)
         });
         self.consumers.insert(consumer.to_owned(), requests.collect());
     }
@@ -120,21 +130,24 @@ impl ConsumerServices {
     }
 
     fn api_prefixes(&self) -> Vec<String> {
-        let mut prefixes = vec!["$JS.API".to_owned()];
-        if !self.domain.is_empty() {
-            prefixes.push(format!("$JS.{}.API", self.domain));
-        }
-        prefixes
+        ["$JS.API".to_owned()].into_iter().chain(self.domain_prefix()).collect()
+    }
+
+    /// Where the API of the domain is, through which clients that name the domain publish to buckets, too.
+    fn domain_prefix(&self) -> Option<String> {
+        (!self.domain.is_empty()).then(|| format!("$JS.{}.API", self.domain))
     }
 }
 
+/// Of the subjects of what comes, the first `cut` bytes are left out.
 fn subscribe(
     account: &Arc<Account>,
     inbox: &Arc<StreamInbox>,
     subject: &str,
     kind: LetterKind,
+    cut: usize,
 ) -> InternalSubscription {
     // One of the stream and its mirrors answers.
     let queue: Option<&[u8]> = (kind == LetterKind::DirectGet).then_some(b"_sys_");
-    account.subscribe(subject.as_bytes(), queue, Arc::new(InboxSink { inbox: inbox.clone(), kind }))
+    account.subscribe(subject.as_bytes(), queue, Arc::new(InboxSink { inbox: inbox.clone(), kind, cut }))
 }

@@ -75,6 +75,9 @@ impl Usage {
     }
 
     fn count(&self, cell: &StreamCell, now: u64) {
+        if is_of_the_server(cell) {
+            return;
+        }
         let before = cell.counted.swap(now, Ordering::Relaxed);
         if before == now {
             return;
@@ -94,6 +97,9 @@ impl Usage {
 
     /// What a stream may still store.
     pub(crate) fn limits(&self, cell: &StreamCell) -> StreamLimits {
+        if is_of_the_server(cell) {
+            return StreamLimits { account_left: None, server_left: None };
+        }
         let is_memory = cell.is_memory();
         let max = self.max.of(is_memory).load(Ordering::Relaxed);
         let used = self.total.of(is_memory).load(Ordering::Relaxed);
@@ -118,4 +124,9 @@ impl Usage {
             (a.used.memory.load(Ordering::Relaxed), a.used.storage.load(Ordering::Relaxed))
         })
     }
+}
+
+/// What the server keeps for itself is nobody's: a full server still knows of streams that go.
+fn is_of_the_server(cell: &StreamCell) -> bool {
+    cell.account().is_empty()
 }

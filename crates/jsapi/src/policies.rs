@@ -71,7 +71,7 @@ policies! {
     /// When a publish is acknowledged relative to the disk.
     PersistMode {
         /// After the data is safe.
-        Default = "default",
+        Default = "default" | "",
         /// Possibly before.
         Async = "async",
     }

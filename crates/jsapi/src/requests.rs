@@ -272,6 +272,15 @@ impl MsgGetRequest {
             && self.start_time.is_none()
     }
 
+    /// Whether a direct get whose subject names the message is a bad request: it chooses another way, too.
+    pub fn is_bad_beside_a_subject(&self) -> bool {
+        !self.names_no_message()
+            || self.batch != 0
+            || !self.multi_last.is_empty()
+            || self.up_to_seq != 0
+            || self.up_to_time.is_some()
+    }
+
     /// Whether a direct get is a bad request: contradicting selectors.
     pub fn is_bad_for_direct_get(&self) -> bool {
         self.selectors_conflict()

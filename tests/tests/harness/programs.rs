@@ -49,6 +49,17 @@ pub(crate) fn nats_cli() -> Option<PathBuf> {
     or_not_run(target_dir().join("tools/bin/nats"), "the nats CLI")
 }
 
+/// Node.js, and the directory with the clients of npm.
+pub(crate) fn node() -> Option<(PathBuf, PathBuf)> {
+    let modules = or_not_run(target_dir().join("tools/node/node_modules"), "a directory of npm clients")?;
+    let runs = Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success());
+    if !runs {
+        not_run("Node.js is missing");
+        return None;
+    }
+    Some(("node".into(), modules))
+}
+
 fn or_not_run(path: PathBuf, what: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);

@@ -3,6 +3,7 @@
 mod batches;
 mod counters;
 mod fast_batches;
+mod headers;
 mod markers;
 mod persistence;
 mod schedules;

@@ -42,6 +42,9 @@ impl Consumer {
             }
             AckKind::Term { reason } => {
                 self.terminate(ctx, seq, &String::from_utf8_lossy(reason));
+                if self.config.ack_policy == AckPolicy::All {
+                    self.acknowledge(ctx, seq);
+                }
                 self.confirm(reply);
             }
             AckKind::Unknown => self.confirm(reply),

@@ -338,10 +338,7 @@ pub(crate) fn first_sequence(config: &ConsumerConfig, store: &StreamStore) -> St
     match config.deliver_policy {
         DeliverPolicy::All => first,
         DeliverPolicy::New => end,
-        DeliverPolicy::Last => {
-            let newest = store.last_of(&Filter::new(config.filters()));
-            newest.unwrap_or(if state.msgs == 0 { end } else { state.last_seq })
-        }
+        DeliverPolicy::Last => store.last_of(&Filter::new(config.filters())).unwrap_or(first),
         DeliverPolicy::ByStartSequence => config.opt_start_seq.max(first),
         DeliverPolicy::ByStartTime => {
             config.opt_start_time.map_or(first, |t| store.first_at_or_after(t).unwrap_or(end))

@@ -8,6 +8,7 @@ use linnet_wire::headers;
 
 use super::pacing::Pause;
 use super::{Consumer, Context};
+use crate::output::Output;
 
 /// A request for messages that is not served yet.
 #[derive(Debug)]
@@ -182,6 +183,11 @@ impl Consumer {
             self.waiting.retain(|r| ctx.out.has_interest(&r.reply));
         }
         self.waiting.len() < max
+    }
+
+    /// Requests whose requesters are still there.
+    pub(crate) fn requests_heard(&self, out: &mut dyn Output) -> u64 {
+        self.waiting.iter().filter(|request| out.has_interest(&request.reply)).count() as u64
     }
 
     /// Ends every request, because the consumer ends.

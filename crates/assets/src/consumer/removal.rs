@@ -1,5 +1,6 @@
 use linnet_ids::StreamSeq;
-use linnet_store::StreamStore;
+use linnet_store::{Filter, StreamStore};
+use linnet_subject::{is_subset, overlaps};
 
 use super::{Consumer, ConsumerOp, Context};
 
@@ -44,14 +45,12 @@ impl Consumer {
         }
     }
 
-    /// Many messages were removed. With `moves` the position follows the stream's start, as it does when the purge
-    /// covered everything the consumer wants.
-    pub(crate) fn on_purged(&mut self, store: &StreamStore, moves: bool) {
-        let first = store.state().first_seq.max(1);
-        if moves && first > self.next {
-            self.next = first;
-            self.state.move_to(first);
-            self.record(ConsumerOp::MoveTo { next: first });
+    /// Many messages were removed, all of them within `purged`.
+    pub(crate) fn on_purged(&mut self, store: &StreamStore, purged: &Filter) {
+        if let Some(next) = self.first_after(store, purged).filter(|next| *next > self.next) {
+            self.next = next;
+            self.state.move_to(next);
+            self.record(ConsumerOp::MoveTo { next });
         }
         let pending = self.state.pending.keys().chain(self.state.exhausted.keys());
         let gone: Vec<StreamSeq> = pending.copied().filter(|seq| !store.contains(*seq)).collect();
@@ -65,5 +64,21 @@ impl Consumer {
             newest.passed_over.retain(|seq| store.contains(*seq));
         }
         self.recount(store);
+    }
+
+    /// Where the consumer may go on when messages within `purged` were removed: at what is left within `purged` if it wanted
+    /// nothing else, at the start of the stream if it did, as far as the two have to do with each other.
+    fn first_after(&self, store: &StreamStore, purged: &Filter) -> Option<StreamSeq> {
+        let state = store.state();
+        let first = state.first_seq.max(1);
+        if purged.is_all() || self.filter.is_all() {
+            return Some(first);
+        }
+        let within = |of: fn(&[u8], &[u8]) -> bool, own: &[u8]| purged.patterns().iter().any(|p| of(own, p));
+        let mut own = self.filter.patterns().iter();
+        if own.clone().all(|own| within(is_subset, own)) {
+            return Some(store.next(first, purged).unwrap_or(state.last_seq + 1));
+        }
+        own.any(|own| within(overlaps, own)).then_some(first)
     }
 }

@@ -156,7 +156,7 @@ impl Origin {
                 self.begin_anew(now, out);
                 return;
             }
-            return self.fail(self.setup_failed(&error.description), now, out);
+            return self.fail(error, now, out);
         }
         let policy = answer.config.map_or(AckPolicy::None, |config| config.ack_policy);
         if self.config.consumer.is_some() && policy != AckPolicy::FlowControl {

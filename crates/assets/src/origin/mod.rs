@@ -219,7 +219,7 @@ impl Origin {
         self.state = State::Down { retry };
     }
 
-    /// The origin's refusal in the words of the role.
+    /// What kept the origin from being asked, in the words of the role.
     pub(crate) fn setup_failed(&self, text: &str) -> ApiError {
         match self.role {
             Role::Mirror => errors::mirror_consumer_setup_failed(text),

@@ -284,14 +284,7 @@ impl Stream {
         self.ttls.retain(|seq| store.contains(seq));
         self.schedules.retain(|seq| store.contains(seq));
         for (_, consumer) in &mut self.consumers {
-            let moves = filter.is_all()
-                || (!consumer.filter.is_all()
-                    && consumer
-                        .filter
-                        .patterns()
-                        .iter()
-                        .all(|p| linnet_subject::is_subset(p, purge.filter.as_bytes())));
-            consumer.on_purged(&self.store, moves);
+            consumer.on_purged(&self.store, &filter);
         }
         removed
     }

@@ -235,10 +235,11 @@ impl Stream {
         if self.store.contains(seq) {
             return Ok(());
         }
-        if self.store.is_memory() {
+        let state = self.store.state();
+        if self.store.is_memory() || (state.first_seq..=state.last_seq).contains(&seq) {
             return Err(errors::sequence_not_found(seq));
         }
-        let text = if seq > self.store.state().last_seq { "stream store EOF" } else { "no message found" };
+        let text = if seq > state.last_seq { "stream store EOF" } else { "no message found" };
         Err(errors::stream_msg_delete_failed(text))
     }
 
@@ -315,6 +316,7 @@ impl Stream {
         let consumer = self.consumers.get(*self.by_name.get(name)?)?;
         let bound = consumer.is_heard(out);
         let mut info = consumer.info(&self.config.name, bound, wall);
+        info.num_waiting = consumer.requests_heard(out);
         if let Some(config) = &mut info.config {
             metadata::add_server_keys(&mut config.metadata);
         }

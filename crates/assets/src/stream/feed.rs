@@ -1,6 +1,7 @@
 //! How consumers learn of new messages and of time.
 
 use linnet_ids::{Mono, StreamSeq, Wall};
+use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_store::LoadDone;
 
@@ -154,7 +155,7 @@ impl Stream {
         }
     }
 
-    /// An acknowledgement. False if there is no such consumer.
+    /// An acknowledgement. False if there is no such consumer, or none that listens.
     pub fn on_ack(
         &mut self,
         ack: &AckSubject<'_>,
@@ -168,6 +169,9 @@ impl Stream {
             return false;
         }
         let Some(id) = self.by_name.get(ack.consumer).copied() else { return false };
+        if self.consumers.get(id).is_none_or(|consumer| consumer.config.ack_policy == AckPolicy::None) {
+            return false;
+        }
         self.with_consumer(id, now, wall, out, |consumer, ctx| {
             consumer.on_ack(ctx, ack, payload, reply);
             // Room for more, or something to deliver again.

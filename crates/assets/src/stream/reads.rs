@@ -125,6 +125,9 @@ impl Stream {
             return status(out, reply, "408 Malformed Request", &[]);
         };
         if let Some(subject) = subject {
+            if request.is_bad_beside_a_subject() {
+                return status(out, reply, "408 Bad Request", &[]);
+            }
             request = MsgGetRequest {
                 last_by_subj: subject.to_owned(),
                 no_hdr: request.no_hdr,
@@ -157,7 +160,9 @@ impl Stream {
                 None => return status(out, reply, "404 Message Not Found", &[]),
             }
         };
-        self.go_on(Direct { reply: reply.to_vec(), no_hdr: request.no_hdr, kind }, out);
+        // Several subjects could not be told apart without headers.
+        let no_hdr = request.no_hdr && !matches!(kind, Kind::Multi { .. });
+        self.go_on(Direct { reply: reply.to_vec(), no_hdr, kind }, out);
     }
 
     fn select_batch(&self, request: &MsgGetRequest, bytes_left: u64) -> Option<Kind> {
@@ -253,7 +258,7 @@ impl Stream {
                         block: &mut self.scratch,
                     };
                     sending.send(out, &record);
-                    record.body.len() as u64
+                    (record.subject.len() + record.body.len()) as u64
                 }
                 Lookup::Missing => {
                     if matches!(direct.kind, Kind::Single(_)) {

@@ -11,6 +11,9 @@ use super::streams::find;
 pub(super) async fn get(call: &Call<'_>, stream: &str) -> Result<MsgGetResponse, ApiError> {
     decode::require_body(call.body)?;
     let request: MsgGetRequest = decode::decode(call.body, call.strictness())?.value;
+    if request.is_bad_for_stream_get() {
+        return Err(errors::BAD_REQUEST);
+    }
     match find(call, stream)?.ask(Command::Get(request)).await? {
         CommandOutcome::Message(message) => Ok(MsgGetResponse { message: *message }),
         _ => Err(errors::NO_MESSAGE_FOUND),

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use linnet_assets::{Moment, Publish, StreamLimits};
 use linnet_broker::Account;
 use linnet_ids::Mono;
+use linnet_jsapi::decode::check_required_api_level;
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_replication::SoloGroup;
+use linnet_wire::headers;
 use tokio::sync::oneshot;
 
 use crate::budget::Share;
 use crate::cell::StreamCell;
-use crate::inbox::{LetterKind, Mail, StreamInbox};
+use crate::inbox::{LetterKind, Mail, Opened, StreamInbox};
 use crate::output::Outbox;
 use crate::services::ConsumerServices;
 
@@ -92,6 +94,9 @@ pub(super) fn read_mail(
         let Some(letter) = slot.mail.others.get(index) else { continue };
         let stream = slot.group.stream_mut();
         match letter.kind {
+            LetterKind::NextRequest | LetterKind::DirectGet if needs_more(&letter) => {
+                outbox.say_level_required(letter.reply);
+            }
             LetterKind::Ack => {
                 let ack = AckSubject::parse(letter.subject);
                 // The longer form of an acknowledgement may look like the shorter one of another stream.
@@ -180,4 +185,11 @@ fn flow_consumer(subject: &[u8]) -> &str {
 fn direct_subject(subject: &str) -> Option<&str> {
     let (_, rest) = subject.split_once(".DIRECT.GET.")?;
     rest.split_once('.').map(|(_, subject)| subject)
+}
+
+/// True if a request names an API level that this server does not have.
+fn needs_more(letter: &Opened<'_>) -> bool {
+    let block = letter.body.get(..letter.header_len).unwrap_or_default();
+    let level = headers::get(block, "Nats-Required-Api-Level").map(String::from_utf8_lossy);
+    check_required_api_level(level.as_deref()).is_err()
 }

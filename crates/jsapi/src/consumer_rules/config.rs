@@ -39,14 +39,14 @@ pub fn normalize_and_check(
     if config.is_push() {
         check_push(&config, stream)?
     } else {
-        check_pull(&config, limits)?
+        check_pull(&config, stream, limits)?
     }
     check_priority(&mut config)?;
     check_direct(&config, stream)?;
     check_bounds(&config, stream, limits)?;
     check_filters(&config)?;
     check_start(&config)?;
-    let level = metadata::required_consumer_level(&config);
+    let level = metadata::required_consumer_level(wanted);
     metadata::set_required_level(&mut config.metadata, level);
     if metadata::size(&config.metadata) > METADATA_MAX {
         return Err(errors::consumer_metadata_length("128KB"));
@@ -94,6 +94,7 @@ fn normalize_signs(config: &mut ConsumerConfig, pedantic: bool) -> Result<(), Ap
         ("max_bytes", &mut config.max_bytes),
         ("idle_heartbeat", &mut config.idle_heartbeat.0),
         ("inactive_threshold", &mut config.inactive_threshold.0),
+        ("priority_timeout", &mut config.priority_timeout.0),
     ] {
         if *value < 0 {
             if pedantic {
@@ -121,7 +122,7 @@ fn apply_defaults(
     if !config.is_push() && config.max_batch == 0 && limits.max_request_batch > 0 {
         config.max_batch = limits.max_request_batch;
     }
-    normalize_flow_acks(config, pedantic)?;
+    normalize_flow_acks(config, pedantic);
     let is_awaited = acknowledged && config.ack_policy != AckPolicy::FlowControl;
     if is_awaited && config.ack_wait.is_zero() {
         config.ack_wait = ACK_WAIT_DEFAULT;
@@ -155,28 +156,12 @@ fn apply_defaults(
     Ok(())
 }
 
-/// Answers to flow control are asked for at a pace of their own.
-fn normalize_flow_acks(config: &mut ConsumerConfig, pedantic: bool) -> Result<(), ApiError> {
-    if config.ack_policy != AckPolicy::FlowControl || !config.is_push() {
-        return Ok(());
-    }
-    if !config.flow_control {
-        if pedantic {
-            return Err(errors::CONSUMER_ACK_FC_REQUIRES_FC);
-        }
+/// Answers to flow control are asked for at a pace of their own, which a pedantic request has to name.
+fn normalize_flow_acks(config: &mut ConsumerConfig, pedantic: bool) {
+    if config.ack_policy == AckPolicy::FlowControl && config.is_push() && !pedantic {
         config.flow_control = true;
-    }
-    if config.idle_heartbeat != FLOW_ACK_HEARTBEAT {
-        if pedantic {
-            return Err(if config.idle_heartbeat.is_zero() {
-                errors::CONSUMER_WITH_FLOW_CONTROL_NEEDS_HEARTBEATS
-            } else {
-                errors::stream_invalid_config("flow control ack policy heartbeat needs to be 1s")
-            });
-        }
         config.idle_heartbeat = FLOW_ACK_HEARTBEAT;
     }
-    Ok(())
 }
 
 /// What has no meaning where answers to flow control acknowledge.
@@ -186,6 +171,12 @@ fn check_flow_acks(config: &ConsumerConfig) -> Result<(), ApiError> {
     }
     if !config.is_push() {
         return Err(errors::CONSUMER_ACK_FC_REQUIRES_PUSH);
+    }
+    if !config.flow_control {
+        return Err(errors::CONSUMER_ACK_FC_REQUIRES_FC);
+    }
+    if config.idle_heartbeat != FLOW_ACK_HEARTBEAT {
+        return Err(errors::stream_invalid_config("flow control ack policy heartbeat needs to be 1s"));
     }
     if config.max_ack_pending <= 0 {
         return Err(errors::CONSUMER_ACK_FC_REQUIRES_MAX_ACK_PENDING);
@@ -258,7 +249,10 @@ fn check_push(config: &ConsumerConfig, stream: &StreamConfig) -> Result<(), ApiE
     Ok(())
 }
 
-fn check_pull(config: &ConsumerConfig, limits: &Limits) -> Result<(), ApiError> {
+fn check_pull(config: &ConsumerConfig, stream: &StreamConfig, limits: &Limits) -> Result<(), ApiError> {
+    if stream.retention == RetentionPolicy::WorkQueue && config.ack_policy == AckPolicy::None {
+        return Err(errors::CONSUMER_PULL_REQUIRES_ACK);
+    }
     if config.rate_limit_bps > 0 {
         return Err(errors::CONSUMER_PULL_WITH_RATE_LIMIT);
     }

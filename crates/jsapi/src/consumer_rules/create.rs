@@ -152,6 +152,8 @@ pub fn check_create(
         return Ok(ConsumerCreate::New(Box::new(config)));
     };
     let old = existing.config;
+    // Only `CONSUMER.PAUSE` pauses what exists.
+    config.pause_until = old.pause_until;
     // The stored configuration of an ephemeral has its threshold stamped, and a repeated create is compared before
     // it would be: without the threshold it is another configuration. Clients know it that way.
     if request.action == ConsumerAction::Create {
@@ -166,7 +168,6 @@ pub fn check_create(
         check_work_queue(&config, stream, consumers)?;
     }
     stamp_inactive_threshold(&mut config, old.is_durable());
-    config.pause_until = old.pause_until;
     if same_config(old, &config) {
         return Ok(ConsumerCreate::Same);
     }
@@ -199,7 +200,6 @@ fn check_work_queue(
     }
     match config.ack_policy {
         AckPolicy::Explicit | AckPolicy::FlowControl => {}
-        AckPolicy::None if !config.is_push() => return Err(errors::CONSUMER_PULL_REQUIRES_ACK),
         _ => return Err(errors::CONSUMER_WQ_REQUIRES_EXPLICIT_ACK),
     }
     if config.deliver_policy != DeliverPolicy::All {

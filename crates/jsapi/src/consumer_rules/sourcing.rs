@@ -9,7 +9,7 @@ use crate::time::Nanos;
 /// the one before it, for which `suffix` sees; where consumers decide what stays, it becomes one that lasts and counts
 /// as acknowledged what the other stream says to have stored.
 pub fn adapt_to_origin(config: &mut ConsumerConfig, origin: &StreamConfig, suffix: &str) {
-    if !config.direct {
+    if !config.direct || config.is_durable() {
         return;
     }
     if origin.retention == RetentionPolicy::Limits || !config.sourcing {

@@ -1,0 +1,92 @@
+//! Where consumers start, and what a create request makes of one that is there; configurations are in
+//! `recorded_rules.rs`.
+
+use serde_json::{Value, json};
+
+use crate::harness::{JETSTREAM, Kind, err_code, sequences};
+
+on_both_servers! { JETSTREAM;
+    async fn the_deliver_policy_says_where_to_start(s) {
+        s.stream(json!({"name": "S", "subjects": ["q.*"]})).await;
+        for n in 0..8 {
+            s.publish(if n % 2 == 0 { "q.a" } else { "q.b" }, "x").await;
+        }
+        s.api("STREAM.MSG.DELETE.S", json!({"seq": 3})).await;
+        s.api("STREAM.PURGE.S", json!({"seq": 2})).await;
+        // What is left: 2 (b), 4 (b), 5 (a), 6 (b), 7 (a), 8 (b).
+        let (past, future) = ("2000-01-01T00:00:00Z", "2100-01-01T00:00:00Z");
+        for (n, (config, before, pending)) in [
+            (json!({}), 1, 6),
+            (json!({"filter_subject": "q.a"}), 1, 2),
+            (json!({"filter_subjects": ["q.a", "q.b"]}), 1, 6),
+            (json!({"deliver_policy": "last"}), 7, 1),
+            (json!({"deliver_policy": "last", "filter_subject": "q.a"}), 6, 1),
+            (json!({"deliver_policy": "last", "filter_subjects": ["q.a", "q.b"]}), 7, 1),
+            (json!({"deliver_policy": "last", "filter_subject": "zz"}), 1, 0),
+            (json!({"deliver_policy": "new"}), 8, 0),
+            (json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 1}), 1, 6),
+            (json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 3}), 2, 5),
+            (json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 5, "filter_subject": "q.b"}), 4, 2),
+            (json!({"deliver_policy": "by_start_sequence", "opt_start_seq": 50}), 49, 0),
+            (json!({"deliver_policy": "by_start_time", "opt_start_time": past}), 1, 6),
+            (json!({"deliver_policy": "by_start_time", "opt_start_time": future}), 8, 0),
+            (json!({"deliver_policy": "last_per_subject", "filter_subject": "q.*"}), 6, 2),
+            (json!({"deliver_policy": "last_per_subject", "filter_subject": "q.b"}), 7, 1),
+        ].into_iter().enumerate() {
+            let mut whole = json!({"durable_name": format!("C{n}"), "ack_policy": "explicit"});
+            whole.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+            let created = s.consumer("S", whole).await;
+            let shown = [&created["delivered"]["stream_seq"], &created["ack_floor"]["stream_seq"], &created["num_pending"]];
+            assert_eq!(shown, [&json!(before), &json!(before), &json!(pending)], "{config}");
+        }
+    }
+
+    async fn a_consumer_that_starts_at_a_time_begins_with_the_first_message_from_then(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+        for _ in 0..3 {
+            s.publish("a", "x").await;
+        }
+        let time = s.stored("S", 2).await.unwrap().time;
+        s.consumer("S", json!({"durable_name": "C", "deliver_policy": "by_start_time", "opt_start_time": time})).await;
+        assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 2})).await), [2, 3]);
+    }
+
+    async fn a_named_consumer_that_does_not_last_is_not_created_twice_alike(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+        let mut create = async |config: Value, action: &str| {
+            let body = json!({"stream_name": "S", "config": config, "action": action});
+            err_code(&s.api("CONSUMER.CREATE.S.E", body).await)
+        };
+        let (bare, stamped) = (json!({"name": "E"}), json!({"name": "E", "inactive_threshold": 5_000_000_000_u64}));
+        assert_eq!(create(bare.clone(), "create").await, 0);
+        assert_eq!(create(bare.clone(), "create").await, 10148);
+        assert_eq!(create(stamped, "create").await, 0);
+        assert_eq!(create(bare, "").await, 0);
+    }
+
+    async fn a_filter_that_changes_keeps_the_place(s) {
+        s.stream(json!({"name": "S", "subjects": ["s.*"]})).await;
+        for subject in ["s.a", "s.b", "s.a", "s.b"] {
+            s.publish(subject, "x").await;
+        }
+        let config = |filter: &str| json!({"durable_name": "C", "ack_policy": "explicit", "filter_subject": filter});
+        s.consumer("S", config("s.a")).await;
+        assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 1})).await), [1]);
+        assert_eq!(s.consumer("S", config("s.b")).await["num_pending"], 2);
+        assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 2})).await), [2, 4]);
+    }
+
+    async fn the_zero_time_is_no_time(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+        let zero = "0001-01-01T00:00:00Z";
+        let started = s.try_consumer("S", json!({"durable_name": "C", "opt_start_time": zero})).await;
+        let paused = s.consumer("S", json!({"durable_name": "D", "pause_until": zero})).await;
+        // The peer takes it as one that was chosen.
+        let (code, shown) = match s.kind {
+            Kind::Linnet => (0, Value::Null),
+            Kind::Peer => (10094, json!(zero)),
+        };
+        assert_eq!((err_code(&started), &paused["config"]["pause_until"]), (code, &shown));
+        assert_eq!(paused["paused"], Value::Null);
+    }
+}
