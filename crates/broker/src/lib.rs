@@ -41,7 +41,7 @@ mod trace;
 pub use account::{Account, AccountLimits, InternalSubscription};
 pub use broker::{Broker, ServerIdentity};
 pub use close::CloseReason;
-pub use cluster::{ClusterConfig, RouteSnapshot, RouteUrl};
+pub use cluster::{ClusterConfig, RouteInterest, RouteSnapshot, RouteUrl};
 pub use config::Config;
 pub use conn::{ClientInfo, Conn, ConnSnapshot};
 pub use interest_watch::{InterestSink, InterestWatch};

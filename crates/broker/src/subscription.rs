@@ -76,6 +76,14 @@ impl Subscription {
         }
     }
 
+    /// The route to the server it belongs to; `None` for those of this server.
+    pub(crate) fn route(&self) -> Option<&Arc<Route>> {
+        match &self.target {
+            Target::Route(route) => Some(route),
+            Target::Client(_) | Target::Sink(_) => None,
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::address::{HostPort, ListenError, resolve};
 use crate::logging::Log;
 use crate::signals::{Asked, Signals};
-use crate::{NATS_VERSION, banner, build, files, keys, logging, tls};
+use crate::{NATS_VERSION, banner, build, cluster, files, keys, logging, tls};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
@@ -105,7 +105,8 @@ async fn serve(
     let secured = Arc::new(ArcSwapOption::from_pointee(acceptor));
     let engine = Arc::new(ArcSwapOption::<Engine>::empty());
     let stopping = Arc::new(AtomicBool::new(false));
-    let listeners = Arc::new(Listeners::expecting([ListenerKind::Server]));
+    let route = options.cluster.port.map(|_| ListenerKind::Route);
+    let listeners = Arc::new(Listeners::expecting([ListenerKind::Server].into_iter().chain(route)));
     // Before JetStream is restored, so that probes can watch it.
     let version = Arc::new(ArcSwap::from_pointee(ConfigVersion {
         digest: config.as_ref().map(|(_, digest)| digest.clone()).unwrap_or_default(),
@@ -148,7 +149,12 @@ async fn serve(
     }
 
     let (listener, bound) = listen(&broker, &options)?;
+    let routes = cluster::listen(&broker, &options)?;
+    if let Some((_, route)) = &routes {
+        broker.join_cluster(cluster::config(&options, &identity, *route, bound, &OsRng));
+    }
     let (stop_accepting, accepting) = watch::channel(false);
+    let (stop_routes, routing) = watch::channel(false);
     listeners.opened(ListenerKind::Server, bound);
     tracing::info!("Listening for client connections on {}", HostPort(&options.client.host, bound.port()));
     banner::tls(&options);
@@ -158,8 +164,9 @@ async fn serve(
         options: current,
         version,
         tls: secured,
-        listeners,
+        listeners: listeners.clone(),
         stop_accepting,
+        stop_routes,
         stopping,
         config: config.map(|(path, _)| path),
         overrides,
@@ -174,6 +181,14 @@ async fn serve(
         async move { broker.serve(listener, accepting).await }
     });
     tracing::info!("Server is ready");
+    if let Some((listener, route)) = routes {
+        banner::cluster(&options, &broker.cluster_name().unwrap_or_default());
+        listeners.opened(ListenerKind::Route, route);
+        let shown = HostPort(&options.cluster.host, route.port());
+        tracing::info!("Listening for route connections on {shown}");
+        let broker = broker.clone();
+        tokio::spawn(async move { broker.serve_routes(listener, routing).await });
+    }
 
     server.obey(&mut signals, log).await;
     server.stop().await;
@@ -269,6 +284,7 @@ pub(crate) struct Server {
     pub(crate) tls: Arc<ArcSwapOption<Acceptor>>,
     listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
+    stop_routes: watch::Sender<bool>,
     /// JetStream is not to be started again.
     stopping: Arc<AtomicBool>,
     pub(crate) config: Option<String>,
@@ -364,7 +380,9 @@ impl Server {
         tracing::info!("Initiating Shutdown...");
         let _ = self.stop_accepting.send(true);
         self.stop_jetstream().await;
+        let _ = self.stop_routes.send(true);
         self.broker.close_clients();
+        self.broker.close_routes();
         let closed = async {
             while self.broker.connection_count() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -89,6 +89,17 @@ pub struct RouteSnapshot {
     pub account: String,
 }
 
+/// Interest of another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteInterest {
+    /// Account.
+    pub account: String,
+    /// Subject, may have wildcards.
+    pub subject: String,
+    /// Queue group.
+    pub queue: Option<String>,
+}
+
 impl Cluster {
     pub(crate) fn new(config: ClusterConfig) -> Self {
         let peers = Mutex::new(Peers::new(config.local.clone()));
@@ -250,6 +261,22 @@ impl Broker {
             })
         });
         snapshots.collect()
+    }
+
+    /// What the other side of a route is interested in, in no order.
+    pub fn route_interests(&self, cid: u64) -> Vec<RouteInterest> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut found = Vec::new();
+        for account in self.shared.accounts.load().values() {
+            for sub in account.subscriptions() {
+                if sub.route().is_some_and(|route| route.conn.cid() == cid) {
+                    let queue = sub.queue.as_deref().map(text);
+                    let account = account.name().to_owned();
+                    found.push(RouteInterest { account, subject: text(&sub.subject), queue });
+                }
+            }
+        }
+        found
     }
 
     /// Closes every route.
