@@ -356,3 +356,79 @@ fn garbage_on_the_route_port_is_refused_and_harms_nobody() {
     raw.until_closed();
     formed(&nodes, PER_PAIR);
 }
+
+/// The INFO of a route listener.
+fn route_info(raw: &mut Raw) -> Value {
+    let line = raw.line().unwrap();
+    serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap()
+}
+
+fn route_client(port: u16) -> Raw {
+    Raw::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// Shakes hands as the server `X`.
+fn enter_as_server(raw: &mut Raw) {
+    raw.send(
+        b"CONNECT {\"name\":\"X\",\"cluster\":\"C\"}\r\nINFO {\"server_id\":\"X\",\"server_name\":\"x\",\"cluster\":\"C\",\
+          \"route_pool_size\":3}\r\n",
+    );
+}
+
+#[test]
+fn a_route_listener_of_host_and_port_and_other_settings_take_effect() {
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let Some(program) = program(kind) else { return };
+        let port = free_port().unwrap();
+        let config = format!(
+            "server_name: n\nlisten: \"127.0.0.1:-1\"\ncluster {{ name: C, host: \"127.0.0.1\", port: {port},\n\
+             advertise: \"127.0.0.2:{port}\", authorization {{ user: r, password: s, timeout: 0.5 }} }}\n"
+        );
+        let server = Spec::new(program).config(config).start().unwrap();
+        assert!(poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()));
+        let mut raw = route_client(port);
+        let info = route_info(&mut raw);
+        assert_eq!((&info["host"], &info["port"]), (&"127.0.0.2".into(), &port.into()));
+        assert_eq!(info["ip"], format!("nats-route://127.0.0.2:{port}/"));
+        assert_eq!((&info["cluster"], &info["auth_required"]), (&"C".into(), &true.into()));
+        // Whoever says nothing is sent away.
+        let lines = raw.until_closed();
+        assert!(lines.iter().any(|line| line == "-ERR 'Authentication Timeout'"), "{lines:?}");
+        drop(server);
+    }
+}
+
+#[test]
+fn a_route_whose_other_side_is_silent_is_closed() {
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let more = "ping_interval: \"200ms\", ping_max: 2";
+        let Some(node) = start(kind, "n", &[], more, "") else { return };
+        assert!(poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", node.port)).is_ok()));
+        let mut raw = route_client(node.port);
+        route_info(&mut raw);
+        enter_as_server(&mut raw);
+        let lines = raw.until_closed();
+        assert_eq!(lines.iter().filter(|line| *line == "PING").count(), 2, "{lines:?}");
+        assert_eq!(lines.last().map(String::as_str), Some("-ERR 'Stale Connection'"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_server_that_was_told_of_is_dialled_as_often_as_configured() {
+    let Some(node) = start(Kind::Linnet, "n", &[], "connect_retries: 1, pool_size: -1", "") else { return };
+    assert!(poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", node.port)).is_ok()));
+    let nobody = free_port().unwrap();
+    let mut raw = route_client(node.port);
+    route_info(&mut raw);
+    enter_as_server(&mut raw);
+    let told = format!("INFO {{\"server_id\":\"Y\",\"ip\":\"nats-route://127.0.0.1:{nobody}/\"}}\r\n");
+    raw.send(told.as_bytes());
+    let attempts = || node.server.log_tail().matches(&format!("127.0.0.1:{nobody}")).count();
+    assert!(poll_until(LONG, || attempts() == 2), "{}", node.server.log_tail());
+    // Told again, it tries again: had it not given up, it would know of the server.
+    let again = || {
+        raw.send(told.as_bytes());
+        attempts() > 2
+    };
+    assert!(poll_until(LONG, again));
+}

@@ -1,5 +1,7 @@
 //! The configuration read again while the server runs. What is said of nats-server runs against it, too.
 
+mod jetstream;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +11,7 @@ use linnet_launch::{Server, Spec, poll_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Authority, Kind, LONG, Raw, TlsClient, eventually, program, round_trip, run, within};
+use crate::harness::{Authority, Kind, LONG, Raw, TlsClient, program, round_trip, run, within};
 
 /// What every configuration here has.
 const BASE: &str = "listen: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\nserver_name: one\n";
@@ -351,27 +353,4 @@ on_both_kinds! {
         assert!(sent.success());
         assert!(poll_until(LONG, || running.page("/varz")["tags"] == json!(["later"])));
     }
-}
-
-/// nats-server restarts JetStream, which loses what was not acknowledged yet.
-#[test]
-fn what_jetstream_was_started_with_stays() {
-    let config = |more: &str| format!("jetstream {{ store_dir: \"$DIR/store\"{more} }}\n");
-    let Some(mut running) = Running::start(Kind::Linnet, None, &config("")) else { return };
-    let log = running.reload(&format!("{}max_payload: 1000\n", config(", max_mem: 1000")));
-    assert!(
-        log.contains("not supported for jetstream.max_mem") && log.contains("a restart is needed"),
-        "{log}"
-    );
-    let log = running.reload("max_payload: 1000\n");
-    assert!(log.contains("a restart is needed"), "{log}");
-    assert_eq!(running.page("/varz")["max_payload"], 1_048_576);
-    run(async || {
-        let client = async_nats::connect(running.server.client_url().unwrap()).await.unwrap();
-        let context = async_nats::jetstream::new(client);
-        let stream = async_nats::jetstream::stream::Config { name: "S".into(), ..Default::default() };
-        within("a stream", context.create_stream(stream)).await.unwrap();
-        eventually("an acknowledgement", async || context.publish("S", "x".into()).await.ok()?.await.ok())
-            .await;
-    });
 }

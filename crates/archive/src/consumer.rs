@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use linnet_ids::Wall;
 use linnet_jsapi::ConsumerConfig;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,9 @@ pub struct ArchivedConsumer {
     /// How far it got; `None` for one that has not begun.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ArchivedState>,
+    /// When it was created, in backups that say so.
+    #[serde(skip)]
+    pub created: Option<Wall>,
 }
 
 /// How far a consumer got.

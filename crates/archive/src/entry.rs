@@ -84,7 +84,7 @@ fn uvarint(out: &mut Vec<u8>, mut value: u64) {
 pub(crate) fn read(input: &mut impl BufRead, entry: &mut Entry) -> Result<bool, EntryError> {
     let name_len = read_length(input, NAME_MAX)?;
     let timestamp = read_uvarint(input)?;
-    entry.timestamp = (timestamp >> 1).cast_signed() ^ -(timestamp & 1).cast_signed();
+    entry.timestamp = zigzag(timestamp);
     entry.seq = read_uvarint(input)?;
     entry.header_len = read_length(input, ENTRY_MAX)?;
     let payload_len = read_length(input, ENTRY_MAX - entry.header_len)?;
@@ -99,14 +99,19 @@ fn read_length(input: &mut impl BufRead, max: usize) -> Result<usize, EntryError
     length.ok_or(EntryError::Length)
 }
 
+/// A signed number from the form in which small ones are short.
+pub(crate) fn zigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
 /// Memory grows with what comes, not with what was announced.
-fn read_bytes(input: &mut impl BufRead, len: usize, out: &mut Vec<u8>) -> Result<(), EntryError> {
+pub(crate) fn read_bytes(input: &mut impl BufRead, len: usize, out: &mut Vec<u8>) -> Result<(), EntryError> {
     out.clear();
     let got = input.take(len as u64).read_to_end(out)?;
     if got == len { Ok(()) } else { Err(EntryError::Cut) }
 }
 
-fn read_uvarint(input: &mut impl BufRead) -> Result<u64, EntryError> {
+pub(crate) fn read_uvarint(input: &mut impl BufRead) -> Result<u64, EntryError> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
         let byte = *input.fill_buf()?.first().ok_or(EntryError::Cut)?;

@@ -1,10 +1,12 @@
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
+use linnet_ids::Wall;
 use linnet_jsapi::info::StreamState;
 use thiserror::Error as ThisError;
 
 use crate::consumer::ArchivedConsumer;
 use crate::entry::{self, Entry, EntryError, MAGIC};
+use crate::files::FilesReader;
 use crate::s2::FrameReader;
 use crate::writer::{CONSUMERS, STATE};
 
@@ -36,6 +38,17 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A file of a backup of an older server cannot be read.
+    #[error("backup has an invalid file {name}: {reason}")]
+    File {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The server that made the backup could not finish it.
+    #[error("backup is incomplete: {0}")]
+    Incomplete(String),
     /// The frames are damaged, or their source failed.
     #[error("backup cannot be read: {0}")]
     Io(io::Error),
@@ -58,13 +71,88 @@ pub enum Part<'a> {
     Consumer(String, Box<ArchivedConsumer>),
     /// A message.
     Message(&'a Entry),
+    /// Of the messages that came, these are not in the stream.
+    Removed {
+        /// The first one.
+        first: u64,
+        /// The last one.
+        last: u64,
+    },
     /// The end: nothing is missing.
-    End,
+    End(End),
 }
 
-/// Reads an archive.
-pub struct Reader<R> {
-    frames: FrameReader<R>,
+/// How far the sequences of a stream are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// The last one.
+    pub last_seq: u64,
+    /// When the newest message was stored, nanoseconds since the Unix epoch.
+    pub last_ts: Option<i64>,
+}
+
+/// Reads a backup, whichever form it has.
+pub struct Reader<R>(Form<R>);
+
+/// Anything whose first bytes were read.
+type Begun<R> = io::Chain<io::Cursor<Vec<u8>>, FrameReader<R>>;
+
+enum Form<R> {
+    Entries(Box<EntryReader<FrameReader<R>>>),
+    Files(Box<FilesReader<Begun<R>>>),
+}
+
+impl<R: Read> Reader<R> {
+    /// Begins to read: what tells of the stream comes first.
+    pub fn new(source: R) -> Result<Self, Error> {
+        let mut frames = FrameReader::new(source);
+        let mut magic = Vec::new();
+        frames.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(EntryError::from)?;
+        if magic.len() < MAGIC.len() {
+            return Err(Error::Truncated);
+        }
+        Ok(Self(match magic == MAGIC {
+            true => Form::Entries(Box::new(EntryReader::new(frames)?)),
+            false => Form::Files(Box::new(FilesReader::new(io::Cursor::new(magic).chain(frames))?)),
+        }))
+    }
+
+    /// How far sequences are used, if that is known from the beginning.
+    pub fn end(&self) -> Option<End> {
+        match &self.0 {
+            Form::Entries(entries) => Some(entries.end()),
+            Form::Files(_) => None,
+        }
+    }
+
+    /// The stream's name, in backups that bind it.
+    pub fn name(&self) -> Option<&str> {
+        match &self.0 {
+            Form::Entries(_) => None,
+            Form::Files(files) => Some(files.name()),
+        }
+    }
+
+    /// When the stream was created, in backups that say so.
+    pub fn created(&self) -> Option<Wall> {
+        match &self.0 {
+            Form::Entries(_) => None,
+            Form::Files(files) => files.created(),
+        }
+    }
+
+    /// The next part.
+    pub fn next_part(&mut self) -> Result<Part<'_>, Error> {
+        match &mut self.0 {
+            Form::Entries(entries) => entries.next_part(),
+            Form::Files(files) => files.next_part(),
+        }
+    }
+}
+
+/// Reads the entries of an archive.
+struct EntryReader<R> {
+    frames: R,
     state: StreamState,
     entry: Entry,
     /// Consumers that are still to come.
@@ -72,15 +160,8 @@ pub struct Reader<R> {
     last_seq: u64,
 }
 
-impl<R: Read> Reader<R> {
-    /// Begins to read: the state of the stream comes first.
-    pub fn new(source: R) -> Result<Self, Error> {
-        let mut frames = FrameReader::new(source);
-        let mut magic = Vec::new();
-        frames.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic).map_err(EntryError::from)?;
-        if magic != MAGIC {
-            return Err(if magic.len() < MAGIC.len() { Error::Truncated } else { Error::NotAnArchive });
-        }
+impl<R: BufRead> EntryReader<R> {
+    fn new(mut frames: R) -> Result<Self, Error> {
         let mut first = Entry::default();
         if !entry::read(&mut frames, &mut first)? || first.name != STATE.as_bytes() {
             return Err(Error::Entry("the state is missing"));
@@ -90,16 +171,14 @@ impl<R: Read> Reader<R> {
         Ok(Self { frames, state, entry: first, consumers_left, last_seq: 0 })
     }
 
-    /// What the stream held.
-    pub fn state(&self) -> &StreamState {
-        &self.state
+    fn end(&self) -> End {
+        End { last_seq: self.state.last_seq, last_ts: self.state.last_ts.map(|at| at.0) }
     }
 
-    /// The next part.
-    pub fn next_part(&mut self) -> Result<Part<'_>, Error> {
+    fn next_part(&mut self) -> Result<Part<'_>, Error> {
         if !entry::read(&mut self.frames, &mut self.entry)? {
             return match self.consumers_left {
-                0 => Ok(Part::End),
+                0 => Ok(Part::End(self.end())),
                 _ => Err(Error::Entry("consumers are missing")),
             };
         }
@@ -133,7 +212,7 @@ mod tests {
 
     fn read_all(bytes: &[u8]) -> Result<Vec<String>, Error> {
         let mut reader = Reader::new(bytes)?;
-        let mut parts = vec![format!("{} messages", reader.state().msgs)];
+        let mut parts = vec![format!("up to {:?}", reader.end().map(|end| end.last_seq))];
         loop {
             parts.push(match reader.next_part()? {
                 Part::Consumer(name, consumer) => format!("{name} {:?}", consumer.state),
@@ -141,7 +220,8 @@ mod tests {
                     let (headers, payload) = m.body.split_at(m.header_len);
                     format!("{} {} {headers:?} {payload:?}", m.seq, String::from_utf8_lossy(&m.name))
                 }
-                Part::End => return Ok(parts),
+                Part::Removed { first, last } => format!("{first}-{last} removed"),
+                Part::End(_) => return Ok(parts),
             });
         }
     }
@@ -165,7 +245,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let parts = read_all(&archive()).unwrap();
-        assert_eq!(parts[0], "2 messages");
+        assert_eq!(parts[0], "up to Some(7)");
         assert!(parts[1].starts_with("C Some"), "{}", parts[1]);
         assert_eq!(parts[2], format!("2 s.a [] {:?}", b"one"));
         assert_eq!(parts[3], format!("7 s.b {:?} {:?}", b"\r\n", b"two"));
@@ -198,7 +278,7 @@ mod tests {
     #[test]
     fn a_backup_of_nats_server_is_read() {
         let parts = read_all(include_bytes!("../testdata/nine-messages.arc.s2")).unwrap();
-        assert_eq!(parts[0], "8 messages");
+        assert_eq!(parts[0], "up to Some(9)");
         assert!(parts[1].contains("stream_seq"), "{}", parts[1]);
         let sequences: Vec<&str> = parts[2..].iter().map(|p| p.split(' ').next().unwrap()).collect();
         assert_eq!(sequences, ["1", "2", "3", "5", "6", "7", "8", "9"]);

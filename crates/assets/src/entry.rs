@@ -75,6 +75,13 @@ pub enum RestoreMark {
         /// Time of the newest message ever.
         last_ts: Option<i64>,
     },
+    /// Of what was stored, these messages are not in the stream.
+    Removed {
+        /// First sequence.
+        first: StreamSeq,
+        /// Last sequence.
+        last: StreamSeq,
+    },
     /// It is complete, and a stream like any other.
     Done,
 }

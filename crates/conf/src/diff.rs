@@ -36,7 +36,7 @@ fn growth(key: &str, old: &JetStream, new: &JetStream) -> Reload {
         _ => old.max_file.zip(new.max_file),
     };
     let grows = sizes.is_some_and(|(old, new)| new >= old);
-    if grows || !old.enabled { Reload::Live } else { Reload::Refused }
+    if grows || !old.enabled || !new.enabled { Reload::Live } else { Reload::Refused }
 }
 
 fn collect<T>(table: &Table<T>, old: &T, new: &T, changes: &mut Vec<Change>) {
@@ -105,5 +105,6 @@ mod tests {
         assert_eq!(rule(Some(5), None), Reload::Refused);
         let off = Options::default();
         assert!(diff(&off, &jetstream(Some(5))).iter().all(|c| c.reload == Reload::Live));
+        assert!(diff(&jetstream(Some(5)), &off).iter().all(|c| c.reload == Reload::Live));
     }
 }

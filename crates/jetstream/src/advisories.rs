@@ -11,12 +11,15 @@ use linnet_jsapi::to_json;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::api::Caller;
 use crate::names::NameSource;
 
 /// Writes advisories into the account of the asset, if anybody listens.
 pub(crate) struct Writer {
     clock: Arc<dyn Clock>,
     ids: NameSource,
+    /// Empty for none.
+    domain: String,
 }
 
 #[derive(Serialize)]
@@ -25,13 +28,15 @@ struct Envelope<'a> {
     kind: String,
     id: String,
     timestamp: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    domain: &'a str,
     #[serde(flatten)]
     fields: &'a Map<String, Value>,
 }
 
 impl Writer {
-    pub(crate) fn new(broker: &Broker) -> Self {
-        Self { clock: broker.clock().clone(), ids: NameSource::new() }
+    pub(crate) fn new(broker: &Broker, domain: &str) -> Self {
+        Self { clock: broker.clock().clone(), ids: NameSource::new(), domain: domain.to_owned() }
     }
 
     pub(crate) fn send(
@@ -176,12 +181,13 @@ impl Writer {
         self.publish(publisher, account, "API.LIMIT_REACHED", "api_limit_reached", &fields);
     }
 
-    /// A snapshot or a restore began or ended. Of the client, only its account is told.
+    /// A snapshot or a restore began or ended.
     pub(crate) fn backup(
         &mut self,
         publisher: &mut Publisher,
         account: &Arc<Account>,
         stream: &str,
+        client: &Caller,
         event: &BackupEvent<'_>,
     ) {
         let (topic, kind) = match event {
@@ -210,7 +216,7 @@ impl Writer {
             }
             BackupEvent::SnapshotComplete { .. } | BackupEvent::RestoreCreate => {}
         }
-        all.insert("client".to_owned(), serde_json::json!({"acc": account.name()}));
+        all.insert("client".to_owned(), serde_json::to_value(client).unwrap_or_default());
         self.publish(publisher, account, &format!("STREAM.{topic}.{stream}"), kind, &all);
     }
 
@@ -241,6 +247,7 @@ impl Writer {
             kind: format!("io.nats.jetstream.{kind}"),
             id: self.ids.next(),
             timestamp: self.clock.wall().rfc3339(),
+            domain: &self.domain,
             fields,
         });
         let message = Message {

@@ -11,7 +11,6 @@ use linnet_ids::{GroupId, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors;
 use linnet_jsapi::info::AccountLimits;
-use linnet_jsapi::limits::{Amounts, Limits};
 use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::stream_rules::OtherStreams;
 use linnet_replication::Assignment;
@@ -24,7 +23,7 @@ use crate::pump::{GroupKey, PumpHandle};
 /// An account that has JetStream.
 pub struct JsAccount {
     pub(crate) account: Arc<Account>,
-    pub(crate) limits: AccountLimits,
+    pub(crate) limits: ArcSwap<AccountLimits>,
     pub(crate) streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
     pub(crate) api_total: AtomicU64,
     pub(crate) api_errors: AtomicU64,
@@ -95,7 +94,7 @@ impl JsAccount {
     pub(crate) fn new(account: Arc<Account>, limits: AccountLimits) -> Self {
         Self {
             account,
-            limits,
+            limits: ArcSwap::from_pointee(limits),
             streams: RwLock::default(),
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
@@ -108,8 +107,8 @@ impl JsAccount {
     }
 
     /// Its limits.
-    pub fn limits(&self) -> &AccountLimits {
-        &self.limits
+    pub fn limits(&self) -> AccountLimits {
+        **self.limits.load()
     }
 
     /// Its streams by name.
@@ -158,25 +157,5 @@ impl OtherStreams for Others<'_> {
     }
 }
 
-/// The accounts, fixed while the engine runs.
+/// The accounts that have JetStream, by name.
 pub(crate) type Accounts = HashMap<String, Arc<JsAccount>>;
-
-/// What the rules are told is allowed, for a request of `account`.
-pub(crate) fn limits_for(account: &JsAccount, accounts: &Accounts, config: &crate::Config) -> Limits {
-    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let amounts =
-        |(memory, storage): (u64, u64)| Amounts { memory: signed(memory), storage: signed(storage) };
-    let all = accounts.values().map(|a| a.reserved()).fold((0, 0), |sum, r| (sum.0 + r.0, sum.1 + r.1));
-    Limits {
-        clustered: false,
-        duplicate_window: linnet_jsapi::Nanos(config.max_duplicate_window),
-        max_request_batch: config.max_request_batch,
-        default_max_consumers: config.default_max_consumers,
-        max_ack_pending: config.max_ack_pending,
-        account: Some(account.limits),
-        server: Amounts { memory: signed(config.max_memory), storage: signed(config.max_storage) },
-        streams: i64::try_from(account.streams.read().len()).unwrap_or(i64::MAX),
-        account_reserved: amounts(account.reserved()),
-        server_reserved: amounts(all),
-    }
-}

@@ -30,7 +30,7 @@ mod usage;
 pub use catalogue::{JsAccount, StreamHandle};
 pub use cell::{Health, StreamCell};
 pub use config::{BatchLimits, Cipher, Config, Encryption, LogConfig};
-pub use engine::{Engine, StartError, StopReport};
+pub use engine::{Engine, Reach, Rules, StartError, StopReport};
 pub use linnet_assets::StreamReport;
 pub use linnet_seal::MasterKey;
 pub use marker::MarkerError;

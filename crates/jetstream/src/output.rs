@@ -52,7 +52,7 @@ pub(crate) struct Outbox<'a> {
 }
 
 impl Hub {
-    pub(crate) fn new(broker: &Broker, health: Arc<Health>) -> Self {
+    pub(crate) fn new(broker: &Broker, domain: &str, health: Arc<Health>) -> Self {
         Self {
             publisher: broker.publisher(),
             waiting: Slab::new(),
@@ -60,7 +60,7 @@ impl Hub {
             changes: Vec::new(),
             max_direct_bytes: broker.config().max_pending as u64,
             health,
-            advisories: advisories::Writer::new(broker),
+            advisories: advisories::Writer::new(broker, domain),
             names: NameSource::new(),
         }
     }

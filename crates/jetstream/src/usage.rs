@@ -12,8 +12,7 @@ use crate::cell::StreamCell;
 pub struct Usage {
     total: Amounts,
     accounts: RwLock<HashMap<String, Arc<AccountUsage>>>,
-    max_memory: u64,
-    max_storage: u64,
+    max: Amounts,
 }
 
 #[derive(Default)]
@@ -25,24 +24,44 @@ struct Amounts {
 #[derive(Default)]
 struct AccountUsage {
     used: Amounts,
-    max_memory: Option<u64>,
-    max_storage: Option<u64>,
+    /// [`UNLIMITED`] for none.
+    max: Amounts,
 }
+
+const UNLIMITED: u64 = u64::MAX;
 
 impl Amounts {
     fn of(&self, is_memory: bool) -> &AtomicU64 {
         if is_memory { &self.memory } else { &self.storage }
     }
+
+    fn set(&self, memory: u64, storage: u64) {
+        self.memory.store(memory, Ordering::Relaxed);
+        self.storage.store(storage, Ordering::Relaxed);
+    }
 }
 
 impl Usage {
     pub(crate) fn new(max_memory: u64, max_storage: u64) -> Self {
-        Self { max_memory, max_storage, ..Self::default() }
+        let usage = Self::default();
+        usage.set_max(max_memory, max_storage);
+        usage
     }
 
-    pub(crate) fn add_account(&self, name: &str, max_memory: Option<u64>, max_storage: Option<u64>) {
-        let account = AccountUsage { max_memory, max_storage, ..AccountUsage::default() };
-        self.accounts.write().insert(name.to_owned(), Arc::new(account));
+    /// What the server may hold, from now on.
+    pub(crate) fn set_max(&self, max_memory: u64, max_storage: u64) {
+        self.max.set(max_memory, max_storage);
+    }
+
+    /// What an account may hold, from now on.
+    pub(crate) fn set_account(&self, name: &str, max_memory: Option<u64>, max_storage: Option<u64>) {
+        let mut accounts = self.accounts.write();
+        let account = accounts.entry(name.to_owned()).or_default();
+        account.max.set(max_memory.unwrap_or(UNLIMITED), max_storage.unwrap_or(UNLIMITED));
+    }
+
+    pub(crate) fn forget_account(&self, name: &str) {
+        self.accounts.write().remove(name);
     }
 
     /// Counts a stream with its present size.
@@ -76,12 +95,13 @@ impl Usage {
     /// What a stream may still store.
     pub(crate) fn limits(&self, cell: &StreamCell) -> StreamLimits {
         let is_memory = cell.is_memory();
-        let max = if is_memory { self.max_memory } else { self.max_storage };
+        let max = self.max.of(is_memory).load(Ordering::Relaxed);
         let used = self.total.of(is_memory).load(Ordering::Relaxed);
         let account = self.accounts.read().get(cell.account()).cloned();
         let account_left = account.and_then(|a| {
-            let max = if is_memory { a.max_memory } else { a.max_storage };
-            Some(max?.saturating_sub(a.used.of(is_memory).load(Ordering::Relaxed)))
+            let max = a.max.of(is_memory).load(Ordering::Relaxed);
+            let used = a.used.of(is_memory).load(Ordering::Relaxed);
+            (max != UNLIMITED).then(|| max.saturating_sub(used))
         });
         StreamLimits { account_left, server_left: Some(max.saturating_sub(used)) }
     }

@@ -70,10 +70,10 @@ fn is_zero(n: &i64) -> bool {
 
 impl JsConfig {
     pub(crate) fn of(engine: &Engine) -> Self {
-        let config = engine.config();
+        let (config, rules) = (engine.config(), engine.rules());
         Self {
-            max_memory: signed(config.max_memory),
-            max_storage: signed(config.max_storage),
+            max_memory: signed(rules.max_memory),
+            max_storage: signed(rules.max_storage),
             store_dir: engine.dir().display().to_string(),
             sync_interval: config.sync_interval.map_or(SYNC_INTERVAL_DEFAULT, nanos),
             sync_always: config.sync_interval.is_none(),

@@ -8,6 +8,7 @@ mod banner;
 mod build;
 mod cluster;
 mod files;
+mod jetstream;
 mod keys;
 mod logging;
 mod refusals;

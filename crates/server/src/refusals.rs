@@ -1,12 +1,11 @@
 //! What a reload must leave alone, and how it says so.
 
-use linnet_conf::options::{Options, Tls, WriteTimeout};
+use linnet_conf::options::{JetStream, Options, SyncInterval, Tls, WriteTimeout};
 use linnet_conf::{Change, Port, Reload, show_duration};
-
-use crate::build;
 
 /// A value as nats-server prints it.
 type Show = fn(&Options) -> String;
+type ShowJetStream = fn(&JetStream) -> String;
 
 /// Keys that cannot change while the server runs, by the names under which nats-server reports them.
 const FIXED: &[(&str, &str, Show)] = &[
@@ -42,6 +41,27 @@ const FIXED: &[(&str, &str, Show)] = &[
     ("no_system_account", "NoSystemAccount", |o| o.accounts.no_system_account.to_string()),
 ];
 
+/// The same of JetStream's keys.
+const FIXED_JETSTREAM: &[(&str, &str, ShowJetStream)] = &[
+    ("jetstream.domain", "JetStreamDomain", |js| text(js.domain.as_ref())),
+    ("jetstream.sync_interval", "SyncInterval", |js| match js.sync_interval {
+        SyncInterval::Always => "always".to_owned(),
+        SyncInterval::Every(interval) => show_duration(interval),
+    }),
+    ("jetstream.strict", "NoJetStreamStrict", |js| (!js.strict).to_string()),
+    ("jetstream.max_buffered_size", "StreamMaxBufferedSize", |js| js.max_buffered_size.to_string()),
+    ("jetstream.max_buffered_msgs", "StreamMaxBufferedMsgs", |js| js.max_buffered_msgs.to_string()),
+    ("jetstream.request_queue_limit", "JetStreamRequestQueueLimit", |js| js.request_queue_limit.to_string()),
+    ("jetstream.info_queue_limit", "JetStreamInfoQueueLimit", |_| String::new()),
+    ("jetstream.key", "JetStreamKey", |js| hidden(js.key.is_some())),
+    ("jetstream.prev_key", "JetStreamOldKey", |js| hidden(js.prev_key.is_some())),
+    ("jetstream.cipher", "JetStreamCipher", |js| format!("{:?}", js.cipher)),
+];
+
+fn hidden(is_set: bool) -> String {
+    if is_set { "[REDACTED]".to_owned() } else { String::new() }
+}
+
 /// Why the new options cannot be taken over; `None` if they can.
 pub(crate) fn reason(old: &Options, new: &Options, changes: &[Change]) -> Option<String> {
     let refused = |field: &str, old: &str, new: &str| {
@@ -51,11 +71,11 @@ pub(crate) fn reason(old: &Options, new: &Options, changes: &[Change]) -> Option
         if let Some((_, field, show)) = FIXED.iter().find(|(key, ..)| *key == change.key) {
             return refused(field, &show(old), &show(new));
         }
-        // Everything JetStream has is fixed at its start.
-        if change.reload == Reload::Refused
-            || change.key.starts_with("jetstream")
-            || change.key == "store_dir"
-        {
+        let is_jetstream = change.key.starts_with("jetstream") || change.key == "store_dir";
+        if is_jetstream && let Some(reason) = jetstream(&old.jetstream, &new.jetstream, &change.key) {
+            return Some(format!("config reload not supported for {reason}"));
+        }
+        if !is_jetstream && change.reload == Reload::Refused {
             return Some(format!("config reload not supported for {}, a restart is needed", change.key));
         }
     }
@@ -71,10 +91,41 @@ pub(crate) fn reason(old: &Options, new: &Options, changes: &[Change]) -> Option
     if new.monitoring.tls_port.is_some() && new.client.tls.is_none() {
         return Some("TLS cert and key required for HTTPS".to_owned());
     }
-    if new.jetstream.enabled && build::jetstream_accounts(old) != build::jetstream_accounts(new) {
-        return Some("config reload not supported for jetstream of accounts, a restart is needed".to_owned());
-    }
     None
+}
+
+/// Why JetStream cannot take over a key.
+fn jetstream(old: &JetStream, new: &JetStream, key: &str) -> Option<String> {
+    let goes_on = old.enabled && new.enabled;
+    let sizes = match key {
+        "jetstream.max_mem" => (old.max_memory, new.max_memory),
+        _ => (old.max_file, new.max_file),
+    };
+    let plain = match (key, sizes) {
+        ("jetstream.max_mem" | "jetstream.max_file" | "jetstream.store_dir" | "store_dir", _) if !goes_on => {
+            None
+        }
+        ("jetstream.max_mem" | "jetstream.max_file", (Some(old), Some(new))) if new < old => {
+            Some("decreasing jetstream max memory and store")
+        }
+        ("jetstream.max_mem" | "jetstream.max_file", (Some(_), None)) => {
+            Some("jetstream max memory and max store")
+        }
+        ("jetstream.max_mem" | "jetstream.max_file", (None, Some(_))) => {
+            Some("jetstream dynamic max memory and store")
+        }
+        ("jetstream.store_dir" | "store_dir", _) if new.store_dir.is_none() => Some("jetstream storage dir"),
+        ("jetstream.store_dir" | "store_dir", _) => Some("jetstream storage directory"),
+        _ => None,
+    };
+    if plain.is_some() {
+        return plain.map(str::to_owned);
+    }
+    if let Some((_, field, show)) = FIXED_JETSTREAM.iter().find(|(fixed, ..)| *fixed == key) {
+        return Some(format!("{field}: old={}, new={}", show(old), show(new)));
+    }
+    let is_fixed = key.starts_with("jetstream.limits.batch.") && goes_on;
+    is_fixed.then(|| format!("{key}, a restart is needed"))
 }
 
 fn text(value: Option<&String>) -> String {

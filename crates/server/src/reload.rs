@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use linnet_conf::options::{HandshakeFirst, Options};
 use linnet_conf::{Change, Parsed, ProcessSource, Reload, check, diff, load};
+use linnet_ids::format_bytes;
 use linnet_monitor::ConfigVersion;
 use linnet_tls::Acceptor;
 
@@ -33,6 +34,11 @@ impl Server {
         if let Some(reason) = refusals::reason(&old, &options, &changes) {
             return Err(reason);
         }
+        let mut jetstream = build::jetstream_config(&options);
+        let is_automatic = (options.jetstream.max_memory.is_none(), options.jetstream.max_file.is_none());
+        if let Some(reason) = self.jetstream.refusal(jetstream.as_mut(), is_automatic).await {
+            return Err(reason);
+        }
         // The one step that can fail comes before those that cannot.
         log.configure(&old.logging, &options.logging)
             .map_err(|error| format!("cannot open log file: {error}"))?;
@@ -59,6 +65,7 @@ impl Server {
         }
         self.replace_files(&old, &options);
         announce(&old, &options, &changes, is_other);
+        self.jetstream.reload(jetstream).await;
         if reloaded.over_maximum > 0 {
             tracing::info!("Closed {} connections to fall within max_connections", reloaded.over_maximum);
         }
@@ -101,6 +108,9 @@ fn announce(old: &Options, new: &Options, changes: &[Change], is_other_tls: bool
         if let Some(line) = line(&change.key, new) {
             tracing::info!("{line}");
         }
+    }
+    if changes.iter().any(|change| change.key.starts_with("jetstream.limits.")) && new.jetstream.enabled {
+        tracing::info!("Reloaded: JetStream limits");
     }
     let login = |o: &Options| (o.authorization.user.clone(), o.authorization.password.clone());
     if login(old).0 != login(new).0 {
@@ -163,6 +173,13 @@ fn line(key: &str, new: &Options) -> Option<String> {
         "log_file" => format!("Reloaded: log_file = {}", logging.log_file.as_deref().unwrap_or_default()),
         "max_traced_msg_len" => {
             format!("Reloaded: max_traced_msg_len = {}", logging.max_traced_msg_len.unwrap_or(0))
+        }
+        "jetstream.enabled" => "Reloaded: JetStream".to_owned(),
+        "jetstream.max_mem" => {
+            format!("Reloaded: JetStream max_mem_store = {}", format_bytes(new.jetstream.max_memory?))
+        }
+        "jetstream.max_file" => {
+            format!("Reloaded: JetStream max_file_store = {}", format_bytes(new.jetstream.max_file?))
         }
         "max_connections" => format!("Reloaded: max_connections = {}", limits.max_connections),
         "max_control_line" => format!("Reloaded: max_control_line = {}", limits.max_control_line),

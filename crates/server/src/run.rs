@@ -1,7 +1,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -9,8 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
 use linnet_conf::flags::Overrides;
-use linnet_env::{Clock, OsRng, RealClock, RealDisk};
-use linnet_jetstream::Engine;
+use linnet_env::{Clock, OsRng, RealClock};
 use linnet_monitor::{ConfigVersion, ListenerKind, Listeners, Monitor, MonitorState};
 use linnet_tls::Acceptor;
 use parking_lot::Mutex;
@@ -18,14 +16,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::address::{HostPort, ListenError, resolve};
+use crate::jetstream::JetStream;
 use crate::logging::Log;
 use crate::signals::{Asked, Signals};
 use crate::{NATS_VERSION, banner, build, cluster, files, keys, logging, tls};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
-/// Pause before a store whose log failed is opened again.
-const REOPEN_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs a server until it is told to stop. `config` is the file the options come from and its digest; `overrides` are
 /// the flags laid over it, which also belong over the file when it is read again.
@@ -103,8 +100,7 @@ async fn serve(
     let acceptor = tls::acceptor(&options).map_err(|error| anyhow::anyhow!("{error}"))?;
     broker.set_tls(acceptor.as_ref().and_then(|acceptor| tls::policy(&options, acceptor)));
     let secured = Arc::new(ArcSwapOption::from_pointee(acceptor));
-    let engine = Arc::new(ArcSwapOption::<Engine>::empty());
-    let stopping = Arc::new(AtomicBool::new(false));
+    let engine = Arc::new(ArcSwapOption::empty());
     let route = options.cluster.port.map(|_| ListenerKind::Route);
     let listeners = Arc::new(Listeners::expecting([ListenerKind::Server].into_iter().chain(route)));
     // Before JetStream is restored, so that probes can watch it.
@@ -127,26 +123,12 @@ async fn serve(
     let options = current.load_full();
     let monitoring = monitor(&options, state).await?;
 
+    let jetstream = JetStream::new(broker.clone(), engine, identity.name.clone());
     if let Some(settings) = build::jetstream_config(&options) {
         banner::jetstream(&settings, options.jetstream.store_dir.is_none());
-        let domain = settings.domain.clone();
-        let started = Engine::start(settings.clone(), broker.clone(), Arc::new(RealDisk), &identity.name)
-            .await
-            .context("Can't start JetStream")?;
-        engine.store(Some(started));
-        let keeper = Keeper {
-            settings,
-            broker: broker.clone(),
-            engine: engine.clone(),
-            server: identity.name.clone(),
-        };
-        tokio::spawn(keeper.run(stopping.clone()));
-        broker.update_info(|info| {
-            info.jetstream = true;
-            info.domain = domain;
-            info.api_lvl = linnet_jsapi::API_LEVEL;
-        });
+        jetstream.start(settings).await.context("Can't start JetStream")?;
     }
+    tokio::spawn(jetstream.clone().keep());
 
     let (listener, bound) = listen(&broker, &options)?;
     let routes = cluster::listen(&broker, &options)?;
@@ -160,14 +142,13 @@ async fn serve(
     banner::tls(&options);
     let server = Server {
         broker: broker.clone(),
-        engine,
+        jetstream,
         options: current,
         version,
         tls: secured,
         listeners: listeners.clone(),
         stop_accepting,
         stop_routes,
-        stopping,
         config: config.map(|(path, _)| path),
         overrides,
         bound,
@@ -237,56 +218,16 @@ async fn monitor(
     Ok(Some((scheme, bound)))
 }
 
-/// Opens the store again after its log has failed: a failed write or sync ends the log for that opening, and only
-/// reading everything anew tells what is durable.
-struct Keeper {
-    settings: linnet_jetstream::Config,
-    broker: Broker,
-    engine: Arc<ArcSwapOption<Engine>>,
-    server: String,
-}
-
-impl Keeper {
-    async fn run(self, stopping: Arc<AtomicBool>) {
-        loop {
-            let Some(current) = self.engine.load_full() else { return };
-            current.health().wait_for_log_failure().await;
-            // Whoever asks meanwhile is answered by the streams themselves, with the error.
-            tokio::time::sleep(REOPEN_AFTER).await;
-            if stopping.load(Ordering::SeqCst) {
-                return;
-            }
-            self.engine.store(None);
-            current.stop().await;
-            drop(current);
-            while !stopping.load(Ordering::SeqCst) {
-                tracing::warn!("Opening the JetStream store again");
-                let disk = Arc::new(RealDisk);
-                match Engine::start(self.settings.clone(), self.broker.clone(), disk, &self.server).await {
-                    Ok(started) => {
-                        self.engine.store(Some(started));
-                        break;
-                    }
-                    Err(error) => tracing::error!("JetStream cannot be started again: {error}"),
-                }
-                tokio::time::sleep(REOPEN_AFTER).await;
-            }
-        }
-    }
-}
-
 /// A server that runs.
 pub(crate) struct Server {
     pub(crate) broker: Broker,
-    engine: Arc<ArcSwapOption<Engine>>,
+    pub(crate) jetstream: Arc<JetStream>,
     pub(crate) options: Arc<ArcSwap<Options>>,
     pub(crate) version: Arc<ArcSwap<ConfigVersion>>,
     pub(crate) tls: Arc<ArcSwapOption<Acceptor>>,
     listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
     stop_routes: watch::Sender<bool>,
-    /// JetStream is not to be started again.
-    stopping: Arc<AtomicBool>,
     pub(crate) config: Option<String>,
     pub(crate) overrides: Overrides,
     /// Where clients connect.
@@ -343,7 +284,7 @@ impl Server {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         let _ = self.stop_accepting.send(true);
         self.listeners.closed(ListenerKind::Server);
-        self.stop_jetstream().await;
+        self.jetstream.end().await;
         if self.broker.announce_lame_duck() == 0 {
             return;
         }
@@ -367,19 +308,10 @@ impl Server {
         }
     }
 
-    async fn stop_jetstream(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        if let Some(engine) = self.engine.swap(None) {
-            tracing::info!("Initiating JetStream Shutdown...");
-            engine.stop().await;
-            tracing::info!("JetStream Shutdown");
-        }
-    }
-
     async fn stop(&self) {
         tracing::info!("Initiating Shutdown...");
         let _ = self.stop_accepting.send(true);
-        self.stop_jetstream().await;
+        self.jetstream.end().await;
         let _ = self.stop_routes.send(true);
         self.broker.close_clients();
         self.broker.close_routes();

@@ -77,7 +77,7 @@ impl Stream {
             }
             Entry::Leader => {}
             Entry::Owner(owner) => self.owner = Some(owner),
-            Entry::Restore(mark) => self.apply_restore(&mark, at),
+            Entry::Restore(mark) => self.apply_restore(&mark, at, out),
             Entry::Skip(last) => {
                 self.skip_to(last);
                 self.answer_origin_flow(out);
@@ -213,6 +213,20 @@ impl Stream {
                 self.remove_message(self.store.state().first_seq, false, at, out);
             }
         }
+    }
+
+    /// Enforces the limits of the stream and of every subject.
+    pub(super) fn enforce_all(&mut self, at: Moment, out: &mut dyn Output) {
+        let mut subjects = Vec::new();
+        if self.config.max_msgs_per_subject > 0 {
+            self.store.for_each_subject(&Filter::all(), |subject, _| subjects.push(subject.to_vec()));
+        }
+        // The log is replayed in another memory layout: the order must not depend on it.
+        subjects.sort_unstable();
+        for subject in subjects {
+            self.enforce_limits(&subject, at, out);
+        }
+        self.enforce_limits(b"", at, out);
     }
 
     /// Removes one message and tells the consumers that want it. False if it was not there.
@@ -365,13 +379,7 @@ impl Stream {
             self.follow_retention();
         }
         if tighter_subject_limit {
-            let mut subjects = Vec::new();
-            self.store.for_each_subject(&Filter::all(), |subject, _| subjects.push(subject.to_vec()));
-            // The log is replayed in another memory layout: the order must not depend on it.
-            subjects.sort_unstable();
-            for subject in subjects {
-                self.enforce_limits(&subject, at, out);
-            }
+            self.enforce_all(at, out);
         } else {
             self.enforce_limits(b"", at, out);
         }

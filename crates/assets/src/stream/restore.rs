@@ -1,16 +1,16 @@
 //! A stream being restored from a backup.
 //!
 //! Its log begins with a mark that says so. What the backup holds is stored as it was: with its sequences and times,
-//! without rollups, duplicates or anybody's interest. Consumers come behind the messages. Nobody hears of the stream
+//! without rollups, duplicates or anybody's interest, and without limits until everything that is removed is known. Consumers come behind the messages. Nobody hears of the stream
 //! before the last mark.
 
-use linnet_ids::{StreamSeq, Wall};
+use linnet_ids::Wall;
 use linnet_jsapi::errors;
-use linnet_store::Record;
+use linnet_store::{Filter, Record};
 use linnet_wire::headers;
 
 use super::ttl::Ttl;
-use super::{Moment, Proposal, Stream};
+use super::{CommandOutcome, Moment, Proposal, Stream};
 use crate::entry::{Attach, Entry, RestoreMark};
 use crate::output::{Output, Token};
 
@@ -19,11 +19,9 @@ use crate::output::{Output, Token};
 pub enum RestorePart {
     /// Records, one behind the other, in an encoded entry of messages.
     Messages(Vec<u8>),
-    /// A message that the backup has turns out to be removed.
-    Remove(StreamSeq),
     /// A consumer with its state.
     Consumer(Box<Attach>),
-    /// How far sequences are used, or the end.
+    /// Messages that turn out to be removed, how far sequences are used, or the end.
     Mark(RestoreMark),
 }
 
@@ -68,18 +66,22 @@ impl Stream {
             RestorePart::Messages(bytes) => {
                 self.proposals.push(Proposal { bytes, token: Some(token), confirmations: Vec::new() });
             }
-            RestorePart::Remove(seq) => self.propose(&Entry::Delete { seq, erase: false }, Some(token)),
             RestorePart::Consumer(mut attach) => {
                 if let Some(state) = &mut attach.state {
                     state.drop_missing(|seq| self.store.contains(seq));
                 }
                 self.propose(&Entry::ConsumerAttach(attach), Some(token));
             }
+            RestorePart::Mark(RestoreMark::Removed { first, last })
+                if self.store.next(first, &Filter::all()).is_none_or(|seq| seq > last) =>
+            {
+                out.answer(token, Ok(CommandOutcome::Done));
+            }
             RestorePart::Mark(mark) => self.propose(&Entry::Restore(mark), Some(token)),
         }
     }
 
-    pub(super) fn apply_restore(&mut self, mark: &RestoreMark, at: Moment) {
+    pub(super) fn apply_restore(&mut self, mark: &RestoreMark, at: Moment, out: &mut dyn Output) {
         match *mark {
             RestoreMark::Begin => self.restoring = true,
             RestoreMark::Position { last_seq, last_ts } => {
@@ -92,9 +94,17 @@ impl Stream {
                 self.head_seq = self.head_seq.max(last_seq);
                 self.head_ts = self.store.state().last_ts.unwrap_or(self.head_ts);
             }
+            RestoreMark::Removed { first, last } => {
+                let mut from = first;
+                while let Some(seq) = self.store.next(from, &Filter::all()).filter(|seq| *seq <= last) {
+                    self.remove_message(seq, false, at, out);
+                    from = seq + 1;
+                }
+            }
             RestoreMark::Done => {
                 self.restoring = false;
                 self.origins.configured(&self.config);
+                self.enforce_all(at, out);
                 self.sweep_all();
                 if at.live {
                     self.schedule_expiry(at.now, at.wall);
@@ -149,6 +159,5 @@ impl Stream {
         }
         self.store.append(bytes);
         self.feed(record.seq, record.subject);
-        self.enforce_limits(record.subject, at, out);
     }
 }

@@ -46,9 +46,12 @@ impl Announcer {
         }
     }
 
-    /// A route that carries the account is there: it is told everything, and every change from here on.
+    /// A route that carries the account is there: it is told everything, once, and every change from here on.
     pub(crate) fn join(&self, account: &str, route: &Arc<Route>) {
         let state = &mut *self.state.lock();
+        if state.routes.iter().any(|other| Arc::ptr_eq(other, route)) {
+            return;
+        }
         for change in state.tally.all() {
             tell(std::slice::from_ref(route), account, &change);
         }

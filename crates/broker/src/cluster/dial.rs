@@ -162,8 +162,7 @@ impl Dialler {
         if self.told.is_some() && *ended == Ended::AfterUse {
             return jitter;
         }
-        let grown = if cluster.config.connect_backoff { 1 << failures.saturating_sub(1).min(5) } else { 1 };
-        (RETRY * grown).min(RETRY_MAX) + jitter
+        pause_after(failures, cluster.config.connect_backoff) + jitter
     }
 
     async fn connect(&self) -> std::io::Result<(TcpStream, SocketAddr)> {
@@ -203,5 +202,33 @@ impl Dialler {
         let (shared, cluster) = (shared.clone(), cluster.clone());
         let url = Some(self.url.clone());
         RouteSession::new(shared, cluster, route, link, role, origin, url).run().await
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause_after(failures: u32, grows: bool) -> Duration {
+    let doublings = if grows { failures.saturating_sub(1).min(5) } else { 0 };
+    (RETRY * (1 << doublings)).min(RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_half_a_minute() {
+        let seconds = |grows| [0, 1, 2, 3, 5, 6, 100].map(|failures| pause_after(failures, grows).as_secs());
+        assert_eq!(seconds(true), [1, 1, 2, 4, 16, 30, 30]);
+        assert_eq!(seconds(false), [1; 7]);
+    }
+
+    #[test]
+    fn addresses_that_other_servers_tell() {
+        let parsed = parse_ip("nats-route://10.0.0.3:6222/").map(|url| (url.host, url.port));
+        assert_eq!(parsed, Some(("10.0.0.3".to_owned(), 6222)));
+        assert_eq!(parse_ip("nats-route://[::1]:1/").map(|url| url.host), Some("::1".to_owned()));
+        for bad in ["", "10.0.0.3:6222", "nats-route://host/", "nats-route://host:x/"] {
+            assert_eq!(parse_ip(bad), None, "{bad}");
+        }
     }
 }

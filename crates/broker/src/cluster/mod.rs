@@ -122,6 +122,17 @@ impl Cluster {
         carried.cloned().collect()
     }
 
+    /// Tells of accounts that have come since the routes were made.
+    pub(crate) fn carry_all(&self, shared: &Shared) {
+        let routes = self.routes.lock().values().cloned().collect::<Vec<_>>();
+        for route in &routes {
+            let Some(bound) = route.bound() else { continue };
+            for account in self.carried(shared, &bound.slot) {
+                account.announcer.join(account.name(), route);
+            }
+        }
+    }
+
     /// Lets a connection carry messages, if its place is free.
     fn admit(
         &self,

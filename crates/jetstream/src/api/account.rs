@@ -22,7 +22,7 @@ pub(super) fn info(call: &Call<'_>) -> Result<AccountInfoResponse, ApiError> {
                 reserved_storage,
                 streams: streams.len() as u64,
                 consumers: streams.iter().map(|s| s.cell().consumers()).sum(),
-                limits: *account.limits(),
+                limits: account.limits(),
             },
             domain: (!domain.is_empty()).then(|| domain.clone()),
             // The call itself is counted after it is answered.

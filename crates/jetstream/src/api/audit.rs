@@ -11,7 +11,7 @@ pub(super) const SUBJECT: &[u8] = b"$JS.EVENT.ADVISORY.API";
 
 /// Who called.
 #[derive(Default, Serialize)]
-pub(super) struct Caller {
+pub(crate) struct Caller {
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

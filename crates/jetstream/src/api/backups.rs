@@ -1,16 +1,14 @@
 use linnet_assets::{Command, CommandOutcome, Snapshot};
 use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::requests::{StreamConfigRequest, StreamRestoreRequest, StreamSnapshotRequest};
+use linnet_jsapi::requests::{StreamRestoreRequest, StreamSnapshotRequest};
 use linnet_jsapi::responses::{StreamRestoreResponse, StreamSnapshotResponse};
-use linnet_jsapi::stream_rules::{self, StreamCreate};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Call;
 use super::streams::find;
 use crate::advisories::Writer;
 use crate::backup::{Job, RestoreJob, RestoreOrder, SnapshotJob, SnapshotOrder};
-use crate::catalogue::{Others, limits_for};
 
 /// Bytes of a chunk: usual, smallest, largest.
 const CHUNK: (usize, usize, usize) = (128 << 10, 1 << 10, 1 << 20);
@@ -51,7 +49,8 @@ pub(super) async fn snapshot(call: &mut Call<'_>, stream: &str) -> Result<Stream
         handle,
         snapshot,
         publisher: broker.publisher(),
-        advisories: Writer::new(broker),
+        advisories: Writer::new(broker, &call.engine.config.domain),
+        client: call.caller(),
         clock: broker.clock().clone(),
         _permit: permit,
     })));
@@ -87,14 +86,11 @@ pub(super) async fn restore(call: &mut Call<'_>, stream: &str) -> Result<StreamR
     if call.account.stream(stream).is_some() {
         return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED);
     }
-    let engine = call.engine;
-    let limits = limits_for(call.account, &engine.accounts, &engine.config);
-    let wanted = StreamConfigRequest { config, ..Default::default() };
-    let judged = stream_rules::check_create(stream, &wanted, None, &Others(call.account), &limits)?;
-    let StreamCreate::New(config) = judged else { return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED) };
+    let config = call.engine.judge_restored(call.account, config)?;
     let permit = permit(call).ok_or_else(|| errors::stream_restore("too many backups at a time"))?;
     let subject = format!("$JS.SNAPSHOT.RESTORE.{stream}.{}", call.names.next());
-    let order = RestoreOrder { config: *config, subject: subject.clone() };
+    let last_seq = request.state.last_seq;
+    let order = RestoreOrder { config, subject: subject.clone(), last_seq, client: call.caller() };
     call.job = Some(Job::Restore(Box::new(RestoreJob::new(call.engine, call.account, order, permit))));
     Ok(StreamRestoreResponse { deliver_subject: subject })
 }

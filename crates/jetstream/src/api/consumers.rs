@@ -16,7 +16,7 @@ use linnet_jsapi::subjects::ApiRequest;
 
 use super::Call;
 use super::streams::find;
-use crate::catalogue::{StreamHandle, limits_for};
+use crate::catalogue::StreamHandle;
 
 /// `CONSUMER.CREATE` and `CONSUMER.DURABLE.CREATE`.
 pub(super) async fn create(
@@ -33,7 +33,7 @@ pub(super) async fn create(
     let command = ConsumerCommand::Create {
         request: Box::new(request),
         suggested_name: call.short_name(),
-        limits: Box::new(limits_for(call.account, &call.engine.accounts, &call.engine.config)),
+        limits: Box::new(call.engine.limits_for(call.account)),
     };
     match handle.ask(Command::Consumer(command)).await? {
         CommandOutcome::Consumer(info) => {

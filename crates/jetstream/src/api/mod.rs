@@ -34,14 +34,20 @@ use crate::backup::Job;
 use crate::catalogue::JsAccount;
 use crate::engine::Engine;
 use crate::names::NameSource;
-use audit::{Audited, Caller};
+use audit::Audited;
+pub(crate) use audit::Caller;
 
 /// Tasks that work requests off.
 const WORKERS: usize = 16;
 
+/// An account, and what is subscribed there.
+type Covered = (Arc<Account>, Vec<InternalSubscription>);
+
 /// The API of an engine; dropping it stops answering.
 pub(crate) struct Api {
-    _subscriptions: Vec<InternalSubscription>,
+    sink: Arc<ApiSink>,
+    prefixes: Vec<String>,
+    covered: parking_lot::Mutex<Vec<Covered>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -122,15 +128,6 @@ impl Api {
         if !engine.config.domain.is_empty() {
             prefixes.push(format!("$JS.{}.API", engine.config.domain));
         }
-        let mut subscriptions = Vec::new();
-        for account in engine.broker.accounts() {
-            for prefix in &prefixes {
-                for subject in SUBJECTS {
-                    let subject = format!("{prefix}.{subject}");
-                    subscriptions.push(account.subscribe(subject.as_bytes(), None, sink.clone()));
-                }
-            }
-        }
         let requests = Arc::new(Mutex::new(requests));
         let tasks = (0..WORKERS).map(|_| {
             let mut worker = Worker::new(engine, &engine.broker, dropped.clone());
@@ -142,7 +139,26 @@ impl Api {
                 }
             })
         });
-        Self { _subscriptions: subscriptions, tasks: tasks.collect() }
+        let api = Self { sink, prefixes, covered: parking_lot::Mutex::default(), tasks: tasks.collect() };
+        api.cover(&engine.broker);
+        api
+    }
+
+    /// Listens in the accounts that there are now, and no more in others.
+    pub(crate) fn cover(&self, broker: &Broker) {
+        let accounts = broker.accounts();
+        let mut covered = self.covered.lock();
+        covered.retain(|(known, _)| accounts.iter().any(|account| Arc::ptr_eq(account, known)));
+        for account in accounts {
+            if covered.iter().any(|(known, _)| Arc::ptr_eq(&account, known)) {
+                continue;
+            }
+            let subjects =
+                self.prefixes.iter().flat_map(|p| SUBJECTS.iter().map(move |s| format!("{p}.{s}")));
+            let subscriptions =
+                subjects.map(|s| account.subscribe(s.as_bytes(), None, self.sink.clone())).collect();
+            covered.push((account, subscriptions));
+        }
     }
 }
 
@@ -160,6 +176,8 @@ pub(crate) struct Call<'a> {
     pub(crate) engine: &'a Arc<Engine>,
     pub(crate) account: &'a Arc<JsAccount>,
     pub(crate) body: &'a [u8],
+    /// Who asks; `None` for a stream of this server.
+    conn: Option<&'a Conn>,
     /// Header block of the request.
     headers: &'a [u8],
     /// What the stream of the answer is known by, for who reads it for another stream.
@@ -181,6 +199,12 @@ impl Call<'_> {
         headers::get(self.headers, IDENTITY)
     }
 
+    /// Who asks, as advisories say it.
+    fn caller(&self) -> Caller {
+        let broker = &self.engine.broker;
+        Caller::new(self.conn, self.account.name(), &broker.identity().name, broker.clock().mono())
+    }
+
     pub(crate) fn short_name(&self) -> String {
         self.names.short()
     }
@@ -192,7 +216,7 @@ impl Worker {
             engine: Arc::downgrade(engine),
             publisher: broker.publisher(),
             names: NameSource::new(),
-            advisories: Writer::new(broker),
+            advisories: Writer::new(broker, &engine.config.domain),
             dropped,
         }
     }
@@ -208,7 +232,7 @@ impl Worker {
         if api == ApiRequest::Unknown {
             return;
         }
-        let Some(account) = engine.accounts.get(request.account.name()).cloned() else {
+        let Some(account) = engine.account(request.account.name()) else {
             self.refuse_account(&request, &api);
             return;
         };
@@ -219,6 +243,7 @@ impl Worker {
             engine: &engine,
             account: &account,
             body: &request.body,
+            conn: request.conn.as_deref(),
             headers: &request.headers,
             identity: None,
             names: &mut self.names,

@@ -16,7 +16,7 @@ use linnet_jsapi::stream_rules::{self, StreamCreate};
 
 use super::Call;
 use crate::advisories::StreamAction;
-use crate::catalogue::{Others, StreamHandle, limits_for};
+use crate::catalogue::{Others, StreamHandle};
 
 /// The stream, or the error every call answers when there is none.
 pub(super) fn find(call: &Call<'_>, stream: &str) -> Result<Arc<StreamHandle>, ApiError> {
@@ -73,7 +73,7 @@ pub(super) async fn create(call: &mut Call<'_>, stream: &str) -> Result<StreamCr
     let existing = call.account.stream(stream);
     require_served(existing.as_ref())?;
     let existing_config = existing.as_ref().map(|s| s.config());
-    let limits = limits_for(call.account, &engine.accounts, &engine.config);
+    let limits = engine.limits_for(call.account);
     let judged = stream_rules::check_create(
         stream,
         &request,
@@ -109,7 +109,7 @@ pub(super) async fn update(call: &mut Call<'_>, stream: &str) -> Result<StreamUp
         },
         None => Vec::new(),
     };
-    let mut limits = limits_for(call.account, &engine.accounts, &engine.config);
+    let mut limits = engine.limits_for(call.account);
     limits.streams = (limits.streams - 1).max(0);
     let config = stream_rules::check_update(
         stream,

@@ -9,6 +9,7 @@ pub(super) fn archived(attach: &Attach) -> ArchivedConsumer {
     ArchivedConsumer {
         config: attach.config.clone(),
         state: state.map(|s| archived_state(s, attach.created)),
+        created: None,
     }
 }
 
@@ -35,9 +36,15 @@ fn archived_state(state: &ConsumerState, created: i64) -> ArchivedState {
     }
 }
 
-pub(super) fn restored(state: Option<ArchivedState>, config: &ConsumerConfig) -> ConsumerState {
+/// The state of a consumer of a stream whose sequences are used up to `last_seq`. A server that goes on while it makes
+/// a backup may have delivered what is not in the backup.
+pub(super) fn restored(
+    state: Option<ArchivedState>,
+    config: &ConsumerConfig,
+    last_seq: u64,
+) -> ConsumerState {
     let Some(archived) = state else { return ConsumerState::default() };
-    let floor = |at: Position| Floor { consumer: at.consumer_seq, stream: at.stream_seq };
+    let floor = |at: Position| Floor { consumer: at.consumer_seq, stream: at.stream_seq.min(last_seq) };
     let redelivered = archived.redelivered.unwrap_or_default();
     let pending = archived.pending.unwrap_or_default();
     let mut state = ConsumerState {
@@ -85,13 +92,23 @@ mod tests {
         let config = ConsumerConfig { max_deliver: 5, ..ConsumerConfig::default() };
         let attach =
             Attach { name: "C".to_owned(), config: config.clone(), created: 1, state: Some(state.clone()) };
-        assert_eq!(restored(archived(&attach).state, &config), state);
+        assert_eq!(restored(archived(&attach).state, &config, 20), state);
+    }
+
+    #[test]
+    fn nothing_is_delivered_behind_the_last_message() {
+        let delivered = Position { consumer_seq: 7, stream_seq: 30 };
+        let pending = [(20, ArchivedPending::default()), (30, ArchivedPending::default())].into();
+        let archived = ArchivedState { delivered, pending: Some(pending), ..ArchivedState::default() };
+        let state = restored(Some(archived), &ConsumerConfig::default(), 25);
+        assert_eq!(state.delivered, Floor { consumer: 7, stream: 25 });
+        assert_eq!(state.pending.keys().copied().collect::<Vec<_>>(), [20]);
     }
 
     #[test]
     fn what_cannot_be_pending_is_left_out() {
         let pending = [(0, ArchivedPending::default()), (9, ArchivedPending::default())].into();
         let archived = ArchivedState { pending: Some(pending), ..ArchivedState::default() };
-        assert_eq!(restored(Some(archived), &ConsumerConfig::default()).pending.len(), 0);
+        assert_eq!(restored(Some(archived), &ConsumerConfig::default(), 9).pending.len(), 0);
     }
 }

@@ -34,18 +34,39 @@ pub(super) struct ChunkSink(pub(super) Arc<Incoming>);
 
 impl Sink for ChunkSink {
     fn deliver(&self, delivery: &Delivery<'_>) {
-        let mut waiting = self.0.waiting.lock();
+        self.0.take(delivery.reply, delivery.payload());
+    }
+}
+
+impl Incoming {
+    fn take(&self, reply: &[u8], data: &[u8]) {
+        let mut waiting = self.waiting.lock();
         // What a chunk costs besides its data counts, too.
-        let cost = delivery.payload().len() + delivery.reply.len() + size_of::<Chunk>();
+        let cost = data.len() + reply.len() + size_of::<Chunk>();
         if waiting.bytes + cost > WAITING_MAX && !waiting.chunks.is_empty() {
             waiting.is_flooded = true;
         }
         if !waiting.is_flooded {
             waiting.bytes += cost;
-            let (reply, data) = (delivery.reply.to_vec(), delivery.payload().to_vec());
-            waiting.chunks.push_back(Chunk { reply, data });
+            waiting.chunks.push_back(Chunk { reply: reply.to_vec(), data: data.to_vec() });
         }
-        self.0.more.notify_one();
+        self.more.notify_one();
+    }
+
+    fn next(&self) -> io::Result<Chunk> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if waiting.is_flooded {
+                return Err(io::Error::other("client does not wait for answers"));
+            }
+            if let Some(chunk) = waiting.chunks.pop_front() {
+                waiting.bytes -= chunk.data.len() + chunk.reply.len() + size_of::<Chunk>();
+                return Ok(chunk);
+            }
+            if self.more.wait_for(&mut waiting, CHUNK_WAIT).timed_out() && waiting.chunks.is_empty() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
     }
 }
 
@@ -79,23 +100,6 @@ impl ChunkReader {
             self.publisher.flush();
         }
     }
-
-    fn next_chunk(&self) -> io::Result<Chunk> {
-        let mut waiting = self.incoming.waiting.lock();
-        loop {
-            if waiting.is_flooded {
-                return Err(io::Error::other("client does not wait for answers"));
-            }
-            if let Some(chunk) = waiting.chunks.pop_front() {
-                waiting.bytes -= chunk.data.len() + chunk.reply.len() + size_of::<Chunk>();
-                return Ok(chunk);
-            }
-            if self.incoming.more.wait_for(&mut waiting, CHUNK_WAIT).timed_out() && waiting.chunks.is_empty()
-            {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        }
-    }
 }
 
 impl Read for ChunkReader {
@@ -104,7 +108,7 @@ impl Read for ChunkReader {
             if self.end.is_some() {
                 return Ok(0);
             }
-            let chunk = self.next_chunk()?;
+            let chunk = self.incoming.next()?;
             if chunk.data.is_empty() {
                 self.end = Some(chunk.reply);
                 return Ok(0);
@@ -117,5 +121,35 @@ impl Read for ChunkReader {
         let count = self.data.get(self.at..).unwrap_or_default().read(out)?;
         self.at += count;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let incoming = Incoming::default();
+        let chunk = vec![7; 1 << 20];
+        for _ in 0..31 {
+            incoming.take(b"reply", &chunk);
+        }
+        assert_eq!(incoming.next().unwrap().data, chunk);
+        for _ in 0..5 {
+            incoming.take(b"reply", &chunk);
+        }
+        let error = incoming.next().map(|_| ()).unwrap_err();
+        assert_eq!(error.to_string(), "client does not wait for answers");
+        assert!(incoming.waiting.lock().bytes <= WAITING_MAX);
+    }
+
+    #[test]
+    fn empty_chunks_that_flood_are_bounded_as_well() {
+        let incoming = Incoming::default();
+        for _ in 0..WAITING_MAX / size_of::<Chunk>() + 1 {
+            incoming.take(b"", b"");
+        }
+        assert!(incoming.next().is_err());
     }
 }

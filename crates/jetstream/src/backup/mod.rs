@@ -5,6 +5,7 @@
 //! stores what it is sent through the log of a group that nobody sees before it is complete.
 
 mod consumer;
+mod feed;
 mod incoming;
 mod restore;
 mod snapshot;

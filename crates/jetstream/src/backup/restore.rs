@@ -1,47 +1,40 @@
-use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use linnet_archive::{ArchivedConsumer, Entry as ArchiveEntry, Error as ArchiveError, Part, Reader};
-use linnet_assets::{Answer, Attach, Command, Entry, RestoreMark, RestorePart, is_expired};
+use linnet_archive::{ArchivedConsumer, Error as ArchiveError, Reader};
 use linnet_broker::{Account, InternalSubscription, Publisher};
 use linnet_env::Clock;
-use linnet_ids::Wall;
 use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers};
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::info::{StreamInfo, StreamState};
+use linnet_jsapi::info::StreamInfo;
 use linnet_jsapi::limits::{FIRST_SEQ_MAX, Limits};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::responses::{self, StreamCreateResponse};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
-use linnet_store::{RECORD_MAX, Seed, encode_record};
+use linnet_replication::FLOOR_STEP;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::consumer::restored;
+use super::feed::Feed;
 use super::incoming::{ChunkReader, ChunkSink, Incoming};
 use crate::advisories::{BackupEvent, Writer};
-use crate::catalogue::{JsAccount, StreamHandle, limits_for};
+use crate::api::Caller;
+use crate::catalogue::{JsAccount, StreamHandle};
 use crate::engine::Engine;
 
-/// Bytes of messages that go into one entry of the log, unless one message is larger.
-const PART_BYTES: usize = 1 << 20;
-/// Entries that may be on their way to the log.
-const PARTS_MAX: usize = 4;
 /// Consumers wait in memory until the messages are stored: their number, and bytes of what they await.
 const CONSUMERS_MAX: usize = 100_000;
 const AWAITED_MAX: usize = 4_000_000;
-/// Bytes of a record besides subject, headers and payload.
-const RECORD_FIXED: usize = 32;
-/// How often the log is asked whether it can take more.
-const PRESSED_STEP: Duration = Duration::from_millis(10);
 
 /// What a client asked for, judged.
 pub(crate) struct RestoreOrder {
     pub(crate) config: StreamConfig,
     /// What the client sends its chunks to.
     pub(crate) subject: String,
+    /// The last sequence that the client says the backup has.
+    pub(crate) last_seq: u64,
+    /// Who asked.
+    pub(crate) client: Caller,
 }
 
 /// A restore being taken.
@@ -58,7 +51,7 @@ pub(crate) struct RestoreJob {
 }
 
 /// Why a restore fails.
-enum Failure {
+pub(super) enum Failure {
     /// The client is gone: nobody is told.
     Stalled,
     Refused(ApiError),
@@ -79,7 +72,7 @@ impl From<ArchiveError> for Failure {
     }
 }
 
-fn refused(text: impl std::fmt::Display) -> Failure {
+pub(super) fn refused(text: impl std::fmt::Display) -> Failure {
     Failure::Refused(errors::stream_restore(text))
 }
 
@@ -101,7 +94,7 @@ impl RestoreJob {
             engine: Arc::downgrade(engine),
             account: account.clone(),
             clock: broker.clock().clone(),
-            advisories: Writer::new(broker),
+            advisories: Writer::new(broker, &engine.config.domain),
             publisher: broker.publisher(),
             source: ChunkReader::new(incoming, inner.clone(), broker.publisher()),
             _chunks: chunks,
@@ -140,7 +133,8 @@ impl RestoreJob {
     }
 
     fn tell(&mut self, stream: &str, event: &BackupEvent<'_>) {
-        self.advisories.backup(&mut self.publisher, &self.account.account, stream, event);
+        let client = &self.order.client;
+        self.advisories.backup(&mut self.publisher, &self.account.account, stream, client, event);
         self.publisher.flush();
     }
 
@@ -150,29 +144,31 @@ impl RestoreJob {
 
     fn restore(&mut self) -> Result<StreamInfo, Failure> {
         let now = self.clock.wall();
-        let limits = limits_for(&self.account, &self.engine()?.accounts, &self.engine()?.config);
+        let limits = self.engine()?.limits_for(&self.account);
         let mut reader = Reader::new(&mut self.source)?;
-        let state = reader.state().clone();
-        if state.last_seq > FIRST_SEQ_MAX {
+        if reader.name().is_some_and(|name| name != self.order.config.name) {
+            return Err(refused("stream names do not match"));
+        }
+        // Older servers went on storing messages while they made a backup, and it does not begin with how many it has.
+        let last_seq = match reader.end() {
+            Some(end) => end.last_seq,
+            None => self.order.last_seq.saturating_add(FLOOR_STEP),
+        };
+        if last_seq > FIRST_SEQ_MAX {
             return Err(refused("sequence too large"));
         }
+        let created = reader.created().unwrap_or(now);
         let engine = self.engine.upgrade().ok_or(Failure::Stalled)?;
         let (account, config) = (self.account.clone(), self.order.config.clone());
-        let handle = Handle::current().block_on(engine.begin_restore(&account, config, state.last_seq))?;
+        let handle = Handle::current().block_on(engine.begin_restore(&account, config, created, last_seq))?;
         drop(engine);
-        let mut feed = Feed {
-            engine: self.engine.clone(),
-            handle: handle.clone(),
-            seed: Seed::of(handle.group),
-            records: Entry::Messages(&[]).encode(),
-            in_flight: VecDeque::new(),
-        };
+        let mut feed = Feed::new(self.engine.clone(), handle.clone(), last_seq, now);
         let mut consumers = Waiting { stream: &self.order.config, limits, all: Vec::new(), awaited: 0 };
-        let fed = feed.take(&mut reader, &state, now, &mut consumers);
+        let fed = feed.take(&mut reader, &mut consumers);
         drop(reader);
-        let complete = fed.and_then(|()| {
+        let complete = fed.and_then(|end| {
             self.source.drain().map_err(|e| Failure::from(ArchiveError::Io(e)))?;
-            feed.finish(&state, consumers.all, now)
+            feed.finish(end, consumers.all)
         });
         let engine = self.engine.upgrade().ok_or(Failure::Stalled)?;
         let complete = complete.and_then(|()| {
@@ -204,11 +200,14 @@ impl RestoreJob {
     }
 }
 
+/// A consumer of a backup: name, configuration for this stream, as it was.
+pub(super) type Judged = (String, ConsumerConfig, ArchivedConsumer);
+
 /// Consumers that wait until the messages are stored.
-struct Waiting<'a> {
+pub(super) struct Waiting<'a> {
     stream: &'a StreamConfig,
     limits: Limits,
-    all: Vec<(String, ConsumerConfig, ArchivedConsumer)>,
+    all: Vec<Judged>,
     awaited: usize,
 }
 
@@ -223,7 +222,7 @@ impl Consumers for Waiting<'_> {
 }
 
 impl Waiting<'_> {
-    fn add(&mut self, name: String, consumer: ArchivedConsumer) -> Result<(), Failure> {
+    pub(super) fn add(&mut self, name: String, consumer: ArchivedConsumer) -> Result<(), Failure> {
         let request = CreateConsumerRequest {
             stream: self.stream.name.clone(),
             config: ConsumerConfig { name: name.clone(), ..consumer.config.clone() },
@@ -245,130 +244,6 @@ impl Waiting<'_> {
             return Err(refused("too many consumers"));
         }
         self.all.push((name, config, consumer));
-        Ok(())
-    }
-}
-
-/// The way of a backup into the log of its stream.
-struct Feed {
-    engine: Weak<Engine>,
-    handle: Arc<StreamHandle>,
-    seed: Seed,
-    /// The entry being collected.
-    records: Vec<u8>,
-    in_flight: VecDeque<oneshot::Receiver<Answer>>,
-}
-
-impl Feed {
-    fn take(
-        &mut self,
-        reader: &mut Reader<&mut ChunkReader>,
-        state: &StreamState,
-        now: Wall,
-        consumers: &mut Waiting<'_>,
-    ) -> Result<(), Failure> {
-        loop {
-            match reader.next_part()? {
-                Part::End => return self.send_records(),
-                Part::Consumer(name, consumer) => consumers.add(name, *consumer)?,
-                Part::Message(message) => self.message(message, state.last_seq, now)?,
-            }
-        }
-    }
-
-    fn message(&mut self, message: &ArchiveEntry, last_seq: u64, now: Wall) -> Result<(), Failure> {
-        let ArchiveEntry { name, timestamp, seq, header_len, body } = message;
-        let size = RECORD_FIXED + name.len() + body.len();
-        let headers = body.get(..*header_len).unwrap_or_default();
-        let is_block =
-            headers.is_empty() || (headers.starts_with(b"NATS/1.0") && headers.ends_with(b"\r\n\r\n"));
-        if *seq > last_seq {
-            return Err(refused(format_args!("message {seq} is behind the last one, {last_seq}")));
-        }
-        if size > RECORD_MAX || !is_block || !linnet_subject::is_valid_literal(name) {
-            return Err(refused(format_args!("message {seq} is invalid")));
-        }
-        if is_expired(headers, Wall(*timestamp), now) {
-            return Ok(());
-        }
-        if self.records.len() > 1 && self.records.len() + size > PART_BYTES {
-            self.send_records()?;
-        }
-        encode_record(&mut self.records, self.seed, *seq, Wall(*timestamp), name, *header_len, body);
-        Ok(())
-    }
-
-    fn send_records(&mut self) -> Result<(), Failure> {
-        if self.records.len() <= 1 {
-            return Ok(());
-        }
-        let records = std::mem::replace(&mut self.records, Entry::Messages(&[]).encode());
-        self.wait_for_room(records.len() as u64)?;
-        self.send(RestorePart::Messages(records))
-    }
-
-    /// Waits while the log or the disk is behind.
-    fn wait_for_room(&self, bytes: u64) -> Result<(), Failure> {
-        let is_memory = self.handle.cell.is_memory();
-        loop {
-            let engine = self.engine.upgrade().ok_or(Failure::Stalled)?;
-            let left = engine.usage.limits(&self.handle.cell);
-            let fits = |left: Option<u64>| left.is_none_or(|left| left >= bytes);
-            if !fits(left.account_left) || !fits(left.server_left) {
-                return Err(Failure::Refused(match is_memory {
-                    true => errors::MEMORY_RESOURCES_EXCEEDED,
-                    false => errors::STORAGE_RESOURCES_EXCEEDED,
-                }));
-            }
-            if is_memory || !engine.is_pressed() {
-                return Ok(());
-            }
-            if engine.is_disk_full() {
-                return Err(Failure::Refused(errors::STORAGE_RESOURCES_EXCEEDED));
-            }
-            drop(engine);
-            Handle::current().block_on(tokio::time::sleep(PRESSED_STEP));
-        }
-    }
-
-    fn send(&mut self, part: RestorePart) -> Result<(), Failure> {
-        self.in_flight.push_back(self.handle.inbox.command(Command::Restore(part)));
-        while self.in_flight.len() > PARTS_MAX {
-            self.wait_for_one()?;
-        }
-        Ok(())
-    }
-
-    fn wait_for_one(&mut self) -> Result<(), Failure> {
-        let Some(answer) = self.in_flight.pop_front() else { return Ok(()) };
-        match answer.blocking_recv() {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.into()),
-            // The server stops.
-            Err(_) => Err(Failure::Stalled),
-        }
-    }
-
-    /// Everything behind the messages.
-    fn finish(
-        &mut self,
-        state: &StreamState,
-        consumers: Vec<(String, ConsumerConfig, ArchivedConsumer)>,
-        now: Wall,
-    ) -> Result<(), Failure> {
-        let mark = RestoreMark::Position { last_seq: state.last_seq, last_ts: state.last_ts.map(|t| t.0) };
-        self.send(RestorePart::Mark(mark))?;
-        // A consumer's state is held against the messages that are there.
-        while !self.in_flight.is_empty() {
-            self.wait_for_one()?;
-        }
-        for (name, config, consumer) in consumers {
-            let state = Some(restored(consumer.state, &config));
-            self.send(RestorePart::Consumer(Box::new(Attach { name, config, created: now.0, state })))?;
-        }
-        while !self.in_flight.is_empty() {
-            self.wait_for_one()?;
-        }
         Ok(())
     }
 }

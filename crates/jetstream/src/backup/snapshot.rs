@@ -11,6 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::consumer::archived;
 use super::window::{AckSink, Stalled, Window};
 use crate::advisories::{BackupEvent, Writer};
+use crate::api::Caller;
 use crate::catalogue::StreamHandle;
 
 /// How long somebody may take to listen.
@@ -35,6 +36,7 @@ pub(crate) struct SnapshotJob {
     pub(crate) publisher: Publisher,
     pub(crate) advisories: Writer,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) client: Caller,
     pub(crate) _permit: OwnedSemaphorePermit,
 }
 
@@ -62,7 +64,7 @@ impl SnapshotJob {
         let start = self.clock.wall();
         let stream = self.snapshot.config.name.clone();
         let event = BackupEvent::SnapshotCreate { state: &self.snapshot.state };
-        self.advisories.backup(&mut self.publisher, &self.account, &stream, &event);
+        self.advisories.backup(&mut self.publisher, &self.account, &stream, &self.client, &event);
         self.publisher.flush();
         let outcome = self.send().await;
         let error = outcome.err().map(|failure| failure.status());
@@ -70,7 +72,7 @@ impl SnapshotJob {
             self.publish(b"", Some(status), b"");
         }
         let event = BackupEvent::SnapshotComplete { start, error: error.as_deref() };
-        self.advisories.backup(&mut self.publisher, &self.account, &stream, &event);
+        self.advisories.backup(&mut self.publisher, &self.account, &stream, &self.client, &event);
         self.publisher.flush();
         // Files that were kept for this may go.
         self.handle.inbox.nudge();

@@ -1,14 +1,17 @@
 //! One opening of a store directory.
 
+mod reload;
 mod restoring;
 mod streams;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use linnet_assets::{Command, CommandOutcome, Place, StreamReport};
 use linnet_broker::{Account, AccountLimits, Broker};
 use linnet_env::{Disk, DiskLock, OsRng, Rng};
@@ -29,10 +32,13 @@ use crate::inbox::{InboxLimits, StreamInbox};
 use crate::lazy_disk::LazyDisk;
 use crate::log_writer::{LogHandle, LogWriter};
 use crate::marker::{Marker, MarkerError, PLAIN_FILES};
+use crate::output::Hub;
 use crate::pump::{Control, GroupKey, Pump, PumpHandle};
 use crate::reserve::Reserve;
 use crate::scrub::{self, ScrubReport};
 use crate::usage::Usage;
+
+pub use reload::{Reach, Rules};
 
 /// Key of the catalogue's own group.
 const META_KEY: GroupKey = 0;
@@ -100,7 +106,10 @@ pub struct StopReport {
 pub struct Engine {
     pub(crate) config: Config,
     pub(crate) broker: Broker,
-    pub(crate) accounts: Accounts,
+    accounts: ArcSwap<Accounts>,
+    rules: ArcSwap<Rules>,
+    /// Accounts without JetStream that have streams in the store.
+    unserved: Mutex<BTreeSet<String>>,
     pub(crate) place: Place,
     pub(crate) usage: Arc<Usage>,
     pub(crate) health: Arc<Health>,
@@ -190,7 +199,7 @@ impl Engine {
         let mut accounts = Accounts::new();
         for (name, limits) in &config.accounts {
             let bound = |n: i64| u64::try_from(n).ok();
-            usage.add_account(name, bound(limits.max_memory), bound(limits.max_storage));
+            usage.set_account(name, bound(limits.max_memory), bound(limits.max_storage));
             if let Some(account) = broker.account(name) {
                 accounts.insert(name.clone(), Arc::new(JsAccount::new(account, *limits)));
             }
@@ -219,12 +228,12 @@ impl Engine {
         for (n, handle) in pumps.iter().enumerate() {
             let pump = Pump::new(
                 handle.clone(),
-                &broker,
+                Hub::new(&broker, &config.domain, health.clone()),
+                clock.clone(),
                 log.clone(),
                 workers.clone(),
                 usage.clone(),
                 budget.clone(),
-                health.clone(),
             );
             let thread = std::thread::Builder::new().name(format!("js-pump-{n}"));
             threads.push(thread.spawn(move || pump.run()).map_err(at(&dir))?);
@@ -247,7 +256,9 @@ impl Engine {
 
         let scrub = Mutex::new(ScrubReport::load(&*disk, &dir, clock.wall()));
         let engine = Arc::new(Self {
-            accounts,
+            accounts: ArcSwap::from_pointee(accounts),
+            rules: ArcSwap::from_pointee(Rules::of(&config)),
+            unserved: Mutex::default(),
             broker,
             place,
             usage,
@@ -302,14 +313,14 @@ impl Engine {
 
     /// The accounts with JetStream.
     pub fn accounts(&self) -> Vec<Arc<JsAccount>> {
-        let mut all: Vec<_> = self.accounts.values().cloned().collect();
+        let mut all: Vec<_> = self.accounts.load().values().cloned().collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
     }
 
     /// The account of this name, if it has JetStream.
     pub fn account(&self, name: &str) -> Option<Arc<JsAccount>> {
-        self.accounts.get(name).cloned()
+        self.accounts.load().get(name).cloned()
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
@@ -325,7 +336,7 @@ impl Engine {
         (!self.config.scrub.interval.is_zero()).then(|| self.scrub.lock().clone())
     }
 
-    /// Settings.
+    /// Settings it was started with. Some have been replaced since: [`Engine::rules`].
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -341,7 +352,7 @@ impl Engine {
     }
 
     /// What is wrong.
-    pub fn health(&self) -> &Health {
+    pub fn health(&self) -> &Arc<Health> {
         &self.health
     }
 

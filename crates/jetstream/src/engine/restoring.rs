@@ -5,18 +5,18 @@ use std::sync::atomic::Ordering;
 
 use linnet_assets::Command;
 use linnet_env::{OsRng, Rng};
-use linnet_ids::{GroupId, StreamSeq};
+use linnet_ids::{GroupId, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::requests::StreamConfigRequest;
-use linnet_jsapi::stream_rules;
+use linnet_jsapi::stream_rules::{self, StreamCreate};
 use linnet_replication::{Assignment, Change, FLOOR_STEP, Site};
 use tokio::sync::oneshot;
 
 use super::Engine;
 use super::streams::Shown;
-use crate::catalogue::{JsAccount, Others, StreamHandle, limits_for};
+use crate::catalogue::{JsAccount, Others, StreamHandle};
 use crate::pump::Control;
 use crate::services::ConsumerServices;
 
@@ -31,11 +31,28 @@ impl Engine {
         self.log.is_disk_full()
     }
 
+    /// The configuration of a stream that is restored, judged as that of a new one. Unlike a new one it may be sealed.
+    pub(crate) fn judge_restored(
+        &self,
+        account: &JsAccount,
+        mut config: StreamConfig,
+    ) -> Result<StreamConfig, ApiError> {
+        let name = config.name.clone();
+        let sealed = std::mem::take(&mut config.sealed);
+        let wanted = StreamConfigRequest { config, ..StreamConfigRequest::default() };
+        let limits = self.limits_for(account);
+        match stream_rules::check_create(&name, &wanted, None, &Others(account), &limits)? {
+            StreamCreate::New(config) => Ok(StreamConfig { sealed, ..*config }),
+            StreamCreate::Same => Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED),
+        }
+    }
+
     /// Begins a stream that is restored, with sequences up to `last_seq`. Nobody finds it.
     pub(crate) async fn begin_restore(
         &self,
         account: &Arc<JsAccount>,
         config: StreamConfig,
+        created: Wall,
         last_seq: StreamSeq,
     ) -> Result<Arc<StreamHandle>, ApiError> {
         let meta_index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
@@ -44,7 +61,7 @@ impl Engine {
         let assignment = Assignment {
             account: account.name().to_owned(),
             group: group.to_string(),
-            created: clock.wall().0,
+            created: created.0,
             live: false,
             config,
         };
@@ -76,9 +93,7 @@ impl Engine {
         if account.stream(&name).is_some() {
             return Err(errors::stream_restore(errors::STREAM_NAME_EXIST_RESTORE_FAILED.description));
         }
-        let wanted = StreamConfigRequest { config: config.clone(), ..StreamConfigRequest::default() };
-        let limits = limits_for(account, &self.accounts, &self.config);
-        stream_rules::check_create(&name, &wanted, None, &Others(account), &limits)
+        self.judge_restored(account, config.clone())
             .map_err(|error| errors::stream_restore(error.description))?;
         let change = Change::finish_restore(handle.assignment(account, config));
         self.carry_out(change, Some(account), Some(handle.clone())).await?;

@@ -83,8 +83,9 @@ impl Engine {
 
     async fn install_stream(&self, assignment: Assignment, group: Box<SoloGroup>) {
         let name = assignment.config.name.clone();
-        let Some(account) = self.accounts.get(&assignment.account).cloned() else {
+        let Some(account) = self.account(&assignment.account) else {
             // Its account has no JetStream now: the data stays where it is.
+            self.unserved.lock().insert(assignment.account.clone());
             tracing::warn!(
                 "Stream '{} > {name}' is not served: its account has no JetStream",
                 assignment.account
@@ -101,7 +102,11 @@ impl Engine {
     /// Makes a stream known that could not be recovered: what is in its place refuses everything.
     async fn install_lost(&self, assignment: Assignment, group: GroupId, reason: String) {
         self.health.note_not_recovered(&assignment.account, &assignment.config.name, &reason);
-        if let Some(account) = self.accounts.get(&assignment.account).cloned() {
+        let account = self.account(&assignment.account);
+        if account.is_none() {
+            self.unserved.lock().insert(assignment.account.clone());
+        }
+        if let Some(account) = account {
             let stand_in = assignment.stand_in(group, self.place.clone(), self.broker.clock().mono());
             self.install(&account, Box::new(stand_in), Some(reason), Shown::Everywhere).await;
         }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_assets::{EntryError, Moment, Output};
-use linnet_broker::Broker;
 use linnet_env::Clock;
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
@@ -58,12 +57,12 @@ pub(crate) struct Pump {
 impl Pump {
     pub(crate) fn new(
         handle: PumpHandle,
-        broker: &Broker,
+        hub: Hub,
+        clock: Arc<dyn Clock>,
         log: LogHandle,
         workers: DiskWorkers,
         usage: Arc<crate::usage::Usage>,
         budget: Arc<Budget>,
-        health: Arc<crate::cell::Health>,
     ) -> Self {
         Self {
             handle,
@@ -72,8 +71,8 @@ impl Pump {
             turns: Turns::default(),
             log,
             workers,
-            hub: Hub::new(broker, health),
-            clock: broker.clock().clone(),
+            hub,
+            clock,
             usage,
             budget,
             pressed: Vec::new(),
