@@ -11,6 +11,7 @@ mod backups;
 mod bad_input;
 mod clients;
 mod close_reasons;
+mod cluster;
 mod compression;
 mod config_keys;
 mod crash;

@@ -663,12 +663,34 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("linnet.scrub", "scrub::damage_is_found_before_somebody_reads_it"),
     ("linnet.scrub.interval", "scrub::damage_is_found_before_somebody_reads_it"),
     ("linnet.scrub.rate", "linnet-server: how_fast_stored_messages_are_verified_reaches_jetstream"),
+    ("cluster", "cluster::servers_meet_through_a_third"),
+    ("cluster.name", "cluster::servers_of_other_clusters_and_of_the_same_name_stay_out"),
+    ("cluster.listen", "cluster::messages_cross_in_every_direction"),
+    ("cluster.host", "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect"),
+    ("cluster.port", "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect"),
+    ("cluster.routes", "cluster::messages_cross_in_every_direction"),
+    ("cluster.authorization", "cluster::a_cluster_with_a_password_lets_only_those_in_who_know_it"),
+    ("cluster.advertise", "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect"),
+    ("cluster.no_advertise", "cluster::clients_are_told_of_all_servers_unless_that_is_not_wanted"),
+    ("cluster.connect_retries", "cluster::a_server_that_was_told_of_is_dialled_as_often_as_configured"),
+    ("cluster.connect_backoff", "linnet-broker: pauses_grow_up_to_half_a_minute"),
+    ("cluster.pool_size", "cluster::pool_sizes_of_both_programs_fit"),
+    ("cluster.accounts", "cluster::accounts_stay_apart"),
+    ("cluster.ping_interval", "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect"),
+    ("cluster.ping_max", "cluster::a_route_whose_other_side_is_silent_is_closed"),
+    ("cluster.authorization.user", "cluster::a_cluster_with_a_password_lets_only_those_in_who_know_it"),
+    ("cluster.authorization.pass", "cluster::a_cluster_with_a_password_lets_only_those_in_who_know_it"),
+    (
+        "cluster.authorization.timeout",
+        "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect",
+    ),
     ("allow_responses.max", "logins.txt: answers are allowed by the request"),
 ];
 
 /// Keys of which `docs/operations/differences.md` says that they have no effect, or none beside the default's.
 const WITHOUT_EFFECT: &[&str] = &[
     "write_timeout",
+    "cluster.compression",
     "tls.insecure",
     "tls.allow_insecure_cipher_suites",
     "disable_sublist_cache",
@@ -695,6 +717,10 @@ fn tests_elsewhere_exist() {
                 let text = include_str!("tls.rs");
                 text.contains(&format!("fn {name}(kind)")) || text.contains(&format!("fn {name}()"))
             }
+            Some(("linnet-broker", name)) => {
+                include_str!("../../crates/broker/src/cluster/dial.rs").contains(&format!("fn {name}()"))
+            }
+            Some(("cluster", name)) => include_str!("cluster.rs").contains(&format!("fn {name}()")),
             Some(("scrub", name)) => include_str!("scrub.rs").contains(&format!("fn {name}()")),
             Some(("linnet-server", name)) => {
                 include_str!("../../crates/server/src/build.rs").contains(&format!("fn {name}()"))

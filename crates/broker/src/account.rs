@@ -1,9 +1,10 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use linnet_interest::{Interest, Matches, Stats};
 use parking_lot::RwLock;
 
+use crate::cluster::Announcer;
 use crate::interest_watch::Watches;
 use crate::sink::Sink;
 use crate::subscription::{SubRef, Subscription, Target};
@@ -34,6 +35,7 @@ pub struct Account {
     wild_generation: AtomicU64,
     pub(crate) connections: AtomicUsize,
     pub(crate) watches: Watches,
+    pub(crate) announcer: Announcer,
 }
 
 /// When a cached match was computed; stale as soon as it differs from the account's.
@@ -55,6 +57,7 @@ impl Account {
             wild_generation: AtomicU64::new(1),
             connections: AtomicUsize::new(0),
             watches: Watches::default(),
+            announcer: Announcer::default(),
         })
     }
 
@@ -126,19 +129,21 @@ impl Account {
         let sub = SubRef(Arc::new(Subscription {
             subject: subject.into(),
             queue: queue.map(Into::into),
-            sid: Box::default(),
-            target: Target::Sink(sink),
-            filtered: AtomicBool::new(false),
-            max: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
-            claimed: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
+            ..Subscription::new(Target::Sink(sink))
         }));
         self.insert(&sub);
         InternalSubscription { account: self.clone(), sub }
     }
 
+    /// Adds a subscription of this server.
     pub(crate) fn insert(&self, sub: &SubRef) {
+        // Others hear of it before anybody can end it.
+        self.announcer.add(&self.name, sub);
+        self.insert_remote(sub);
+    }
+
+    /// Adds a subscription that other servers are not told of.
+    pub(crate) fn insert_remote(&self, sub: &SubRef) {
         {
             let mut interest = self.interest.write();
             interest.insert(&sub.subject, sub.queue.as_deref(), sub.clone());
@@ -147,12 +152,28 @@ impl Account {
         self.watches.tell(&sub.subject);
     }
 
+    /// Removes a subscription of this server.
     pub(crate) fn remove(&self, sub: &SubRef) {
+        if self.remove_remote(sub) {
+            self.announcer.remove(&self.name, sub);
+        }
+    }
+
+    /// Removes a subscription that other servers were not told of; false if it was not there.
+    pub(crate) fn remove_remote(&self, sub: &SubRef) -> bool {
         sub.closed.store(true, Ordering::Relaxed);
         let mut interest = self.interest.write();
-        if interest.remove(&sub.subject, sub.queue.as_deref(), sub) {
+        let is_removed = interest.remove(&sub.subject, sub.queue.as_deref(), sub);
+        if is_removed {
             self.touch(&sub.subject);
         }
+        is_removed
+    }
+
+    /// The subscription stands for another number of members.
+    pub(crate) fn reconsider(&self, sub: &SubRef) {
+        let _interest = self.interest.write();
+        self.touch(&sub.subject);
     }
 
     /// Marks caches of everything the subject may match as stale. Called under the write lock, so a reader that

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_auth::Authenticator;
@@ -10,6 +10,7 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
 use crate::account::Account;
+use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::registry::{ClosedConn, Registry};
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     /// Computations of handshakes at a time, so that many of them leave processors to messages.
     pub(crate) handshake_turns: tokio::sync::Semaphore,
     pub(crate) connection_rate: RateLimit,
+    /// Set if the server is part of a cluster.
+    pub(crate) cluster: OnceLock<Arc<Cluster>>,
 }
 
 /// bcrypt checks at a time: each takes a core for tens of milliseconds.
@@ -118,6 +121,7 @@ impl Broker {
                 tls: ArcSwapOption::empty(),
                 handshake_turns: tokio::sync::Semaphore::new(handshake_turns()),
                 connection_rate: RateLimit::default(),
+                cluster: OnceLock::new(),
             }),
         }
     }

@@ -10,6 +10,8 @@ use crate::subscription::SubRef;
 /// Smallest and largest table. A connection that publishes to few subjects stays small.
 const SLOTS_MIN: usize = 16;
 const SLOTS_MAX: usize = 4096;
+/// Members that one subscription counts for at most.
+const WEIGHT_MAX: u32 = 256;
 
 /// Who wants what, remembered per publisher: a direct-mapped table from subject to match result. Slots keep their
 /// memory when they are overwritten, so a steady state allocates nothing even when every subject is new.
@@ -113,6 +115,7 @@ impl MatchCache {
             !sub.filtered.load(Ordering::Relaxed)
                 || sub.conn().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
         });
+        slot.matches.for_each_queue(|members| repeat_by_weight(members));
         at
     }
 
@@ -127,5 +130,14 @@ impl MatchCache {
     pub(crate) fn release(&mut self) {
         self.slots = Vec::new();
         self.conflicts = 0;
+    }
+}
+
+/// A subscription that stands for several members of a queue group is chosen as often as they would be.
+fn repeat_by_weight(members: &mut Vec<SubRef>) {
+    for at in 0..members.len() {
+        let Some(sub) = members.get(at).filter(|sub| sub.is_remote()).cloned() else { continue };
+        let more = sub.weight.load(Ordering::Relaxed).min(WEIGHT_MAX).saturating_sub(1);
+        members.extend((0..more).map(|_| sub.clone()));
     }
 }

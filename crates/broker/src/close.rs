@@ -21,6 +21,9 @@ pub enum CloseReason {
     MaximumSubscriptionsExceeded,
     ServerShutdown,
     NoRespondersRequiresHeaders,
+    ClusterNameConflict,
+    DuplicateRoute,
+    DuplicateServerName,
 }
 
 impl CloseReason {
@@ -46,6 +49,9 @@ impl CloseReason {
             Self::MaximumSubscriptionsExceeded => "Maximum Subscriptions Exceeded",
             Self::ServerShutdown => "Server Shutdown",
             Self::NoRespondersRequiresHeaders => "No Responders Requires Headers",
+            Self::ClusterNameConflict => "Cluster Name Conflict",
+            Self::DuplicateRoute => "Duplicate Route",
+            Self::DuplicateServerName => "Duplicate Server Name",
         }
     }
 }

@@ -1,13 +1,16 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use linnet_interest::{Matches, QueueMatch};
 use linnet_wire::encode;
+use linnet_wire::route::{self, Queues};
 
 use crate::account::Account;
 use crate::broker::Shared;
 use crate::close::CloseReason;
+use crate::cluster::Outgoing;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::outbound::{Frame, Pushed, SHARE_MIN};
@@ -16,6 +19,9 @@ use crate::sink::Delivery;
 use crate::staging::Staging;
 use crate::subscription::{SubRef, Target};
 use crate::trace;
+
+/// Bytes of a line between servers besides its subjects, names and body.
+const LINE_OVERHEAD: usize = 64;
 
 /// Everything of a publisher that deliveries touch.
 pub(crate) struct Output {
@@ -28,6 +34,8 @@ pub(crate) struct Output {
     slow: Option<Arc<Conn>>,
     random: fastrand_lite::Random,
     form: Form,
+    /// Other servers that the message being delivered is for.
+    outgoing: Outgoing,
     /// Messages that reached connections' queues, and their bytes, not yet added to the server's counts.
     pub(crate) msgs: u64,
     pub(crate) bytes: u64,
@@ -91,6 +99,7 @@ impl Output {
             slow: None,
             random: fastrand_lite::Random::new(seed),
             form: Form::default(),
+            outgoing: Outgoing::default(),
             msgs: 0,
             bytes: 0,
         }
@@ -101,6 +110,11 @@ impl Output {
         self.max_pending = config.max_pending;
         self.stall_above = config.max_pending / 4 * 3;
         self.drop_when_slow = config.no_fast_producer_stall;
+    }
+
+    /// Lets go of connections that may be gone.
+    pub(crate) fn release(&mut self) {
+        self.outgoing.release();
     }
 
     /// A subscriber that is nearly full, if deliveries since the last call met one.
@@ -127,7 +141,75 @@ impl Output {
         for queue in matches.queues() {
             delivered += usize::from(self.deliver_to_one(source, queue, message));
         }
+        if !self.outgoing.is_empty() {
+            self.send_on(source, message);
+        }
         delivered
+    }
+
+    /// Delivers what another server sent: to everybody here who plainly wants it, and to one member of each group that
+    /// is named, which may be on another server if there is none here.
+    pub(crate) fn spread_from_route(
+        &mut self,
+        source: Source<'_>,
+        matches: &Matches<SubRef>,
+        message: &Message<'_>,
+        queues: Queues<'_>,
+    ) -> usize {
+        if self.staging.lanes.are_full() {
+            self.hand_over_all();
+        }
+        self.form.set(matches.plain().len() + matches.queues().len(), message);
+        self.staging.lanes.begin_message();
+        let mut delivered = 0;
+        for sub in matches.plain().iter().filter(|sub| !sub.is_remote()) {
+            delivered += usize::from(self.deliver(source, sub, message));
+        }
+        for name in queues.iter() {
+            let Some(queue) = matches.queues().iter().find(|queue| queue.name == name) else { continue };
+            let start = self.random.below(queue.members.len());
+            let (tail, head) = queue.members.split_at(start);
+            let mut members = head.iter().chain(tail);
+            let is_taken =
+                members.clone().filter(|sub| !sub.is_remote()).any(|sub| self.deliver(source, sub, message))
+                    || members.any(|sub| sub.is_remote() && self.deliver(source, sub, message));
+            delivered += usize::from(is_taken);
+        }
+        if !self.outgoing.is_empty() {
+            self.send_on(source, message);
+        }
+        delivered
+    }
+
+    /// Sends the message to the other servers that it is for, one line each.
+    fn send_on(&mut self, source: Source<'_>, message: &Message<'_>) {
+        let mut outgoing = std::mem::take(&mut self.outgoing);
+        let reply = relayed_reply(message);
+        let size = message.subject.len() + reply.len() + source.account.name().len() + message.body.len();
+        for entry in outgoing.entries() {
+            let conn = &entry.route.conn;
+            let queues_len: usize = entry.queues().map(|name| name.len() + 1).sum();
+            let bound = size + queues_len + LINE_OVERHEAD;
+            let at = self.staging.position(conn);
+            if self.staging.is_full_for(at, bound) {
+                self.hand_over(at);
+            }
+            let line = route::Message {
+                origin: None,
+                account: source.account.name().as_bytes(),
+                subject: message.subject,
+                reply: &reply,
+                queues: Queues::default(),
+                header_len: message.header_len,
+                body: message.body,
+            };
+            let form = entry.route.form();
+            let batch =
+                self.staging.add(at, bound, |out| route::write_message(out, &line, entry.queues(), &form));
+            batch.count_unnamed(message.body.len());
+        }
+        outgoing.clear();
+        self.outgoing = outgoing;
     }
 
     /// One member of the group, starting at random, skipping those that cannot take it.
@@ -146,6 +228,10 @@ impl Output {
     fn deliver(&mut self, source: Source<'_>, sub: &SubRef, message: &Message<'_>) -> bool {
         let conn = match &sub.target {
             Target::Client(conn) => conn,
+            Target::Route(route) => {
+                self.outgoing.add(route, sub);
+                return true;
+            }
             Target::Sink(sink) => {
                 sub.delivered.fetch_add(1, Ordering::Relaxed);
                 sink.deliver(&Delivery {
@@ -313,6 +399,15 @@ impl Output {
             conn.replies.grant(reply, rule, &*self.shared.clock);
         }
     }
+}
+
+/// The reply as other servers get it: a stream's message travels under its consumer's inbox, and says behind the reply
+/// what it was stored as (cluster protocols, "The `@` deliver-subject rewrite").
+fn relayed_reply<'a>(message: &Message<'a>) -> Cow<'a, [u8]> {
+    if message.shown_subject.is_empty() || message.reply.is_empty() {
+        return Cow::Borrowed(message.reply);
+    }
+    Cow::Owned([message.reply, b"@", message.shown_subject].concat())
 }
 
 /// A tiny generator for choosing queue members: quality matters little, speed does.

@@ -45,13 +45,22 @@ impl Broker {
             .into_iter()
             .map(|(name, is_system, limits)| {
                 let account = present.get(&name).cloned();
-                let account = account.unwrap_or_else(|| Account::new(&name, is_system, limits));
+                let account = account.unwrap_or_else(|| {
+                    let account = Account::new(&name, is_system, limits);
+                    if shared.cluster.get().is_some() {
+                        account.announcer.switch_on();
+                    }
+                    account
+                });
                 account.set_limits(limits);
                 (name, account)
             })
             .collect();
         shared.config.store(Arc::new(config));
         shared.accounts.store(Arc::new(next));
+        if let Some(cluster) = shared.cluster.get() {
+            cluster.carry_all(shared);
+        }
         shared.authenticator.store(Arc::new(authenticator));
         // Reader tasks look at this before and after each buffer. What one of them decides by the old settings it does
         // either before this, and is found below, or it looks again itself.

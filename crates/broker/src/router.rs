@@ -2,6 +2,8 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use linnet_wire::route;
+
 use crate::account::Account;
 use crate::broker::Shared;
 use crate::cache::MatchCache;
@@ -85,6 +87,23 @@ impl Publisher {
         if matches.is_empty() { 0 } else { self.out.spread(Source { account, origin }, matches, message) }
     }
 
+    /// Delivers what another server sent; returns how many receivers were reached.
+    pub(crate) fn route_in(&mut self, account: &Arc<Account>, sent: &route::Message<'_>) -> usize {
+        let matches = self.cache.get(account, sent.subject);
+        if matches.is_empty() {
+            return 0;
+        }
+        let (reply, shown_subject) = split_reply(sent.reply);
+        let message = Message {
+            subject: sent.subject,
+            shown_subject,
+            reply,
+            header_len: sent.header_len,
+            body: sent.body,
+        };
+        self.out.spread_from_route(Source { account, origin: None }, matches, &message, sent.queues)
+    }
+
     /// Writes every connection that was delivered to since the last call. Everything is in the connections' queues
     /// before the first byte is written.
     pub fn flush(&mut self) {
@@ -139,7 +158,28 @@ impl Publisher {
     /// Forgets cached match results.
     pub(crate) fn release(&mut self) {
         self.cache.release();
+        self.out.release();
     }
+}
+
+/// Divides the reply of a stream's message from the subject it was stored with: behind an `@` that comes after the
+/// tokens of an acknowledgement (cluster protocols, "The `@` deliver-subject rewrite").
+fn split_reply(reply: &[u8]) -> (&[u8], &[u8]) {
+    const ACK_DOTS: usize = 8;
+    if !reply.starts_with(b"$JS.ACK.") {
+        return (reply, b"");
+    }
+    let mut dots = 0;
+    for (at, byte) in reply.iter().enumerate() {
+        match byte {
+            b'.' => dots += 1,
+            b'@' if dots >= ACK_DOTS => {
+                return (reply.get(..at).unwrap_or_default(), reply.get(at + 1..).unwrap_or_default());
+            }
+            _ => {}
+        }
+    }
+    (reply, b"")
 }
 
 /// Writes what is queued to a connection.

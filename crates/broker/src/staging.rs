@@ -208,6 +208,12 @@ impl Batch {
         }
     }
 
+    /// As [`Batch::count`], of a message that belongs to no subscription here.
+    pub(crate) fn count_unnamed(&mut self, body_len: usize) {
+        self.msgs += 1;
+        self.msg_bytes += body_len as u64;
+    }
+
     fn begin_run(&mut self, sub: &SubRef) {
         self.earlier_runs.extend(self.run.replace((sub.clone(), 1)));
     }

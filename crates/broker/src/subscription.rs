@@ -1,7 +1,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use crate::cluster::Route;
 use crate::conn::Conn;
 use crate::sink::Sink;
 
@@ -14,6 +15,8 @@ pub struct Subscription {
     /// The client's name for it; empty for services.
     pub sid: Box<[u8]>,
     pub(crate) target: Target,
+    /// Members of the queue group that it stands for.
+    pub(crate) weight: AtomicU32,
     /// Messages on subjects denied to the client must be kept from it.
     pub(crate) filtered: AtomicBool,
     /// Ends after this many deliveries; 0 for never.
@@ -29,9 +32,32 @@ pub struct Subscription {
 pub(crate) enum Target {
     Client(Arc<Conn>),
     Sink(Arc<dyn Sink>),
+    /// To whoever is interested on another server.
+    Route(Arc<Route>),
 }
 
 impl Subscription {
+    /// A subscription to nothing yet.
+    pub(crate) fn new(target: Target) -> Self {
+        Self {
+            subject: Box::default(),
+            queue: None,
+            sid: Box::default(),
+            target,
+            weight: AtomicU32::new(1),
+            filtered: AtomicBool::new(false),
+            max: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// True if it is another server's.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.target, Target::Route(_))
+    }
+
     /// Messages delivered so far.
     pub fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
@@ -46,7 +72,15 @@ impl Subscription {
     pub fn conn(&self) -> Option<&Arc<Conn>> {
         match &self.target {
             Target::Client(conn) => Some(conn),
-            Target::Sink(_) => None,
+            Target::Sink(_) | Target::Route(_) => None,
+        }
+    }
+
+    /// The route to the server it belongs to; `None` for those of this server.
+    pub(crate) fn route(&self) -> Option<&Arc<Route>> {
+        match &self.target {
+            Target::Route(route) => Some(route),
+            Target::Client(_) | Target::Sink(_) => None,
         }
     }
 

@@ -52,6 +52,9 @@ pub enum CheckError {
     /// `client_advertise` is not an address.
     #[error("invalid ClientAdvertise value of {0}, err=could not parse as host[:port]")]
     ClientAdvertise(String),
+    /// Streams have no replicas yet, and in a cluster they could not be told from streams that do.
+    #[error("jetstream in a cluster is not supported yet")]
+    JetStreamInCluster,
     /// Flags ask for TLS and name no certificate, or no key.
     #[error("TLS Server {0} must be present and valid")]
     TlsFlags(&'static str),
@@ -69,6 +72,7 @@ pub fn check(options: &Options) -> Result<(), Vec<CheckError>> {
         system_account(options),
         client_advertise(options),
         tls_flags(options),
+        jetstream_in_cluster(options),
     ]
     .into_iter()
     .flatten()
@@ -79,6 +83,11 @@ pub fn check(options: &Options) -> Result<(), Vec<CheckError>> {
 fn lame_duck(options: &Options) -> Option<CheckError> {
     let (grace, duration) = (options.process.lame_duck_grace_period, options.process.lame_duck_duration);
     (grace >= duration).then_some(CheckError::LameDuck { grace, duration })
+}
+
+fn jetstream_in_cluster(options: &Options) -> Option<CheckError> {
+    let is_clustered = options.cluster.port.is_some();
+    (is_clustered && options.jetstream.enabled).then_some(CheckError::JetStreamInCluster)
 }
 
 fn payload(options: &Options) -> Option<CheckError> {

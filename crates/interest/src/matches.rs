@@ -55,6 +55,13 @@ impl<S> Matches<S> {
         }
     }
 
+    /// Calls `change` with the members of every queue group.
+    pub fn for_each_queue(&mut self, mut change: impl FnMut(&mut Vec<S>)) {
+        for queue in &mut self.queues[..self.queues_used] {
+            change(&mut queue.members);
+        }
+    }
+
     pub(crate) fn add_plain(&mut self, subs: &[S])
     where
         S: Clone,

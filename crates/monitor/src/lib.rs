@@ -26,6 +26,7 @@ mod params;
 mod process;
 mod requests;
 mod root;
+mod routez;
 mod server;
 mod sort;
 mod subsz;

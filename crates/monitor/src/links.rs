@@ -1,4 +1,4 @@
-//! Routes, gateways and leafnodes. This server has none of them, and says so in the words of one that could.
+//! Gateways and leafnodes. This server has none of them, and says so in the words of one that could.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,6 @@ use crate::params::Params;
 
 /// Lists that are always empty.
 type Nothing = [(); 0];
-
-#[derive(Serialize)]
-struct Routez {
-    server_id: String,
-    server_name: String,
-    now: String,
-    num_routes: i64,
-    routes: Nothing,
-}
 
 #[derive(Serialize)]
 struct Gatewayz {
@@ -34,18 +25,6 @@ struct Leafz {
     now: String,
     leafnodes: i64,
     leafs: Nothing,
-}
-
-/// `/routez`.
-pub(crate) fn routez(monitor: &Monitor, params: &Params) -> Page {
-    params.subs()?;
-    page(&Routez {
-        server_id: monitor.server_id(),
-        server_name: monitor.server_name(),
-        now: monitor.now(),
-        num_routes: 0,
-        routes: [],
-    })
 }
 
 /// `/gatewayz`.

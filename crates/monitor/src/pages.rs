@@ -37,7 +37,7 @@ async fn answer(State(monitor): State<Arc<Monitor>>, method: Method, uri: Uri) -
         "/subsz" => subsz::page(&monitor, &params),
         "/jsz" => jsz::page(&monitor, &params).await,
         "/healthz" => healthz::page(&monitor, &params).await,
-        "/routez" => links::routez(&monitor, &params),
+        "/routez" => crate::routez::routez(&monitor, &params),
         "/gatewayz" => links::gatewayz(&monitor, &params),
         "/leafz" => links::leafz(&monitor, &params),
         "/accountz" => accountz::page(&monitor, &params),

@@ -50,7 +50,7 @@ struct Varz {
     max_control_line: i64,
     max_payload: i64,
     max_pending: i64,
-    cluster: NotConfigured,
+    cluster: Cluster,
     gateway: NotConfigured,
     leaf: NotConfigured,
     mqtt: NotConfigured,
@@ -168,7 +168,7 @@ fn varz(monitor: &Monitor) -> Varz {
         max_control_line: limits.max_control_line.into(),
         max_payload: limits.max_payload.into(),
         max_pending: signed(limits.max_pending),
-        cluster: NotConfigured {},
+        cluster: Cluster::of(monitor, &options),
         gateway: NotConfigured {},
         leaf: NotConfigured {},
         mqtt: NotConfigured {},
@@ -189,7 +189,7 @@ fn varz(monitor: &Monitor) -> Varz {
         cpu: monitor.cpu.percent(),
         connections: signed(broker.connection_count()),
         total_connections: stats.total_connections,
-        routes: 0,
+        routes: signed(broker.routes().len()),
         remotes: 0,
         leafnodes: 0,
         in_msgs: signed(stats.in_msgs),
@@ -251,6 +251,39 @@ fn feature_flags(options: &Options) -> BTreeMap<String, bool> {
     let mut flags: BTreeMap<_, _> = FEATURE_FLAGS.iter().map(|(n, on)| ((*n).to_owned(), *on)).collect();
     flags.extend(options.identity.feature_flags.clone());
     flags
+}
+
+/// The cluster; nothing of a server that is in none.
+#[derive(Default, Serialize)]
+struct Cluster {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    urls: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pool_size: Option<i64>,
+}
+
+impl Cluster {
+    fn of(monitor: &Monitor, options: &Options) -> Self {
+        let Some(name) = monitor.broker().cluster_name() else { return Self::default() };
+        let cluster = &options.cluster;
+        let port = monitor.state.listeners.address(ListenerKind::Route).map(|address| address.port());
+        Self {
+            name: Some(name),
+            addr: Some(cluster.host.clone()),
+            cluster_port: port,
+            auth_timeout: Some(cluster.timeout.as_secs_f64()),
+            urls: cluster.routes.iter().map(|route| format!("{}:{}", route.host, route.port)).collect(),
+            pool_size: Some(cluster.pool_size.map_or(-1, i64::from)),
+        }
+    }
 }
 
 fn jetstream(monitor: &Monitor, options: &Options) -> JetStream {

@@ -64,6 +64,14 @@ pub(crate) fn tls(options: &Options) {
     }
 }
 
+/// The name of the cluster.
+pub(crate) fn cluster(options: &Options, name: &str) {
+    tracing::info!("Cluster name is {name}");
+    if options.cluster.name.is_none() {
+        tracing::warn!("Cluster name was dynamically generated, consider setting one");
+    }
+}
+
 /// JetStream's block.
 pub(crate) fn jetstream(config: &linnet_jetstream::Config, is_temporary: bool) {
     tracing::info!("Starting JetStream");

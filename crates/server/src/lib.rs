@@ -6,6 +6,7 @@
 mod address;
 mod banner;
 mod build;
+mod cluster;
 mod files;
 mod jetstream;
 mod keys;

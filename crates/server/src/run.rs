@@ -19,7 +19,7 @@ use crate::address::{HostPort, ListenError, resolve};
 use crate::jetstream::JetStream;
 use crate::logging::Log;
 use crate::signals::{Asked, Signals};
-use crate::{NATS_VERSION, banner, build, files, keys, logging, tls};
+use crate::{NATS_VERSION, banner, build, cluster, files, keys, logging, tls};
 
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
@@ -101,7 +101,8 @@ async fn serve(
     broker.set_tls(acceptor.as_ref().and_then(|acceptor| tls::policy(&options, acceptor)));
     let secured = Arc::new(ArcSwapOption::from_pointee(acceptor));
     let engine = Arc::new(ArcSwapOption::empty());
-    let listeners = Arc::new(Listeners::expecting([ListenerKind::Server]));
+    let route = options.cluster.port.map(|_| ListenerKind::Route);
+    let listeners = Arc::new(Listeners::expecting([ListenerKind::Server].into_iter().chain(route)));
     // Before JetStream is restored, so that probes can watch it.
     let version = Arc::new(ArcSwap::from_pointee(ConfigVersion {
         digest: config.as_ref().map(|(_, digest)| digest.clone()).unwrap_or_default(),
@@ -130,7 +131,12 @@ async fn serve(
     tokio::spawn(jetstream.clone().keep());
 
     let (listener, bound) = listen(&broker, &options)?;
+    let routes = cluster::listen(&broker, &options)?;
+    if let Some((_, route)) = &routes {
+        broker.join_cluster(cluster::config(&options, &identity, *route, bound, &OsRng));
+    }
     let (stop_accepting, accepting) = watch::channel(false);
+    let (stop_routes, routing) = watch::channel(false);
     listeners.opened(ListenerKind::Server, bound);
     tracing::info!("Listening for client connections on {}", HostPort(&options.client.host, bound.port()));
     banner::tls(&options);
@@ -140,8 +146,9 @@ async fn serve(
         options: current,
         version,
         tls: secured,
-        listeners,
+        listeners: listeners.clone(),
         stop_accepting,
+        stop_routes,
         config: config.map(|(path, _)| path),
         overrides,
         bound,
@@ -155,6 +162,14 @@ async fn serve(
         async move { broker.serve(listener, accepting).await }
     });
     tracing::info!("Server is ready");
+    if let Some((listener, route)) = routes {
+        banner::cluster(&options, &broker.cluster_name().unwrap_or_default());
+        listeners.opened(ListenerKind::Route, route);
+        let shown = HostPort(&options.cluster.host, route.port());
+        tracing::info!("Listening for route connections on {shown}");
+        let broker = broker.clone();
+        tokio::spawn(async move { broker.serve_routes(listener, routing).await });
+    }
 
     server.obey(&mut signals, log).await;
     server.stop().await;
@@ -212,6 +227,7 @@ pub(crate) struct Server {
     pub(crate) tls: Arc<ArcSwapOption<Acceptor>>,
     listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
+    stop_routes: watch::Sender<bool>,
     pub(crate) config: Option<String>,
     pub(crate) overrides: Overrides,
     /// Where clients connect.
@@ -296,7 +312,9 @@ impl Server {
         tracing::info!("Initiating Shutdown...");
         let _ = self.stop_accepting.send(true);
         self.jetstream.end().await;
+        let _ = self.stop_routes.send(true);
         self.broker.close_clients();
+        self.broker.close_routes();
         let closed = async {
             while self.broker.connection_count() > 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -1,7 +1,7 @@
 //! SUB and UNSUB.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use linnet_auth::SubscribeVerdict;
 use linnet_wire::encode;
@@ -49,12 +49,8 @@ impl Session {
                 subject: subject.into(),
                 queue: queue.map(Into::into),
                 sid: sid.into(),
-                target: Target::Client(self.conn.clone()),
                 filtered: AtomicBool::new(verdict == SubscribeVerdict::Filtered),
-                max: AtomicU64::new(0),
-                delivered: AtomicU64::new(0),
-                claimed: AtomicU64::new(0),
-                closed: AtomicBool::new(false),
+                ..Subscription::new(Target::Client(self.conn.clone()))
             }));
             self.conn.subs.lock().insert(sid.into(), sub.clone());
             account.insert(&sub);

@@ -48,13 +48,18 @@ impl Client {
     /// The advertised host and port instead of the host listened on and `bound`, its port. A part that is not
     /// advertised is the listener's.
     pub fn advertised(&self, bound: u16) -> (&str, u16) {
-        let Some(text) = self.advertise.as_deref().filter(|t| !t.is_empty()) else {
-            return (&self.host, bound);
-        };
-        match read::split_host_port(text) {
-            Some((host, port)) => (host, port.parse().ok().filter(|p| *p > 0).unwrap_or(bound)),
-            None => (text, bound),
-        }
+        advertised(self.advertise.as_deref(), &self.host, bound)
+    }
+}
+
+/// What is advertised instead of the host listened on and the port in use.
+pub(super) fn advertised<'a>(text: Option<&'a str>, host: &'a str, bound: u16) -> (&'a str, u16) {
+    let Some(text) = text.filter(|t| !t.is_empty()) else {
+        return (host, bound);
+    };
+    match read::split_host_port(text) {
+        Some((host, port)) => (host, port.parse().ok().filter(|p| *p > 0).unwrap_or(bound)),
+        None => (text, bound),
     }
 }
 

@@ -21,7 +21,6 @@ pub(super) const KEYS: &[Row<Options>] = &[
     not_yet!(["resolver_tls"], Live, "TLS towards the account resolver."),
     not_yet!(["resolver_pinned_accounts"], Live, "Accounts users may log in from."),
     not_yet!(["default_js_domain"], Refused, "JetStream domain by account."),
-    not_yet!(["cluster"], Live, "Routes to the servers of this cluster."),
     not_yet!(["gateway"], Refused, "Gateways to other clusters."),
     not_yet!(["leafnodes", "leaf"], Live, "Leafnode connections, in and out."),
     not_yet!(["websocket", "ws"], Refused, "The WebSocket listener."),

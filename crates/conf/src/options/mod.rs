@@ -6,6 +6,7 @@ mod account_limits;
 mod accounts;
 mod authorization;
 mod client;
+mod cluster;
 mod identity;
 mod jetstream;
 mod jetstream_limits;
@@ -24,6 +25,7 @@ pub use account_limits::AccountLimits;
 pub use accounts::{Account, Accounts, DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT};
 pub use authorization::Authorization;
 pub use client::{Client, WriteTimeout};
+pub use cluster::{Cluster, RouteAddress};
 pub use identity::{FEATURE_FLAGS, Identity};
 pub use jetstream::{JetStream, StoreCipher, SyncInterval};
 pub use jetstream_limits::{BatchLimits, JetStreamLimits};
@@ -66,6 +68,8 @@ pub struct Options {
     pub accounts: Accounts,
     /// Persistence.
     pub jetstream: JetStream,
+    /// The servers of this cluster.
+    pub cluster: Cluster,
     /// What only this server has.
     pub linnet: Linnet,
     /// Which keys were set at all.
@@ -96,6 +100,7 @@ pub(crate) const TOP: Table<Options> = Table {
         authorization::TOP_KEYS,
         accounts::TOP_KEYS,
         jetstream::TOP_KEYS,
+        cluster::TOP_KEYS,
         linnet::TOP_KEYS,
         later::KEYS,
     ],
@@ -130,6 +135,8 @@ pub fn sections() -> Vec<Section> {
         section(&JETSTREAM),
         section(&JETSTREAM_LIMITS),
         section(&JETSTREAM_BATCH),
+        section(&cluster::TABLE),
+        section(&cluster::AUTHORIZATION),
         section(&linnet::TABLE),
         section(&linnet::SCRUB_TABLE),
     ]

@@ -1,0 +1,80 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use linnet_links::{Change, Key, Tally};
+use linnet_wire::route::Interest;
+use parking_lot::Mutex;
+
+use super::route::Route;
+use crate::subscription::Subscription;
+
+/// Tells other servers who is interested in an account's messages here.
+#[derive(Default)]
+pub(crate) struct Announcer {
+    /// The server is part of a cluster.
+    is_on: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    tally: Tally,
+    /// One route per other server.
+    routes: Vec<Arc<Route>>,
+}
+
+impl Announcer {
+    /// Starts counting. Called before the account has subscriptions.
+    pub(crate) fn switch_on(&self) {
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    /// A subscription is about to come.
+    pub(crate) fn add(&self, account: &str, sub: &Subscription) {
+        if self.is_on.load(Ordering::Relaxed) {
+            // What is told under the lock is told in the order of the changes.
+            let State { tally, routes } = &mut *self.state.lock();
+            tally.add(key(sub), |change| tell(routes, account, &change));
+        }
+    }
+
+    /// A subscription that was added is gone.
+    pub(crate) fn remove(&self, account: &str, sub: &Subscription) {
+        if self.is_on.load(Ordering::Relaxed) {
+            let State { tally, routes } = &mut *self.state.lock();
+            tally.remove(key(sub), |change| tell(routes, account, &change));
+        }
+    }
+
+    /// A route that carries the account is there: it is told everything, once, and every change from here on.
+    pub(crate) fn join(&self, account: &str, route: &Arc<Route>) {
+        let state = &mut *self.state.lock();
+        if state.routes.iter().any(|other| Arc::ptr_eq(other, route)) {
+            return;
+        }
+        for change in state.tally.all() {
+            tell(std::slice::from_ref(route), account, &change);
+        }
+        state.routes.push(route.clone());
+    }
+
+    /// The route is gone.
+    pub(crate) fn leave(&self, route: &Arc<Route>) {
+        self.state.lock().routes.retain(|other| !Arc::ptr_eq(other, route));
+    }
+}
+
+fn key(sub: &Subscription) -> Key {
+    Key { origin: None, subject: sub.subject.clone(), queue: sub.queue.clone() }
+}
+
+fn tell(routes: &[Arc<Route>], account: &str, change: &Change<'_>) {
+    let interest = Interest {
+        origin: change.key.origin.as_deref(),
+        account: account.as_bytes(),
+        subject: &change.key.subject,
+        queue: change.key.queue.as_deref(),
+        weight: change.weight,
+    };
+    routes.iter().for_each(|route| route.tell(&interest));
+}

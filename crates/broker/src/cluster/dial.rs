@@ -1,0 +1,234 @@
+//! Where routes come from: the listener, the configuration, and what other servers tell.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_links::{Origin, Role};
+use linnet_wire::{GossipMode, ServerInfo};
+use tokio::net::TcpStream;
+
+use super::route::Route;
+use super::session::{Ended, RouteSession};
+use super::{Cluster, RouteUrl};
+use crate::broker::Shared;
+use crate::conn::Conn;
+use crate::link::Link;
+use crate::listen::canonical;
+
+/// Pause after an accept error such as "too many open files", so that it does not spin.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pause between attempts to reach a server.
+const RETRY: Duration = Duration::from_secs(1);
+/// The longest pause, if pauses grow.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Added at random, so that two servers that dial each other do not stay in step.
+const JITTER: Duration = Duration::from_millis(100);
+
+/// Somebody dialled this server.
+pub(super) fn accept(shared: &Arc<Shared>, cluster: &Arc<Cluster>, stream: TcpStream, peer: SocketAddr) {
+    let (route, link) = open(shared, stream, canonical(peer), false, false);
+    let (shared, cluster) = (shared.clone(), cluster.clone());
+    tokio::spawn(async move {
+        RouteSession::new(shared, cluster, route, link, Role::Accepted, Origin::Accepted, None).run().await;
+    });
+}
+
+fn open(
+    shared: &Shared,
+    stream: TcpStream,
+    peer: SocketAddr,
+    is_dialled: bool,
+    is_explicit: bool,
+) -> (Arc<Route>, Arc<Link>) {
+    // Messages are batched by us, not by the kernel.
+    let _ = stream.set_nodelay(true);
+    let link = Arc::new(Link::new(stream));
+    let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
+    let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, link.clone(), wall, mono));
+    (Route::new(conn, is_dialled, is_explicit), link)
+}
+
+/// One connection that is dialled again and again.
+#[derive(Clone)]
+struct Dialler {
+    url: RouteUrl,
+    /// For this account only.
+    account: Option<String>,
+    /// The configuration names the server; else another server told of it, in this mode.
+    told: Option<GossipMode>,
+}
+
+/// Dials a server that the configuration names, for the first place of the pool and for each account that has a
+/// connection of its own.
+pub(super) fn keep_dialling(shared: Arc<Shared>, cluster: Arc<Cluster>, url: RouteUrl) {
+    begin(&shared, &cluster, &url, None);
+}
+
+fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, url: &RouteUrl, told: Option<GossipMode>) {
+    let has_pool = cluster.config.local.pool_size.is_some();
+    let accounts = cluster.config.local.accounts.iter().filter(|_| has_pool).cloned().map(Some);
+    for account in accounts.chain([None]) {
+        let dialler = Dialler { url: url.clone(), account, told };
+        tokio::spawn(dialler.run(shared.clone(), cluster.clone()));
+    }
+}
+
+/// Dials once more for the next free place of the pool, if there is one.
+pub(super) fn dial_next_place(
+    shared: &Arc<Shared>,
+    cluster: &Arc<Cluster>,
+    url: &RouteUrl,
+    is_explicit: bool,
+    server_id: &str,
+) {
+    let has_place = {
+        let peers = cluster.peers.lock();
+        let info = peers.infos().find(|info| info.server_id == server_id).cloned();
+        info.is_some_and(|info| peers.free_slot(&info).is_some())
+    };
+    if has_place {
+        let told = (!is_explicit).then_some(GossipMode::Default);
+        let dialler = Dialler { url: url.clone(), account: None, told };
+        tokio::spawn(dialler.run(shared.clone(), cluster.clone()));
+    }
+}
+
+/// Another server told of this one.
+pub(super) fn dial_told(shared: &Arc<Shared>, cluster: &Arc<Cluster>, info: &ServerInfo) {
+    let is_known = {
+        let peers = cluster.peers.lock();
+        peers.is_known(&info.server_id) || peers.local().info.server_id == info.server_id
+    };
+    let Some(mut url) = parse_ip(&info.ip) else { return };
+    let is_configured = cluster.config.routes.iter().any(|r| r.host == url.host && r.port == url.port);
+    if is_known || is_configured || !cluster.told.lock().insert(info.server_id.clone()) {
+        return;
+    }
+    if info.auth_required {
+        url.credentials.clone_from(&cluster.config.local.credentials);
+    }
+    let (shared, cluster, id) = (shared.clone(), cluster.clone(), info.server_id.clone());
+    let told = GossipMode::from_number(info.gossip_mode);
+    begin(&shared, &cluster, &url, Some(told));
+    tokio::spawn(async move {
+        // From then on it may be told of again.
+        tokio::time::sleep(RETRY).await;
+        cluster.told.lock().remove(&id);
+    });
+}
+
+/// `nats-route://host:port/`.
+fn parse_ip(text: &str) -> Option<RouteUrl> {
+    let address = text.strip_prefix("nats-route://")?.trim_end_matches('/');
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Some(RouteUrl { host, port: port.parse().ok()?, credentials: None })
+}
+
+impl Dialler {
+    /// Dials until it makes no sense any more.
+    async fn run(self, shared: Arc<Shared>, cluster: Arc<Cluster>) {
+        let mut failures: u32 = 0;
+        while !shared.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+            let ended = match self.connect().await {
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    self.serve(&shared, &cluster, stream, peer).await
+                }
+                Err(error) => {
+                    failures += 1;
+                    self.report(&error, failures);
+                    if self.told.is_some() && failures > cluster.config.connect_retries {
+                        return;
+                    }
+                    Ended::Refused
+                }
+            };
+            match ended {
+                Ended::Ourselves => return,
+                // Whoever was told of dials again when it is told of again; the place is in good hands.
+                Ended::Duplicate if self.told.is_some() => return,
+                Ended::AfterUse | Ended::Refused | Ended::Duplicate => {}
+            }
+            tokio::time::sleep(self.pause(&shared, &cluster, &ended, failures)).await;
+        }
+    }
+
+    fn pause(&self, shared: &Shared, cluster: &Cluster, ended: &Ended, failures: u32) -> Duration {
+        let jitter_nanos = u64::try_from(JITTER.as_nanos()).unwrap_or(0);
+        let jitter = Duration::from_nanos(shared.rng.below(jitter_nanos));
+        if self.told.is_some() && *ended == Ended::AfterUse {
+            return jitter;
+        }
+        pause_after(failures, cluster.config.connect_backoff) + jitter
+    }
+
+    async fn connect(&self) -> std::io::Result<(TcpStream, SocketAddr)> {
+        let connecting = async {
+            let stream = TcpStream::connect((self.url.host.as_str(), self.url.port)).await?;
+            let peer = stream.peer_addr()?;
+            Ok((stream, peer))
+        };
+        let timed_out = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
+        tokio::time::timeout(DIAL_TIMEOUT, connecting).await.map_err(timed_out)?
+    }
+
+    fn report(&self, error: &std::io::Error, attempt: u32) {
+        // Every attempt of the first few, then one a minute.
+        if attempt <= 3 || attempt.is_multiple_of(60) {
+            let RouteUrl { host, port, .. } = &self.url;
+            tracing::error!(
+                "Error trying to connect to route (attempt {attempt}): dial tcp {host}:{port}: {error}"
+            );
+        }
+    }
+
+    async fn serve(
+        &self,
+        shared: &Arc<Shared>,
+        cluster: &Arc<Cluster>,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) -> Ended {
+        let (route, link) = open(shared, stream, canonical(peer), true, self.told.is_none());
+        let role = Role::Dialled {
+            account: self.account.clone(),
+            credentials: self.url.credentials.clone(),
+            gossip: self.told.unwrap_or_default(),
+        };
+        let origin = self.told.map_or(Origin::Configured, Origin::Told);
+        let (shared, cluster) = (shared.clone(), cluster.clone());
+        let url = Some(self.url.clone());
+        RouteSession::new(shared, cluster, route, link, role, origin, url).run().await
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause_after(failures: u32, grows: bool) -> Duration {
+    let doublings = if grows { failures.saturating_sub(1).min(5) } else { 0 };
+    (RETRY * (1 << doublings)).min(RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_half_a_minute() {
+        let seconds = |grows| [0, 1, 2, 3, 5, 6, 100].map(|failures| pause_after(failures, grows).as_secs());
+        assert_eq!(seconds(true), [1, 1, 2, 4, 16, 30, 30]);
+        assert_eq!(seconds(false), [1; 7]);
+    }
+
+    #[test]
+    fn addresses_that_other_servers_tell() {
+        let parsed = parse_ip("nats-route://10.0.0.3:6222/").map(|url| (url.host, url.port));
+        assert_eq!(parsed, Some(("10.0.0.3".to_owned(), 6222)));
+        assert_eq!(parse_ip("nats-route://[::1]:1/").map(|url| url.host), Some("::1".to_owned()));
+        for bad in ["", "10.0.0.3:6222", "nats-route://host/", "nats-route://host:x/"] {
+            assert_eq!(parse_ip(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Routes: the connections to the other servers of the cluster.
+//!
+//! [`Cluster`] knows who is there and which connection carries what; every connection has a task of its own
+//! (`session`), and every address that is dialled one that dials again when the connection ends (`dial`). What other
+//! servers are interested in becomes subscriptions of the accounts here, whose target is a [`Route`].
+
+mod announcer;
+mod dial;
+mod interest;
+mod outgoing;
+mod route;
+mod session;
+mod urls;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_links::{Admission, Established, Local, Origin, Peers, Slot, pool_index};
+use linnet_wire::ServerInfo;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::account::Account;
+use crate::broker::{Broker, Shared};
+use crate::close::CloseReason;
+use crate::router::push_and_flush;
+
+pub(crate) use announcer::Announcer;
+pub(crate) use outgoing::Outgoing;
+pub(crate) use route::Route;
+
+/// How a server takes part in its cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// This server.
+    pub local: Local,
+    /// Servers to dial.
+    pub routes: Vec<RouteUrl>,
+    /// Interval of keep-alive PINGs.
+    pub ping_interval: Duration,
+    /// Unanswered PINGs before a route is stale.
+    pub ping_max: u32,
+    /// Time the other side has for the handshake.
+    pub handshake_timeout: Duration,
+    /// Attempts after the first to reach a server that another one told of.
+    pub connect_retries: u32,
+    /// Wait longer after each attempt, up to half a minute.
+    pub connect_backoff: bool,
+    /// Clients are told of the other servers.
+    pub advertises_clients: bool,
+}
+
+/// A server to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteUrl {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// User and password to show.
+    pub credentials: Option<(String, String)>,
+}
+
+/// The cluster as this server sees it.
+pub(crate) struct Cluster {
+    pub(crate) config: ClusterConfig,
+    pub(crate) peers: Mutex<Peers>,
+    /// Routes that carry messages.
+    routes: Mutex<BTreeMap<u64, Arc<Route>>>,
+    /// Addresses that somebody dials because another server told of them.
+    told: Mutex<HashSet<String>>,
+}
+
+/// Values of a route for monitoring.
+#[derive(Clone)]
+pub struct RouteSnapshot {
+    /// Values that all connections have.
+    pub conn: crate::conn::ConnSnapshot,
+    /// Id of the other server.
+    pub remote_id: String,
+    /// Its name.
+    pub remote_name: String,
+    /// This server dialled because its configuration says so.
+    pub is_configured: bool,
+    /// This server dialled.
+    pub did_solicit: bool,
+    /// The only account the route carries; empty for several.
+    pub account: String,
+}
+
+/// Interest of another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteInterest {
+    /// Account.
+    pub account: String,
+    /// Subject, may have wildcards.
+    pub subject: String,
+    /// Queue group.
+    pub queue: Option<String>,
+}
+
+impl Cluster {
+    pub(crate) fn new(config: ClusterConfig) -> Self {
+        let peers = Mutex::new(Peers::new(config.local.clone()));
+        Self { config, peers, routes: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// The accounts whose interest this server tells by a connection.
+    fn carried(&self, shared: &Shared, slot: &Slot) -> Vec<Arc<Account>> {
+        let peers = self.peers.lock();
+        let local = peers.local();
+        let size = local.pool_size.unwrap_or(1);
+        let accounts = shared.accounts.load();
+        let carried = accounts.values().filter(|account| match slot {
+            Slot::Only => true,
+            Slot::Account(name) => account.name() == name,
+            Slot::Pool(at) => {
+                !peers.is_dedicated(account.name()) && pool_index(account.name().as_bytes(), size) == *at
+            }
+        });
+        carried.cloned().collect()
+    }
+
+    /// Tells of accounts that have come since the routes were made.
+    pub(crate) fn carry_all(&self, shared: &Shared) {
+        let routes = self.routes.lock().values().cloned().collect::<Vec<_>>();
+        for route in &routes {
+            let Some(bound) = route.bound() else { continue };
+            for account in self.carried(shared, &bound.slot) {
+                account.announcer.join(account.name(), route);
+            }
+        }
+    }
+
+    /// Lets a connection carry messages, if its place is free.
+    fn admit(
+        &self,
+        shared: &Arc<Shared>,
+        route: &Arc<Route>,
+        established: &Established,
+        origin: Origin,
+    ) -> Admission {
+        let admission = self.peers.lock().admit(route.conn.cid(), established);
+        if admission == Admission::Duplicate {
+            return admission;
+        }
+        self.routes.lock().insert(route.conn.cid(), route.clone());
+        for account in self.carried(shared, &established.slot) {
+            account.announcer.join(account.name(), route);
+        }
+        if admission == Admission::First {
+            self.pass_on(shared, route, &established.info, origin);
+            self.tell_clients(shared);
+        }
+        admission
+    }
+
+    /// Tells the other servers of one that is new.
+    fn pass_on(&self, shared: &Arc<Shared>, route: &Route, info: &ServerInfo, origin: Origin) {
+        let addr = format!("{}:{}", host_of(route, info), info.port);
+        let routes = self.routes.lock().clone();
+        let is_explicit = |conn| routes.get(&conn).is_some_and(|route: &Arc<Route>| route.is_explicit);
+        let told = self.peers.lock().gossip(info, &addr, origin, is_explicit);
+        for (conn, info) in told {
+            if let Some(other) = routes.get(&conn) {
+                let mut line = Vec::new();
+                info.encode(&mut line);
+                push_and_flush(shared, &other.conn, &line);
+            }
+        }
+    }
+
+    /// A connection that carried messages has ended.
+    fn leave(&self, shared: &Arc<Shared>, route: &Arc<Route>) {
+        self.routes.lock().remove(&route.conn.cid());
+        for account in shared.accounts.load().values() {
+            account.announcer.leave(route);
+        }
+        let left = self.peers.lock().leave(route.conn.cid());
+        if left.is_some_and(|(_, is_last)| is_last) {
+            self.tell_clients(shared);
+        }
+    }
+
+    /// Tells clients where the cluster's servers are.
+    fn tell_clients(&self, shared: &Arc<Shared>) {
+        if !self.config.advertises_clients {
+            return;
+        }
+        let peers = self.peers.lock();
+        let mut urls = peers.local().info.connect_urls.clone();
+        urls.extend(peers.infos().flat_map(|info| info.connect_urls.iter().cloned()));
+        drop(peers);
+        let mut seen = HashSet::new();
+        urls.retain(|url| seen.insert(url.clone()));
+        let is_new = {
+            let mut info = shared.info.write();
+            let is_new = info.connect_urls != urls;
+            info.connect_urls = urls;
+            is_new
+        };
+        if is_new {
+            urls::tell(shared);
+        }
+    }
+}
+
+/// Where a server is reached that does not say so: at the address its connection comes from.
+fn host_of(route: &Route, info: &ServerInfo) -> String {
+    let is_anywhere = info.host.is_empty() || info.host == "0.0.0.0" || info.host == "::";
+    let host = if is_anywhere { route.conn.peer().ip().to_string() } else { info.host.clone() };
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host }
+}
+
+impl Broker {
+    /// Makes the server part of a cluster. Called before it has clients.
+    pub fn join_cluster(&self, config: ClusterConfig) {
+        for account in self.shared.accounts.load().values() {
+            account.announcer.switch_on();
+        }
+        self.shared.info.write().cluster.clone_from(&config.local.cluster.name);
+        let cluster = Arc::new(Cluster::new(config));
+        cluster.tell_clients(&self.shared);
+        // A server joins once.
+        let _ = self.shared.cluster.set(cluster);
+    }
+
+    /// Accepts routes from `listener`, and dials those configured, until `stop` turns true.
+    pub async fn serve_routes(&self, listener: tokio::net::TcpListener, mut stop: watch::Receiver<bool>) {
+        let Some(cluster) = self.shared.cluster.get() else { return };
+        for url in &cluster.config.routes {
+            dial::keep_dialling(self.shared.clone(), cluster.clone(), url.clone());
+        }
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => dial::accept(&self.shared, cluster, stream, peer),
+                Err(error) => {
+                    tracing::error!("Error accepting a route connection: {error}");
+                    tokio::time::sleep(dial::ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Name of the cluster; `None` if the server is in none.
+    pub fn cluster_name(&self) -> Option<String> {
+        self.shared.cluster.get().map(|cluster| cluster.peers.lock().local().cluster.name.clone())
+    }
+
+    /// Routes that carry messages, oldest first.
+    pub fn routes(&self) -> Vec<RouteSnapshot> {
+        let Some(cluster) = self.shared.cluster.get() else { return Vec::new() };
+        let now = self.shared.clock.mono();
+        let routes = cluster.routes.lock().values().cloned().collect::<Vec<_>>();
+        let snapshots = routes.iter().filter_map(|route| {
+            let bound = route.bound()?;
+            Some(RouteSnapshot {
+                conn: route.conn.snapshot(now),
+                remote_id: bound.server_id.clone(),
+                remote_name: bound.server_name.clone(),
+                is_configured: route.is_explicit,
+                did_solicit: route.is_dialled,
+                account: match &bound.slot {
+                    Slot::Account(name) => name.clone(),
+                    Slot::Only | Slot::Pool(_) => String::new(),
+                },
+            })
+        });
+        snapshots.collect()
+    }
+
+    /// What the other side of a route is interested in, in no order.
+    pub fn route_interests(&self, cid: u64) -> Vec<RouteInterest> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut found = Vec::new();
+        for account in self.shared.accounts.load().values() {
+            for sub in account.subscriptions() {
+                if sub.route().is_some_and(|route| route.conn.cid() == cid) {
+                    let queue = sub.queue.as_deref().map(text);
+                    let account = account.name().to_owned();
+                    found.push(RouteInterest { account, subject: text(&sub.subject), queue });
+                }
+            }
+        }
+        found
+    }
+
+    /// Closes every route.
+    pub fn close_routes(&self) {
+        let Some(cluster) = self.shared.cluster.get() else { return };
+        let routes = cluster.routes.lock().values().cloned().collect::<Vec<_>>();
+        routes.iter().for_each(|route| route.conn.close(CloseReason::ServerShutdown));
+    }
+}

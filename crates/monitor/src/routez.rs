@@ -1,0 +1,91 @@
+//! `/routez`: the connections to the other servers of the cluster.
+
+use linnet_broker::RouteSnapshot;
+use serde::Serialize;
+
+use crate::answer::{Page, page};
+use crate::format::{rtt, signed, uptime};
+use crate::monitor::Monitor;
+use crate::params::{ListSubs, Params};
+
+#[derive(Serialize)]
+struct Routez {
+    server_id: String,
+    server_name: String,
+    now: String,
+    num_routes: i64,
+    routes: Vec<Route>,
+}
+
+#[derive(Serialize)]
+struct Route {
+    rid: u64,
+    remote_id: String,
+    remote_name: String,
+    did_solicit: bool,
+    is_configured: bool,
+    ip: String,
+    port: u16,
+    start: String,
+    last_activity: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    rtt: String,
+    uptime: String,
+    idle: String,
+    pending_size: i64,
+    in_msgs: i64,
+    out_msgs: i64,
+    in_bytes: i64,
+    out_bytes: i64,
+    subscriptions: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriptions_list: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    account: String,
+    compression: &'static str,
+}
+
+/// `/routez`.
+pub(crate) fn routez(monitor: &Monitor, params: &Params) -> Page {
+    let subs = params.subs()?;
+    let broker = monitor.broker();
+    let routes: Vec<Route> = broker.routes().into_iter().map(|route| row(monitor, route, subs)).collect();
+    page(&Routez {
+        server_id: monitor.server_id(),
+        server_name: monitor.server_name(),
+        now: monitor.now(),
+        num_routes: signed(routes.len()),
+        routes,
+    })
+}
+
+fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
+    let conn = route.conn;
+    let interests = monitor.broker().route_interests(conn.cid);
+    let last_activity =
+        conn.start.0.saturating_add(signed((conn.uptime - conn.idle.min(conn.uptime)).as_nanos()));
+    Route {
+        rid: conn.cid,
+        remote_id: route.remote_id,
+        remote_name: route.remote_name,
+        did_solicit: route.did_solicit,
+        is_configured: route.is_configured,
+        ip: conn.peer.ip().to_canonical().to_string(),
+        port: conn.peer.port(),
+        start: conn.start.rfc3339(),
+        last_activity: linnet_ids::Wall(last_activity).rfc3339(),
+        rtt: if conn.rtt.is_zero() { String::new() } else { rtt(conn.rtt) },
+        uptime: uptime(conn.uptime),
+        idle: uptime(conn.idle),
+        pending_size: signed(conn.pending_bytes),
+        in_msgs: signed(conn.in_msgs),
+        out_msgs: signed(conn.out_msgs),
+        in_bytes: signed(conn.in_bytes),
+        out_bytes: signed(conn.out_bytes),
+        subscriptions: signed(interests.len()),
+        subscriptions_list: (subs != ListSubs::No)
+            .then(|| interests.into_iter().map(|interest| interest.subject).collect()),
+        account: route.account,
+        compression: "off",
+    }
+}

@@ -1,0 +1,132 @@
+//! From options to the server's part in its cluster.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::anyhow;
+use linnet_broker::{Broker, ClusterConfig, RouteUrl, ServerIdentity};
+use linnet_conf::Secret;
+use linnet_conf::options::{Cluster, Options};
+use linnet_env::Rng;
+use linnet_ids::{NUID_LEN, NuidSequence};
+use linnet_links::{ClusterName, Local, Mode};
+use linnet_wire::ServerInfo;
+use tokio::net::TcpListener;
+
+use crate::address::{HostPort, ListenError, resolve};
+use crate::build;
+
+/// Keep-alives of routes are not further apart than this.
+const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// Protocol level between servers.
+const SERVER_PROTO: i32 = 3;
+
+/// Opens the listener for routes, if the server is part of a cluster.
+pub(crate) fn listen(
+    broker: &Broker,
+    options: &Options,
+) -> anyhow::Result<Option<(TcpListener, SocketAddr)>> {
+    let Some(port) = options.cluster.port else { return Ok(None) };
+    let (host, port) = (&options.cluster.host, port.number());
+    let bound = resolve(host, port)
+        .and_then(|address| broker.bind(address).map_err(|source| ListenError::Bind { address, source }));
+    let text = |error| anyhow!("Error listening on router port: {} - {error}", HostPort(host, port));
+    bound.map(Some).map_err(text)
+}
+
+/// The server's part in its cluster: routes listen on `route`, clients on `client`.
+pub(crate) fn config(
+    options: &Options,
+    identity: &ServerIdentity,
+    route: SocketAddr,
+    client: SocketAddr,
+    rng: &dyn Rng,
+) -> ClusterConfig {
+    let cluster = &options.cluster;
+    let (host, port) = cluster.advertised(route.port());
+    let is_advertised = cluster.advertise.as_ref().is_some_and(|text| !text.is_empty());
+    let info = ServerInfo {
+        server_id: identity.id.clone(),
+        server_name: identity.name.clone(),
+        version: identity.version.clone(),
+        git_commit: identity.git_commit.clone(),
+        go: identity.go.clone(),
+        proto: SERVER_PROTO,
+        host: host.to_owned(),
+        port,
+        ip: if is_advertised { format!("nats-route://{}/", HostPort(host, port)) } else { String::new() },
+        headers: !options.client.no_header_support,
+        auth_required: cluster.user.is_some(),
+        max_payload: i64::from(options.limits.max_payload),
+        connect_urls: if cluster.no_advertise { Vec::new() } else { connect_urls(options, client) },
+        lnoc: true,
+        lnocu: true,
+        ln: true,
+        ..ServerInfo::default()
+    };
+    let local = Local {
+        cluster: name(cluster, rng),
+        info,
+        pool_size: cluster.pool_size.map(usize::from),
+        accounts: dedicated(options),
+        compression: Mode::Off,
+        credentials: cluster.user.clone().map(|user| (user, text(cluster.password.as_ref()))),
+        tls: false,
+    };
+    let url = |route: &linnet_conf::options::RouteAddress| RouteUrl {
+        host: route.host.clone(),
+        port: route.port,
+        credentials: route.user.clone().map(|user| (user, text(route.password.as_ref()))),
+    };
+    ClusterConfig {
+        local,
+        routes: cluster.routes.iter().map(url).collect(),
+        ping_interval: cluster.ping_interval.unwrap_or(options.client.ping_interval).min(PING_INTERVAL_MAX),
+        ping_max: cluster.ping_max.unwrap_or(options.client.ping_max),
+        handshake_timeout: cluster.timeout,
+        connect_retries: cluster.connect_retries,
+        connect_backoff: cluster.connect_backoff,
+        advertises_clients: !cluster.no_advertise,
+    }
+}
+
+fn text(secret: Option<&Secret>) -> String {
+    secret.map(|secret| secret.expose().to_owned()).unwrap_or_default()
+}
+
+fn name(cluster: &Cluster, rng: &dyn Rng) -> ClusterName {
+    match &cluster.name {
+        Some(name) => ClusterName { name: name.clone(), is_dynamic: false },
+        None => {
+            let mut entropy = [0; 28];
+            rng.fill(&mut entropy);
+            let id = NuidSequence::new(entropy).next().unwrap_or([b'0'; NUID_LEN]);
+            ClusterName { name: String::from_utf8_lossy(&id).into_owned(), is_dynamic: true }
+        }
+    }
+}
+
+/// Accounts with connections of their own, the system account among them.
+fn dedicated(options: &Options) -> Vec<String> {
+    let mut accounts = options.cluster.accounts.clone();
+    if let Some(system) = build::system_account(options)
+        && !accounts.iter().any(|account| account == system)
+    {
+        accounts.push(system.to_owned());
+    }
+    accounts
+}
+
+/// Where clients reach this server: where it says, else where it listens, which may be several addresses.
+fn connect_urls(options: &Options, bound: SocketAddr) -> Vec<String> {
+    let (host, port) = options.client.advertised(bound.port());
+    let is_everywhere = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
+    if !is_everywhere {
+        return vec![HostPort(host, port).to_string()];
+    }
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let urls = interfaces.iter().filter(|interface| !interface.is_loopback()).map(|interface| interface.ip());
+    // Addresses of one link mean nothing elsewhere.
+    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    urls.filter(|ip| !is_link_local(ip)).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+}
