@@ -386,6 +386,7 @@ fn a_route_listener_of_host_and_port_and_other_settings_take_effect() {
         );
         let server = Spec::new(program).config(config).start().unwrap();
         assert!(poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()));
+        assert_eq!(server.ports().cluster, [std::net::SocketAddr::from(([127, 0, 0, 1], port))]);
         let mut raw = route_client(port);
         let info = route_info(&mut raw);
         assert_eq!((&info["host"], &info["port"]), (&"127.0.0.2".into(), &port.into()));

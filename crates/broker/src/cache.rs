@@ -115,7 +115,7 @@ impl MatchCache {
             !sub.filtered.load(Ordering::Relaxed)
                 || sub.conn().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
         });
-        slot.matches.for_each_queue(|members| repeat_by_weight(members));
+        slot.matches.for_each_queue(repeat_by_weight);
         at
     }
 

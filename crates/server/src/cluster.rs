@@ -14,7 +14,7 @@ use linnet_wire::ServerInfo;
 use tokio::net::TcpListener;
 
 use crate::address::{HostPort, ListenError, resolve};
-use crate::build;
+use crate::{build, files};
 
 /// Keep-alives of routes are not further apart than this.
 const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
@@ -124,9 +124,9 @@ fn connect_urls(options: &Options, bound: SocketAddr) -> Vec<String> {
     if !is_everywhere {
         return vec![HostPort(host, port).to_string()];
     }
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    let urls = interfaces.iter().filter(|interface| !interface.is_loopback()).map(|interface| interface.ip());
-    // Addresses of one link mean nothing elsewhere.
-    let is_link_local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    urls.filter(|ip| !is_link_local(ip)).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+    // Addresses of one link, and the machine's own, mean nothing elsewhere.
+    let is_local =
+        |ip: &IpAddr| ip.is_loopback() || matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    let reachable = files::addresses().into_iter().filter(|ip| !is_local(ip));
+    reachable.map(|ip| SocketAddr::new(ip, port).to_string()).collect()
 }

@@ -149,6 +149,7 @@ async fn serve(
         listeners: listeners.clone(),
         stop_accepting,
         stop_routes,
+        route: routes.as_ref().map(|(_, route)| *route),
         config: config.map(|(path, _)| path),
         overrides,
         bound,
@@ -228,6 +229,8 @@ pub(crate) struct Server {
     listeners: Arc<Listeners>,
     stop_accepting: watch::Sender<bool>,
     stop_routes: watch::Sender<bool>,
+    /// Where other servers of the cluster connect.
+    route: Option<SocketAddr>,
     pub(crate) config: Option<String>,
     pub(crate) overrides: Overrides,
     /// Where clients connect.
@@ -267,7 +270,7 @@ impl Server {
         self.remove_ports();
         let Some(dir) = &options.process.ports_file_dir else { return };
         let scheme = if options.client.tls.is_some() { "tls" } else { "nats" };
-        match files::write_ports(dir, (scheme, self.bound), self.monitoring) {
+        match files::write_ports(dir, (scheme, self.bound), self.monitoring, self.route) {
             Ok(path) => *self.ports_file.lock() = Some(path),
             Err(error) => tracing::error!("Could not write ports file in {dir}: {error}"),
         }
