@@ -142,6 +142,18 @@ pub enum CommandOutcome {
     Configs(Vec<(String, ConsumerConfig)>),
 }
 
+impl ConsumerCommand {
+    /// Name of the consumer that it changes. One to be created may not have a name yet and is not meant here.
+    fn changes(&self) -> Option<&str> {
+        match self {
+            Self::Delete(consumer) | Self::Pause { consumer, .. } | Self::Reset { consumer, .. } => {
+                Some(consumer)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Where a stream stands.
 #[derive(Clone, Debug)]
 pub struct StreamReport {
@@ -262,6 +274,11 @@ impl Stream {
 
     fn consumer_command(&mut self, command: ConsumerCommand, token: Token, at: Moment, out: &mut dyn Output) {
         let wall = at.wall;
+        // What is on its way to the log about the same consumer comes first: it may end it or change it.
+        if command.changes().is_some_and(|name| self.attaching.contains_key(name)) {
+            self.deferred.push((command, token));
+            return;
+        }
         let answer = match command {
             ConsumerCommand::Create { request, suggested_name, limits } => {
                 self.create_consumer(*request, suggested_name, &limits, token, at, out);
