@@ -9,6 +9,7 @@ use linnet_replication::{Host as _, Restored};
 use linnet_store::Filter;
 use linnet_wal::{FoundDamageKind, Report};
 
+use crate::facts::StreamFacts;
 use crate::invariants::{Check, broken, consumers, content, damage, durability, state};
 use crate::model::{Model, ModelConsumer};
 use crate::restore::{Found, FoundStream};
@@ -17,6 +18,12 @@ use crate::world::World;
 impl World {
     /// Checks every stream that was found and lets the evidence follow it.
     pub(crate) fn adopt(&mut self, found: Found) -> Check {
+        let adopted = self.adopt_all(found);
+        self.facts.streams.values_mut().for_each(StreamFacts::forget_requests);
+        adopted
+    }
+
+    fn adopt_all(&mut self, found: Found) -> Check {
         let Found { meta, meta_last, streams, report } = found;
         // A durable batch that no later one vouches for and that rots looks unfinished: outside the promise.
         self.may_look_torn = self.was_unsealed && report.torn_tail.is_some();

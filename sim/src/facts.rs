@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use linnet_assets::Entry;
-use linnet_ids::GroupId;
-use linnet_jsapi::StreamConfig;
-use linnet_jsapi::policies::AckPolicy;
+use linnet_assets::{Entry, Token};
+use linnet_ids::{GroupId, Mono};
+use linnet_jsapi::{ConsumerConfig, StreamConfig};
 use linnet_replication::Ticket;
 
+use crate::consumer_facts::ConsumerFacts;
 use crate::invariants::{
     Check, Violation, batches, broken, content, duplicates, expectations, markers, schedules, sequences,
+    starts,
 };
 use crate::log::Appended;
 use crate::model::{Message, Model, total_of};
@@ -56,37 +57,23 @@ pub(crate) struct AckFacts {
     /// It ends the message for the consumer.
     pub(crate) is_final: bool,
     pub(crate) is_all: bool,
+    /// [`ConsumerFacts::epoch`] when it was sent.
+    pub(crate) epoch: u64,
 }
 
-/// What is known of one consumer.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ConsumerFacts {
-    pub(crate) deliveries: u64,
-    /// Deliveries by message.
-    pub(crate) delivered: BTreeMap<u64, u64>,
-    /// Messages the client acknowledged, confirmed or not.
-    pub(crate) acked: BTreeSet<u64>,
-    confirmed: BTreeSet<u64>,
-    confirmed_all: u64,
-    /// Messages come again until they are acknowledged, without limit.
-    pub(crate) waits_for_ack: bool,
+/// A consumer that a client asked for.
+pub(crate) struct Wish {
+    pub(crate) token: Token,
+    pub(crate) config: ConsumerConfig,
+    /// Where it may begin, as the stream was at every moment since: the lowest and the highest first sequence.
+    pub(crate) starts: Vec<(u64, u64)>,
 }
 
-impl ConsumerFacts {
-    pub(crate) fn is_confirmed(&self, seq: u64) -> bool {
-        self.confirmed.contains(&seq) || (seq <= self.confirmed_all && self.delivered.contains_key(&seq))
-    }
-
-    pub(crate) fn confirmed_last(&self) -> Option<u64> {
-        let last = self.confirmed.last().copied().unwrap_or(0).max(self.confirmed_all);
-        (last > 0).then_some(last)
-    }
-
-    pub(crate) fn confirm(&mut self, seq: u64, all: bool) {
-        if all {
-            self.confirmed_all = self.confirmed_all.max(seq);
-        } else {
-            self.confirmed.insert(seq);
+impl Wish {
+    fn note(&mut self, model: &Model) {
+        let now = model.start(&self.config);
+        if self.starts.last() != Some(&now) {
+            self.starts.push(now);
         }
     }
 }
@@ -117,6 +104,10 @@ pub(crate) struct StreamFacts {
     /// Every visible value of every counter.
     pub(crate) counted: BTreeMap<Vec<u8>, BTreeSet<i64>>,
     pub(crate) consumers: BTreeMap<(String, u64), ConsumerFacts>,
+    /// Consumers that clients asked for, until they are answered.
+    pub(crate) wishes: Vec<Wish>,
+    /// How many resets of a consumer are asked for and not answered.
+    pub(crate) resetting: BTreeMap<String, u32>,
     initial: StreamConfig,
 }
 
@@ -139,6 +130,8 @@ impl StreamFacts {
             acked: BTreeMap::new(),
             counted: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            wishes: Vec::new(),
+            resetting: BTreeMap::new(),
             initial: config,
         }
     }
@@ -150,11 +143,37 @@ impl StreamFacts {
         self.applied = 0;
     }
 
-    /// The facts of the consumer that has this name now.
-    pub(crate) fn consumer_mut(&mut self, name: &str) -> Option<(u64, &mut ConsumerFacts)> {
-        let consumer = self.model.consumers.get(name)?;
-        let facts = self.consumers.entry((name.to_owned(), consumer.born)).or_default();
-        Some((consumer.born, facts))
+    /// A client asks for a consumer.
+    pub(crate) fn wish(&mut self, token: Token, config: ConsumerConfig) {
+        let mut wish = Wish { token, config, starts: Vec::new() };
+        wish.note(&self.model);
+        self.wishes.push(wish);
+    }
+
+    /// A client asks that a consumer begin anew: from now on nobody knows whether it has.
+    pub(crate) fn reset_asked(&mut self, name: &str) {
+        let open = self.resetting.entry(name.to_owned()).or_default();
+        *open += 1;
+        if *open == 1 {
+            self.consumers.iter_mut().filter(|((of, _), _)| of == name).for_each(|(_, facts)| facts.doubt());
+        }
+    }
+
+    /// Such a request was answered.
+    pub(crate) fn reset_answered(&mut self, name: &str) {
+        if let Some(open) = self.resetting.get_mut(name) {
+            *open -= 1;
+            if *open == 0 {
+                self.resetting.remove(name);
+            }
+        }
+    }
+
+    /// The process that knew of requests is gone.
+    pub(crate) fn forget_requests(&mut self) {
+        self.wishes.clear();
+        self.resetting.clear();
+        self.consumers.values_mut().for_each(ConsumerFacts::forget_times);
     }
 
     fn append(&mut self, appended: Appended) -> Check {
@@ -201,6 +220,7 @@ impl StreamFacts {
             }
         }
         markers::are_left(self, payload)?;
+        starts::is_as_asked(self, payload)?;
         if (records.is_empty() || self.group == GroupId::META) && !self.model.apply(index, payload) {
             return broken("durability", format!("{}: entry {index} cannot be understood", self.name));
         }
@@ -211,8 +231,7 @@ impl StreamFacts {
         self.applied = index;
         for (name, consumer) in &self.model.consumers {
             let facts = self.consumers.entry((name.clone(), consumer.born)).or_default();
-            let config = &consumer.config;
-            facts.waits_for_ack = config.ack_policy != AckPolicy::None && config.max_deliver <= 0;
+            facts.follow(consumer);
         }
         Ok(())
     }
@@ -228,6 +247,8 @@ impl StreamFacts {
             let (index, (_, payload)) = first.remove_entry();
             self.apply(index, &payload, publishes, max_wall)?;
         }
+        let model = &self.model;
+        self.wishes.iter_mut().for_each(|wish| wish.note(model));
         Ok(())
     }
 }
@@ -270,6 +291,9 @@ pub(crate) struct Facts {
     pub(crate) acks: Vec<AckFacts>,
     /// The latest moment the wall clock showed.
     pub(crate) max_wall: i64,
+    /// What the clocks show.
+    pub(crate) now: Mono,
+    pub(crate) wall: i64,
 }
 
 impl Facts {

@@ -8,6 +8,7 @@
 //! It owns no product behaviour and is linked into nothing.
 
 mod adoption;
+mod consumer_facts;
 mod facts;
 mod flows;
 mod invariants;
@@ -16,7 +17,9 @@ mod model;
 mod mutation;
 mod outbox;
 mod process;
+mod pulls;
 mod questions;
+mod receiving;
 mod restore;
 mod run;
 mod summary;

@@ -33,11 +33,14 @@ pub(crate) struct Outbox<'a> {
     /// Nobody listens to inboxes that begin with this.
     pub(crate) deaf: bool,
     pub(crate) mutation: Option<Mutation>,
+    /// Ids given out.
+    pub(crate) ids: &'a mut u64,
 }
 
 impl Output for Outbox<'_> {
     fn unique_id(&mut self) -> Vec<u8> {
-        b"pin".to_vec()
+        *self.ids += 1;
+        format!("id{}", self.ids).into_bytes()
     }
 
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
@@ -47,14 +50,10 @@ impl Output for Outbox<'_> {
         if self.mutation == Some(Mutation::SkipInReads) && is_left_out(to, &body[..header_len]) {
             return 1;
         }
-        self.events.push(Event::Sent {
-            group: self.group,
-            to: to.to_vec(),
-            shown: shown.to_vec(),
-            reply: reply.to_vec(),
-            header_len,
-            body: body.to_vec(),
-        });
+        let (mut reply, mut body) = (reply.to_vec(), body.to_vec());
+        spoil_delivery(self.mutation, &mut reply, &mut body[..header_len]);
+        let (to, shown) = (to.to_vec(), shown.to_vec());
+        self.events.push(Event::Sent { group: self.group, to, shown, reply, header_len, body });
         1
     }
 
@@ -82,6 +81,21 @@ impl Output for Outbox<'_> {
 fn is_left_out(to: &[u8], block: &[u8]) -> bool {
     let seq = headers::get(block, "Nats-Sequence").and_then(|seq| seq.last());
     to.starts_with(b"_read.") && headers::get(block, "Nats-Num-Pending").is_some() && seq == Some(&b'5')
+}
+
+/// What a broken server does to a message that it delivers.
+fn spoil_delivery(mutation: Option<Mutation>, reply: &mut [u8], block: &mut [u8]) {
+    let digit = match mutation {
+        Some(Mutation::MiscountPending) if reply.starts_with(b"$JS.ACK.") => reply.last_mut(),
+        Some(Mutation::WrongSizes) if headers::get(block, "Nats-Msg-Size").is_some() => {
+            // It is the last header; two line ends follow.
+            block.len().checked_sub(5).and_then(|at| block.get_mut(at))
+        }
+        _ => None,
+    };
+    if let Some(digit) = digit {
+        *digit = if *digit == b'7' { b'8' } else { b'7' };
+    }
 }
 
 /// What a broken server answers.

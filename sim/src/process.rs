@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linnet_assets::{Command, EntryError, Moment, Output, Publish, StreamLimits, Token};
+use linnet_assets::{Command, ConsumerCommand, EntryError, Moment, Output, Publish, StreamLimits, Token};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
@@ -24,6 +24,7 @@ use crate::flows::{Flow, Waiter};
 use crate::log::SimLog;
 use crate::mutation::Mutation;
 use crate::outbox::{Event, Outbox};
+use crate::workload::GROUP;
 
 /// Key of the catalogue's own group.
 pub(crate) const META_KEY: GroupKey = 0;
@@ -117,6 +118,8 @@ pub(crate) struct Process {
     /// after the log has stopped, too.
     pub(crate) is_unsealed: bool,
     mutation: Option<Mutation>,
+    /// Unique ids given out, which go on where the last life ended.
+    pub(crate) ids: u64,
     next_key: GroupKey,
     next_flow: u64,
     next_token: Token,
@@ -158,6 +161,7 @@ impl Process {
             log_refused: false,
             is_unsealed: true,
             mutation,
+            ids: 0,
             next_key: META_KEY + 1,
             next_flow: 1,
             next_token: 1,
@@ -231,14 +235,29 @@ impl Process {
         }
     }
 
-    pub(crate) fn command(&mut self, key: GroupKey, command: Command, token: Token) {
+    pub(crate) fn command(&mut self, key: GroupKey, mut command: Command, token: Token) {
+        if self.mutation == Some(Mutation::IgnorePauses)
+            && let Command::Consumer(ConsumerCommand::Pause { until, .. }) = &mut command
+        {
+            *until = None;
+        }
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.commands.push_back((command, token));
             self.ready.insert(key);
         }
     }
 
-    pub(crate) fn letter(&mut self, key: GroupKey, letter: Letter) {
+    pub(crate) fn letter(&mut self, key: GroupKey, mut letter: Letter) {
+        if let Some(mutation) = self.mutation {
+            mutation.spoil_letter(&mut letter);
+        }
+        if self.mutation == Some(Mutation::LosePins)
+            && let Letter::Next { consumer, .. } = &letter
+        {
+            let command = ConsumerCommand::Unpin { consumer: consumer.clone(), group: GROUP.to_owned() };
+            let token = self.expect(Waiter::Client);
+            self.command(key, Command::Consumer(command), token);
+        }
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.letters.push_back(letter);
             self.ready.insert(key);
@@ -278,11 +297,11 @@ impl Process {
         key: GroupKey,
         act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut SimLog) -> R,
     ) -> Option<R> {
-        let (deaf, mutation) = (self.deaf, self.mutation);
+        let (deaf, mutation, ids) = (self.deaf, self.mutation, &mut self.ids);
         let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
         let group = slot.group.group();
         let mut outbox =
-            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf, mutation };
+            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf, mutation, ids };
         Some(act(slot, &mut outbox, &mut self.log))
     }
 

@@ -10,7 +10,9 @@ use linnet_replication::Host as _;
 use crate::Mode;
 use crate::invariants::{Check, Violation, broken, damage, deliveries};
 use crate::mutation::Mutation;
+use crate::pulls::Wanted;
 use crate::trace::Trace;
+use crate::workload::GROUP;
 use crate::world::{Totals, World};
 
 /// Rounds in which consumers get everything that is left.
@@ -81,7 +83,7 @@ fn step(world: &mut World, restless: u32) -> Check {
     match world.rng.u32(..10) {
         0..3 => world.act(),
         3 if world.rng.u8(..6) == 0 => checkpoint(world),
-        3 if world.rng.u8(..6) == 0 => world.process.deaf = !world.process.deaf,
+        3 if world.rng.u8(..6) == 0 => world.turn_deaf(),
         3 if world.rng.u8(..3) == 0 => world.pass_time(),
         _ => world.turn_server()?,
     }
@@ -215,7 +217,9 @@ fn drain(world: &mut World) -> Check {
             .flat_map(|s| s.model.consumers.keys().map(|name| (s.group, name.clone())))
             .collect();
         for (group, name) in wanted {
-            world.request(group, &name, r#"{"batch":200,"no_wait":true}"#.to_owned());
+            let group_name = world.priority_of(group, &name).map(|_| GROUP.to_owned());
+            let wanted = Wanted { batch: 200, no_wait: true, group: group_name, ..Wanted::default() };
+            world.request(group, &name, wanted);
         }
         world.settle(3000)?;
         while !world.held.is_empty() {
@@ -232,7 +236,7 @@ fn drain(world: &mut World) -> Check {
     for stream in world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some()) {
         for (name, consumer) in &stream.model.consumers {
             let Some(facts) = stream.consumers.get(&(name.clone(), consumer.born)) else { continue };
-            if consumer.config.max_deliver <= 0 && !stream.is_lossy {
+            if !stream.is_lossy {
                 deliveries::are_complete(stream, name, facts)?;
             }
         }

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock};
 use linnet_ids::{GroupId, Wall};
-use linnet_jsapi::subjects::AckSubject;
 use linnet_replication::Host as _;
 
 use crate::facts::{Facts, StreamFacts};
 use crate::flows::Waiter;
-use crate::invariants::{Check, Violation, answered, broken, content, deliveries, usage};
+use crate::invariants::{Check, Violation, answered, broken, usage};
 use crate::mutation::{MutatedDisk, Mutation};
 use crate::outbox::Event;
 use crate::process::Process;
+use crate::pulls::Pulls;
 use crate::questions::Questions;
 use crate::restore::{self, OpenFailed};
 use crate::trace::Trace;
@@ -54,7 +54,7 @@ pub(crate) struct World {
     pub(crate) held: Vec<Held>,
     pub(crate) call: Option<Call>,
     pub(crate) questions: Questions,
-    pub(crate) next_pull: u64,
+    pub(crate) pulls: Pulls,
     pub(crate) trace: Trace,
     pub(crate) mode: Mode,
     pub(crate) restarts: u64,
@@ -120,7 +120,7 @@ impl World {
             held: Vec::new(),
             call: None,
             questions: Questions::default(),
-            next_pull: 0,
+            pulls: Pulls::default(),
             trace,
             mode,
             restarts: 0,
@@ -191,6 +191,8 @@ impl World {
     /// Looks at everything that left the server, then at its state.
     pub(crate) fn observe(&mut self) -> Check {
         self.facts.max_wall = self.facts.max_wall.max(self.clock.wall().0);
+        self.facts.wall = self.clock.wall().0;
+        self.facts.now = self.clock.mono();
         let is_off = self.disk.is_off();
         let appended = std::mem::take(&mut self.process.log.appended);
         self.facts.appended(appended)?;
@@ -276,115 +278,6 @@ impl World {
         }
     }
 
-    fn sent(
-        &mut self,
-        group: GroupId,
-        to: &[u8],
-        shown: &[u8],
-        reply: &[u8],
-        header_len: usize,
-        body: &[u8],
-    ) -> Check {
-        let text = String::from_utf8_lossy(to).into_owned();
-        if let Some(no) = text.strip_prefix("_ack.").and_then(|n| n.parse().ok()) {
-            return self.acknowledged(group, no, body);
-        }
-        if let Some(no) = text.strip_prefix("_conf.").and_then(|n| n.parse().ok()) {
-            self.confirmed(no);
-            return Ok(());
-        }
-        if let Some(no) = text.strip_prefix("_read.").and_then(|n| n.parse().ok()) {
-            let (headers, payload) = body.split_at(header_len);
-            self.totals.reads += u64::from(self.questions.replied(no, headers, payload, &self.facts)?);
-            return Ok(());
-        }
-        if !reply.is_empty() {
-            let (headers, payload) = body.split_at(header_len);
-            return self.delivered(group, shown, reply, headers, payload);
-        }
-        Ok(())
-    }
-
-    fn acknowledged(&mut self, group: GroupId, no: usize, body: &[u8]) -> Check {
-        let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let (Some(stream), Some(publish)) =
-            (self.facts.streams.get_mut(&group), self.facts.publishes.get_mut(no))
-        else {
-            return broken("content", format!("publish {no} is answered and was never made"));
-        };
-        if std::mem::replace(&mut publish.answered, true) {
-            return broken("content", format!("{}: publish {no} is answered twice", stream.name));
-        }
-        if json.get("error").is_some() {
-            self.totals.refused += 1;
-            return Ok(());
-        }
-        let seq = json.get("seq").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        if json.get("duplicate").and_then(serde_json::Value::as_bool) == Some(true) {
-            self.totals.duplicates += 1;
-            let original = stream.stored.get(&seq).copied();
-            let id = publish.id.clone();
-            let same = original.and_then(|o| self.facts.publishes.get(o)).is_some_and(|o| o.id == id);
-            if !same || id.is_none() {
-                return broken(
-                    "duplicates",
-                    format!("{}: publish {no} is no duplicate of {seq}", stream.name),
-                );
-            }
-            return Ok(());
-        }
-        content::is_acknowledged_once(stream, no, seq)?;
-        stream.acked.insert(seq, no);
-        self.totals.acknowledged += 1;
-        Ok(())
-    }
-
-    fn confirmed(&mut self, no: usize) {
-        let Some(ack) = self.facts.acks.get(no).filter(|a| a.is_final) else { return };
-        self.totals.confirmed += 1;
-        let key = (ack.consumer.clone(), ack.born);
-        if let Some(facts) = self.facts.streams.get_mut(&ack.group).and_then(|s| s.consumers.get_mut(&key)) {
-            facts.confirm(ack.seq, ack.is_all);
-        }
-    }
-
-    fn delivered(
-        &mut self,
-        group: GroupId,
-        subject: &[u8],
-        reply: &[u8],
-        headers: &[u8],
-        payload: &[u8],
-    ) -> Check {
-        let Some(ack) = AckSubject::parse(reply) else {
-            return broken("deliveries", "no acknowledgement subject");
-        };
-        let Some(stream) = self.facts.streams.get_mut(&group) else { return Ok(()) };
-        let is_lossy = stream.is_lossy;
-        let Some((born, facts)) = stream.consumer_mut(ack.consumer) else {
-            let text = format!("{}: {} delivers and does not exist", stream.name, ack.consumer);
-            return broken("deliveries", text);
-        };
-        let known = facts.clone();
-        if !is_lossy {
-            deliveries::is_right(stream, &known, &ack, subject, headers, payload)?;
-        }
-        if let Some((_, facts)) = stream.consumer_mut(ack.consumer) {
-            facts.deliveries += 1;
-            *facts.delivered.entry(ack.stream_seq).or_default() += 1;
-        }
-        self.totals.delivered += 1;
-        self.trace.line(|| format!("delivered {} {} as {}", ack.consumer, ack.stream_seq, ack.consumer_seq));
-        self.held.push(Held {
-            group,
-            consumer: ack.consumer.to_owned(),
-            born,
-            seq: ack.stream_seq,
-            ack: reply.to_vec(),
-        });
-        Ok(())
-    }
-
     // Restarts.
 
     /// Adds up what the process did before it goes.
@@ -422,7 +315,8 @@ impl World {
                 restore::open(shared(&self.disk, self.mutation), &self.dir, &self.clock, self.mutation);
             let is_off = self.disk.is_off();
             match opened {
-                Ok((process, found)) if !is_off => {
+                Ok((mut process, found)) if !is_off => {
+                    process.ids = self.process.ids;
                     self.process = process;
                     self.trace.line(|| format!("opened: {:?}", found.report));
                     if !self.is_damaged && !found.report.damages.is_empty() {
@@ -461,6 +355,7 @@ impl World {
         self.trace.line(|| if power_loss { "power loss".to_owned() } else { "kill".to_owned() });
         self.call = None;
         self.questions.forget();
+        self.pulls.forget_all();
         if power_loss {
             self.disk.crash(self.rng.u64(..));
         } else {

@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 14] = [
+const BOUNDS: [(Mutation, u64); 24] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -18,6 +18,16 @@ const BOUNDS: [(Mutation, u64); 14] = [
     (Mutation::WrongTimes, 20),
     (Mutation::MiscountPurges, 50),
     (Mutation::MiscountSubjects, 20),
+    (Mutation::LoseResets, 100),
+    (Mutation::ShiftStarts, 100),
+    (Mutation::IgnorePauses, 20),
+    (Mutation::RedeliverInProgress, 100),
+    (Mutation::MiscountPending, 20),
+    (Mutation::WrongSizes, 50),
+    (Mutation::OverfillRequests, 20),
+    (Mutation::IgnorePriorities, 300),
+    (Mutation::IgnoreOverflow, 300),
+    (Mutation::LosePins, 300),
 ];
 
 #[test]

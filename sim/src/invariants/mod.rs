@@ -11,9 +11,11 @@ pub(crate) mod duplicates;
 pub(crate) mod durability;
 pub(crate) mod expectations;
 pub(crate) mod markers;
+pub(crate) mod pulls;
 pub(crate) mod reads;
 pub(crate) mod schedules;
 pub(crate) mod sequences;
+pub(crate) mod starts;
 pub(crate) mod state;
 pub(crate) mod usage;
 

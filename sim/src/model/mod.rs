@@ -2,6 +2,7 @@
 
 mod consumer;
 mod select;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -102,10 +103,11 @@ impl Model {
         self.messages.iter().rev().find(|(_, m)| m.subject == subject).map_or(0, |(seq, _)| *seq)
     }
 
-    /// The newest message of every subject.
-    fn newest(&self) -> BTreeSet<u64> {
+    /// The newest message of every subject, of some messages.
+    fn newest(&self, of: impl Fn(&Message) -> bool) -> BTreeSet<u64> {
+        let messages = self.messages.iter().filter(|(_, message)| of(message));
         let by_subject: BTreeMap<&[u8], u64> =
-            self.messages.iter().map(|(seq, m)| (m.subject.as_slice(), *seq)).collect();
+            messages.map(|(seq, m)| (m.subject.as_slice(), *seq)).collect();
         by_subject.into_values().collect()
     }
 
@@ -173,11 +175,12 @@ impl Model {
                     let by_subject = attach.config.deliver_policy == DeliverPolicy::LastPerSubject;
                     let mut consumer = ModelConsumer::new(index, attach.config, &state);
                     if by_subject {
-                        consumer.begin_with(self.newest(), self.last);
+                        let newest = self.newest(|message| consumer.covers(message));
+                        consumer.begin_with(newest, self.last);
                     }
                     self.consumers.insert(attach.name, consumer);
                 } else if let Some(known) = self.consumers.get_mut(&attach.name) {
-                    known.config = attach.config;
+                    known.configure(attach.config, self.last);
                 }
             }
             Entry::ConsumerDetach(name) => {

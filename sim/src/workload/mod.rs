@@ -1,5 +1,6 @@
 //! What clients do, chosen by the seed.
 
+mod consumers;
 mod consuming;
 mod publishing;
 mod reading;
@@ -17,6 +18,8 @@ use crate::questions::Ask;
 use crate::world::{Call, World, usable};
 
 const NAMES: [&str; 3] = ["A", "B", "C"];
+/// The priority group of consumers that have one.
+pub(crate) const GROUP: &str = "g";
 const SUBJECTS: u64 = 5;
 const SECOND: i64 = 1_000_000_000;
 
@@ -55,7 +58,7 @@ impl World {
             return;
         };
         match self.rng.u32(..100) {
-            0..37 => {
+            0..32 => {
                 let config =
                     self.facts.streams.get(&group).map(|s| s.model.config.clone()).unwrap_or_default();
                 if config.allow_atomic && self.rng.u8(..3) == 0 {
@@ -70,10 +73,10 @@ impl World {
                     }
                 }
             }
-            37..45 => self.read(&name, group),
-            45..58 => self.pull(group),
-            58..76 => self.acknowledge(),
-            76..82 => self.consumer_call(&name, group),
+            32..40 => self.read(&name, group),
+            40..57 => self.pull(&name, group),
+            57..74 => self.acknowledge(),
+            74..82 => self.consumer_call(&name, group),
             82..86 => self.remove(&name, group),
             86..89 => self.update(&name, group),
             89..91 => self.create(),
