@@ -19,6 +19,13 @@ struct Seen {
     acked: BTreeSet<u64>,
 }
 
+#[derive(Clone, Debug, Default)]
+struct Life {
+    last: Option<u64>,
+    open: BTreeSet<u64>,
+    sent: Option<Mono>,
+}
+
 /// What is known of one consumer, since it was made or began anew.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConsumerFacts {
@@ -27,6 +34,8 @@ pub(crate) struct ConsumerFacts {
     recent: Seen,
     confirmed: BTreeSet<u64>,
     confirmed_all: u64,
+    /// The client acknowledged everything up to here.
+    acked_all: u64,
     /// Messages come again until they are acknowledged, without limit, and always did.
     pub(crate) waits_for_ack: bool,
     was_limited: bool,
@@ -34,6 +43,9 @@ pub(crate) struct ConsumerFacts {
     due: BTreeMap<u64, Mono>,
     /// Messages the client wanted again.
     refused: BTreeSet<u64>,
+    /// What the server should remember of this life: the number of the last delivery, the messages delivered and not
+    /// acknowledged, and when something was sent last.
+    life: Life,
     /// Grows when somebody asks that it begin anew and when it does.
     pub(crate) epoch: u64,
     resets: u64,
@@ -72,14 +84,45 @@ impl ConsumerFacts {
         self.due.get(&seq).copied().filter(|_| !self.refused.contains(&seq))
     }
 
-    /// A message came for the `attempt`th time, as the server counts.
-    pub(crate) fn got(&mut self, seq: u64, attempt: u64, config: &ConsumerConfig, now: Mono) {
+    /// The number of the last delivery of this life.
+    pub(crate) fn last(&self) -> Option<u64> {
+        self.life.last
+    }
+
+    /// When something was sent last in this life.
+    pub(crate) fn sent(&self) -> Option<Mono> {
+        self.life.sent
+    }
+
+    /// Something besides messages was sent.
+    pub(crate) fn heard(&mut self, now: Mono) {
+        self.life.sent = Some(now);
+    }
+
+    /// Messages delivered in this life that nobody acknowledged; `None` if the server may have given up on some.
+    pub(crate) fn open(&self) -> Option<&BTreeSet<u64>> {
+        (!self.was_limited).then_some(&self.life.open)
+    }
+
+    /// The last message in the stream's order that was delivered.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.seen.delivered.last_key_value().map(|(seq, _)| *seq)
+    }
+
+    /// A message came for the `attempt`th time, as the server counts, as delivery number `number`.
+    pub(crate) fn got(&mut self, seq: u64, number: u64, attempt: u64, config: &ConsumerConfig, now: Mono) {
+        self.life.last = Some(number);
+        self.life.sent = Some(now);
         for seen in [&mut self.seen, &mut self.recent] {
             seen.deliveries += 1;
             *seen.delivered.entry(seq).or_default() += 1;
         }
         if config.ack_policy != AckPolicy::None {
             self.due.insert(seq, now + wait(config, attempt));
+            // An acknowledgement may still be on its way.
+            if seq > self.acked_all && !self.is_acked(seq) {
+                self.life.open.insert(seq);
+            }
         }
     }
 
@@ -91,6 +134,10 @@ impl ConsumerFacts {
             }
             seen.acked.insert(seq);
         }
+        if all {
+            self.acked_all = self.acked_all.max(seq);
+        }
+        self.life.open.retain(|open| *open != seq && (!all || *open > seq));
     }
 
     /// The client wants a message again.
@@ -109,7 +156,7 @@ impl ConsumerFacts {
     /// It may have begun anew, now or soon.
     pub(crate) fn doubt(&mut self) {
         self.recent = Seen::default();
-        self.due.clear();
+        self.forget_life();
         self.epoch += 1;
     }
 
@@ -117,20 +164,23 @@ impl ConsumerFacts {
     pub(crate) fn follow(&mut self, consumer: &ModelConsumer) {
         let config = &consumer.config;
         self.was_limited |= config.max_deliver > 0;
-        self.waits_for_ack = config.ack_policy != AckPolicy::None && !self.was_limited;
+        let is_awaited = !matches!(config.ack_policy, AckPolicy::None | AckPolicy::FlowControl);
+        self.waits_for_ack = is_awaited && !self.was_limited;
         if consumer.resets > self.resets {
             self.resets = consumer.resets;
             self.seen = self.recent.clone();
             self.confirmed.clear();
             self.confirmed_all = 0;
-            self.due.clear();
+            self.acked_all = 0;
+            self.forget_life();
             self.epoch += 1;
         }
     }
 
-    /// After a restart messages wait anew.
-    pub(crate) fn forget_times(&mut self) {
+    /// The server that remembers is gone.
+    pub(crate) fn forget_life(&mut self) {
         self.due.clear();
+        self.life = Life::default();
     }
 }
 

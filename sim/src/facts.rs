@@ -173,7 +173,7 @@ impl StreamFacts {
     pub(crate) fn forget_requests(&mut self) {
         self.wishes.clear();
         self.resetting.clear();
-        self.consumers.values_mut().for_each(ConsumerFacts::forget_times);
+        self.consumers.values_mut().for_each(ConsumerFacts::forget_life);
     }
 
     fn append(&mut self, appended: Appended) -> Check {

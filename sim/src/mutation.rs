@@ -60,11 +60,15 @@ pub enum Mutation {
     IgnoreOverflow,
     /// A pinned client is given up whenever somebody asks for messages.
     LosePins,
+    /// Messages to which nobody listens count as delivered.
+    LoseUnheard,
+    /// Heartbeats tell another number of deliveries.
+    WrongBeats,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -89,6 +93,8 @@ impl Mutation {
         Self::IgnorePriorities,
         Self::IgnoreOverflow,
         Self::LosePins,
+        Self::LoseUnheard,
+        Self::WrongBeats,
     ];
 
     /// The faults that bring it to light.

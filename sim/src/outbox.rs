@@ -1,5 +1,7 @@
 //! What leaves the server, in order.
 
+use std::collections::BTreeSet;
+
 use linnet_assets::{Advisory, Answer, CommandOutcome, Output, Token};
 use linnet_ids::GroupId;
 use linnet_replication::{GroupJob, Ticket};
@@ -30,11 +32,22 @@ pub(crate) struct Outbox<'a> {
     pub(crate) jobs: &'a mut Vec<Job>,
     pub(crate) group: GroupId,
     pub(crate) key: GroupKey,
-    /// Nobody listens to inboxes that begin with this.
+    /// Nobody listens to what requests are answered with.
     pub(crate) deaf: bool,
+    /// Deliver subjects to which somebody listens.
+    pub(crate) heard: &'a BTreeSet<String>,
     pub(crate) mutation: Option<Mutation>,
     /// Ids given out.
     pub(crate) ids: &'a mut u64,
+}
+
+impl Outbox<'_> {
+    fn is_heard(&self, subject: &[u8]) -> bool {
+        if subject.starts_with(b"_push.") {
+            return str::from_utf8(subject).is_ok_and(|subject| self.heard.contains(subject));
+        }
+        !(self.deaf && subject.starts_with(b"_pull."))
+    }
 }
 
 impl Output for Outbox<'_> {
@@ -44,8 +57,8 @@ impl Output for Outbox<'_> {
     }
 
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
-        if self.deaf && to.starts_with(b"_pull.") {
-            return 0;
+        if !self.is_heard(to) {
+            return usize::from(self.mutation == Some(Mutation::LoseUnheard));
         }
         if self.mutation == Some(Mutation::SkipInReads) && is_left_out(to, &body[..header_len]) {
             return 1;
@@ -58,7 +71,7 @@ impl Output for Outbox<'_> {
     }
 
     fn has_interest(&mut self, subject: &[u8]) -> bool {
-        !(self.deaf && subject.starts_with(b"_pull."))
+        self.is_heard(subject) || self.mutation == Some(Mutation::LoseUnheard)
     }
 
     fn answer(&mut self, token: Token, mut answer: Answer) {
@@ -90,6 +103,13 @@ fn spoil_delivery(mutation: Option<Mutation>, reply: &mut [u8], block: &mut [u8]
         Some(Mutation::WrongSizes) if headers::get(block, "Nats-Msg-Size").is_some() => {
             // It is the last header; two line ends follow.
             block.len().checked_sub(5).and_then(|at| block.get_mut(at))
+        }
+        Some(Mutation::WrongBeats)
+            if headers::get(block, "Nats-Last-Consumer").is_some() && reply.is_empty() =>
+        {
+            let key = b"Nats-Last-Consumer: ";
+            let at = block.windows(key.len()).position(|part| part == key).map(|at| at + key.len());
+            at.and_then(|at| block.get_mut(at))
         }
         _ => None,
     };

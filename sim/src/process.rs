@@ -68,9 +68,31 @@ pub(crate) struct PublishIn {
 
 /// A request to a consumer.
 pub(crate) enum Letter {
-    Ack { subject: Vec<u8>, payload: Vec<u8>, reply: Vec<u8> },
-    Next { consumer: String, payload: Vec<u8>, reply: Vec<u8> },
-    Read { subject: Option<String>, payload: Vec<u8>, reply: Vec<u8> },
+    Ack {
+        subject: Vec<u8>,
+        payload: Vec<u8>,
+        reply: Vec<u8>,
+    },
+    Next {
+        consumer: String,
+        payload: Vec<u8>,
+        reply: Vec<u8>,
+    },
+    Read {
+        subject: Option<String>,
+        payload: Vec<u8>,
+        reply: Vec<u8>,
+    },
+    /// Somebody listens to the consumer's deliver subject now.
+    Interest {
+        consumer: String,
+    },
+    /// The answer to a flow control request of a consumer.
+    Flow {
+        consumer: String,
+        subject: Vec<u8>,
+        headers: Vec<u8>,
+    },
 }
 
 pub(crate) struct Slot {
@@ -109,6 +131,8 @@ pub(crate) struct Process {
     pub(crate) waiters: BTreeMap<Token, Waiter>,
     pub(crate) work: Work,
     pub(crate) deaf: bool,
+    /// Deliver subjects to which somebody listens.
+    pub(crate) heard: BTreeSet<String>,
     pub(crate) next_meta_index: u64,
     /// The failure that ended the log, in words.
     pub(crate) log_failure: Option<String>,
@@ -156,6 +180,7 @@ impl Process {
             waiters: BTreeMap::new(),
             work: Work::default(),
             deaf: false,
+            heard: BTreeSet::new(),
             next_meta_index: 1,
             log_failure: None,
             log_refused: false,
@@ -300,8 +325,16 @@ impl Process {
         let (deaf, mutation, ids) = (self.deaf, self.mutation, &mut self.ids);
         let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
         let group = slot.group.group();
-        let mut outbox =
-            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf, mutation, ids };
+        let mut outbox = Outbox {
+            events: &mut self.events,
+            jobs: &mut self.jobs,
+            group,
+            key,
+            deaf,
+            heard: &self.heard,
+            mutation,
+            ids,
+        };
         Some(act(slot, &mut outbox, &mut self.log))
     }
 
@@ -565,6 +598,10 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
             }
             Letter::Next { consumer, payload, reply } => {
                 stream.on_next_request(&consumer, &reply, &payload, at.now, at.wall, out);
+            }
+            Letter::Interest { consumer } => stream.on_interest(&consumer, at.now, at.wall, out),
+            Letter::Flow { consumer, subject, headers } => {
+                stream.on_flow_answer(&consumer, &subject, &headers, at.now, at.wall, out);
             }
             Letter::Read { subject, payload, reply } => {
                 stream.direct_get(subject.as_deref(), &payload, &reply, READ_MAX, out);

@@ -1,12 +1,13 @@
 //! What clients get, held against what they may get.
 
 use linnet_ids::GroupId;
+use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_wire::headers;
 
 use crate::invariants::deliveries::Delivery;
-use crate::invariants::{Check, broken, content, deliveries, pulls};
-use crate::world::{Held, World};
+use crate::invariants::{Check, beats, broken, content, deliveries, pulls};
+use crate::world::{FlowAsk, Held, World};
 
 /// A message with a reply subject.
 struct Letter<'a> {
@@ -43,6 +44,9 @@ impl World {
             let (headers, payload) = body.split_at(header_len);
             self.totals.reads += u64::from(self.questions.replied(no, headers, payload, &self.facts)?);
             return Ok(());
+        }
+        if let Some(consumer) = text.strip_prefix("_push.").filter(|_| !reply.starts_with(b"$JS.ACK.")) {
+            return self.pushed(group, consumer, reply, body);
         }
         if !reply.is_empty() {
             let (headers, payload) = body.split_at(header_len);
@@ -125,12 +129,40 @@ impl World {
         }
         let (seq, attempt) = (ack.stream_seq, ack.delivered);
         if let Some(facts) = stream.consumers.get_mut(&key) {
-            facts.got(seq, attempt, &consumer.config, now);
+            facts.got(seq, delivery.ack.consumer_seq, attempt, &consumer.config, now);
         }
         self.totals.delivered += 1;
         self.trace.line(|| format!("delivered {} {seq} as {}", ack.consumer, ack.consumer_seq));
+        if consumer.config.ack_policy == AckPolicy::FlowControl {
+            return Ok(());
+        }
         let (consumer, born) = key;
         self.held.push(Held { group, consumer, born, seq, ack: reply.to_vec() });
+        Ok(())
+    }
+
+    /// Something that is no message came at the deliver subject of a consumer.
+    fn pushed(&mut self, group: GroupId, place: &str, reply: &[u8], block: &[u8]) -> Check {
+        let consumer = place.split('.').next_back().unwrap_or_default().to_owned();
+        let stalled = headers::get(block, "Nats-Consumer-Stalled").map(<[u8]>::to_vec);
+        let asked = if reply.is_empty() { stalled } else { Some(reply.to_vec()) };
+        if let Some(subject) = asked {
+            self.asked.push(FlowAsk { group, consumer: consumer.clone(), subject });
+        }
+        let now = self.facts.now;
+        let Some(stream) = self.facts.streams.get_mut(&group) else { return Ok(()) };
+        let Some(known) = stream.model.consumers.get(&consumer) else {
+            return broken("deliveries", format!("{}: {consumer} beats and does not exist", stream.name));
+        };
+        let key = (consumer, known.born);
+        stream.consumers.entry(key.clone()).or_default();
+        if let Some(facts) = stream.consumers.get(&key).filter(|_| !stream.is_lossy && reply.is_empty()) {
+            beats::is_due(stream, known, facts, block, now)?;
+        }
+        if let Some(facts) = stream.consumers.get_mut(&key).filter(|_| reply.is_empty()) {
+            facts.heard(now);
+        }
+        self.totals.beats += 1;
         Ok(())
     }
 }

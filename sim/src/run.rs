@@ -13,6 +13,7 @@ use crate::mutation::Mutation;
 use crate::pulls::Wanted;
 use crate::trace::Trace;
 use crate::workload::GROUP;
+use crate::workload::pushing::is_push;
 use crate::world::{Totals, World};
 
 /// Rounds in which consumers get everything that is left.
@@ -208,13 +209,16 @@ fn expire(world: &mut World) -> Check {
 /// Every consumer gets everything it wants, and acknowledges it.
 fn drain(world: &mut World) -> Check {
     world.held.clear();
-    for _ in 0..DRAIN_ROUNDS {
+    for round in 0..DRAIN_ROUNDS {
         let before = world.totals.delivered;
+        world.listen_to_all();
+        world.answer_flow();
         let wanted: Vec<(GroupId, String)> = world
             .facts
             .streams
             .values()
             .flat_map(|s| s.model.consumers.keys().map(|name| (s.group, name.clone())))
+            .filter(|(_, name)| !is_push(name))
             .collect();
         for (group, name) in wanted {
             let group_name = world.priority_of(group, &name).map(|_| GROUP.to_owned());
@@ -229,7 +233,7 @@ fn drain(world: &mut World) -> Check {
         world.settle(3000)?;
         world.advance(Duration::from_secs(32));
         world.settle(3000)?;
-        if world.totals.delivered == before {
+        if world.totals.delivered == before && (world.asked.is_empty() || round > DRAIN_ROUNDS / 2) {
             break;
         }
     }

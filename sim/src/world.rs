@@ -37,6 +37,13 @@ pub(crate) struct Held {
     pub(crate) ack: Vec<u8>,
 }
 
+/// A flow control request that a client has not answered.
+pub(crate) struct FlowAsk {
+    pub(crate) group: GroupId,
+    pub(crate) consumer: String,
+    pub(crate) subject: Vec<u8>,
+}
+
 /// An API call about a stream that is under way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -52,6 +59,7 @@ pub(crate) struct World {
     pub(crate) process: Process,
     pub(crate) facts: Facts,
     pub(crate) held: Vec<Held>,
+    pub(crate) asked: Vec<FlowAsk>,
     pub(crate) call: Option<Call>,
     pub(crate) questions: Questions,
     pub(crate) pulls: Pulls,
@@ -81,6 +89,8 @@ pub(crate) struct Totals {
     pub(crate) duplicates: u64,
     pub(crate) refused: u64,
     pub(crate) delivered: u64,
+    /// Heartbeats and flow control requests at deliver subjects.
+    pub(crate) beats: u64,
     pub(crate) confirmed: u64,
     pub(crate) calls: u64,
     pub(crate) reads: u64,
@@ -118,6 +128,7 @@ impl World {
             process,
             facts,
             held: Vec::new(),
+            asked: Vec::new(),
             call: None,
             questions: Questions::default(),
             pulls: Pulls::default(),
@@ -356,6 +367,7 @@ impl World {
         self.call = None;
         self.questions.forget();
         self.pulls.forget_all();
+        self.asked.clear();
         if power_loss {
             self.disk.crash(self.rng.u64(..));
         } else {

@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 24] = [
+const BOUNDS: [(Mutation, u64); 26] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -28,6 +28,8 @@ const BOUNDS: [(Mutation, u64); 24] = [
     (Mutation::IgnorePriorities, 300),
     (Mutation::IgnoreOverflow, 300),
     (Mutation::LosePins, 300),
+    (Mutation::LoseUnheard, 100),
+    (Mutation::WrongBeats, 100),
 ];
 
 #[test]

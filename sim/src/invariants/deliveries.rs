@@ -2,7 +2,7 @@
 
 use linnet_ids::Mono;
 use linnet_jsapi::ConsumerConfig;
-use linnet_jsapi::policies::PriorityPolicy;
+use linnet_jsapi::policies::{AckPolicy, PriorityPolicy};
 use linnet_jsapi::subjects::AckSubject;
 use linnet_wire::headers;
 
@@ -72,6 +72,14 @@ pub(crate) fn is_right(
     if stream.resetting.contains_key(ack.consumer) {
         return Ok(());
     }
+    if facts.last().is_some_and(|last| ack.consumer_seq != last + 1) {
+        let text = format!("{who}: delivery {} follows {:?}", ack.consumer_seq, facts.last());
+        return broken(NAME, text);
+    }
+    if ack.delivered == 1 && has_too_many(stream, &consumer.config, facts) {
+        let most = consumer.config.max_ack_pending;
+        return broken(NAME, format!("{who}: {seq} was delivered while {most} were not acknowledged"));
+    }
     if facts.is_confirmed(seq) {
         return broken(NAME, format!("{who}: {seq} was delivered after its confirmed acknowledgement"));
     }
@@ -83,6 +91,14 @@ pub(crate) fn is_right(
         return broken(NAME, format!("{who}: {seq} came again at {:?}, before {due:?}", delivery.now));
     }
     Ok(())
+}
+
+/// True if as many messages as the consumer allows are delivered and not acknowledged for sure.
+fn has_too_many(stream: &StreamFacts, config: &ConsumerConfig, facts: &ConsumerFacts) -> bool {
+    let Some(open) = facts.open() else { return false };
+    let open = open.iter().filter(|seq| stream.model.messages.contains_key(seq)).count();
+    let most = usize::try_from(config.max_ack_pending).ok().filter(|most| *most > 0);
+    config.ack_policy != AckPolicy::None && most.is_some_and(|most| open >= most)
 }
 
 /// The message as it is stored, or only what there is besides its payload.

@@ -3,6 +3,7 @@
 pub(crate) mod answered;
 pub(crate) mod answers;
 pub(crate) mod batches;
+pub(crate) mod beats;
 pub(crate) mod consumers;
 pub(crate) mod content;
 pub(crate) mod damage;

@@ -119,6 +119,11 @@ impl ModelConsumer {
         self.wants(seq, message) && later.all(|(_, filters)| is_covered(filters, message))
     }
 
+    /// First sequence that it wants, at least 1.
+    pub(crate) fn start(&self) -> u64 {
+        self.start.max(1)
+    }
+
     /// True if it wants all messages behind a sequence, so that those can be counted.
     pub(crate) fn is_plain(&self) -> bool {
         self.newest.is_none()

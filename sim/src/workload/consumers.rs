@@ -8,11 +8,14 @@ use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, PriorityPolicy, Retention
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::{ConsumerConfig, Nanos};
 
+use super::pushing::pushing;
 use super::{GROUP, SECOND, SUBJECTS};
 use crate::questions::Ask;
 use crate::world::World;
 
+/// Consumers that wait for requests, and those that do not.
 const CONSUMERS: u8 = 3;
+const PUSH_CONSUMERS: u8 = 2;
 
 /// What a work queue asks of its consumers: they take everything, and no message is wanted by two.
 fn queueing(stream: &str, consumer: u8, config: ConsumerConfig) -> ConsumerConfig {
@@ -27,10 +30,17 @@ fn queueing(stream: &str, consumer: u8, config: ConsumerConfig) -> ConsumerConfi
     }
 }
 
+fn name_of(number: u8) -> String {
+    match number.checked_sub(CONSUMERS) {
+        None => format!("c{number}"),
+        Some(number) => format!("p{number}"),
+    }
+}
+
 impl World {
     pub(super) fn consumer_call(&mut self, name: &str, group: GroupId) {
-        let number = self.rng.u8(..CONSUMERS);
-        let consumer = format!("c{number}");
+        let number = self.rng.u8(..CONSUMERS + PUSH_CONSUMERS);
+        let consumer = name_of(number);
         match self.rng.u8(..12) {
             0 | 1 => {
                 self.call_stream(group, Command::Consumer(ConsumerCommand::Delete(consumer)), Ask::Other);
@@ -130,7 +140,7 @@ impl World {
             _ => (PriorityPolicy::None, 0),
         };
         let priority_groups = if priority_policy.is_none() { Vec::new() } else { vec![GROUP.to_owned()] };
-        let name = format!("c{number}");
+        let name = name_of(number);
         let config = ConsumerConfig {
             durable_name: name.clone(),
             name,
@@ -157,6 +167,18 @@ impl World {
         };
         let is_queue = |s: &crate::facts::StreamFacts| s.model.config.retention == RetentionPolicy::WorkQueue;
         let is_queue = self.facts.streams.get(&group).is_some_and(is_queue);
-        if is_queue && self.rng.u8(..5) > 0 { queueing(stream, number, config) } else { config }
+        let config = if is_queue && self.rng.u8(..5) > 0 { queueing(stream, number, config) } else { config };
+        if number < CONSUMERS {
+            return config;
+        }
+        let known = self.facts.streams.get(&group).and_then(|s| s.model.consumers.get(&config.name));
+        let kind = match known.map(|known| &known.config) {
+            None => self.rng.u8(..4),
+            // What an update may not change.
+            Some(known) if known.ack_policy == AckPolicy::FlowControl => 3,
+            Some(known) => u8::from(!known.idle_heartbeat.is_zero()) + u8::from(known.flow_control),
+        };
+        let ack_policy = known.map_or(config.ack_policy, |known| known.config.ack_policy);
+        pushing(stream, ConsumerConfig { ack_policy, ..config }, kind)
     }
 }

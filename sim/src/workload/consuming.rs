@@ -5,6 +5,7 @@ use linnet_jsapi::policies::{AckPolicy, PriorityPolicy};
 use linnet_replication::Host as _;
 
 use super::GROUP;
+use super::pushing::is_push;
 use crate::facts::AckFacts;
 use crate::process::Letter;
 use crate::pulls::{Pull, Wanted};
@@ -23,6 +24,10 @@ impl World {
             return;
         }
         let (consumer, _) = consumers[self.rng.usize(..consumers.len())].clone();
+        if is_push(&consumer) && self.rng.u8(..20) > 0 {
+            self.turn_to(stream, group, &consumer);
+            return;
+        }
         let wanted = self.wanted(group, &consumer);
         self.request(group, &consumer, wanted);
     }

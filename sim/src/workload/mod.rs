@@ -3,6 +3,7 @@
 mod consumers;
 mod consuming;
 mod publishing;
+pub(crate) mod pushing;
 mod reading;
 
 use std::time::Duration;

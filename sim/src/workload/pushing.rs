@@ -1,0 +1,106 @@
+//! What clients do about consumers that send them messages unasked.
+
+use linnet_ids::GroupId;
+use linnet_jsapi::policies::{AckPolicy, PriorityPolicy};
+use linnet_jsapi::{ConsumerConfig, Nanos};
+use linnet_replication::Host as _;
+use linnet_wire::headers;
+
+use super::SECOND;
+use crate::process::Letter;
+use crate::world::{FlowAsk, World};
+
+/// True if the consumer of this name is a push consumer.
+pub(crate) fn is_push(consumer: &str) -> bool {
+    consumer.starts_with('p')
+}
+
+fn deliver_subject(stream: &str, consumer: &str) -> String {
+    format!("_push.{stream}.{consumer}")
+}
+
+/// The configuration of a consumer that sends unasked, with heartbeats, flow control, or neither.
+pub(super) fn pushing(stream: &str, config: ConsumerConfig, kind: u8) -> ConsumerConfig {
+    let beats = Nanos(if kind == 0 { 0 } else { SECOND });
+    let config = ConsumerConfig {
+        deliver_subject: deliver_subject(stream, &config.name),
+        priority_policy: PriorityPolicy::None,
+        priority_groups: Vec::new(),
+        priority_timeout: Nanos::ZERO,
+        idle_heartbeat: beats,
+        flow_control: kind > 1,
+        max_ack_pending: if config.ack_policy == AckPolicy::None { 0 } else { config.max_ack_pending },
+        ..config
+    };
+    if kind < 3 {
+        return config;
+    }
+    ConsumerConfig {
+        ack_policy: AckPolicy::FlowControl,
+        ack_wait: Nanos::ZERO,
+        backoff: Vec::new(),
+        max_deliver: -1,
+        max_ack_pending: 4,
+        ..config
+    }
+}
+
+impl World {
+    /// Begins or ceases to listen to a consumer, or answers its flow control requests.
+    pub(super) fn turn_to(&mut self, stream: &str, group: GroupId, consumer: &str) {
+        if !self.asked.is_empty() && self.rng.bool() {
+            self.answer_flow();
+            return;
+        }
+        let subject = deliver_subject(stream, consumer);
+        if self.rng.u8(..3) > 0 {
+            self.listen(group, consumer, subject);
+        } else {
+            self.trace.line(|| format!("nobody listens to {subject}"));
+            self.process.heard.remove(&subject);
+        }
+    }
+
+    fn listen(&mut self, group: GroupId, consumer: &str, subject: String) {
+        let Some(key) = self.process.key_of(group) else { return };
+        self.trace.line(|| format!("somebody listens to {subject}"));
+        if self.process.heard.insert(subject) {
+            self.process.letter(key, Letter::Interest { consumer: consumer.to_owned() });
+        }
+    }
+
+    /// Somebody listens to every push consumer.
+    pub(crate) fn listen_to_all(&mut self) {
+        let streams = self.facts.streams.values();
+        let all: Vec<(GroupId, String, String)> = streams
+            .flat_map(|s| s.model.consumers.iter().map(move |(name, c)| (s.group, name, c)))
+            .map(|(group, name, c)| (group, name.clone(), c.config.deliver_subject.clone()))
+            .filter(|(_, _, subject)| !subject.is_empty())
+            .collect();
+        for (group, name, subject) in all {
+            self.listen(group, &name, subject);
+        }
+    }
+
+    /// Answers the flow control requests: everything that came is stored.
+    pub(crate) fn answer_flow(&mut self) {
+        for FlowAsk { group, consumer, subject } in std::mem::take(&mut self.asked) {
+            let Some(key) = self.process.key_of(group) else { continue };
+            let Some(stream) = self.facts.streams.get_mut(&group) else { continue };
+            let Some(known) = stream.model.consumers.get(&consumer) else { continue };
+            let policy = known.config.ack_policy;
+            let facts = stream.consumers.get_mut(&(consumer.clone(), known.born));
+            let mut block = Vec::new();
+            if let Some((facts, last)) = facts.and_then(|facts| facts.newest().map(|last| (facts, last)))
+                && policy == AckPolicy::FlowControl
+            {
+                facts.ack(last, true);
+                headers::begin(&mut block, "");
+                headers::push(&mut block, "Nats-Last-Stream", last.to_string().as_bytes());
+                headers::end(&mut block);
+            }
+            self.trace.line(|| format!("answer to {}", String::from_utf8_lossy(&subject)));
+            self.process.letter(key, Letter::Flow { consumer, subject, headers: block });
+        }
+    }
+}
