@@ -29,6 +29,9 @@ impl Stream {
         if at.live && Entry::is_barrier(&proposal.bytes) {
             self.barriers = self.barriers.saturating_sub(1);
         }
+        if at.live && matches!(entry, Entry::Config(_)) {
+            self.reconfiguring = self.reconfiguring.saturating_sub(1);
+        }
         let outcome = self.apply_entry(entry, at, out);
         if at.live {
             self.schedules.plan(at.now, at.wall);

@@ -199,6 +199,9 @@ impl Stream {
                 }
                 self.propose(&Entry::Config(config), Some(token));
             }
+            Command::Purge(_) | Command::DeleteMessage { .. } if self.reconfiguring > 0 => {
+                self.deferred.push((command, token));
+            }
             Command::Purge(purge) => match self.may_purge(&purge) {
                 Ok(()) => self.propose(&Entry::Purge(purge), Some(token)),
                 Err(error) => out.answer(token, Err(error)),
@@ -276,7 +279,7 @@ impl Stream {
         let wall = at.wall;
         // What is on its way to the log about the same consumer comes first: it may end it or change it.
         if command.changes().is_some_and(|name| self.attaching.contains_key(name)) {
-            self.deferred.push((command, token));
+            self.deferred.push((Command::Consumer(command), token));
             return;
         }
         let answer = match command {
@@ -363,7 +366,7 @@ impl Stream {
                 suggested_name,
                 limits: Box::new(*limits),
             };
-            self.deferred.push((command, token));
+            self.deferred.push((Command::Consumer(command), token));
             return;
         }
         let existing = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id));
@@ -473,7 +476,7 @@ impl Stream {
     /// Takes up commands that waited for others, after entries were applied.
     pub fn run_deferred(&mut self, at: Moment, out: &mut dyn Output) {
         for (command, token) in std::mem::take(&mut self.deferred) {
-            self.consumer_command(command, token, at, out);
+            self.command(command, token, at, out);
         }
     }
 }

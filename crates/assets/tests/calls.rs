@@ -1,13 +1,13 @@
-//! Calls about one consumer that follow each other before the log has them, and what a client says of a message that
-//! waits to be delivered again.
+//! Calls that follow each other before the log has them, and what a client says of a message that waits to be
+//! delivered again.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is missing")]
 
 use std::time::Duration;
 
 use linnet_assets::{
-    Advisory, Answer, Command, CommandOutcome, ConsumerCommand, Moment, Output, Place, Publish, Stream,
-    StreamLimits, Token,
+    Advisory, Answer, Command, CommandOutcome, ConsumerCommand, Moment, Output, Place, Publish, Purge,
+    Stream, StreamLimits, Token,
 };
 use linnet_ids::{GroupId, Mono, Wall};
 use linnet_jsapi::info::AccountLimits;
@@ -140,6 +140,23 @@ impl Bench {
     fn wait(&mut self, by: Duration) {
         self.at.now = self.at.now + by;
         self.stream.on_timer(self.at.now, self.at.wall, &mut self.sent);
+    }
+}
+
+#[test]
+fn nothing_is_removed_behind_a_change_that_forbids_it() {
+    let removals = [Command::Purge(Purge::default()), Command::DeleteMessage { seq: 1, erase: false }];
+    for removal in removals {
+        let mut bench = Bench::new();
+        bench.publish();
+        let sealed = StreamConfig { sealed: true, ..bench.stream.config().clone() };
+        for (token, command) in [(1, Command::Update(Box::new(sealed))), (2, removal.clone())] {
+            bench.stream.command(command, token, bench.at, &mut bench.sent);
+        }
+        bench.settle();
+        let answer = bench.answer(2);
+        assert!(matches!(&answer, Err(e) if *e == errors::STREAM_SEALED), "{removal:?}: {answer:?}");
+        assert_eq!(bench.stream.store().state().msgs, 1, "{removal:?}");
     }
 }
 
