@@ -1,6 +1,6 @@
 //! What clients and the log saw: the evidence that the invariants are held against.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use linnet_assets::{Entry, Token};
 use linnet_ids::{GroupId, Mono};
@@ -9,8 +9,8 @@ use linnet_replication::Ticket;
 
 use crate::consumer_facts::ConsumerFacts;
 use crate::invariants::{
-    Check, Violation, batches, broken, content, duplicates, expectations, markers, schedules, sequences,
-    starts,
+    Check, Violation, batches, broken, content, duplicates, expectations, markers, schedules, sealed,
+    sequences, starts,
 };
 use crate::log::Appended;
 use crate::model::{Message, Model, total_of};
@@ -61,6 +61,27 @@ pub(crate) struct AckFacts {
     pub(crate) epoch: u64,
 }
 
+/// A message that is to be published again.
+#[derive(Debug)]
+pub(crate) struct CopyFacts {
+    pub(crate) seq: u64,
+    pub(crate) to: Vec<u8>,
+    /// The message before it on its subject.
+    pub(crate) last: u64,
+    pub(crate) headers_only: bool,
+}
+
+/// A fast batch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FastFacts {
+    /// The publish of each of its messages, by its place in the batch, and whether that has an id.
+    pub(crate) messages: BTreeMap<u64, (usize, bool)>,
+    /// Places of messages that were refused, or that the server missed.
+    pub(crate) refused: BTreeSet<u64>,
+    /// Its end was answered.
+    pub(crate) has_ended: bool,
+}
+
 /// A consumer that a client asked for.
 pub(crate) struct Wish {
     pub(crate) token: Token,
@@ -101,6 +122,12 @@ pub(crate) struct StreamFacts {
     /// Every content a sequence was ever given in the log, visible or not.
     pub(crate) everything: BTreeMap<u64, Vec<Message>>,
     pub(crate) acked: BTreeMap<u64, usize>,
+    /// Messages to be published again.
+    pub(crate) copies: VecDeque<CopyFacts>,
+    /// Fast batches by id.
+    pub(crate) fast: BTreeMap<String, FastFacts>,
+    /// Publishes that are stored.
+    pub(crate) kept: BTreeSet<usize>,
     /// Every visible value of every counter.
     pub(crate) counted: BTreeMap<Vec<u8>, BTreeSet<i64>>,
     pub(crate) consumers: BTreeMap<(String, u64), ConsumerFacts>,
@@ -128,6 +155,9 @@ impl StreamFacts {
             stored: BTreeMap::new(),
             everything: BTreeMap::new(),
             acked: BTreeMap::new(),
+            copies: VecDeque::new(),
+            fast: BTreeMap::new(),
+            kept: BTreeSet::new(),
             counted: BTreeMap::new(),
             consumers: BTreeMap::new(),
             wishes: Vec::new(),
@@ -172,6 +202,7 @@ impl StreamFacts {
     /// The process that knew of requests is gone.
     pub(crate) fn forget_requests(&mut self) {
         self.wishes.clear();
+        self.copies.clear();
         self.resetting.clear();
         self.consumers.values_mut().for_each(ConsumerFacts::forget_life);
     }
@@ -193,6 +224,7 @@ impl StreamFacts {
     fn apply(&mut self, index: u64, payload: &[u8], publishes: &[PublishFacts], max_wall: i64) -> Check {
         let records: Vec<(u64, Message)> = messages_of(payload);
         if self.group != GroupId::META {
+            sealed::is_allowed(self, payload)?;
             batches::are_whole(self, &records)?;
             for (at, (seq, message)) in records.iter().enumerate() {
                 if markers::is_marker(message) {
@@ -205,7 +237,13 @@ impl StreamFacts {
                 sequences::is_new(self, *seq, message.time)?;
                 let single = entry_of(payload, at);
                 expectations::are_met(self, *seq, message)?;
+                let copy = self.model.published_as(&message.subject);
+                let last = copy.as_ref().map_or(0, |_| self.model.last_of(&message.subject));
+                let headers_only = self.model.config.republish.as_ref().is_some_and(|r| r.headers_only);
                 self.model.apply(index, &single);
+                if let Some(to) = copy.filter(|_| !self.model.passed_over) {
+                    self.copies.push_back(CopyFacts { seq: *seq, to, last, headers_only });
+                }
                 duplicates::is_first(self, *seq, max_wall)?;
                 if self.model.config.allow_msg_counter {
                     self.counted.entry(message.subject.clone()).or_default().extend(total_of(message));
@@ -216,6 +254,7 @@ impl StreamFacts {
                     && !schedules::is_produced(publishes, message)
                 {
                     self.stored.insert(*seq, no);
+                    self.kept.insert(no);
                 }
             }
         }

@@ -64,11 +64,15 @@ pub enum Mutation {
     LoseUnheard,
     /// Heartbeats tell another number of deliveries.
     WrongBeats,
+    /// Fast batches are told that one message more is stored.
+    AckFastAhead,
+    /// Copies of messages go to nobody.
+    LoseCopies,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -95,6 +99,8 @@ impl Mutation {
         Self::LosePins,
         Self::LoseUnheard,
         Self::WrongBeats,
+        Self::AckFastAhead,
+        Self::LoseCopies,
     ];
 
     /// The faults that bring it to light.

@@ -63,7 +63,13 @@ impl Output for Outbox<'_> {
         if self.mutation == Some(Mutation::SkipInReads) && is_left_out(to, &body[..header_len]) {
             return 1;
         }
+        if self.mutation == Some(Mutation::LoseCopies) && to.starts_with(b"_again.") {
+            return 1;
+        }
         let (mut reply, mut body) = (reply.to_vec(), body.to_vec());
+        if self.mutation == Some(Mutation::AckFastAhead) && to.starts_with(b"_fast.") {
+            acknowledge_one_more(&mut body);
+        }
         spoil_delivery(self.mutation, &mut reply, &mut body[..header_len]);
         let (to, shown) = (to.to_vec(), shown.to_vec());
         self.events.push(Event::Sent { group: self.group, to, shown, reply, header_len, body });
@@ -94,6 +100,15 @@ impl Output for Outbox<'_> {
 fn is_left_out(to: &[u8], block: &[u8]) -> bool {
     let seq = headers::get(block, "Nats-Sequence").and_then(|seq| seq.last());
     to.starts_with(b"_read.") && headers::get(block, "Nats-Num-Pending").is_some() && seq == Some(&b'5')
+}
+
+fn acknowledge_one_more(body: &mut Vec<u8>) {
+    let Ok(mut told) = serde_json::from_slice::<serde_json::Value>(body) else { return };
+    let is_ack = told.get("type").is_some_and(|kind| kind == "ack");
+    if let Some(seq) = told.get("seq").and_then(serde_json::Value::as_u64).filter(|_| is_ack) {
+        told["seq"] = (seq + 1).into();
+        *body = told.to_string().into_bytes();
+    }
 }
 
 /// What a broken server does to a message that it delivers.

@@ -6,7 +6,7 @@ use linnet_jsapi::subjects::AckSubject;
 use linnet_wire::headers;
 
 use crate::invariants::deliveries::Delivery;
-use crate::invariants::{Check, beats, broken, content, deliveries, pulls};
+use crate::invariants::{Check, beats, broken, content, deliveries, fast, pulls, republished};
 use crate::world::{FlowAsk, Held, World};
 
 /// A message with a reply subject.
@@ -44,6 +44,17 @@ impl World {
             let (headers, payload) = body.split_at(header_len);
             self.totals.reads += u64::from(self.questions.replied(no, headers, payload, &self.facts)?);
             return Ok(());
+        }
+        if let Some(id) = text.strip_prefix("_fast.").and_then(|rest| rest.split('.').next()) {
+            let Some(stream) = self.facts.streams.get_mut(&group) else { return Ok(()) };
+            self.totals.fast += 1;
+            return fast::is_told_rightly(stream, id, body);
+        }
+        if text.starts_with("_again.") {
+            let Some(stream) = self.facts.streams.get_mut(&group) else { return Ok(()) };
+            self.totals.republished += 1;
+            let (headers, payload) = body.split_at(header_len);
+            return republished::is_next(stream, to, headers, payload);
         }
         if let Some(consumer) = text.strip_prefix("_push.").filter(|_| !reply.starts_with(b"$JS.ACK.")) {
             return self.pushed(group, consumer, reply, body);
@@ -87,6 +98,7 @@ impl World {
             return Ok(());
         }
         content::is_acknowledged_once(stream, no, seq)?;
+        republished::went_before(stream, seq)?;
         stream.acked.insert(seq, no);
         self.totals.acknowledged += 1;
         Ok(())

@@ -92,6 +92,9 @@ pub(crate) struct Totals {
     /// Heartbeats and flow control requests at deliver subjects.
     pub(crate) beats: u64,
     pub(crate) confirmed: u64,
+    /// Answers to fast batches.
+    pub(crate) fast: u64,
+    pub(crate) republished: u64,
     pub(crate) calls: u64,
     pub(crate) reads: u64,
     pub(crate) commits: u64,

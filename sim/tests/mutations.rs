@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 26] = [
+const BOUNDS: [(Mutation, u64); 28] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -30,6 +30,8 @@ const BOUNDS: [(Mutation, u64); 26] = [
     (Mutation::LosePins, 300),
     (Mutation::LoseUnheard, 100),
     (Mutation::WrongBeats, 100),
+    (Mutation::AckFastAhead, 50),
+    (Mutation::LoseCopies, 50),
 ];
 
 #[test]

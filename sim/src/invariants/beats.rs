@@ -27,14 +27,15 @@ pub(crate) fn is_due(
     if interval.is_zero() || facts.sent().is_some_and(|sent| now < sent + interval) {
         return broken(NAME, format!("{who}: a heartbeat at {now:?}, last sent at {:?}", facts.sent()));
     }
+    // While it may or may not have begun anew, nobody knows how far it is.
+    if stream.resetting.contains_key(&consumer.config.name) {
+        return Ok(());
+    }
     let most = stream.model.last.max(consumer.start() - 1);
     if reached > most || last > facts.deliveries() {
         return broken(NAME, format!("{who}: a heartbeat tells of delivery {last} of {reached}"));
     }
-    // While it may or may not have begun anew, nobody knows how far it is.
-    if !stream.resetting.contains_key(&consumer.config.name)
-        && facts.last().is_some_and(|known| known != last)
-    {
+    if facts.last().is_some_and(|known| known != last) {
         return broken(NAME, format!("{who}: a heartbeat tells of delivery {last}, not {:?}", facts.last()));
     }
     Ok(())

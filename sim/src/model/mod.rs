@@ -3,12 +3,13 @@
 mod consumer;
 mod select;
 mod start;
+mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use linnet_assets::{ConsumerOp, Entry, Purge};
-use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
+use linnet_jsapi::{StreamConfig, SubjectTransform};
 use linnet_store::Record;
 use linnet_wire::headers;
 
@@ -56,6 +57,14 @@ pub(crate) struct Model {
     pub(crate) removed: VecDeque<u64>,
     /// Sequences of messages stored by the last entry.
     pub(crate) stored: Vec<u64>,
+    /// Nobody wanted the newest message.
+    pub(crate) passed_over: bool,
+    /// Id of the newest message.
+    pub(crate) last_id: Vec<u8>,
+    /// Duplicate windows before the one in force, each with the last sequence of its time.
+    windows: Vec<(u64, i64)>,
+    /// Subject transforms before the one in force.
+    transforms: Vec<Option<SubjectTransform>>,
 }
 
 /// What a message says of its counter.
@@ -101,6 +110,18 @@ impl Model {
 
     pub(crate) fn last_of(&self, subject: &[u8]) -> u64 {
         self.messages.iter().rev().find(|(_, m)| m.subject == subject).map_or(0, |(seq, _)| *seq)
+    }
+
+    /// The shortest time for which the id of a message was to be known since it was stored.
+    pub(crate) fn window_since(&self, seq: u64) -> i64 {
+        let later = self.windows.iter().filter(|(until, _)| seq <= *until).map(|(_, window)| *window);
+        later.chain([self.config.duplicate_window.0]).min().unwrap_or(0)
+    }
+
+    /// The newest message that a pattern covers.
+    pub(crate) fn last_covered(&self, pattern: &[u8]) -> u64 {
+        let mut newest = self.messages.iter().rev();
+        newest.find(|(_, m)| linnet_subject::is_subset(&m.subject, pattern)).map_or(0, |(seq, _)| *seq)
     }
 
     /// The newest message of every subject, of some messages.
@@ -244,6 +265,7 @@ impl Model {
             };
             self.last = record.seq;
             self.stored.push(record.seq);
+            self.last_id = message.header("Nats-Msg-Id").unwrap_or_default().to_vec();
             let rollup = message.header("Nats-Rollup").map(<[u8]>::to_ascii_lowercase);
             let subject = message.subject.clone();
             if let Some(ttl) = message.header("Nats-TTL").filter(|_| self.config.allow_msg_ttl) {
@@ -255,6 +277,7 @@ impl Model {
             if self.config.allow_msg_schedules {
                 self.schedule(record.seq, &message, is_wanted);
             }
+            self.passed_over = !is_wanted;
             if !is_wanted {
                 self.ttls.remove(&record.seq);
                 continue;
@@ -309,6 +332,12 @@ impl Model {
 
     fn configure(&mut self, config: StreamConfig) {
         let tighter = limit(config.max_msgs_per_subject) < limit(self.config.max_msgs_per_subject);
+        if config.duplicate_window != self.config.duplicate_window {
+            self.windows.push((self.last, self.config.duplicate_window.0));
+        }
+        if config.subject_transform != self.config.subject_transform {
+            self.transforms.push(self.config.subject_transform.take());
+        }
         self.config = config;
         if tighter {
             let subjects: Vec<Vec<u8>> = self.subjects().keys().map(|s| s.to_vec()).collect();

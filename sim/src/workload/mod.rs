@@ -1,5 +1,6 @@
 //! What clients do, chosen by the seed.
 
+mod configs;
 mod consumers;
 mod consuming;
 mod publishing;
@@ -10,8 +11,6 @@ use std::time::Duration;
 
 use linnet_assets::{Command, Purge};
 use linnet_ids::GroupId;
-use linnet_jsapi::policies::{Compression, DiscardPolicy, RetentionPolicy};
-use linnet_jsapi::{Nanos, StreamConfig};
 use linnet_replication::Host as _;
 
 use crate::facts::StreamFacts;
@@ -23,30 +22,6 @@ const NAMES: [&str; 3] = ["A", "B", "C"];
 pub(crate) const GROUP: &str = "g";
 const SUBJECTS: u64 = 5;
 const SECOND: i64 = 1_000_000_000;
-
-/// The configuration of a stream that counts: without what does not go with that.
-fn counting(config: StreamConfig) -> StreamConfig {
-    StreamConfig {
-        allow_msg_counter: true,
-        retention: RetentionPolicy::Limits,
-        discard: DiscardPolicy::Old,
-        discard_new_per_subject: false,
-        allow_msg_ttl: false,
-        allow_msg_schedules: false,
-        subject_delete_marker_ttl: Nanos::ZERO,
-        ..config
-    }
-}
-
-/// The configuration of a stream with schedules.
-fn scheduling(config: StreamConfig) -> StreamConfig {
-    StreamConfig {
-        allow_msg_schedules: true,
-        discard: DiscardPolicy::Old,
-        discard_new_per_subject: false,
-        ..config
-    }
-}
 
 impl World {
     /// One thing that some client does.
@@ -66,6 +41,10 @@ impl World {
                     self.publish_batch(&name, group, config.allow_msg_counter);
                     return;
                 }
+                if config.allow_batched && !config.allow_msg_counter && self.rng.u8(..3) == 0 {
+                    self.publish_fast(&name, group);
+                    return;
+                }
                 for _ in 0..self.rng.u32(1..6) {
                     if config.allow_msg_counter {
                         self.count(&name, group, None);
@@ -83,45 +62,6 @@ impl World {
             89..91 => self.create(),
             91 => self.delete(group),
             _ => self.pass_time(),
-        }
-    }
-
-    fn stream_config(&mut self, name: &str) -> StreamConfig {
-        let mut pick = |choices: &[i64]| choices[self.rng.usize(..choices.len())];
-        let discard_new = pick(&[0, 0, 1]) == 1;
-        let per_subject = pick(&[-1, -1, 1, 2, 5]);
-        let retention = match pick(&[0, 0, 1, 1, 2]) {
-            0 => RetentionPolicy::Limits,
-            1 => RetentionPolicy::Interest,
-            _ => RetentionPolicy::WorkQueue,
-        };
-        let marker_ttl = pick(&[0, 0, 0, 3 * SECOND]);
-        let config = StreamConfig {
-            name: name.to_owned(),
-            retention,
-            subjects: vec![format!("{name}.>")],
-            max_consumers: -1,
-            max_msgs: pick(&[-1, -1, 3, 20]),
-            max_bytes: pick(&[-1, -1, 4000, 20_000]),
-            max_age: Nanos(pick(&[0, 0, 10 * SECOND, 60 * SECOND])),
-            max_msgs_per_subject: per_subject,
-            max_msg_size: -1,
-            discard: if discard_new { DiscardPolicy::New } else { DiscardPolicy::Old },
-            discard_new_per_subject: discard_new && per_subject > 0 && pick(&[0, 1]) == 1,
-            num_replicas: 1,
-            duplicate_window: Nanos(pick(&[0, 5 * SECOND, 120 * SECOND])),
-            first_seq: u64::try_from(pick(&[0, 0, 1, 100])).unwrap_or(0),
-            allow_rollup_hdrs: true,
-            allow_msg_ttl: pick(&[0, 0, 1]) == 1 || marker_ttl > 0,
-            subject_delete_marker_ttl: Nanos(marker_ttl),
-            allow_atomic: pick(&[0, 0, 1]) == 1,
-            compression: if pick(&[0, 1]) == 1 { Compression::S2 } else { Compression::None },
-            ..StreamConfig::default()
-        };
-        match pick(&[0, 0, 0, 0, 1, 2]) {
-            0 => config,
-            1 => counting(config),
-            _ => scheduling(config),
         }
     }
 
@@ -146,24 +86,11 @@ impl World {
         let (Some(key), None) = (self.process.key_of(group), self.call) else { return };
         let Some(slot) = self.process.slots.get(&key) else { return };
         let old = slot.group.stream().config().clone();
+        if old.sealed {
+            return;
+        }
         let new = self.stream_config(name);
-        let new = match (old.allow_msg_counter, old.allow_msg_schedules) {
-            (true, _) => counting(new),
-            (false, true) => scheduling(new),
-            (false, false) => new,
-        };
-        // What decides about duplicates stays, so that the model can judge them. A work queue stays one.
-        let is_queue = |config: &StreamConfig| config.retention == RetentionPolicy::WorkQueue;
-        let keeps = is_queue(&old) || is_queue(&new) || old.allow_msg_counter;
-        let retention = if keeps { old.retention } else { new.retention };
-        let config = StreamConfig {
-            retention,
-            duplicate_window: old.duplicate_window,
-            allow_msg_ttl: old.allow_msg_ttl || new.allow_msg_ttl,
-            allow_msg_counter: old.allow_msg_counter,
-            allow_msg_schedules: !old.allow_msg_counter && new.allow_msg_schedules,
-            ..new
-        };
+        let config = if self.rng.u8(..8) == 0 { configs::sealed(&old) } else { configs::changed(&old, new) };
         self.trace.line(|| format!("update {config:?}"));
         self.process.update_stream(key, config);
         self.call = Some(Call::Update(group));
