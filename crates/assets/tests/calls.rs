@@ -212,6 +212,16 @@ fn a_pause_behind_a_change_keeps_the_change() {
 }
 
 #[test]
+fn what_waits_for_an_entry_is_refused_when_the_log_fails() {
+    let mut bench = Bench::new();
+    bench.create(1, config(""));
+    bench.call(2, pause());
+    bench.stream.fail_waiting(&errors::STREAM_OFFLINE, &mut bench.sent);
+    let answer = bench.answer(2);
+    assert!(matches!(&answer, Err(e) if *e == errors::STREAM_OFFLINE), "{answer:?}");
+}
+
+#[test]
 fn a_deletion_behind_a_creation_deletes() {
     let mut bench = Bench::new();
     bench.create(1, config(""));

@@ -520,6 +520,9 @@ impl Stream {
         self.acks.drain(|reply| {
             out.publish(reply, b"", b"", 0, &json);
         });
+        for (_, token) in self.deferred.drain(..) {
+            out.answer(token, Err(error.clone()));
+        }
     }
 
     /// State as the API shows it.
