@@ -6,6 +6,7 @@ use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
 use linnet_jsapi::policies::RetentionPolicy;
 use linnet_replication::{Host as _, Restored};
+use linnet_seal::HEADER_BYTES;
 use linnet_store::Filter;
 use linnet_wal::{FoundDamageKind, Report};
 
@@ -154,7 +155,10 @@ impl World {
             let names = ["wal", "quarantine"]
                 .map(|dir| PathBuf::from(format!("/store/jetstream/{dir}/{no:010}.wal")));
             // One that rotted to zeros is a blank segment like any other.
-            let is_blank = self.disk.read(&names[0]).is_ok_and(|bytes| bytes.iter().all(|b| *b == 0));
+            let header = if self.ring.is_some() { HEADER_BYTES } else { 0 };
+            let content =
+                |bytes: &[u8]| bytes.iter().skip(usize::try_from(header).unwrap_or(0)).all(|b| *b == 0);
+            let is_blank = self.disk.read(&names[0]).is_ok_and(|bytes| content(&bytes));
             if !is_blank {
                 self.keep(names);
             }

@@ -68,11 +68,13 @@ pub enum Mutation {
     AckFastAhead,
     /// Copies of messages go to nobody.
     LoseCopies,
+    /// An encrypted store is written in the clear.
+    PlainFiles,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -101,6 +103,7 @@ impl Mutation {
         Self::WrongBeats,
         Self::AckFastAhead,
         Self::LoseCopies,
+        Self::PlainFiles,
     ];
 
     /// The faults that bring it to light.

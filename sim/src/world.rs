@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock};
+use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock, SeededRng};
 use linnet_ids::{GroupId, Wall};
 use linnet_replication::Host as _;
+use linnet_seal::{Cipher, HEADER_BYTES, KeyRing, MasterKey, SealedDisk};
 
 use crate::facts::{Facts, StreamFacts};
 use crate::flows::Waiter;
-use crate::invariants::{Check, Violation, answered, broken, usage};
+use crate::invariants::{Check, Violation, answered, broken, secrecy, usage};
 use crate::mutation::{MutatedDisk, Mutation};
 use crate::outbox::Event;
 use crate::process::Process;
@@ -78,6 +79,8 @@ pub(crate) struct World {
     /// Damaged files that must stay, under one name or the other.
     pub(crate) kept: Vec<[PathBuf; 2]>,
     mutation: Option<Mutation>,
+    /// The store is encrypted.
+    pub(crate) ring: Option<Arc<KeyRing>>,
     dir: PathBuf,
 }
 
@@ -122,7 +125,8 @@ impl World {
         let mut facts = Facts::default();
         let meta = StreamFacts::new("_catalogue_", GroupId::META, linnet_replication::catalogue_config());
         facts.streams.insert(GroupId::META, meta);
-        let opened = restore::open(shared(&disk, mutation), &dir, &clock, mutation);
+        let ring = ring_of(seed);
+        let opened = restore::open(shared(&disk, mutation, ring.as_ref(), seed), &dir, &clock, mutation);
         let Ok((process, _)) = opened else { return broken("opening", "a new store cannot be opened") };
         let mut world = Self {
             rng,
@@ -147,6 +151,7 @@ impl World {
             may_look_torn: false,
             kept: Vec::new(),
             mutation,
+            ring,
             dir,
         };
         world.observe()?;
@@ -311,7 +316,7 @@ impl World {
         self.count_work();
         self.restarts += 1;
         self.was_unsealed = self.process.is_unsealed;
-        self.end_life(power_loss);
+        self.end_life(power_loss)?;
         if self.mode == Mode::Damage && self.restarts > 1 && self.damages < DAMAGES_MAX {
             self.damage()?;
         }
@@ -325,8 +330,8 @@ impl World {
                 self.disk.set_capacity(None);
             }
             let before = self.disk.counters();
-            let opened =
-                restore::open(shared(&self.disk, self.mutation), &self.dir, &self.clock, self.mutation);
+            let disk = shared(&self.disk, self.mutation, self.ring.as_ref(), self.rng.u64(..));
+            let opened = restore::open(disk, &self.dir, &self.clock, self.mutation);
             let is_off = self.disk.is_off();
             match opened {
                 Ok((mut process, found)) if !is_off => {
@@ -346,7 +351,7 @@ impl World {
                 Err(OpenFailed::Refused(reason)) => {
                     self.trace.line(|| format!("opening failed: {reason}"));
                     let free = self.disk.free_space(&self.dir).unwrap_or(0);
-                    let has_no_space = free < restore::wal_config().segment_bytes;
+                    let has_no_space = free < restore::wal_config().segment_bytes + HEADER_BYTES;
                     let struck = has_no_space || faults(&self.disk.counters()) > faults(&before);
                     if !is_off && !struck && self.is_damaged {
                         // What is said is said: nothing is lost in silence.
@@ -360,12 +365,12 @@ impl World {
             }
             self.totals.reopened += 1;
             let power_loss = self.rng.bool();
-            self.end_life(power_loss);
+            self.end_life(power_loss)?;
         }
         broken("opening", "the store cannot be opened")
     }
 
-    fn end_life(&mut self, power_loss: bool) {
+    fn end_life(&mut self, power_loss: bool) -> Check {
         self.trace.line(|| if power_loss { "power loss".to_owned() } else { "kill".to_owned() });
         self.call = None;
         self.questions.forget();
@@ -381,8 +386,12 @@ impl World {
             self.hash.write_u64(len);
             if let Ok(bytes) = self.disk.read(&path) {
                 self.hash.write(&bytes);
+                if self.ring.is_some() {
+                    secrecy::is_kept(&path, &bytes)?;
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -391,12 +400,28 @@ fn faults(counters: &FaultCounters) -> u64 {
     counters.sync_errors + counters.write_errors + counters.no_space
 }
 
-fn shared(disk: &FaultyDisk, mutation: Option<Mutation>) -> Arc<dyn Disk> {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    match mutation {
-        Some(mutation) => Arc::new(MutatedDisk { disk, mutation }),
-        None => disk,
+/// The disk as the server gets it.
+fn shared(
+    disk: &FaultyDisk,
+    mutation: Option<Mutation>,
+    ring: Option<&Arc<KeyRing>>,
+    salt: u64,
+) -> Arc<dyn Disk> {
+    let mut shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    if let Some(mutation) = mutation {
+        shared = Arc::new(MutatedDisk { disk: shared, mutation });
     }
+    match ring.filter(|_| mutation != Some(Mutation::PlainFiles)) {
+        Some(ring) => Arc::new(SealedDisk::new(shared, ring.clone(), Arc::new(SeededRng::new(salt)))),
+        None => shared,
+    }
+}
+
+/// The key of an encrypted store: one run in four has one.
+fn ring_of(seed: u64) -> Option<Arc<KeyRing>> {
+    let cipher = if seed.is_multiple_of(8) { Cipher::Aes } else { Cipher::ChaCha };
+    let ring = || KeyRing::new(cipher, Arc::new(MasterKey::new("simulated")), []);
+    seed.is_multiple_of(4).then(|| Arc::new(ring()))
 }
 
 /// Streams by name that clients may use now.

@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 28] = [
+const BOUNDS: [(Mutation, u64); 29] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -32,6 +32,7 @@ const BOUNDS: [(Mutation, u64); 28] = [
     (Mutation::WrongBeats, 100),
     (Mutation::AckFastAhead, 50),
     (Mutation::LoseCopies, 50),
+    (Mutation::PlainFiles, 10),
 ];
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) mod reads;
 pub(crate) mod republished;
 pub(crate) mod schedules;
 pub(crate) mod sealed;
+pub(crate) mod secrecy;
 pub(crate) mod sequences;
 pub(crate) mod starts;
 pub(crate) mod state;
