@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
-use linnet_jsapi::policies::RetentionPolicy;
+use linnet_jsapi::policies::{RetentionPolicy, StorageType};
 use linnet_replication::{Host as _, Restored};
 use linnet_seal::HEADER_BYTES;
 use linnet_store::Filter;
@@ -71,6 +71,15 @@ impl World {
             let (applied, name) = (stream.applied, &stream.name);
             format!("{name}: log ends at {last:?}, {applied} applied before, {restored:?}")
         });
+        if saved.config.storage == StorageType::Memory {
+            let may_differ = self.is_damaged || stream.is_changing;
+            if !may_differ && saved.config != stream.model.config {
+                return broken("state", format!("{}: the configuration is another one", stream.name));
+            }
+            stream.restart_in_memory(saved.config);
+            self.held.retain(|held| held.group != group);
+            return Ok(());
+        }
         let store = slot.group.stream_mut().store_mut();
         if self.is_damaged {
             let last = last.unwrap_or(0);

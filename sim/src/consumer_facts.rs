@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use linnet_ids::Mono;
-use linnet_jsapi::ConsumerConfig;
 use linnet_jsapi::policies::AckPolicy;
+use linnet_jsapi::{ConsumerConfig, Nanos};
 
 use crate::model::ModelConsumer;
 
@@ -41,6 +41,8 @@ pub(crate) struct ConsumerFacts {
     was_limited: bool,
     /// When messages may come again that nobody asked for.
     due: BTreeMap<u64, Mono>,
+    /// How long messages wait.
+    waits: (Nanos, Vec<Nanos>),
     /// Messages the client wanted again.
     refused: BTreeSet<u64>,
     /// What the server should remember of this life: the number of the last delivery, the messages delivered and not
@@ -166,6 +168,12 @@ impl ConsumerFacts {
         self.was_limited |= config.max_deliver > 0;
         let is_awaited = !matches!(config.ack_policy, AckPolicy::None | AckPolicy::FlowControl);
         self.waits_for_ack = is_awaited && !self.was_limited;
+        // A client that works on a message may have it wait for less from then on.
+        let waits = (config.ack_wait, config.backoff.clone());
+        if self.waits != waits {
+            self.waits = waits;
+            self.due.clear();
+        }
         if consumer.resets > self.resets {
             self.resets = consumer.resets;
             self.seen = self.recent.clone();

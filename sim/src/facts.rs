@@ -108,6 +108,8 @@ pub(crate) struct StreamFacts {
     /// Its deletion was asked for; answered.
     pub(crate) ending: bool,
     pub(crate) ended: bool,
+    /// A change of its configuration was asked for and not answered.
+    pub(crate) is_changing: bool,
     /// Damage may have taken something.
     pub(crate) is_lossy: bool,
     /// Entries behind `applied`.
@@ -146,6 +148,7 @@ impl StreamFacts {
             created: false,
             ending: false,
             ended: false,
+            is_changing: false,
             is_lossy: false,
             entries: BTreeMap::new(),
             applied: 0,
@@ -171,6 +174,24 @@ impl StreamFacts {
         self.model = Model::new(self.initial.clone());
         self.entries.clear();
         self.applied = 0;
+    }
+
+    /// The process ended, and with it everything that was in memory alone. Entries are counted on, so that consumers
+    /// of the same name are told apart.
+    pub(crate) fn restart_in_memory(&mut self, config: StreamConfig) {
+        let (created, ended, applied) = (self.created, self.ended, self.applied);
+        *self = Self { created, ended, applied, ..Self::new(&self.name, self.group, config) };
+    }
+
+    /// It applies an entry that is in no log.
+    fn apply_unlogged(&mut self, payload: &[u8], publishes: &[PublishFacts], max_wall: i64) -> Check {
+        for (seq, message) in messages_of(payload) {
+            self.everything.entry(seq).or_default().push(message);
+        }
+        self.apply(self.applied + 1, payload, publishes, max_wall)?;
+        let model = &self.model;
+        self.wishes.iter_mut().for_each(|wish| wish.note(model));
+        Ok(())
     }
 
     /// A client asks for a consumer.
@@ -202,6 +223,7 @@ impl StreamFacts {
     /// The process that knew of requests is gone.
     pub(crate) fn forget_requests(&mut self) {
         self.wishes.clear();
+        self.is_changing = false;
         self.copies.clear();
         self.resetting.clear();
         self.consumers.values_mut().for_each(ConsumerFacts::forget_life);
@@ -346,6 +368,14 @@ impl Facts {
             }
         }
         Ok(())
+    }
+
+    /// A group that lives in memory alone is about to apply an entry.
+    pub(crate) fn unlogged(&mut self, group: GroupId, payload: &[u8]) -> Check {
+        match self.streams.get_mut(&group) {
+            Some(stream) => stream.apply_unlogged(payload, &self.publishes, self.max_wall),
+            None => broken("durability", format!("group {group} acts and nobody made it")),
+        }
     }
 
     /// A group is about to apply what is durable up to a ticket.

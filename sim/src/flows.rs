@@ -123,7 +123,7 @@ impl Process {
 
     fn end(&mut self, id: u64, ok: bool) {
         if self.flows.remove(&id).is_some_and(|flow| flow.is_awaited) {
-            self.events.push(Event::FlowDone { ok });
+            self.events.borrow_mut().push(Event::FlowDone { ok });
         }
     }
 }

@@ -8,6 +8,7 @@ use linnet_replication::{BatchQueue, Log, Records, Ticket, may_use_reserve};
 use linnet_wal::{Batch, HardState};
 
 use crate::mutation::Mutation;
+use crate::outbox::{Event, Events};
 
 /// Bytes after which a batch takes no more records.
 const BATCH_MAX: usize = 12 << 10;
@@ -66,6 +67,8 @@ pub(crate) struct SimLog {
     bodies: BTreeMap<GroupId, Vec<u8>>,
     /// What was appended since the checks last looked.
     pub(crate) appended: Vec<Appended>,
+    /// What happened, in order with what leaves the streams.
+    pub(crate) events: Events,
     /// Checkpoints recorded, for the summary.
     pub(crate) checkpoints: u64,
 }
@@ -77,6 +80,7 @@ impl SimLog {
             mutation,
             bodies: BTreeMap::new(),
             appended: Vec::new(),
+            events: Events::default(),
             checkpoints: 0,
         }
     }
@@ -190,6 +194,10 @@ impl Log for SimLog {
 
     fn end_group(&mut self, group: GroupId) -> Ticket {
         self.add(true, Item::EndGroup(group), 32)
+    }
+
+    fn unlogged(&mut self, group: GroupId, payload: &[u8]) {
+        self.events.borrow_mut().push(Event::Unlogged { group, payload: payload.to_vec() });
     }
 }
 

@@ -1,6 +1,8 @@
 //! What leaves the server, in order.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use linnet_assets::{Advisory, Answer, CommandOutcome, Output, Token};
 use linnet_ids::GroupId;
@@ -20,15 +22,20 @@ pub(crate) enum Event {
     Answered { token: Token, answer: Box<Answer> },
     /// A group is about to apply what is durable up to the ticket.
     Applying { group: GroupId, ticket: Ticket },
+    /// A group that lives in memory alone is about to apply an entry.
+    Unlogged { group: GroupId, payload: Vec<u8> },
     /// A stored message cannot be read.
     Damaged { group: GroupId, seq: u64 },
     /// The catalogue's part of an API call is over.
     FlowDone { ok: bool },
 }
 
+/// Everything that happened and was not looked at, in order.
+pub(crate) type Events = Rc<RefCell<Vec<Event>>>;
+
 /// The output of one group.
 pub(crate) struct Outbox<'a> {
-    pub(crate) events: &'a mut Vec<Event>,
+    pub(crate) events: &'a Events,
     pub(crate) jobs: &'a mut Vec<Job>,
     pub(crate) group: GroupId,
     pub(crate) key: GroupKey,
@@ -72,7 +79,7 @@ impl Output for Outbox<'_> {
         }
         spoil_delivery(self.mutation, &mut reply, &mut body[..header_len]);
         let (to, shown) = (to.to_vec(), shown.to_vec());
-        self.events.push(Event::Sent { group: self.group, to, shown, reply, header_len, body });
+        self.events.borrow_mut().push(Event::Sent { group: self.group, to, shown, reply, header_len, body });
         1
     }
 
@@ -82,7 +89,7 @@ impl Output for Outbox<'_> {
 
     fn answer(&mut self, token: Token, mut answer: Answer) {
         spoil(self.mutation, &mut answer);
-        self.events.push(Event::Answered { token, answer: Box::new(answer) });
+        self.events.borrow_mut().push(Event::Answered { token, answer: Box::new(answer) });
     }
 
     fn load(&mut self, job: LoadJob) {
@@ -91,7 +98,7 @@ impl Output for Outbox<'_> {
 
     fn advise(&mut self, advisory: Advisory) {
         if let Advisory::Damaged { stream_seq } = advisory {
-            self.events.push(Event::Damaged { group: self.group, seq: stream_seq });
+            self.events.borrow_mut().push(Event::Damaged { group: self.group, seq: stream_seq });
         }
     }
 }

@@ -23,7 +23,7 @@ use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, Wal};
 use crate::flows::{Flow, Waiter};
 use crate::log::SimLog;
 use crate::mutation::Mutation;
-use crate::outbox::{Event, Outbox};
+use crate::outbox::{Event, Events, Outbox};
 use crate::workload::GROUP;
 
 /// Key of the catalogue's own group.
@@ -126,7 +126,7 @@ pub(crate) struct Process {
     pub(crate) log: SimLog,
     pub(crate) jobs: Vec<Job>,
     pub(crate) slots: BTreeMap<GroupKey, Slot>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Events,
     pub(crate) flows: BTreeMap<u64, Flow>,
     pub(crate) waiters: BTreeMap<Token, Waiter>,
     pub(crate) work: Work,
@@ -172,10 +172,10 @@ impl Process {
             dir,
             clock,
             keeper: LogKeeper::new(wal),
+            events: log.events.clone(),
             log,
             jobs: Vec::new(),
             slots: BTreeMap::new(),
-            events: Vec::new(),
             flows: BTreeMap::new(),
             waiters: BTreeMap::new(),
             work: Work::default(),
@@ -326,7 +326,7 @@ impl Process {
         let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
         let group = slot.group.group();
         let mut outbox = Outbox {
-            events: &mut self.events,
+            events: &self.events,
             jobs: &mut self.jobs,
             group,
             key,
@@ -356,14 +356,14 @@ impl Process {
         let group = slot.group.group();
         for (_, token) in slot.commands.drain(..) {
             let answer = Box::new(Err(errors::STREAM_OFFLINE));
-            self.events.push(Event::Answered { token, answer });
+            self.events.borrow_mut().push(Event::Answered { token, answer });
         }
         for publish in slot.publishes.drain(..).filter(|p| !p.reply.is_empty()) {
             let mut body = Vec::new();
             let name = &slot.group.stream().config().name;
             linnet_jsapi::write_pub_error(&errors::STREAM_OFFLINE, name, &mut body);
             let (to, shown, reply) = (publish.reply, Vec::new(), Vec::new());
-            self.events.push(Event::Sent { group, to, shown, reply, header_len: 0, body });
+            self.events.borrow_mut().push(Event::Sent { group, to, shown, reply, header_len: 0, body });
         }
         slot.letters.clear();
     }
@@ -548,7 +548,7 @@ impl Host for Process {
 
     fn applying(&mut self, key: GroupKey, ticket: Ticket) {
         if let Some(slot) = self.slots.get(&key).filter(|s| !s.failed) {
-            self.events.push(Event::Applying { group: slot.group.group(), ticket });
+            self.events.borrow_mut().push(Event::Applying { group: slot.group.group(), ticket });
         }
     }
 

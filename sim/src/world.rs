@@ -216,7 +216,7 @@ impl World {
         let appended = std::mem::take(&mut self.process.log.appended);
         self.facts.appended(appended)?;
         loop {
-            let events = std::mem::take(&mut self.process.events);
+            let events = self.process.events.take();
             if events.is_empty() {
                 break;
             }
@@ -273,6 +273,11 @@ impl World {
                 self.questions.changed(group, &self.facts);
                 Ok(())
             }
+            Event::Unlogged { group, payload } => {
+                self.facts.unlogged(group, &payload)?;
+                self.questions.changed(group, &self.facts);
+                Ok(())
+            }
             Event::Damaged { group, seq } if !self.is_damaged => {
                 broken("damage", format!("group {group}: {seq} is called damaged and is not"))
             }
@@ -293,7 +298,7 @@ impl World {
         match call {
             Call::Create(_) => stream.created |= ok,
             Call::Delete(_) => stream.ended |= ok,
-            Call::Update(_) => {}
+            Call::Update(_) => stream.is_changing &= !ok,
         }
     }
 

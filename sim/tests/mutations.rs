@@ -20,7 +20,7 @@ const BOUNDS: [(Mutation, u64); 29] = [
     (Mutation::MiscountSubjects, 20),
     (Mutation::LoseResets, 100),
     (Mutation::ShiftStarts, 100),
-    (Mutation::IgnorePauses, 20),
+    (Mutation::IgnorePauses, 100),
     (Mutation::RedeliverInProgress, 100),
     (Mutation::MiscountPending, 20),
     (Mutation::WrongSizes, 50),

@@ -8,7 +8,7 @@ mod subjects;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use linnet_assets::{ConsumerOp, Entry, Purge};
-use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
+use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy, StorageType};
 use linnet_jsapi::{StreamConfig, SubjectTransform};
 use linnet_store::Record;
 use linnet_wire::headers;
@@ -28,9 +28,13 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// What the message counts for in `bytes` of a file stream.
-    fn size(&self) -> u64 {
-        let fixed = if self.headers.is_empty() { 30 } else { 34 };
+    /// What the message counts for in `bytes` of a stream.
+    fn size(&self, storage: StorageType) -> u64 {
+        let fixed = match storage {
+            StorageType::Memory => 16,
+            StorageType::File if self.headers.is_empty() => 30,
+            StorageType::File => 34,
+        };
         (self.subject.len() + self.headers.len() + self.payload.len() + fixed) as u64
     }
 
@@ -88,7 +92,7 @@ impl Model {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.messages.values().map(Message::size).sum()
+        self.messages.values().map(|message| message.size(self.config.storage)).sum()
     }
 
     pub(crate) fn first(&self) -> u64 {

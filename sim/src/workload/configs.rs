@@ -1,6 +1,6 @@
 //! How streams are configured.
 
-use linnet_jsapi::policies::{Compression, DiscardPolicy, RetentionPolicy};
+use linnet_jsapi::policies::{Compression, DiscardPolicy, RetentionPolicy, StorageType};
 use linnet_jsapi::{Nanos, Republish, StreamConfig, SubjectTransform};
 
 use super::SECOND;
@@ -70,6 +70,7 @@ pub(super) fn changed(old: &StreamConfig, new: StreamConfig) -> StreamConfig {
     let is_queue = |config: &StreamConfig| config.retention == RetentionPolicy::WorkQueue;
     let keeps = is_queue(old) || is_queue(&new) || old.allow_msg_counter;
     StreamConfig {
+        storage: old.storage,
         retention: if keeps { old.retention } else { new.retention },
         allow_msg_ttl: old.allow_msg_ttl || new.allow_msg_ttl,
         allow_msg_counter: old.allow_msg_counter,
@@ -110,6 +111,7 @@ impl World {
             allow_msg_ttl: pick(&[0, 0, 1]) == 1 || marker_ttl > 0,
             subject_delete_marker_ttl: Nanos(marker_ttl),
             allow_atomic: pick(&[0, 0, 1]) == 1,
+            storage: if pick(&[0, 0, 0, 0, 1]) == 1 { StorageType::Memory } else { StorageType::File },
             allow_batched: pick(&[0, 0, 1]) == 1,
             deny_delete: pick(&[0, 0, 0, 0, 0, 1]) == 1,
             deny_purge: pick(&[0, 0, 0, 0, 0, 1]) == 1,

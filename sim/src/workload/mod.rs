@@ -94,6 +94,9 @@ impl World {
         self.trace.line(|| format!("update {config:?}"));
         self.process.update_stream(key, config);
         self.call = Some(Call::Update(group));
+        if let Some(stream) = self.facts.streams.get_mut(&group) {
+            stream.is_changing = true;
+        }
     }
 
     fn delete(&mut self, group: GroupId) {
