@@ -11,6 +11,7 @@ use linnet_assets::{
 };
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::limits::Limits;
+use linnet_jsapi::policies::RetentionPolicy;
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::{StreamConfig, StreamSource, info::AccountLimits};
 use linnet_store::{Kind, LoadJob, Lookup, Seed, StreamStore};
@@ -214,6 +215,7 @@ impl World {
             };
             let at = self.at();
             self.origin.command(Command::Consumer(command), 1, at, &mut self.wire);
+            self.settle(false);
             let outcome = self.wire.answers.pop().unwrap().unwrap();
             assert!(matches!(outcome, CommandOutcome::Consumer(_)), "{outcome:?}");
             answer.extend_from_slice(b"{}");
@@ -351,6 +353,25 @@ proptest! {
             world.origin.store().state().last_seq
         );
     }
+}
+
+#[test]
+fn an_origin_kept_by_interest_keeps_what_its_mirror_asks_for_again() {
+    let mut world = World::new(true);
+    let config = StreamConfig { retention: RetentionPolicy::Interest, ..world.origin.config().clone() };
+    world.origin = stream(config, world.now);
+    world.wait();
+    world.lose.extend([true; 3]);
+    for body in ["a", "b", "c"] {
+        world.publish(body);
+    }
+    world.step();
+    assert_eq!(payloads(&mut world.origin), ["a", "b", "c"]);
+    world.restart();
+    world.lose.clear();
+    world.wait();
+    assert_eq!(payloads(&mut world.follower), ["a", "b", "c"]);
+    assert_eq!(payloads(&mut world.origin), [""; 0]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use linnet_wire::headers;
 use super::renaming::Renaming;
 use super::ttl::Ttl;
 use super::{CommandOutcome, Proposal, Stream};
-use crate::consumer::Context;
+use crate::consumer::{Consumer, Context};
 use crate::entry::{Attach, Entry, EntryError, Purge};
 use crate::output::{Advisory, Output};
 
@@ -410,7 +410,9 @@ impl Stream {
             }
             None => {
                 if existing.is_some() {
-                    self.apply_detach(&name, at, out);
+                    // The new one owes what the old one owed: nothing is released in between.
+                    self.take_out(&name, at, out);
+                    self.sweep_all();
                 }
                 let id = self.install_consumer(attach, at.now);
                 if at.live && !self.restoring {
@@ -464,7 +466,15 @@ impl Stream {
     }
 
     pub(super) fn apply_detach(&mut self, name: &str, at: Moment, out: &mut dyn Output) {
-        let Some(id) = self.by_name.remove(name) else { return };
+        let lasted = self.take_out(name, at, out).is_some_and(|consumer| !consumer.config.direct);
+        if lasted {
+            self.release_consumer();
+        }
+    }
+
+    /// Ends a consumer, whatever that means for the messages.
+    fn take_out(&mut self, name: &str, at: Moment, out: &mut dyn Output) -> Option<Consumer> {
+        let id = self.by_name.remove(name)?;
         self.remove_wants(id);
         let mut consumer = self.consumers.remove(id);
         self.direct -= usize::from(consumer.config.direct);
@@ -483,8 +493,6 @@ impl Stream {
             consumer.end_requests(&mut ctx, "409 Consumer Deleted", false);
             out.advise(Advisory::ConsumerDeleted { consumer: name.to_owned() });
         }
-        if !consumer.config.direct {
-            self.release_consumer();
-        }
+        Some(consumer)
     }
 }
