@@ -12,7 +12,7 @@ use linnet_assets::{
 use linnet_ids::{GroupId, Mono, Wall};
 use linnet_jsapi::info::AccountLimits;
 use linnet_jsapi::limits::Limits;
-use linnet_jsapi::policies::AckPolicy;
+use linnet_jsapi::policies::{AckPolicy, PriorityPolicy};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_jsapi::{ConsumerConfig, Nanos, StreamConfig, errors};
@@ -23,12 +23,15 @@ use linnet_store::{Kind, LoadJob, Seed, StreamStore};
 struct Sent {
     answers: Vec<(Token, Answer)>,
     deliveries: Vec<Vec<u8>>,
+    /// Header blocks of the deliveries.
+    blocks: Vec<String>,
 }
 
 impl Output for Sent {
-    fn publish(&mut self, _: &[u8], _: &[u8], reply: &[u8], _: usize, _: &[u8]) -> usize {
+    fn publish(&mut self, _: &[u8], _: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
         if !reply.is_empty() {
             self.deliveries.push(reply.to_vec());
+            self.blocks.push(String::from_utf8_lossy(&body[..header_len]).into_owned());
         }
         1
     }
@@ -126,7 +129,10 @@ impl Bench {
     }
 
     fn pull(&mut self, batch: u64) {
-        let body = format!("{batch}");
+        self.pull_with(&format!("{batch}"));
+    }
+
+    fn pull_with(&mut self, body: &str) {
         let Self { stream, sent, at } = self;
         stream.on_next_request("C", b"inbox", body.as_bytes(), at.now, at.wall, sent);
     }
@@ -229,6 +235,26 @@ fn a_deletion_behind_a_creation_deletes() {
     bench.settle();
     assert!(matches!(bench.answer(2), Ok(CommandOutcome::Done)));
     assert_eq!(bench.names(), [""; 0]);
+}
+
+#[test]
+fn a_consumer_that_pins_nobody_any_more_tells_of_no_pin() {
+    let mut bench = Bench::new();
+    let pinning = ConsumerConfig {
+        priority_policy: PriorityPolicy::PinnedClient,
+        priority_groups: vec!["g".to_owned()],
+        ..config("")
+    };
+    bench.create(1, pinning);
+    bench.settle();
+    bench.publish();
+    bench.publish();
+    bench.pull_with(r#"{"batch":1,"group":"g"}"#);
+    bench.create(2, config(""));
+    bench.settle();
+    bench.pull(1);
+    let has_pin: Vec<bool> = bench.sent.blocks.iter().map(|block| block.contains("Nats-Pin-Id")).collect();
+    assert_eq!(has_pin, [true, false]);
 }
 
 #[test]

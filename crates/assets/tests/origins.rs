@@ -229,8 +229,18 @@ impl World {
     }
 
     fn publish(&mut self, body: &str) {
-        let publish =
-            Publish { subject: b"o", reply: b"", header_len: 0, body: body.as_bytes(), origin: None };
+        self.publish_with("", body);
+    }
+
+    fn publish_with(&mut self, block: &str, payload: &str) {
+        let body = [block, payload].concat();
+        let publish = Publish {
+            subject: b"o",
+            reply: b"",
+            header_len: block.len(),
+            body: body.as_bytes(),
+            origin: None,
+        };
         let wall = Wall(self.wall);
         self.origin.admit(&publish, &StreamLimits::default(), wall, &mut self.wire);
         self.settle(false);
@@ -372,6 +382,17 @@ fn an_origin_kept_by_interest_keeps_what_its_mirror_asks_for_again() {
     world.wait();
     assert_eq!(payloads(&mut world.follower), ["a", "b", "c"]);
     assert_eq!(payloads(&mut world.origin), [""; 0]);
+}
+
+#[test]
+fn what_a_schedule_of_the_origin_published_is_taken() {
+    let mut world = World::new(false);
+    let config = StreamConfig { allow_msg_schedules: true, ..world.origin.config().clone() };
+    world.origin = stream(config, world.now);
+    world.publish_with("NATS/1.0\r\nNats-Scheduler: s\r\nNats-Schedule-Next: purge\r\n\r\n", "a");
+    world.publish("b");
+    world.wait();
+    assert_eq!(payloads(&mut world.follower), ["a", "b"]);
 }
 
 #[test]
