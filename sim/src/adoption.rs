@@ -13,6 +13,7 @@ use linnet_wal::{FoundDamageKind, Report};
 use crate::facts::StreamFacts;
 use crate::invariants::{Check, broken, consumers, content, damage, durability, state};
 use crate::model::{Model, ModelConsumer};
+use crate::process::GroupKey;
 use crate::restore::{Found, FoundStream};
 use crate::world::World;
 
@@ -57,10 +58,22 @@ impl World {
 
     fn adopt_stream(&mut self, group: GroupId, last: Option<u64>, restored: &Restored) -> Check {
         let Some(key) = self.process.key_of(group) else { return Ok(()) };
-        let Some(slot) = self.process.slots.get_mut(&key) else { return Ok(()) };
-        let Some(stream) = self.facts.streams.get_mut(&group) else {
+        let Some(mut stream) = self.facts.streams.remove(&group) else {
             return broken("answered", format!("group {group} is there and nobody made it"));
         };
+        let adopted = self.adopt_into(&mut stream, key, last, restored);
+        self.facts.streams.insert(group, stream);
+        adopted
+    }
+
+    fn adopt_into(
+        &mut self,
+        stream: &mut StreamFacts,
+        key: GroupKey,
+        last: Option<u64>,
+        restored: &Restored,
+    ) -> Check {
+        let Some(slot) = self.process.slots.get_mut(&key) else { return Ok(()) };
         stream.created = true;
         stream.ending = false;
         // Its deletion was answered, its floor went with its directory, and now the log does not know.
@@ -77,7 +90,7 @@ impl World {
                 return broken("state", format!("{}: the configuration is another one", stream.name));
             }
             stream.restart_in_memory(saved.config);
-            self.held.retain(|held| held.group != group);
+            self.held.retain(|held| held.group != stream.group);
             return Ok(());
         }
         let store = slot.group.stream_mut().store_mut();
@@ -86,7 +99,7 @@ impl World {
             let kept = stream.applied.min(last);
             let _ = stream.entries.split_off(&(last + 1));
             if kept == stream.applied {
-                stream.apply_while(&self.facts.publishes, i64::MAX, |index, _| index <= last)?;
+                stream.apply_while(&self.facts.evidence(i64::MAX), |index, _| index <= last)?;
             }
             damage::is_contained(stream, store, restored, self.may_look_torn)?;
             stream.is_lossy = true;
@@ -130,7 +143,8 @@ impl World {
             None => stream.restart_empty(),
             Some(last) => {
                 let _ = stream.entries.split_off(&(last + 1));
-                stream.apply_while(&self.facts.publishes, self.facts.max_wall, |index, _| index <= last)?;
+                let evidence = self.facts.evidence(self.facts.max_wall);
+                stream.apply_while(&evidence, |index, _| index <= last)?;
                 stream.model.removed.clear();
                 state::equals_model(stream, store)?;
                 state::subjects_equal_model(stream, store)?;
@@ -141,6 +155,7 @@ impl World {
         for attach in &saved.consumers {
             if let Some(consumer) = stream.model.consumers.get(&attach.name)
                 && let Some(facts) = stream.consumers.get(&(attach.name.clone(), consumer.born))
+                && !consumer.config.sourcing
             {
                 consumers::keeps_promises(stream, attach, facts)?;
             }

@@ -9,8 +9,8 @@ use linnet_replication::Ticket;
 
 use crate::consumer_facts::ConsumerFacts;
 use crate::invariants::{
-    Check, Violation, batches, broken, content, duplicates, expectations, markers, schedules, sealed,
-    sequences, starts,
+    Check, Violation, batches, broken, content, duplicates, expectations, markers, origins, schedules,
+    sealed, sequences, starts,
 };
 use crate::log::Appended;
 use crate::model::{Message, Model, total_of};
@@ -124,6 +124,8 @@ pub(crate) struct StreamFacts {
     /// Every content a sequence was ever given in the log, visible or not.
     pub(crate) everything: BTreeMap<u64, Vec<Message>>,
     pub(crate) acked: BTreeMap<u64, usize>,
+    /// Sequences taken over of each source.
+    pub(crate) taken: BTreeMap<GroupId, BTreeSet<u64>>,
     /// Messages to be published again.
     pub(crate) copies: VecDeque<CopyFacts>,
     /// Fast batches by id.
@@ -158,6 +160,7 @@ impl StreamFacts {
             stored: BTreeMap::new(),
             everything: BTreeMap::new(),
             acked: BTreeMap::new(),
+            taken: BTreeMap::new(),
             copies: VecDeque::new(),
             fast: BTreeMap::new(),
             kept: BTreeSet::new(),
@@ -180,15 +183,18 @@ impl StreamFacts {
     /// of the same name are told apart.
     pub(crate) fn restart_in_memory(&mut self, config: StreamConfig) {
         let (created, ended, applied) = (self.created, self.ended, self.applied);
-        *self = Self { created, ended, applied, ..Self::new(&self.name, self.group, config) };
+        // Others may have taken what was there.
+        let (everything, taken) = (std::mem::take(&mut self.everything), BTreeMap::new());
+        let empty = Self::new(&self.name, self.group, config);
+        *self = Self { created, ended, applied, everything, taken, ..empty };
     }
 
     /// It applies an entry that is in no log.
-    fn apply_unlogged(&mut self, payload: &[u8], publishes: &[PublishFacts], max_wall: i64) -> Check {
+    fn apply_unlogged(&mut self, payload: &[u8], evidence: &Evidence<'_>) -> Check {
         for (seq, message) in messages_of(payload) {
             self.everything.entry(seq).or_default().push(message);
         }
-        self.apply(self.applied + 1, payload, publishes, max_wall)?;
+        self.apply(self.applied + 1, payload, evidence)?;
         let model = &self.model;
         self.wishes.iter_mut().for_each(|wish| wish.note(model));
         Ok(())
@@ -242,23 +248,35 @@ impl StreamFacts {
         Ok(())
     }
 
+    /// A message about to be visible is there for a reason.
+    fn is_rightful(&mut self, seq: u64, message: &Message, evidence: &Evidence<'_>) -> Check {
+        if origins::is_follower(self) {
+            origins::is_taken_rightly(self, evidence.others, seq, message)
+        } else if markers::is_marker(message) {
+            markers::is_due(self, seq, message)
+        } else if schedules::is_produced(evidence.publishes, message) {
+            schedules::is_due(self, seq, message)
+        } else {
+            content::is_as_sent(evidence.publishes, self, seq, message)
+        }
+    }
+
     /// Applies one entry to the model and checks what becomes visible.
-    fn apply(&mut self, index: u64, payload: &[u8], publishes: &[PublishFacts], max_wall: i64) -> Check {
+    fn apply(&mut self, index: u64, payload: &[u8], evidence: &Evidence<'_>) -> Check {
         let records: Vec<(u64, Message)> = messages_of(payload);
         if self.group != GroupId::META {
             sealed::is_allowed(self, payload)?;
-            batches::are_whole(self, &records)?;
+            let is_follower = origins::is_follower(self);
+            if !is_follower {
+                batches::are_whole(self, &records)?;
+            }
             for (at, (seq, message)) in records.iter().enumerate() {
-                if markers::is_marker(message) {
-                    markers::is_due(self, *seq, message)?;
-                } else if schedules::is_produced(publishes, message) {
-                    schedules::is_due(self, *seq, message)?;
-                } else {
-                    content::is_as_sent(publishes, self, *seq, message)?;
-                }
+                self.is_rightful(*seq, message, evidence)?;
                 sequences::is_new(self, *seq, message.time)?;
                 let single = entry_of(payload, at);
-                expectations::are_met(self, *seq, message)?;
+                if !is_follower {
+                    expectations::are_met(self, *seq, message)?;
+                }
                 let copy = self.model.published_as(&message.subject);
                 let last = copy.as_ref().map_or(0, |_| self.model.last_of(&message.subject));
                 let headers_only = self.model.config.republish.as_ref().is_some_and(|r| r.headers_only);
@@ -266,14 +284,17 @@ impl StreamFacts {
                 if let Some(to) = copy.filter(|_| !self.model.passed_over) {
                     self.copies.push_back(CopyFacts { seq: *seq, to, last, headers_only });
                 }
-                duplicates::is_first(self, *seq, max_wall)?;
+                if self.model.config.mirror.is_none() {
+                    duplicates::is_first(self, *seq, evidence.max_wall)?;
+                }
                 if self.model.config.allow_msg_counter {
                     self.counted.entry(message.subject.clone()).or_default().extend(total_of(message));
                 }
                 self.visible_last = *seq;
                 self.visible_time = message.time;
-                if let Some((no, _)) = publish_of(publishes, message)
-                    && !schedules::is_produced(publishes, message)
+                if let Some((no, _)) = publish_of(evidence.publishes, message)
+                    && !is_follower
+                    && !schedules::is_produced(evidence.publishes, message)
                 {
                     self.stored.insert(*seq, no);
                     self.kept.insert(no);
@@ -300,13 +321,12 @@ impl StreamFacts {
     /// Applies the entries that fulfil `due`, in order.
     pub(crate) fn apply_while(
         &mut self,
-        publishes: &[PublishFacts],
-        max_wall: i64,
+        evidence: &Evidence<'_>,
         due: impl Fn(u64, Ticket) -> bool,
     ) -> Check {
         while let Some(first) = self.entries.first_entry().filter(|e| due(*e.key(), e.get().0)) {
             let (index, (_, payload)) = first.remove_entry();
-            self.apply(index, &payload, publishes, max_wall)?;
+            self.apply(index, &payload, evidence)?;
         }
         let model = &self.model;
         self.wishes.iter_mut().for_each(|wish| wish.note(model));
@@ -357,7 +377,32 @@ pub(crate) struct Facts {
     pub(crate) wall: i64,
 }
 
+/// What the entries of a stream are held against.
+pub(crate) struct Evidence<'a> {
+    publishes: &'a [PublishFacts],
+    /// The other streams.
+    others: &'a BTreeMap<GroupId, StreamFacts>,
+    max_wall: i64,
+}
+
 impl Facts {
+    /// Lets the facts of one stream be changed in the light of everything else.
+    fn with<R>(
+        &mut self,
+        group: GroupId,
+        act: impl FnOnce(&mut StreamFacts, &Evidence<'_>) -> R,
+    ) -> Option<R> {
+        let mut stream = self.streams.remove(&group)?;
+        let done = act(&mut stream, &self.evidence(self.max_wall));
+        self.streams.insert(group, stream);
+        Some(done)
+    }
+
+    /// What the entries of a stream that was taken out are held against.
+    pub(crate) fn evidence(&self, max_wall: i64) -> Evidence<'_> {
+        Evidence { publishes: &self.publishes, others: &self.streams, max_wall }
+    }
+
     pub(crate) fn appended(&mut self, appended: Vec<Appended>) -> Check {
         for entry in appended {
             match self.streams.get_mut(&entry.group) {
@@ -372,15 +417,17 @@ impl Facts {
 
     /// A group that lives in memory alone is about to apply an entry.
     pub(crate) fn unlogged(&mut self, group: GroupId, payload: &[u8]) -> Check {
-        match self.streams.get_mut(&group) {
-            Some(stream) => stream.apply_unlogged(payload, &self.publishes, self.max_wall),
+        let act =
+            |stream: &mut StreamFacts, evidence: &Evidence<'_>| stream.apply_unlogged(payload, evidence);
+        match self.with(group, act) {
+            Some(outcome) => outcome,
             None => broken("durability", format!("group {group} acts and nobody made it")),
         }
     }
 
     /// A group is about to apply what is durable up to a ticket.
     pub(crate) fn applying(&mut self, group: GroupId, ticket: Ticket) -> Result<(), Violation> {
-        let Some(stream) = self.streams.get_mut(&group) else { return Ok(()) };
-        stream.apply_while(&self.publishes, self.max_wall, |_, t| t <= ticket)
+        self.with(group, |stream, evidence| stream.apply_while(evidence, |_, t| t <= ticket))
+            .unwrap_or(Ok(()))
     }
 }

@@ -8,11 +8,14 @@ use linnet_replication::{Assignment, Change, Log, Site, Step};
 use crate::outbox::Event;
 use crate::process::{GroupKey, META_KEY, Process};
 use crate::restore::{FLOOR_STEP, place};
+use crate::wire::Asker;
 
 /// Who waits for the answer to a command.
 pub(crate) enum Waiter {
     Client,
     Flow(u64),
+    /// A mirror or a stream with sources.
+    Asker(Asker),
 }
 
 /// A change of which streams exist.

@@ -24,6 +24,7 @@ mod restore;
 mod run;
 mod summary;
 mod trace;
+mod wire;
 mod workload;
 mod world;
 

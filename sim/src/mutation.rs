@@ -70,11 +70,13 @@ pub enum Mutation {
     LoseCopies,
     /// An encrypted store is written in the clear.
     PlainFiles,
+    /// What a mirror or source hands on differs in its last byte.
+    SpoilTaken,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -104,6 +106,7 @@ impl Mutation {
         Self::AckFastAhead,
         Self::LoseCopies,
         Self::PlainFiles,
+        Self::SpoilTaken,
     ];
 
     /// The faults that bring it to light.

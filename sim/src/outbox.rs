@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use linnet_assets::{Advisory, Answer, CommandOutcome, Output, Token};
+use linnet_assets::{Advisory, Answer, CommandOutcome, Link, Output, Token};
 use linnet_ids::GroupId;
 use linnet_replication::{GroupJob, Ticket};
 use linnet_store::LoadJob;
@@ -13,6 +13,7 @@ use linnet_wire::headers;
 
 use crate::mutation::Mutation;
 use crate::process::{GroupKey, Job};
+use crate::wire::{Parcel, Wire};
 
 /// Something that happened, in the order in which it did.
 pub(crate) enum Event {
@@ -43,6 +44,7 @@ pub(crate) struct Outbox<'a> {
     pub(crate) deaf: bool,
     /// Deliver subjects to which somebody listens.
     pub(crate) heard: &'a BTreeSet<String>,
+    pub(crate) wire: &'a mut Wire,
     pub(crate) mutation: Option<Mutation>,
     /// Ids given out.
     pub(crate) ids: &'a mut u64,
@@ -52,6 +54,9 @@ impl Outbox<'_> {
     fn is_heard(&self, subject: &[u8]) -> bool {
         if subject.starts_with(b"_push.") {
             return str::from_utf8(subject).is_ok_and(|subject| self.heard.contains(subject));
+        }
+        if subject.starts_with(b"$JS.M.") || subject.starts_with(b"$JS.S.") {
+            return self.wire.is_heard(subject);
         }
         !(self.deaf && subject.starts_with(b"_pull."))
     }
@@ -66,6 +71,12 @@ impl Output for Outbox<'_> {
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
         if !self.is_heard(to) {
             return usize::from(self.mutation == Some(Mutation::LoseUnheard));
+        }
+        if self.wire.is_for_stream(to) {
+            let shown = if shown.is_empty() { to } else { shown }.to_vec();
+            let (to, reply, body) = (to.to_vec(), reply.to_vec(), body.to_vec());
+            self.wire.parcels.push_back(Parcel { to, shown, reply, header_len, body });
+            return 1;
         }
         if self.mutation == Some(Mutation::SkipInReads) && is_left_out(to, &body[..header_len]) {
             return 1;
@@ -90,6 +101,14 @@ impl Output for Outbox<'_> {
     fn answer(&mut self, token: Token, mut answer: Answer) {
         spoil(self.mutation, &mut answer);
         self.events.borrow_mut().push(Event::Answered { token, answer: Box::new(answer) });
+    }
+
+    fn listen(&mut self, link: Link, deliver_to: &[u8], answer_to: &[u8]) {
+        self.wire.listen(self.group, link, deliver_to, answer_to);
+    }
+
+    fn stop_listening(&mut self, link: Link) {
+        self.wire.stop_listening(self.group, link);
     }
 
     fn load(&mut self, job: LoadJob) {

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linnet_assets::{Command, ConsumerCommand, EntryError, Moment, Output, Publish, StreamLimits, Token};
+use linnet_assets::{
+    Command, ConsumerCommand, EntryError, Link, Moment, Output, Publish, StreamLimits, Token,
+};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
@@ -24,6 +26,7 @@ use crate::flows::{Flow, Waiter};
 use crate::log::SimLog;
 use crate::mutation::Mutation;
 use crate::outbox::{Event, Events, Outbox};
+use crate::wire::Wire;
 use crate::workload::GROUP;
 
 /// Key of the catalogue's own group.
@@ -64,6 +67,8 @@ pub(crate) struct PublishIn {
     pub(crate) reply: Vec<u8>,
     pub(crate) header_len: usize,
     pub(crate) body: Vec<u8>,
+    /// It comes from an origin.
+    pub(crate) origin: Option<Link>,
 }
 
 /// A request to a consumer.
@@ -86,6 +91,12 @@ pub(crate) enum Letter {
     /// Somebody listens to the consumer's deliver subject now.
     Interest {
         consumer: String,
+    },
+    /// The answer to a request for a consumer of an origin.
+    OriginAnswer {
+        link: Link,
+        headers: Vec<u8>,
+        payload: Vec<u8>,
     },
     /// The answer to a flow control request of a consumer.
     Flow {
@@ -133,6 +144,7 @@ pub(crate) struct Process {
     pub(crate) deaf: bool,
     /// Deliver subjects to which somebody listens.
     pub(crate) heard: BTreeSet<String>,
+    pub(crate) wire: Wire,
     pub(crate) next_meta_index: u64,
     /// The failure that ended the log, in words.
     pub(crate) log_failure: Option<String>,
@@ -141,7 +153,7 @@ pub(crate) struct Process {
     /// The last durable batch is not marked durable by a later one. Unlike what the log says of itself, this holds
     /// after the log has stopped, too.
     pub(crate) is_unsealed: bool,
-    mutation: Option<Mutation>,
+    pub(crate) mutation: Option<Mutation>,
     /// Unique ids given out, which go on where the last life ended.
     pub(crate) ids: u64,
     next_key: GroupKey,
@@ -181,6 +193,7 @@ impl Process {
             work: Work::default(),
             deaf: false,
             heard: BTreeSet::new(),
+            wire: Wire::default(),
             next_meta_index: 1,
             log_failure: None,
             log_refused: false,
@@ -332,6 +345,7 @@ impl Process {
             key,
             deaf,
             heard: &self.heard,
+            wire: &mut self.wire,
             mutation,
             ids,
         };
@@ -483,6 +497,7 @@ impl Process {
     /// True if nothing is under way.
     pub(crate) fn is_quiet(&self) -> bool {
         self.jobs.is_empty()
+            && self.wire.parcels.is_empty()
             && !self.pump_has_work()
             && !self.writer_has_work()
             && (self.log_failure.is_some() || self.turns.is_quiet())
@@ -600,6 +615,9 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
                 stream.on_next_request(&consumer, &reply, &payload, at.now, at.wall, out);
             }
             Letter::Interest { consumer } => stream.on_interest(&consumer, at.now, at.wall, out),
+            Letter::OriginAnswer { link, headers, payload } => {
+                stream.on_origin_answer(link, &headers, &payload, at.now, at.wall, out);
+            }
             Letter::Flow { consumer, subject, headers } => {
                 stream.on_flow_answer(&consumer, &subject, &headers, at.now, at.wall, out);
             }
@@ -613,7 +631,7 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
         reply: &letter.reply,
         header_len: letter.header_len,
         body: &letter.body,
-        origin: None,
+        origin: letter.origin,
     });
     let (dealt_with, may_go_on) = slot.group.offer(publishes, &StreamLimits::default(), at, out);
     slot.publishes.drain(..dealt_with);

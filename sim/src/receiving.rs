@@ -1,7 +1,7 @@
 //! What clients get, held against what they may get.
 
 use linnet_ids::GroupId;
-use linnet_jsapi::policies::AckPolicy;
+use linnet_jsapi::policies::{AckPolicy, StorageType};
 use linnet_jsapi::subjects::AckSubject;
 use linnet_wire::headers;
 
@@ -100,7 +100,10 @@ impl World {
         content::is_acknowledged_once(stream, no, seq)?;
         republished::went_before(stream, seq)?;
         stream.acked.insert(seq, no);
-        self.totals.acknowledged += 1;
+        match stream.model.config.storage {
+            StorageType::File => self.totals.acknowledged += 1,
+            StorageType::Memory => self.totals.acknowledged_in_memory += 1,
+        }
         Ok(())
     }
 

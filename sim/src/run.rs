@@ -8,16 +8,18 @@ use linnet_ids::GroupId;
 use linnet_replication::Host as _;
 
 use crate::Mode;
-use crate::invariants::{Check, Violation, broken, damage, deliveries};
+use crate::invariants::{Check, Violation, broken, damage, deliveries, origins};
 use crate::mutation::Mutation;
 use crate::pulls::Wanted;
 use crate::trace::Trace;
 use crate::workload::GROUP;
-use crate::workload::pushing::is_push;
+use crate::workload::pushing::is_pull;
 use crate::world::{Totals, World};
 
 /// Rounds in which consumers get everything that is left.
 const DRAIN_ROUNDS: u32 = 60;
+/// Steps of time in which mirrors and sources get it.
+const TAKE_ROUNDS: u32 = 60;
 
 /// How a run went.
 pub(crate) struct Ended {
@@ -156,6 +158,7 @@ fn finish(world: &mut World) -> Check {
     expire(world)?;
     if world.mode != Mode::Damage {
         drain(world)?;
+        take_over(world)?;
     }
     let mode = std::mem::replace(&mut world.mode, Mode::Calm);
     world.restart(true)?;
@@ -206,6 +209,21 @@ fn expire(world: &mut World) -> Check {
     Ok(())
 }
 
+/// Mirrors and sources get what is left.
+fn take_over(world: &mut World) -> Check {
+    let mut outcome = Ok(());
+    for _ in 0..TAKE_ROUNDS {
+        let process = &world.process;
+        outcome = origins::are_complete(&world.facts, |group| process.key_of(group).is_some());
+        if outcome.is_ok() {
+            break;
+        }
+        world.advance(Duration::from_secs(2));
+        world.settle(3000)?;
+    }
+    outcome
+}
+
 /// Every consumer gets everything it wants, and acknowledges it.
 fn drain(world: &mut World) -> Check {
     world.held.clear();
@@ -218,7 +236,7 @@ fn drain(world: &mut World) -> Check {
             .streams
             .values()
             .flat_map(|s| s.model.consumers.keys().map(|name| (s.group, name.clone())))
-            .filter(|(_, name)| !is_push(name))
+            .filter(|(_, name)| is_pull(name))
             .collect();
         for (group, name) in wanted {
             let group_name = world.priority_of(group, &name).map(|_| GROUP.to_owned());
@@ -240,7 +258,7 @@ fn drain(world: &mut World) -> Check {
     for stream in world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some()) {
         for (name, consumer) in &stream.model.consumers {
             let Some(facts) = stream.consumers.get(&(name.clone(), consumer.born)) else { continue };
-            if !stream.is_lossy {
+            if !stream.is_lossy && !consumer.config.sourcing {
                 deliveries::are_complete(stream, name, facts)?;
             }
         }

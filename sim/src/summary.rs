@@ -60,6 +60,7 @@ impl Summary {
         let pairs = [
             (&mut sum.published, run.published),
             (&mut sum.acknowledged, run.acknowledged),
+            (&mut sum.acknowledged_in_memory, run.acknowledged_in_memory),
             (&mut sum.duplicates, run.duplicates),
             (&mut sum.refused, run.refused),
             (&mut sum.delivered, run.delivered),
@@ -67,6 +68,7 @@ impl Summary {
             (&mut sum.confirmed, run.confirmed),
             (&mut sum.fast, run.fast),
             (&mut sum.republished, run.republished),
+            (&mut sum.handed_over, run.handed_over),
             (&mut sum.calls, run.calls),
             (&mut sum.reads, run.reads),
             (&mut sum.commits, run.commits),
@@ -123,6 +125,7 @@ impl Summary {
         vec![
             ("publishes", t.published),
             ("acknowledged", t.acknowledged),
+            ("acknowledged in memory", t.acknowledged_in_memory),
             ("duplicates", t.duplicates),
             ("refused", t.refused),
             ("delivered", t.delivered),
@@ -130,6 +133,7 @@ impl Summary {
             ("confirmed", t.confirmed),
             ("answers to fast batches", t.fast),
             ("messages published again", t.republished),
+            ("messages between streams", t.handed_over),
             ("calls answered", t.calls),
             ("direct gets answered", t.reads),
             ("log commits", t.commits),

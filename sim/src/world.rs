@@ -89,6 +89,7 @@ pub(crate) struct World {
 pub(crate) struct Totals {
     pub(crate) published: u64,
     pub(crate) acknowledged: u64,
+    pub(crate) acknowledged_in_memory: u64,
     pub(crate) duplicates: u64,
     pub(crate) refused: u64,
     pub(crate) delivered: u64,
@@ -98,6 +99,8 @@ pub(crate) struct Totals {
     /// Answers to fast batches.
     pub(crate) fast: u64,
     pub(crate) republished: u64,
+    /// Messages between streams.
+    pub(crate) handed_over: u64,
     pub(crate) calls: u64,
     pub(crate) reads: u64,
     pub(crate) commits: u64,
@@ -174,7 +177,18 @@ impl World {
         if process.wants_seal() && self.rng.u8(..4) == 0 {
             choices.push(3);
         }
+        if !process.wire.parcels.is_empty() {
+            choices.extend([4, 4]);
+        }
         match choices.get(self.rng.usize(..choices.len().max(1))) {
+            Some(4) => {
+                let is_lost = self.mode != Mode::Calm && self.rng.u8(..30) == 0;
+                self.totals.handed_over += 1;
+                if let Some(parcel) = self.process.wire.parcels.front() {
+                    self.trace.line(|| format!("{parcel} is handed over, lost {is_lost}"));
+                }
+                self.process.hand_over(is_lost);
+            }
             Some(0) => self.process.pump(),
             Some(1) => self.process.write_log(),
             Some(2) => {
@@ -260,6 +274,7 @@ impl World {
                 self.hash.write_u64(token);
                 match self.process.waiters.remove(&token) {
                     Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, *answer),
+                    Some(Waiter::Asker(asker)) => self.process.origin_answered(asker, &answer),
                     Some(Waiter::Client) => {
                         self.totals.calls += u64::from(answer.is_ok());
                         self.questions.answered(token, &answer, &mut self.facts)?;

@@ -13,6 +13,7 @@ pub(crate) mod durability;
 pub(crate) mod expectations;
 pub(crate) mod fast;
 pub(crate) mod markers;
+pub(crate) mod origins;
 pub(crate) mod pulls;
 pub(crate) mod reads;
 pub(crate) mod republished;

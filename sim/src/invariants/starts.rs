@@ -11,6 +11,10 @@ pub(crate) fn is_as_asked(stream: &StreamFacts, payload: &[u8]) -> Check {
     let Ok(Entry::ConsumerAttach(attach)) = Entry::decode(payload) else { return Ok(()) };
     let Some(state) = attach.state.filter(|_| !stream.is_lossy) else { return Ok(()) };
     let config = &attach.config;
+    // Where another stream goes on is its own affair.
+    if config.sourcing {
+        return Ok(());
+    }
     let mut asked = stream.wishes.iter().filter(|wish| {
         let wanted = &wish.config;
         wanted.name == attach.name

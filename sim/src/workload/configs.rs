@@ -1,7 +1,7 @@
 //! How streams are configured.
 
 use linnet_jsapi::policies::{Compression, DiscardPolicy, RetentionPolicy, StorageType};
-use linnet_jsapi::{Nanos, Republish, StreamConfig, SubjectTransform};
+use linnet_jsapi::{Nanos, Republish, StreamConfig, StreamSource, SubjectTransform};
 
 use super::SECOND;
 use crate::world::World;
@@ -133,6 +133,27 @@ impl World {
             0 => config,
             1 => counting(config),
             _ => scheduling(config),
+        }
+    }
+
+    /// A stream that takes its messages from others, with room for all of them.
+    pub(super) fn follower_config(&mut self, name: &str) -> StreamConfig {
+        let from = |name: &str| StreamSource { name: name.to_owned(), ..StreamSource::default() };
+        let other = if self.rng.bool() { "B" } else { "C" };
+        let is_mirror = name == "M";
+        StreamConfig {
+            name: name.to_owned(),
+            mirror: is_mirror.then(|| from("A")),
+            sources: if is_mirror { Vec::new() } else { vec![from("A"), from(other)] },
+            max_consumers: -1,
+            max_msgs: -1,
+            max_bytes: -1,
+            max_msgs_per_subject: -1,
+            max_msg_size: -1,
+            num_replicas: 1,
+            duplicate_window: Nanos(if is_mirror { 0 } else { 120 * SECOND }),
+            allow_rollup_hdrs: true,
+            ..StreamConfig::default()
         }
     }
 }

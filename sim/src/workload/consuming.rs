@@ -14,7 +14,8 @@ use crate::world::World;
 impl World {
     fn consumers(&self, group: GroupId) -> Vec<(String, u64)> {
         let Some(stream) = self.facts.streams.get(&group) else { return Vec::new() };
-        stream.model.consumers.iter().map(|(name, c)| (name.clone(), c.born)).collect()
+        let own = stream.model.consumers.iter().filter(|(_, consumer)| !consumer.config.sourcing);
+        own.map(|(name, c)| (name.clone(), c.born)).collect()
     }
 
     pub(super) fn pull(&mut self, stream: &str, group: GroupId) {

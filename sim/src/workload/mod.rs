@@ -18,6 +18,8 @@ use crate::questions::Ask;
 use crate::world::{Call, World, usable};
 
 const NAMES: [&str; 3] = ["A", "B", "C"];
+/// A mirror, and a stream with sources.
+const FOLLOWERS: [&str; 2] = ["M", "S"];
 /// The priority group of consumers that have one.
 pub(crate) const GROUP: &str = "g";
 const SUBJECTS: u64 = 5;
@@ -37,6 +39,10 @@ impl World {
             0..32 => {
                 let config =
                     self.facts.streams.get(&group).map(|s| s.model.config.clone()).unwrap_or_default();
+                if config.subjects.is_empty() {
+                    self.read(&name, group);
+                    return;
+                }
                 if config.allow_atomic && self.rng.u8(..3) == 0 {
                     self.publish_batch(&name, group, config.allow_msg_counter);
                     return;
@@ -70,11 +76,13 @@ impl World {
         let taken = |name: &str| {
             used.contains_key(name) || self.facts.streams.values().any(|s| s.name == name && !s.ending)
         };
-        let Some(name) = NAMES.iter().find(|name| !taken(name)) else { return };
+        let follows = used.contains_key("A") && self.rng.u8(..3) == 0;
+        let names: &[&str] = if follows { &FOLLOWERS } else { &NAMES };
+        let Some(name) = names.iter().find(|name| !taken(name)) else { return };
         if self.call.is_some() || self.process.log_failure.is_some() {
             return;
         }
-        let config = self.stream_config(name);
+        let config = if follows { self.follower_config(name) } else { self.stream_config(name) };
         self.trace.line(|| format!("create {config:?}"));
         let random = self.rng.u64(..);
         let group = self.process.create_stream(config.clone(), random);
@@ -86,7 +94,7 @@ impl World {
         let (Some(key), None) = (self.process.key_of(group), self.call) else { return };
         let Some(slot) = self.process.slots.get(&key) else { return };
         let old = slot.group.stream().config().clone();
-        if old.sealed {
+        if old.sealed || old.subjects.is_empty() {
             return;
         }
         let new = self.stream_config(name);
@@ -111,6 +119,10 @@ impl World {
 
     fn remove(&mut self, name: &str, group: GroupId) {
         let Some(stream) = self.facts.streams.get(&group) else { return };
+        // What a purge skips in a mirror that mirror does not take.
+        if stream.model.config.mirror.is_some() {
+            return;
+        }
         let (first, last) = (stream.model.first(), stream.model.last);
         let somewhere = self.rng.u64(first..=last.max(first) + 3);
         let subject = format!("{name}.{}", self.rng.u64(..SUBJECTS));

@@ -85,7 +85,7 @@ impl World {
         self.facts.publishes.push(sent);
         self.totals.published += 1;
         let reply = format!("_ack.{no}").into_bytes();
-        self.process.publish(key, PublishIn { subject, reply, header_len, body });
+        self.process.publish(key, PublishIn { subject, reply, header_len, body, origin: None });
     }
 
     /// The rarer things that a message may be said to follow.
@@ -246,7 +246,7 @@ impl World {
         });
         self.facts.publishes.push(sent);
         self.totals.published += 1;
-        self.process.publish(key, PublishIn { subject, reply, header_len, body });
+        self.process.publish(key, PublishIn { subject, reply, header_len, body, origin: None });
     }
 
     /// Last sequences as a client may know them: of what is visible, sometimes wrong.

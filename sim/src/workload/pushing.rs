@@ -15,6 +15,11 @@ pub(crate) fn is_push(consumer: &str) -> bool {
     consumer.starts_with('p')
 }
 
+/// True if the consumer of this name waits for requests.
+pub(crate) fn is_pull(consumer: &str) -> bool {
+    consumer.starts_with('c')
+}
+
 fn deliver_subject(stream: &str, consumer: &str) -> String {
     format!("_push.{stream}.{consumer}")
 }
@@ -75,7 +80,7 @@ impl World {
         let all: Vec<(GroupId, String, String)> = streams
             .flat_map(|s| s.model.consumers.iter().map(move |(name, c)| (s.group, name, c)))
             .map(|(group, name, c)| (group, name.clone(), c.config.deliver_subject.clone()))
-            .filter(|(_, _, subject)| !subject.is_empty())
+            .filter(|(_, _, subject)| subject.starts_with("_push."))
             .collect();
         for (group, name, subject) in all {
             self.listen(group, &name, subject);
