@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use linnet_assets::ConsumerState;
 use linnet_ids::Mono;
 use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::{ConsumerConfig, Nanos};
@@ -54,6 +55,15 @@ pub(crate) struct ConsumerFacts {
 }
 
 impl ConsumerFacts {
+    /// What is known of a consumer that goes on from a state.
+    pub(crate) fn continuing(state: &ConsumerState) -> Self {
+        let open = state.pending.iter().map(|(seq, pending)| (*seq, pending.deliveries));
+        let exhausted = state.exhausted.iter().map(|(seq, (_, deliveries))| (*seq, *deliveries));
+        let delivered = open.chain(exhausted).collect();
+        let seen = Seen { deliveries: state.delivered.consumer, delivered, acked: BTreeSet::new() };
+        Self { seen, ..Self::default() }
+    }
+
     pub(crate) fn deliveries(&self) -> u64 {
         self.seen.deliveries
     }

@@ -9,8 +9,8 @@ use linnet_replication::Ticket;
 
 use crate::consumer_facts::ConsumerFacts;
 use crate::invariants::{
-    Check, Violation, batches, broken, content, duplicates, expectations, markers, origins, schedules,
-    sealed, sequences, starts,
+    Check, Violation, backups, batches, broken, content, duplicates, expectations, markers, origins,
+    schedules, sealed, sequences, starts,
 };
 use crate::log::Appended;
 use crate::model::{Message, Model, total_of};
@@ -124,6 +124,8 @@ pub(crate) struct StreamFacts {
     /// Every content a sequence was ever given in the log, visible or not.
     pub(crate) everything: BTreeMap<u64, Vec<Message>>,
     pub(crate) acked: BTreeMap<u64, usize>,
+    /// The messages of the backup that it is restored from.
+    pub(crate) backup: Option<BTreeMap<u64, Message>>,
     /// Sequences taken over of each source.
     pub(crate) taken: BTreeMap<GroupId, BTreeSet<u64>>,
     /// Messages to be published again.
@@ -160,6 +162,7 @@ impl StreamFacts {
             stored: BTreeMap::new(),
             everything: BTreeMap::new(),
             acked: BTreeMap::new(),
+            backup: None,
             taken: BTreeMap::new(),
             copies: VecDeque::new(),
             fast: BTreeMap::new(),
@@ -175,6 +178,9 @@ impl StreamFacts {
     /// The group starts anew with an empty log.
     pub(crate) fn restart_empty(&mut self) {
         self.model = Model::new(self.initial.clone());
+        if self.backup.is_some() {
+            self.model.begin_restoring();
+        }
         self.entries.clear();
         self.applied = 0;
     }
@@ -248,9 +254,20 @@ impl StreamFacts {
         Ok(())
     }
 
+    /// A consumer of a backup goes on where it was.
+    fn go_on_with(&mut self, index: u64, payload: &[u8]) {
+        if let Ok(Entry::ConsumerAttach(attach)) = Entry::decode(payload)
+            && let Some(state) = &attach.state
+        {
+            self.consumers.insert((attach.name, index), ConsumerFacts::continuing(state));
+        }
+    }
+
     /// A message about to be visible is there for a reason.
     fn is_rightful(&mut self, seq: u64, message: &Message, evidence: &Evidence<'_>) -> Check {
-        if origins::is_follower(self) {
+        if self.model.restoring {
+            backups::is_in_backup(self, seq, message)
+        } else if origins::is_follower(self) {
             origins::is_taken_rightly(self, evidence.others, seq, message)
         } else if markers::is_marker(message) {
             markers::is_due(self, seq, message)
@@ -265,26 +282,30 @@ impl StreamFacts {
     fn apply(&mut self, index: u64, payload: &[u8], evidence: &Evidence<'_>) -> Check {
         let records: Vec<(u64, Message)> = messages_of(payload);
         if self.group != GroupId::META {
-            sealed::is_allowed(self, payload)?;
             let is_follower = origins::is_follower(self);
-            if !is_follower {
+            let is_own = !is_follower && !self.model.restoring;
+            if !self.model.restoring {
+                sealed::is_allowed(self, payload)?;
+            }
+            backups::is_complete(self, payload)?;
+            if is_own {
                 batches::are_whole(self, &records)?;
             }
             for (at, (seq, message)) in records.iter().enumerate() {
                 self.is_rightful(*seq, message, evidence)?;
                 sequences::is_new(self, *seq, message.time)?;
                 let single = entry_of(payload, at);
-                if !is_follower {
+                if is_own {
                     expectations::are_met(self, *seq, message)?;
                 }
                 let copy = self.model.published_as(&message.subject);
                 let last = copy.as_ref().map_or(0, |_| self.model.last_of(&message.subject));
                 let headers_only = self.model.config.republish.as_ref().is_some_and(|r| r.headers_only);
                 self.model.apply(index, &single);
-                if let Some(to) = copy.filter(|_| !self.model.passed_over) {
+                if let Some(to) = copy.filter(|_| !self.model.passed_over && !self.model.restoring) {
                     self.copies.push_back(CopyFacts { seq: *seq, to, last, headers_only });
                 }
-                if self.model.config.mirror.is_none() {
+                if self.model.config.mirror.is_none() && !self.model.restoring {
                     duplicates::is_first(self, *seq, evidence.max_wall)?;
                 }
                 if self.model.config.allow_msg_counter {
@@ -302,7 +323,11 @@ impl StreamFacts {
             }
         }
         markers::are_left(self, payload)?;
-        starts::is_as_asked(self, payload)?;
+        if self.model.restoring {
+            self.go_on_with(index, payload);
+        } else {
+            starts::is_as_asked(self, payload)?;
+        }
         if (records.is_empty() || self.group == GroupId::META) && !self.model.apply(index, payload) {
             return broken("durability", format!("{}: entry {index} cannot be understood", self.name));
         }

@@ -16,6 +16,8 @@ pub(crate) enum Waiter {
     Flow(u64),
     /// A mirror or a stream with sources.
     Asker(Asker),
+    /// Whoever restores a stream.
+    Restore,
 }
 
 /// A change of which streams exist.

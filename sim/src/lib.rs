@@ -8,6 +8,7 @@
 //! It owns no product behaviour and is linked into nothing.
 
 mod adoption;
+mod backups;
 mod consumer_facts;
 mod facts;
 mod flows;

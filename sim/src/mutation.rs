@@ -72,11 +72,13 @@ pub enum Mutation {
     PlainFiles,
     /// What a mirror or source hands on differs in its last byte.
     SpoilTaken,
+    /// A message of a backup is not restored.
+    LoseRestored,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -107,6 +109,7 @@ impl Mutation {
         Self::LoseCopies,
         Self::PlainFiles,
         Self::SpoilTaken,
+        Self::LoseRestored,
     ];
 
     /// The faults that bring it to light.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use linnet_assets::{
-    Command, ConsumerCommand, EntryError, Link, Moment, Output, Publish, StreamLimits, Token,
+    Command, ConsumerCommand, EntryError, Link, Moment, Output, Publish, RestorePart, StreamLimits, Token,
 };
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
@@ -274,6 +274,11 @@ impl Process {
     }
 
     pub(crate) fn command(&mut self, key: GroupKey, mut command: Command, token: Token) {
+        if self.mutation == Some(Mutation::LoseRestored)
+            && let Command::Restore(RestorePart::Messages(bytes)) = &mut command
+        {
+            bytes.truncate(1);
+        }
         if self.mutation == Some(Mutation::IgnorePauses)
             && let Command::Consumer(ConsumerCommand::Pause { until, .. }) = &mut command
         {

@@ -85,6 +85,7 @@ fn step(world: &mut World, restless: u32) -> Check {
     }
     match world.rng.u32(..10) {
         0..3 => world.act(),
+        3 if world.rng.u8(..4) == 0 => world.back_up()?,
         3 if world.rng.u8(..6) == 0 => checkpoint(world),
         3 if world.rng.u8(..6) == 0 => world.turn_deaf(),
         3 if world.rng.u8(..3) == 0 => world.pass_time(),

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use linnet_assets::CommandOutcome;
 use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock, SeededRng};
 use linnet_ids::{GroupId, Wall};
 use linnet_replication::Host as _;
 use linnet_seal::{Cipher, HEADER_BYTES, KeyRing, MasterKey, SealedDisk};
 
+use crate::backups::{Backup, Taken, UnderWay};
 use crate::facts::{Facts, StreamFacts};
 use crate::flows::Waiter;
 use crate::invariants::{Check, Violation, answered, broken, secrecy, usage};
@@ -61,6 +63,9 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
     pub(crate) held: Vec<Held>,
     pub(crate) asked: Vec<FlowAsk>,
+    pub(crate) taken: Vec<Taken>,
+    pub(crate) backups: Vec<Backup>,
+    pub(crate) restoring: Option<UnderWay>,
     pub(crate) call: Option<Call>,
     pub(crate) questions: Questions,
     pub(crate) pulls: Pulls,
@@ -101,6 +106,9 @@ pub(crate) struct Totals {
     pub(crate) republished: u64,
     /// Messages between streams.
     pub(crate) handed_over: u64,
+    /// Backups read, and streams restored from one.
+    pub(crate) backups: u64,
+    pub(crate) restored: u64,
     pub(crate) calls: u64,
     pub(crate) reads: u64,
     pub(crate) commits: u64,
@@ -139,6 +147,9 @@ impl World {
             facts,
             held: Vec::new(),
             asked: Vec::new(),
+            taken: Vec::new(),
+            backups: Vec::new(),
+            restoring: None,
             call: None,
             questions: Questions::default(),
             pulls: Pulls::default(),
@@ -275,7 +286,11 @@ impl World {
                 match self.process.waiters.remove(&token) {
                     Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, *answer),
                     Some(Waiter::Asker(asker)) => self.process.origin_answered(asker, &answer),
+                    Some(Waiter::Restore) => self.part_answered(answer.is_ok()),
                     Some(Waiter::Client) => {
+                        if let Ok(CommandOutcome::Snapshot(snapshot)) = &*answer {
+                            self.snapshot_taken(snapshot);
+                        }
                         self.totals.calls += u64::from(answer.is_ok());
                         self.questions.answered(token, &answer, &mut self.facts)?;
                     }
@@ -311,7 +326,10 @@ impl World {
         let Some(stream) = self.facts.streams.get_mut(&group) else { return };
         self.trace.line(|| format!("call about {} answered {ok}", stream.name));
         match call {
-            Call::Create(_) => stream.created |= ok,
+            Call::Create(_) => {
+                stream.created |= ok;
+                self.totals.restored += u64::from(ok && stream.backup.is_some());
+            }
             Call::Delete(_) => stream.ended |= ok,
             Call::Update(_) => stream.is_changing &= !ok,
         }
@@ -396,6 +414,8 @@ impl World {
         self.questions.forget();
         self.pulls.forget_all();
         self.asked.clear();
+        self.taken.clear();
+        self.restoring = None;
         if power_loss {
             self.disk.crash(self.rng.u64(..));
         } else {

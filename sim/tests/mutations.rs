@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 30] = [
+const BOUNDS: [(Mutation, u64); 31] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -34,6 +34,7 @@ const BOUNDS: [(Mutation, u64); 30] = [
     (Mutation::LoseCopies, 50),
     (Mutation::PlainFiles, 10),
     (Mutation::SpoilTaken, 100),
+    (Mutation::LoseRestored, 300),
 ];
 
 #[test]

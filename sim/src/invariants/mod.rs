@@ -2,6 +2,7 @@
 
 pub(crate) mod answered;
 pub(crate) mod answers;
+pub(crate) mod backups;
 pub(crate) mod batches;
 pub(crate) mod beats;
 pub(crate) mod consumers;

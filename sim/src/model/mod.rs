@@ -7,7 +7,7 @@ mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use linnet_assets::{ConsumerOp, Entry, Purge};
+use linnet_assets::{ConsumerOp, Entry, Purge, RestoreMark};
 use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy, StorageType};
 use linnet_jsapi::{StreamConfig, SubjectTransform};
 use linnet_store::Record;
@@ -61,6 +61,8 @@ pub(crate) struct Model {
     pub(crate) removed: VecDeque<u64>,
     /// Sequences of messages stored by the last entry.
     pub(crate) stored: Vec<u64>,
+    /// It is being restored from a backup.
+    pub(crate) restoring: bool,
     /// Nobody wanted the newest message.
     pub(crate) passed_over: bool,
     /// Id of the newest message.
@@ -226,8 +228,7 @@ impl Model {
                 seqs.into_iter().for_each(|seq| self.release(seq));
             }
             Entry::Leader | Entry::Owner(_) => {}
-            // No workload restores from a backup.
-            Entry::Restore(_) => return false,
+            Entry::Restore(mark) => self.restore(&mark),
             Entry::Deleted => self.deleted = true,
             Entry::Skip(last) => {
                 self.last = self.last.max(last);
@@ -237,6 +238,23 @@ impl Model {
         let messages = &self.messages;
         self.schedules.retain(|_, (seq, _)| messages.contains_key(seq));
         true
+    }
+
+    /// It is to be restored from a backup, which says where it begins.
+    pub(crate) fn begin_restoring(&mut self) {
+        let config = std::mem::take(&mut self.config);
+        *self = Self { config, restoring: true, ..Self::default() };
+    }
+
+    fn restore(&mut self, mark: &RestoreMark) {
+        match *mark {
+            RestoreMark::Begin => self.begin_restoring(),
+            RestoreMark::Position { last_seq, .. } => {
+                self.has_begun |= last_seq > 0;
+                self.last = self.last.max(last_seq);
+            }
+            RestoreMark::Done => self.restoring = false,
+        }
     }
 
     /// A message may move a schedule on, end one, or be one.
@@ -277,7 +295,8 @@ impl Model {
                 self.ttls.insert(record.seq, seconds.map(|s| message.time + s * 1_000_000_000));
             }
             let is_wanted = self.consumers.values().any(|c| c.needs(record.seq, &message));
-            let is_wanted = is_wanted || self.config.retention != RetentionPolicy::Interest;
+            let is_kept = self.restoring || self.config.retention != RetentionPolicy::Interest;
+            let is_wanted = is_wanted || is_kept;
             if self.config.allow_msg_schedules {
                 self.schedule(record.seq, &message, is_wanted);
             }
@@ -287,7 +306,7 @@ impl Model {
                 continue;
             }
             self.messages.insert(record.seq, message);
-            match rollup.as_deref() {
+            match rollup.as_deref().filter(|_| !self.restoring) {
                 Some(b"sub") => self.messages.retain(|seq, m| *seq == record.seq || m.subject != subject),
                 Some(b"all") => self.messages.retain(|seq, _| *seq == record.seq),
                 _ => {}

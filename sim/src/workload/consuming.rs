@@ -26,7 +26,7 @@ impl World {
         }
         let (consumer, _) = consumers[self.rng.usize(..consumers.len())].clone();
         if is_push(&consumer) && self.rng.u8(..20) > 0 {
-            self.turn_to(stream, group, &consumer);
+            self.turn_to(stream, &consumer);
             return;
         }
         let wanted = self.wanted(group, &consumer);

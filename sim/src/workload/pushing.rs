@@ -1,5 +1,7 @@
 //! What clients do about consumers that send them messages unasked.
 
+use std::collections::BTreeSet;
+
 use linnet_ids::GroupId;
 use linnet_jsapi::policies::{AckPolicy, PriorityPolicy};
 use linnet_jsapi::{ConsumerConfig, Nanos};
@@ -52,39 +54,46 @@ pub(super) fn pushing(stream: &str, config: ConsumerConfig, kind: u8) -> Consume
 
 impl World {
     /// Begins or ceases to listen to a consumer, or answers its flow control requests.
-    pub(super) fn turn_to(&mut self, stream: &str, group: GroupId, consumer: &str) {
+    pub(super) fn turn_to(&mut self, stream: &str, consumer: &str) {
         if !self.asked.is_empty() && self.rng.bool() {
             self.answer_flow();
             return;
         }
         let subject = deliver_subject(stream, consumer);
         if self.rng.u8(..3) > 0 {
-            self.listen(group, consumer, subject);
+            self.listen(subject);
         } else {
             self.trace.line(|| format!("nobody listens to {subject}"));
             self.process.heard.remove(&subject);
         }
     }
 
-    fn listen(&mut self, group: GroupId, consumer: &str, subject: String) {
-        let Some(key) = self.process.key_of(group) else { return };
+    /// Every consumer that sends there hears of it.
+    fn listen(&mut self, subject: String) {
         self.trace.line(|| format!("somebody listens to {subject}"));
-        if self.process.heard.insert(subject) {
-            self.process.letter(key, Letter::Interest { consumer: consumer.to_owned() });
+        if !self.process.heard.insert(subject.clone()) {
+            return;
+        }
+        // Nobody finds a stream that is being restored.
+        let streams = self.facts.streams.values().filter(|s| s.created);
+        let all = streams.flat_map(|s| s.model.consumers.iter().map(move |(name, c)| (s.group, name, c)));
+        let there = all.filter(|(_, _, consumer)| consumer.config.deliver_subject == subject);
+        let told: Vec<(GroupId, String)> = there.map(|(group, name, _)| (group, name.clone())).collect();
+        for (group, consumer) in told {
+            if let Some(key) = self.process.key_of(group) {
+                self.process.letter(key, Letter::Interest { consumer });
+            }
         }
     }
 
     /// Somebody listens to every push consumer.
     pub(crate) fn listen_to_all(&mut self) {
-        let streams = self.facts.streams.values();
-        let all: Vec<(GroupId, String, String)> = streams
-            .flat_map(|s| s.model.consumers.iter().map(move |(name, c)| (s.group, name, c)))
-            .map(|(group, name, c)| (group, name.clone(), c.config.deliver_subject.clone()))
-            .filter(|(_, _, subject)| subject.starts_with("_push."))
+        let consumers = self.facts.streams.values().flat_map(|s| s.model.consumers.values());
+        let all: BTreeSet<String> = consumers
+            .map(|consumer| consumer.config.deliver_subject.clone())
+            .filter(|subject| subject.starts_with("_push."))
             .collect();
-        for (group, name, subject) in all {
-            self.listen(group, &name, subject);
-        }
+        all.into_iter().for_each(|subject| self.listen(subject));
     }
 
     /// Answers the flow control requests: everything that came is stored.

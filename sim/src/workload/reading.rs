@@ -13,7 +13,7 @@ use crate::world::World;
 
 impl World {
     /// Calls the API and remembers what was asked.
-    pub(super) fn call_stream(&mut self, group: GroupId, command: Command, ask: Ask) {
+    pub(crate) fn call_stream(&mut self, group: GroupId, command: Command, ask: Ask) {
         let Some(key) = self.process.key_of(group) else { return };
         self.trace.line(|| format!("{command:?}"));
         let token = self.process.expect(Waiter::Client);
