@@ -4,19 +4,28 @@ use std::path::{Path, PathBuf};
 
 use linnet_env::{DamageKind, Disk};
 use linnet_ids::GroupId;
-use linnet_jsapi::policies::RetentionPolicy;
+use linnet_jsapi::policies::{RetentionPolicy, StorageType};
 use linnet_replication::{Host as _, Restored};
+use linnet_seal::HEADER_BYTES;
 use linnet_store::Filter;
 use linnet_wal::{FoundDamageKind, Report};
 
+use crate::facts::StreamFacts;
 use crate::invariants::{Check, broken, consumers, content, damage, durability, state};
 use crate::model::{Model, ModelConsumer};
+use crate::process::GroupKey;
 use crate::restore::{Found, FoundStream};
 use crate::world::World;
 
 impl World {
     /// Checks every stream that was found and lets the evidence follow it.
     pub(crate) fn adopt(&mut self, found: Found) -> Check {
+        let adopted = self.adopt_all(found);
+        self.facts.streams.values_mut().for_each(StreamFacts::forget_requests);
+        adopted
+    }
+
+    fn adopt_all(&mut self, found: Found) -> Check {
         let Found { meta, meta_last, streams, report } = found;
         // A durable batch that no later one vouches for and that rots looks unfinished: outside the promise.
         self.may_look_torn = self.was_unsealed && report.torn_tail.is_some();
@@ -49,10 +58,22 @@ impl World {
 
     fn adopt_stream(&mut self, group: GroupId, last: Option<u64>, restored: &Restored) -> Check {
         let Some(key) = self.process.key_of(group) else { return Ok(()) };
-        let Some(slot) = self.process.slots.get_mut(&key) else { return Ok(()) };
-        let Some(stream) = self.facts.streams.get_mut(&group) else {
+        let Some(mut stream) = self.facts.streams.remove(&group) else {
             return broken("answered", format!("group {group} is there and nobody made it"));
         };
+        let adopted = self.adopt_into(&mut stream, key, last, restored);
+        self.facts.streams.insert(group, stream);
+        adopted
+    }
+
+    fn adopt_into(
+        &mut self,
+        stream: &mut StreamFacts,
+        key: GroupKey,
+        last: Option<u64>,
+        restored: &Restored,
+    ) -> Check {
+        let Some(slot) = self.process.slots.get_mut(&key) else { return Ok(()) };
         stream.created = true;
         stream.ending = false;
         // Its deletion was answered, its floor went with its directory, and now the log does not know.
@@ -63,13 +84,22 @@ impl World {
             let (applied, name) = (stream.applied, &stream.name);
             format!("{name}: log ends at {last:?}, {applied} applied before, {restored:?}")
         });
+        if saved.config.storage == StorageType::Memory {
+            let may_differ = self.is_damaged || stream.is_changing;
+            if !may_differ && saved.config != stream.model.config {
+                return broken("state", format!("{}: the configuration is another one", stream.name));
+            }
+            stream.restart_in_memory(saved.config);
+            self.held.retain(|held| held.group != stream.group);
+            return Ok(());
+        }
         let store = slot.group.stream_mut().store_mut();
         if self.is_damaged {
             let last = last.unwrap_or(0);
             let kept = stream.applied.min(last);
             let _ = stream.entries.split_off(&(last + 1));
             if kept == stream.applied {
-                stream.apply_while(&self.facts.publishes, i64::MAX, |index, _| index <= last)?;
+                stream.apply_while(&self.facts.evidence(i64::MAX), |index, _| index <= last)?;
             }
             damage::is_contained(stream, store, restored, self.may_look_torn)?;
             stream.is_lossy = true;
@@ -113,7 +143,8 @@ impl World {
             None => stream.restart_empty(),
             Some(last) => {
                 let _ = stream.entries.split_off(&(last + 1));
-                stream.apply_while(&self.facts.publishes, self.facts.max_wall, |index, _| index <= last)?;
+                let evidence = self.facts.evidence(self.facts.max_wall);
+                stream.apply_while(&evidence, |index, _| index <= last)?;
                 stream.model.removed.clear();
                 state::equals_model(stream, store)?;
                 state::subjects_equal_model(stream, store)?;
@@ -124,6 +155,7 @@ impl World {
         for attach in &saved.consumers {
             if let Some(consumer) = stream.model.consumers.get(&attach.name)
                 && let Some(facts) = stream.consumers.get(&(attach.name.clone(), consumer.born))
+                && !consumer.config.sourcing
             {
                 consumers::keeps_promises(stream, attach, facts)?;
             }
@@ -147,7 +179,10 @@ impl World {
             let names = ["wal", "quarantine"]
                 .map(|dir| PathBuf::from(format!("/store/jetstream/{dir}/{no:010}.wal")));
             // One that rotted to zeros is a blank segment like any other.
-            let is_blank = self.disk.read(&names[0]).is_ok_and(|bytes| bytes.iter().all(|b| *b == 0));
+            let header = if self.ring.is_some() { HEADER_BYTES } else { 0 };
+            let content =
+                |bytes: &[u8]| bytes.iter().skip(usize::try_from(header).unwrap_or(0)).all(|b| *b == 0);
+            let is_blank = self.disk.read(&names[0]).is_ok_and(|bytes| content(&bytes));
             if !is_blank {
                 self.keep(names);
             }

@@ -1,15 +1,16 @@
 //! What clients and the log saw: the evidence that the invariants are held against.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use linnet_assets::Entry;
-use linnet_ids::GroupId;
-use linnet_jsapi::StreamConfig;
-use linnet_jsapi::policies::AckPolicy;
+use linnet_assets::{Entry, Token};
+use linnet_ids::{GroupId, Mono};
+use linnet_jsapi::{ConsumerConfig, StreamConfig};
 use linnet_replication::Ticket;
 
+use crate::consumer_facts::ConsumerFacts;
 use crate::invariants::{
-    Check, Violation, batches, broken, content, duplicates, expectations, markers, schedules, sequences,
+    Check, Violation, backups, batches, broken, content, duplicates, expectations, markers, origins,
+    schedules, sealed, sequences, starts,
 };
 use crate::log::Appended;
 use crate::model::{Message, Model, total_of};
@@ -56,37 +57,44 @@ pub(crate) struct AckFacts {
     /// It ends the message for the consumer.
     pub(crate) is_final: bool,
     pub(crate) is_all: bool,
+    /// [`ConsumerFacts::epoch`] when it was sent.
+    pub(crate) epoch: u64,
 }
 
-/// What is known of one consumer.
+/// A message that is to be published again.
+#[derive(Debug)]
+pub(crate) struct CopyFacts {
+    pub(crate) seq: u64,
+    pub(crate) to: Vec<u8>,
+    /// The message before it on its subject.
+    pub(crate) last: u64,
+    pub(crate) headers_only: bool,
+}
+
+/// A fast batch.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ConsumerFacts {
-    pub(crate) deliveries: u64,
-    /// Deliveries by message.
-    pub(crate) delivered: BTreeMap<u64, u64>,
-    /// Messages the client acknowledged, confirmed or not.
-    pub(crate) acked: BTreeSet<u64>,
-    confirmed: BTreeSet<u64>,
-    confirmed_all: u64,
-    /// Messages come again until they are acknowledged, without limit.
-    pub(crate) waits_for_ack: bool,
+pub(crate) struct FastFacts {
+    /// The publish of each of its messages, by its place in the batch, and whether that has an id.
+    pub(crate) messages: BTreeMap<u64, (usize, bool)>,
+    /// Places of messages that were refused, or that the server missed.
+    pub(crate) refused: BTreeSet<u64>,
+    /// Its end was answered.
+    pub(crate) has_ended: bool,
 }
 
-impl ConsumerFacts {
-    pub(crate) fn is_confirmed(&self, seq: u64) -> bool {
-        self.confirmed.contains(&seq) || (seq <= self.confirmed_all && self.delivered.contains_key(&seq))
-    }
+/// A consumer that a client asked for.
+pub(crate) struct Wish {
+    pub(crate) token: Token,
+    pub(crate) config: ConsumerConfig,
+    /// Where it may begin, as the stream was at every moment since: the lowest and the highest first sequence.
+    pub(crate) starts: Vec<(u64, u64)>,
+}
 
-    pub(crate) fn confirmed_last(&self) -> Option<u64> {
-        let last = self.confirmed.last().copied().unwrap_or(0).max(self.confirmed_all);
-        (last > 0).then_some(last)
-    }
-
-    pub(crate) fn confirm(&mut self, seq: u64, all: bool) {
-        if all {
-            self.confirmed_all = self.confirmed_all.max(seq);
-        } else {
-            self.confirmed.insert(seq);
+impl Wish {
+    fn note(&mut self, model: &Model) {
+        let now = model.start(&self.config);
+        if self.starts.last() != Some(&now) {
+            self.starts.push(now);
         }
     }
 }
@@ -100,6 +108,8 @@ pub(crate) struct StreamFacts {
     /// Its deletion was asked for; answered.
     pub(crate) ending: bool,
     pub(crate) ended: bool,
+    /// A change of its configuration was asked for and not answered.
+    pub(crate) is_changing: bool,
     /// Damage may have taken something.
     pub(crate) is_lossy: bool,
     /// Entries behind `applied`.
@@ -114,9 +124,23 @@ pub(crate) struct StreamFacts {
     /// Every content a sequence was ever given in the log, visible or not.
     pub(crate) everything: BTreeMap<u64, Vec<Message>>,
     pub(crate) acked: BTreeMap<u64, usize>,
+    /// The messages of the backup that it is restored from.
+    pub(crate) backup: Option<BTreeMap<u64, Message>>,
+    /// Sequences taken over of each source.
+    pub(crate) taken: BTreeMap<GroupId, BTreeSet<u64>>,
+    /// Messages to be published again.
+    pub(crate) copies: VecDeque<CopyFacts>,
+    /// Fast batches by id.
+    pub(crate) fast: BTreeMap<String, FastFacts>,
+    /// Publishes that are stored.
+    pub(crate) kept: BTreeSet<usize>,
     /// Every visible value of every counter.
     pub(crate) counted: BTreeMap<Vec<u8>, BTreeSet<i64>>,
     pub(crate) consumers: BTreeMap<(String, u64), ConsumerFacts>,
+    /// Consumers that clients asked for, until they are answered.
+    pub(crate) wishes: Vec<Wish>,
+    /// How many resets of a consumer are asked for and not answered.
+    pub(crate) resetting: BTreeMap<String, u32>,
     initial: StreamConfig,
 }
 
@@ -128,6 +152,7 @@ impl StreamFacts {
             created: false,
             ending: false,
             ended: false,
+            is_changing: false,
             is_lossy: false,
             entries: BTreeMap::new(),
             applied: 0,
@@ -137,8 +162,15 @@ impl StreamFacts {
             stored: BTreeMap::new(),
             everything: BTreeMap::new(),
             acked: BTreeMap::new(),
+            backup: None,
+            taken: BTreeMap::new(),
+            copies: VecDeque::new(),
+            fast: BTreeMap::new(),
+            kept: BTreeSet::new(),
             counted: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            wishes: Vec::new(),
+            resetting: BTreeMap::new(),
             initial: config,
         }
     }
@@ -146,15 +178,67 @@ impl StreamFacts {
     /// The group starts anew with an empty log.
     pub(crate) fn restart_empty(&mut self) {
         self.model = Model::new(self.initial.clone());
+        if self.backup.is_some() {
+            self.model.begin_restoring();
+        }
         self.entries.clear();
         self.applied = 0;
     }
 
-    /// The facts of the consumer that has this name now.
-    pub(crate) fn consumer_mut(&mut self, name: &str) -> Option<(u64, &mut ConsumerFacts)> {
-        let consumer = self.model.consumers.get(name)?;
-        let facts = self.consumers.entry((name.to_owned(), consumer.born)).or_default();
-        Some((consumer.born, facts))
+    /// The process ended, and with it everything that was in memory alone. Entries are counted on, so that consumers
+    /// of the same name are told apart.
+    pub(crate) fn restart_in_memory(&mut self, config: StreamConfig) {
+        let (created, ended, applied) = (self.created, self.ended, self.applied);
+        // Others may have taken what was there.
+        let (everything, taken) = (std::mem::take(&mut self.everything), BTreeMap::new());
+        let empty = Self::new(&self.name, self.group, config);
+        *self = Self { created, ended, applied, everything, taken, ..empty };
+    }
+
+    /// It applies an entry that is in no log.
+    fn apply_unlogged(&mut self, payload: &[u8], evidence: &Evidence<'_>) -> Check {
+        for (seq, message) in messages_of(payload) {
+            self.everything.entry(seq).or_default().push(message);
+        }
+        self.apply(self.applied + 1, payload, evidence)?;
+        let model = &self.model;
+        self.wishes.iter_mut().for_each(|wish| wish.note(model));
+        Ok(())
+    }
+
+    /// A client asks for a consumer.
+    pub(crate) fn wish(&mut self, token: Token, config: ConsumerConfig) {
+        let mut wish = Wish { token, config, starts: Vec::new() };
+        wish.note(&self.model);
+        self.wishes.push(wish);
+    }
+
+    /// A client asks that a consumer begin anew: from now on nobody knows whether it has.
+    pub(crate) fn reset_asked(&mut self, name: &str) {
+        let open = self.resetting.entry(name.to_owned()).or_default();
+        *open += 1;
+        if *open == 1 {
+            self.consumers.iter_mut().filter(|((of, _), _)| of == name).for_each(|(_, facts)| facts.doubt());
+        }
+    }
+
+    /// Such a request was answered.
+    pub(crate) fn reset_answered(&mut self, name: &str) {
+        if let Some(open) = self.resetting.get_mut(name) {
+            *open -= 1;
+            if *open == 0 {
+                self.resetting.remove(name);
+            }
+        }
+    }
+
+    /// The process that knew of requests is gone.
+    pub(crate) fn forget_requests(&mut self) {
+        self.wishes.clear();
+        self.is_changing = false;
+        self.copies.clear();
+        self.resetting.clear();
+        self.consumers.values_mut().for_each(ConsumerFacts::forget_life);
     }
 
     fn append(&mut self, appended: Appended) -> Check {
@@ -170,37 +254,80 @@ impl StreamFacts {
         Ok(())
     }
 
+    /// A consumer of a backup goes on where it was.
+    fn go_on_with(&mut self, index: u64, payload: &[u8]) {
+        if let Ok(Entry::ConsumerAttach(attach)) = Entry::decode(payload)
+            && let Some(state) = &attach.state
+        {
+            self.consumers.insert((attach.name, index), ConsumerFacts::continuing(state));
+        }
+    }
+
+    /// A message about to be visible is there for a reason.
+    fn is_rightful(&mut self, seq: u64, message: &Message, evidence: &Evidence<'_>) -> Check {
+        if self.model.restoring {
+            backups::is_in_backup(self, seq, message)
+        } else if origins::is_follower(self) {
+            origins::is_taken_rightly(self, evidence.others, seq, message)
+        } else if markers::is_marker(message) {
+            markers::is_due(self, seq, message)
+        } else if schedules::is_produced(evidence.publishes, message) {
+            schedules::is_due(self, seq, message)
+        } else {
+            content::is_as_sent(evidence.publishes, self, seq, message)
+        }
+    }
+
     /// Applies one entry to the model and checks what becomes visible.
-    fn apply(&mut self, index: u64, payload: &[u8], publishes: &[PublishFacts], max_wall: i64) -> Check {
+    fn apply(&mut self, index: u64, payload: &[u8], evidence: &Evidence<'_>) -> Check {
         let records: Vec<(u64, Message)> = messages_of(payload);
         if self.group != GroupId::META {
-            batches::are_whole(self, &records)?;
+            let is_follower = origins::is_follower(self);
+            let is_own = !is_follower && !self.model.restoring;
+            if !self.model.restoring {
+                sealed::is_allowed(self, payload)?;
+            }
+            backups::is_complete(self, payload)?;
+            if is_own {
+                batches::are_whole(self, &records)?;
+            }
             for (at, (seq, message)) in records.iter().enumerate() {
-                if markers::is_marker(message) {
-                    markers::is_due(self, *seq, message)?;
-                } else if schedules::is_produced(publishes, message) {
-                    schedules::is_due(self, *seq, message)?;
-                } else {
-                    content::is_as_sent(publishes, self, *seq, message)?;
-                }
+                self.is_rightful(*seq, message, evidence)?;
                 sequences::is_new(self, *seq, message.time)?;
                 let single = entry_of(payload, at);
-                expectations::are_met(self, *seq, message)?;
+                if is_own {
+                    expectations::are_met(self, *seq, message)?;
+                }
+                let copy = self.model.published_as(&message.subject);
+                let last = copy.as_ref().map_or(0, |_| self.model.last_of(&message.subject));
+                let headers_only = self.model.config.republish.as_ref().is_some_and(|r| r.headers_only);
                 self.model.apply(index, &single);
-                duplicates::is_first(self, *seq, max_wall)?;
+                if let Some(to) = copy.filter(|_| !self.model.passed_over && !self.model.restoring) {
+                    self.copies.push_back(CopyFacts { seq: *seq, to, last, headers_only });
+                }
+                if self.model.config.mirror.is_none() && !self.model.restoring {
+                    duplicates::is_first(self, *seq, evidence.max_wall)?;
+                }
                 if self.model.config.allow_msg_counter {
                     self.counted.entry(message.subject.clone()).or_default().extend(total_of(message));
                 }
                 self.visible_last = *seq;
                 self.visible_time = message.time;
-                if let Some((no, _)) = publish_of(publishes, message)
-                    && !schedules::is_produced(publishes, message)
+                if let Some((no, _)) = publish_of(evidence.publishes, message)
+                    && !is_follower
+                    && !schedules::is_produced(evidence.publishes, message)
                 {
                     self.stored.insert(*seq, no);
+                    self.kept.insert(no);
                 }
             }
         }
         markers::are_left(self, payload)?;
+        if self.model.restoring {
+            self.go_on_with(index, payload);
+        } else {
+            starts::is_as_asked(self, payload)?;
+        }
         if (records.is_empty() || self.group == GroupId::META) && !self.model.apply(index, payload) {
             return broken("durability", format!("{}: entry {index} cannot be understood", self.name));
         }
@@ -211,8 +338,7 @@ impl StreamFacts {
         self.applied = index;
         for (name, consumer) in &self.model.consumers {
             let facts = self.consumers.entry((name.clone(), consumer.born)).or_default();
-            let config = &consumer.config;
-            facts.waits_for_ack = config.ack_policy != AckPolicy::None && config.max_deliver <= 0;
+            facts.follow(consumer);
         }
         Ok(())
     }
@@ -220,14 +346,15 @@ impl StreamFacts {
     /// Applies the entries that fulfil `due`, in order.
     pub(crate) fn apply_while(
         &mut self,
-        publishes: &[PublishFacts],
-        max_wall: i64,
+        evidence: &Evidence<'_>,
         due: impl Fn(u64, Ticket) -> bool,
     ) -> Check {
         while let Some(first) = self.entries.first_entry().filter(|e| due(*e.key(), e.get().0)) {
             let (index, (_, payload)) = first.remove_entry();
-            self.apply(index, &payload, publishes, max_wall)?;
+            self.apply(index, &payload, evidence)?;
         }
+        let model = &self.model;
+        self.wishes.iter_mut().for_each(|wish| wish.note(model));
         Ok(())
     }
 }
@@ -270,9 +397,37 @@ pub(crate) struct Facts {
     pub(crate) acks: Vec<AckFacts>,
     /// The latest moment the wall clock showed.
     pub(crate) max_wall: i64,
+    /// What the clocks show.
+    pub(crate) now: Mono,
+    pub(crate) wall: i64,
+}
+
+/// What the entries of a stream are held against.
+pub(crate) struct Evidence<'a> {
+    publishes: &'a [PublishFacts],
+    /// The other streams.
+    others: &'a BTreeMap<GroupId, StreamFacts>,
+    max_wall: i64,
 }
 
 impl Facts {
+    /// Lets the facts of one stream be changed in the light of everything else.
+    fn with<R>(
+        &mut self,
+        group: GroupId,
+        act: impl FnOnce(&mut StreamFacts, &Evidence<'_>) -> R,
+    ) -> Option<R> {
+        let mut stream = self.streams.remove(&group)?;
+        let done = act(&mut stream, &self.evidence(self.max_wall));
+        self.streams.insert(group, stream);
+        Some(done)
+    }
+
+    /// What the entries of a stream that was taken out are held against.
+    pub(crate) fn evidence(&self, max_wall: i64) -> Evidence<'_> {
+        Evidence { publishes: &self.publishes, others: &self.streams, max_wall }
+    }
+
     pub(crate) fn appended(&mut self, appended: Vec<Appended>) -> Check {
         for entry in appended {
             match self.streams.get_mut(&entry.group) {
@@ -285,9 +440,19 @@ impl Facts {
         Ok(())
     }
 
+    /// A group that lives in memory alone is about to apply an entry.
+    pub(crate) fn unlogged(&mut self, group: GroupId, payload: &[u8]) -> Check {
+        let act =
+            |stream: &mut StreamFacts, evidence: &Evidence<'_>| stream.apply_unlogged(payload, evidence);
+        match self.with(group, act) {
+            Some(outcome) => outcome,
+            None => broken("durability", format!("group {group} acts and nobody made it")),
+        }
+    }
+
     /// A group is about to apply what is durable up to a ticket.
     pub(crate) fn applying(&mut self, group: GroupId, ticket: Ticket) -> Result<(), Violation> {
-        let Some(stream) = self.streams.get_mut(&group) else { return Ok(()) };
-        stream.apply_while(&self.publishes, self.max_wall, |_, t| t <= ticket)
+        self.with(group, |stream, evidence| stream.apply_while(evidence, |_, t| t <= ticket))
+            .unwrap_or(Ok(()))
     }
 }

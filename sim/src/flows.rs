@@ -8,11 +8,16 @@ use linnet_replication::{Assignment, Change, Log, Site, Step};
 use crate::outbox::Event;
 use crate::process::{GroupKey, META_KEY, Process};
 use crate::restore::{FLOOR_STEP, place};
+use crate::wire::Asker;
 
 /// Who waits for the answer to a command.
 pub(crate) enum Waiter {
     Client,
     Flow(u64),
+    /// A mirror or a stream with sources.
+    Asker(Asker),
+    /// Whoever restores a stream.
+    Restore,
 }
 
 /// A change of which streams exist.
@@ -123,7 +128,7 @@ impl Process {
 
     fn end(&mut self, id: u64, ok: bool) {
         if self.flows.remove(&id).is_some_and(|flow| flow.is_awaited) {
-            self.events.push(Event::FlowDone { ok });
+            self.events.borrow_mut().push(Event::FlowDone { ok });
         }
     }
 }

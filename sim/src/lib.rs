@@ -8,6 +8,8 @@
 //! It owns no product behaviour and is linked into nothing.
 
 mod adoption;
+mod backups;
+mod consumer_facts;
 mod facts;
 mod flows;
 mod invariants;
@@ -16,11 +18,14 @@ mod model;
 mod mutation;
 mod outbox;
 mod process;
+mod pulls;
 mod questions;
+mod receiving;
 mod restore;
 mod run;
 mod summary;
 mod trace;
+mod wire;
 mod workload;
 mod world;
 

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use linnet_assets::{ConsumerOp, Entry};
 use linnet_ids::GroupId;
 use linnet_replication::{BatchQueue, Log, Records, Ticket, may_use_reserve};
 use linnet_wal::{Batch, HardState};
 
 use crate::mutation::Mutation;
+use crate::outbox::{Event, Events};
 
 /// Bytes after which a batch takes no more records.
 const BATCH_MAX: usize = 12 << 10;
 /// First byte of entries, as the stream's log has them.
 const PURGE: u8 = 3;
 const DELETE: u8 = 4;
+const ATTACH: u8 = 6;
 const DELTA: u8 = 8;
 const LEADER: u8 = 10;
 
@@ -64,6 +67,8 @@ pub(crate) struct SimLog {
     bodies: BTreeMap<GroupId, Vec<u8>>,
     /// What was appended since the checks last looked.
     pub(crate) appended: Vec<Appended>,
+    /// What happened, in order with what leaves the streams.
+    pub(crate) events: Events,
     /// Checkpoints recorded, for the summary.
     pub(crate) checkpoints: u64,
 }
@@ -75,6 +80,7 @@ impl SimLog {
             mutation,
             bodies: BTreeMap::new(),
             appended: Vec::new(),
+            events: Events::default(),
             checkpoints: 0,
         }
     }
@@ -135,12 +141,28 @@ fn lose_last(items: &mut [Item]) {
     }
 }
 
+fn without_resets(payload: &[u8]) -> Vec<u8> {
+    let Ok(Entry::ConsumerDelta(mut delta)) = Entry::decode(payload) else { return payload.to_vec() };
+    delta.iter_mut().for_each(|(_, ops)| ops.retain(|op| !matches!(op, ConsumerOp::Reset { .. })));
+    Entry::ConsumerDelta(delta).encode()
+}
+
+fn with_later_start(payload: &[u8]) -> Vec<u8> {
+    let Ok(Entry::ConsumerAttach(mut attach)) = Entry::decode(payload) else { return payload.to_vec() };
+    if let Some(state) = &mut attach.state {
+        state.delivered.stream += 1;
+    }
+    Entry::ConsumerAttach(attach).encode()
+}
+
 impl Log for SimLog {
     fn append(&mut self, group: GroupId, index: u64, term: u64, payload: &[u8]) -> Ticket {
         let kind = payload.first().copied().unwrap_or_default();
         let written = match self.mutation {
             Some(Mutation::LoseConsumerDeltas) if kind == DELTA => vec![DELTA],
             Some(Mutation::LoseRemovals) if kind == PURGE || kind == DELETE => vec![LEADER],
+            Some(Mutation::LoseResets) if kind == DELTA => without_resets(payload),
+            Some(Mutation::ShiftStarts) if kind == ATTACH => with_later_start(payload),
             _ => payload.to_vec(),
         };
         let bytes = written.len();
@@ -172,6 +194,10 @@ impl Log for SimLog {
 
     fn end_group(&mut self, group: GroupId) -> Ticket {
         self.add(true, Item::EndGroup(group), 32)
+    }
+
+    fn unlogged(&mut self, group: GroupId, payload: &[u8]) {
+        self.events.borrow_mut().push(Event::Unlogged { group, payload: payload.to_vec() });
     }
 }
 

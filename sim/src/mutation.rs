@@ -7,6 +7,7 @@ use std::sync::Arc;
 use linnet_env::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 
 use crate::Mode;
+use crate::process::Letter;
 
 /// A deliberate fault of the server, put between it and its disk or its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +40,45 @@ pub enum Mutation {
     MiscountPurges,
     /// What the state tells of subjects is another one's.
     MiscountSubjects,
+    /// That a consumer began anew is not written.
+    LoseResets,
+    /// A new consumer's start is written one message too far.
+    ShiftStarts,
+    /// A pause is answered and does not begin.
+    IgnorePauses,
+    /// A client that works on a message gets it again.
+    RedeliverInProgress,
+    /// Deliveries tell a wrong number of messages behind them.
+    MiscountPending,
+    /// Deliveries without payload tell a wrong size of it.
+    WrongSizes,
+    /// Requests get one message more than they ask for.
+    OverfillRequests,
+    /// What requests say of their priority is not read.
+    IgnorePriorities,
+    /// What requests say of how much must be pending is not read.
+    IgnoreOverflow,
+    /// A pinned client is given up whenever somebody asks for messages.
+    LosePins,
+    /// Messages to which nobody listens count as delivered.
+    LoseUnheard,
+    /// Heartbeats tell another number of deliveries.
+    WrongBeats,
+    /// Fast batches are told that one message more is stored.
+    AckFastAhead,
+    /// Copies of messages go to nobody.
+    LoseCopies,
+    /// An encrypted store is written in the clear.
+    PlainFiles,
+    /// What a mirror or source hands on differs in its last byte.
+    SpoilTaken,
+    /// A message of a backup is not restored.
+    LoseRestored,
 }
 
 impl Mutation {
     /// Every mutation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 31] = [
         Self::IgnoreSyncs,
         Self::AckBeforeCommit,
         Self::LoseLastRecord,
@@ -58,6 +93,23 @@ impl Mutation {
         Self::WrongTimes,
         Self::MiscountPurges,
         Self::MiscountSubjects,
+        Self::LoseResets,
+        Self::ShiftStarts,
+        Self::IgnorePauses,
+        Self::RedeliverInProgress,
+        Self::MiscountPending,
+        Self::WrongSizes,
+        Self::OverfillRequests,
+        Self::IgnorePriorities,
+        Self::IgnoreOverflow,
+        Self::LosePins,
+        Self::LoseUnheard,
+        Self::WrongBeats,
+        Self::AckFastAhead,
+        Self::LoseCopies,
+        Self::PlainFiles,
+        Self::SpoilTaken,
+        Self::LoseRestored,
     ];
 
     /// The faults that bring it to light.
@@ -66,6 +118,30 @@ impl Mutation {
             Self::ForgetFloors => Mode::Damage,
             _ => Mode::Faults,
         }
+    }
+
+    /// What a broken server reads of a client's message.
+    pub(crate) fn spoil_letter(self, letter: &mut Letter) {
+        match (self, letter) {
+            (Self::RedeliverInProgress, Letter::Ack { payload, .. }) if payload.starts_with(b"+WPI") => {
+                *payload = b"-NAK".to_vec();
+            }
+            (Self::IgnorePriorities, Letter::Next { payload, .. }) => forget_field(payload, "priority"),
+            (Self::IgnoreOverflow, Letter::Next { payload, .. }) => forget_field(payload, "min_pending"),
+            (Self::OverfillRequests, Letter::Next { payload, .. }) => {
+                let mut request: serde_json::Value = serde_json::from_slice(payload).unwrap_or_default();
+                request["batch"] = request["batch"].as_u64().map_or(2, |batch| batch + 1).into();
+                *payload = request.to_string().into_bytes();
+            }
+            _ => {}
+        }
+    }
+}
+
+fn forget_field(request: &mut Vec<u8>, field: &str) {
+    let mut read: serde_json::Value = serde_json::from_slice(request).unwrap_or_default();
+    if read.as_object_mut().is_some_and(|fields| fields.remove(field).is_some()) {
+        *request = read.to_string().into_bytes();
     }
 }
 

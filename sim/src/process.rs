@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linnet_assets::{Command, EntryError, Moment, Output, Publish, StreamLimits, Token};
+use linnet_assets::{
+    Command, ConsumerCommand, EntryError, Link, Moment, Output, Publish, RestorePart, StreamLimits, Token,
+};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
@@ -23,7 +25,9 @@ use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, Wal};
 use crate::flows::{Flow, Waiter};
 use crate::log::SimLog;
 use crate::mutation::Mutation;
-use crate::outbox::{Event, Outbox};
+use crate::outbox::{Event, Events, Outbox};
+use crate::wire::Wire;
+use crate::workload::GROUP;
 
 /// Key of the catalogue's own group.
 pub(crate) const META_KEY: GroupKey = 0;
@@ -63,13 +67,43 @@ pub(crate) struct PublishIn {
     pub(crate) reply: Vec<u8>,
     pub(crate) header_len: usize,
     pub(crate) body: Vec<u8>,
+    /// It comes from an origin.
+    pub(crate) origin: Option<Link>,
 }
 
 /// A request to a consumer.
 pub(crate) enum Letter {
-    Ack { subject: Vec<u8>, payload: Vec<u8>, reply: Vec<u8> },
-    Next { consumer: String, payload: Vec<u8>, reply: Vec<u8> },
-    Read { subject: Option<String>, payload: Vec<u8>, reply: Vec<u8> },
+    Ack {
+        subject: Vec<u8>,
+        payload: Vec<u8>,
+        reply: Vec<u8>,
+    },
+    Next {
+        consumer: String,
+        payload: Vec<u8>,
+        reply: Vec<u8>,
+    },
+    Read {
+        subject: Option<String>,
+        payload: Vec<u8>,
+        reply: Vec<u8>,
+    },
+    /// Somebody listens to the consumer's deliver subject now.
+    Interest {
+        consumer: String,
+    },
+    /// The answer to a request for a consumer of an origin.
+    OriginAnswer {
+        link: Link,
+        headers: Vec<u8>,
+        payload: Vec<u8>,
+    },
+    /// The answer to a flow control request of a consumer.
+    Flow {
+        consumer: String,
+        subject: Vec<u8>,
+        headers: Vec<u8>,
+    },
 }
 
 pub(crate) struct Slot {
@@ -103,11 +137,14 @@ pub(crate) struct Process {
     pub(crate) log: SimLog,
     pub(crate) jobs: Vec<Job>,
     pub(crate) slots: BTreeMap<GroupKey, Slot>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Events,
     pub(crate) flows: BTreeMap<u64, Flow>,
     pub(crate) waiters: BTreeMap<Token, Waiter>,
     pub(crate) work: Work,
     pub(crate) deaf: bool,
+    /// Deliver subjects to which somebody listens.
+    pub(crate) heard: BTreeSet<String>,
+    pub(crate) wire: Wire,
     pub(crate) next_meta_index: u64,
     /// The failure that ended the log, in words.
     pub(crate) log_failure: Option<String>,
@@ -116,7 +153,9 @@ pub(crate) struct Process {
     /// The last durable batch is not marked durable by a later one. Unlike what the log says of itself, this holds
     /// after the log has stopped, too.
     pub(crate) is_unsealed: bool,
-    mutation: Option<Mutation>,
+    pub(crate) mutation: Option<Mutation>,
+    /// Unique ids given out, which go on where the last life ended.
+    pub(crate) ids: u64,
     next_key: GroupKey,
     next_flow: u64,
     next_token: Token,
@@ -145,19 +184,22 @@ impl Process {
             dir,
             clock,
             keeper: LogKeeper::new(wal),
+            events: log.events.clone(),
             log,
             jobs: Vec::new(),
             slots: BTreeMap::new(),
-            events: Vec::new(),
             flows: BTreeMap::new(),
             waiters: BTreeMap::new(),
             work: Work::default(),
             deaf: false,
+            heard: BTreeSet::new(),
+            wire: Wire::default(),
             next_meta_index: 1,
             log_failure: None,
             log_refused: false,
             is_unsealed: true,
             mutation,
+            ids: 0,
             next_key: META_KEY + 1,
             next_flow: 1,
             next_token: 1,
@@ -231,14 +273,34 @@ impl Process {
         }
     }
 
-    pub(crate) fn command(&mut self, key: GroupKey, command: Command, token: Token) {
+    pub(crate) fn command(&mut self, key: GroupKey, mut command: Command, token: Token) {
+        if self.mutation == Some(Mutation::LoseRestored)
+            && let Command::Restore(RestorePart::Messages(bytes)) = &mut command
+        {
+            bytes.truncate(1);
+        }
+        if self.mutation == Some(Mutation::IgnorePauses)
+            && let Command::Consumer(ConsumerCommand::Pause { until, .. }) = &mut command
+        {
+            *until = None;
+        }
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.commands.push_back((command, token));
             self.ready.insert(key);
         }
     }
 
-    pub(crate) fn letter(&mut self, key: GroupKey, letter: Letter) {
+    pub(crate) fn letter(&mut self, key: GroupKey, mut letter: Letter) {
+        if let Some(mutation) = self.mutation {
+            mutation.spoil_letter(&mut letter);
+        }
+        if self.mutation == Some(Mutation::LosePins)
+            && let Letter::Next { consumer, .. } = &letter
+        {
+            let command = ConsumerCommand::Unpin { consumer: consumer.clone(), group: GROUP.to_owned() };
+            let token = self.expect(Waiter::Client);
+            self.command(key, Command::Consumer(command), token);
+        }
         if let Some(slot) = self.slots.get_mut(&key) {
             slot.letters.push_back(letter);
             self.ready.insert(key);
@@ -278,11 +340,20 @@ impl Process {
         key: GroupKey,
         act: impl FnOnce(&mut Slot, &mut Outbox<'_>, &mut SimLog) -> R,
     ) -> Option<R> {
-        let (deaf, mutation) = (self.deaf, self.mutation);
+        let (deaf, mutation, ids) = (self.deaf, self.mutation, &mut self.ids);
         let slot = self.slots.get_mut(&key).filter(|s| !s.failed)?;
         let group = slot.group.group();
-        let mut outbox =
-            Outbox { events: &mut self.events, jobs: &mut self.jobs, group, key, deaf, mutation };
+        let mut outbox = Outbox {
+            events: &self.events,
+            jobs: &mut self.jobs,
+            group,
+            key,
+            deaf,
+            heard: &self.heard,
+            wire: &mut self.wire,
+            mutation,
+            ids,
+        };
         Some(act(slot, &mut outbox, &mut self.log))
     }
 
@@ -304,14 +375,14 @@ impl Process {
         let group = slot.group.group();
         for (_, token) in slot.commands.drain(..) {
             let answer = Box::new(Err(errors::STREAM_OFFLINE));
-            self.events.push(Event::Answered { token, answer });
+            self.events.borrow_mut().push(Event::Answered { token, answer });
         }
         for publish in slot.publishes.drain(..).filter(|p| !p.reply.is_empty()) {
             let mut body = Vec::new();
             let name = &slot.group.stream().config().name;
             linnet_jsapi::write_pub_error(&errors::STREAM_OFFLINE, name, &mut body);
             let (to, shown, reply) = (publish.reply, Vec::new(), Vec::new());
-            self.events.push(Event::Sent { group, to, shown, reply, header_len: 0, body });
+            self.events.borrow_mut().push(Event::Sent { group, to, shown, reply, header_len: 0, body });
         }
         slot.letters.clear();
     }
@@ -431,6 +502,7 @@ impl Process {
     /// True if nothing is under way.
     pub(crate) fn is_quiet(&self) -> bool {
         self.jobs.is_empty()
+            && self.wire.parcels.is_empty()
             && !self.pump_has_work()
             && !self.writer_has_work()
             && (self.log_failure.is_some() || self.turns.is_quiet())
@@ -496,7 +568,7 @@ impl Host for Process {
 
     fn applying(&mut self, key: GroupKey, ticket: Ticket) {
         if let Some(slot) = self.slots.get(&key).filter(|s| !s.failed) {
-            self.events.push(Event::Applying { group: slot.group.group(), ticket });
+            self.events.borrow_mut().push(Event::Applying { group: slot.group.group(), ticket });
         }
     }
 
@@ -547,6 +619,13 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
             Letter::Next { consumer, payload, reply } => {
                 stream.on_next_request(&consumer, &reply, &payload, at.now, at.wall, out);
             }
+            Letter::Interest { consumer } => stream.on_interest(&consumer, at.now, at.wall, out),
+            Letter::OriginAnswer { link, headers, payload } => {
+                stream.on_origin_answer(link, &headers, &payload, at.now, at.wall, out);
+            }
+            Letter::Flow { consumer, subject, headers } => {
+                stream.on_flow_answer(&consumer, &subject, &headers, at.now, at.wall, out);
+            }
             Letter::Read { subject, payload, reply } => {
                 stream.direct_get(subject.as_deref(), &payload, &reply, READ_MAX, out);
             }
@@ -557,7 +636,7 @@ fn read_mail(slot: &mut Slot, at: Moment, out: &mut Outbox<'_>) -> bool {
         reply: &letter.reply,
         header_len: letter.header_len,
         body: &letter.body,
-        origin: None,
+        origin: letter.origin,
     });
     let (dealt_with, may_go_on) = slot.group.offer(publishes, &StreamLimits::default(), at, out);
     slot.publishes.drain(..dealt_with);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use linnet_assets::{Answer, Token};
-use linnet_ids::GroupId;
+use linnet_ids::{GroupId, Wall};
+use linnet_jsapi::ConsumerConfig;
 use linnet_jsapi::requests::MsgGetRequest;
 use linnet_wire::headers;
 
@@ -21,6 +22,14 @@ pub(crate) enum Ask {
     Delete,
     Names,
     Info(String),
+    /// A consumer to be made, or to be configured so.
+    Consumer(Box<ConsumerConfig>),
+    /// A consumer is to deliver nothing until then.
+    Pause(Option<Wall>),
+    /// A consumer is to begin anew.
+    Reset(String),
+    /// Something of which the answer does not tell.
+    Other,
 }
 
 /// A read under way.
@@ -79,9 +88,14 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    pub(crate) fn ask(&mut self, token: Token, group: GroupId, mut ask: Ask, facts: &Facts) {
+    pub(crate) fn ask(&mut self, token: Token, group: GroupId, mut ask: Ask, facts: &mut Facts) {
         if let Ask::Get(read) = &mut ask {
             read.note(facts, group);
+        }
+        if let Ask::Consumer(config) = &ask
+            && let Some(stream) = facts.streams.get_mut(&group)
+        {
+            stream.wish(token, (**config).clone());
         }
         self.asked.insert(token, (group, ask));
     }
@@ -112,8 +126,16 @@ impl Questions {
 
     pub(crate) fn answered(&mut self, token: Token, answer: &Answer, facts: &mut Facts) -> Check {
         let Some((group, ask)) = self.asked.remove(&token) else { return Ok(()) };
+        let wall = facts.wall;
         let Some(stream) = facts.streams.get_mut(&group) else { return Ok(()) };
-        answers::is_right(stream, &ask, answer)
+        // What a server refuses because it cannot go on may be in its log all the same.
+        if answer.as_ref().err().is_none_or(|error| error.code < 500) {
+            stream.wishes.retain(|wish| wish.token != token);
+            if let Ask::Reset(name) = &ask {
+                stream.reset_answered(name);
+            }
+        }
+        answers::is_right(stream, &ask, answer, wall)
     }
 
     /// A message that answers the direct get of this number. True if it was the last one.

@@ -8,13 +8,18 @@ use linnet_ids::GroupId;
 use linnet_replication::Host as _;
 
 use crate::Mode;
-use crate::invariants::{Check, Violation, broken, damage, deliveries};
+use crate::invariants::{Check, Violation, broken, damage, deliveries, origins};
 use crate::mutation::Mutation;
+use crate::pulls::Wanted;
 use crate::trace::Trace;
+use crate::workload::GROUP;
+use crate::workload::pushing::is_pull;
 use crate::world::{Totals, World};
 
 /// Rounds in which consumers get everything that is left.
 const DRAIN_ROUNDS: u32 = 60;
+/// Steps of time in which mirrors and sources get it.
+const TAKE_ROUNDS: u32 = 60;
 
 /// How a run went.
 pub(crate) struct Ended {
@@ -80,8 +85,9 @@ fn step(world: &mut World, restless: u32) -> Check {
     }
     match world.rng.u32(..10) {
         0..3 => world.act(),
+        3 if world.rng.u8(..4) == 0 => world.back_up()?,
         3 if world.rng.u8(..6) == 0 => checkpoint(world),
-        3 if world.rng.u8(..6) == 0 => world.process.deaf = !world.process.deaf,
+        3 if world.rng.u8(..6) == 0 => world.turn_deaf(),
         3 if world.rng.u8(..3) == 0 => world.pass_time(),
         _ => world.turn_server()?,
     }
@@ -153,6 +159,7 @@ fn finish(world: &mut World) -> Check {
     expire(world)?;
     if world.mode != Mode::Damage {
         drain(world)?;
+        take_over(world)?;
     }
     let mode = std::mem::replace(&mut world.mode, Mode::Calm);
     world.restart(true)?;
@@ -203,19 +210,39 @@ fn expire(world: &mut World) -> Check {
     Ok(())
 }
 
+/// Mirrors and sources get what is left.
+fn take_over(world: &mut World) -> Check {
+    let mut outcome = Ok(());
+    for _ in 0..TAKE_ROUNDS {
+        let process = &world.process;
+        outcome = origins::are_complete(&world.facts, |group| process.key_of(group).is_some());
+        if outcome.is_ok() {
+            break;
+        }
+        world.advance(Duration::from_secs(2));
+        world.settle(3000)?;
+    }
+    outcome
+}
+
 /// Every consumer gets everything it wants, and acknowledges it.
 fn drain(world: &mut World) -> Check {
     world.held.clear();
-    for _ in 0..DRAIN_ROUNDS {
+    for round in 0..DRAIN_ROUNDS {
         let before = world.totals.delivered;
+        world.listen_to_all();
+        world.answer_flow();
         let wanted: Vec<(GroupId, String)> = world
             .facts
             .streams
             .values()
             .flat_map(|s| s.model.consumers.keys().map(|name| (s.group, name.clone())))
+            .filter(|(_, name)| is_pull(name))
             .collect();
         for (group, name) in wanted {
-            world.request(group, &name, r#"{"batch":200,"no_wait":true}"#.to_owned());
+            let group_name = world.priority_of(group, &name).map(|_| GROUP.to_owned());
+            let wanted = Wanted { batch: 200, no_wait: true, group: group_name, ..Wanted::default() };
+            world.request(group, &name, wanted);
         }
         world.settle(3000)?;
         while !world.held.is_empty() {
@@ -225,14 +252,14 @@ fn drain(world: &mut World) -> Check {
         world.settle(3000)?;
         world.advance(Duration::from_secs(32));
         world.settle(3000)?;
-        if world.totals.delivered == before {
+        if world.totals.delivered == before && (world.asked.is_empty() || round > DRAIN_ROUNDS / 2) {
             break;
         }
     }
     for stream in world.facts.streams.values().filter(|s| world.process.key_of(s.group).is_some()) {
         for (name, consumer) in &stream.model.consumers {
             let Some(facts) = stream.consumers.get(&(name.clone(), consumer.born)) else { continue };
-            if consumer.config.max_deliver <= 0 && !stream.is_lossy {
+            if !stream.is_lossy && !consumer.config.sourcing {
                 deliveries::are_complete(stream, name, facts)?;
             }
         }

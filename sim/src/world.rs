@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock};
+use linnet_assets::CommandOutcome;
+use linnet_env::{Clock, Disk, FaultCounters, FaultyDisk, ManualClock, SeededRng};
 use linnet_ids::{GroupId, Wall};
-use linnet_jsapi::subjects::AckSubject;
 use linnet_replication::Host as _;
+use linnet_seal::{Cipher, HEADER_BYTES, KeyRing, MasterKey, SealedDisk};
 
+use crate::backups::{Backup, Taken, UnderWay};
 use crate::facts::{Facts, StreamFacts};
 use crate::flows::Waiter;
-use crate::invariants::{Check, Violation, answered, broken, content, deliveries, usage};
+use crate::invariants::{Check, Violation, answered, broken, secrecy, usage};
 use crate::mutation::{MutatedDisk, Mutation};
 use crate::outbox::Event;
 use crate::process::Process;
+use crate::pulls::Pulls;
 use crate::questions::Questions;
 use crate::restore::{self, OpenFailed};
 use crate::trace::Trace;
@@ -37,6 +40,13 @@ pub(crate) struct Held {
     pub(crate) ack: Vec<u8>,
 }
 
+/// A flow control request that a client has not answered.
+pub(crate) struct FlowAsk {
+    pub(crate) group: GroupId,
+    pub(crate) consumer: String,
+    pub(crate) subject: Vec<u8>,
+}
+
 /// An API call about a stream that is under way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -52,9 +62,13 @@ pub(crate) struct World {
     pub(crate) process: Process,
     pub(crate) facts: Facts,
     pub(crate) held: Vec<Held>,
+    pub(crate) asked: Vec<FlowAsk>,
+    pub(crate) taken: Vec<Taken>,
+    pub(crate) backups: Vec<Backup>,
+    pub(crate) restoring: Option<UnderWay>,
     pub(crate) call: Option<Call>,
     pub(crate) questions: Questions,
-    pub(crate) next_pull: u64,
+    pub(crate) pulls: Pulls,
     pub(crate) trace: Trace,
     pub(crate) mode: Mode,
     pub(crate) restarts: u64,
@@ -70,6 +84,8 @@ pub(crate) struct World {
     /// Damaged files that must stay, under one name or the other.
     pub(crate) kept: Vec<[PathBuf; 2]>,
     mutation: Option<Mutation>,
+    /// The store is encrypted.
+    pub(crate) ring: Option<Arc<KeyRing>>,
     dir: PathBuf,
 }
 
@@ -78,10 +94,21 @@ pub(crate) struct World {
 pub(crate) struct Totals {
     pub(crate) published: u64,
     pub(crate) acknowledged: u64,
+    pub(crate) acknowledged_in_memory: u64,
     pub(crate) duplicates: u64,
     pub(crate) refused: u64,
     pub(crate) delivered: u64,
+    /// Heartbeats and flow control requests at deliver subjects.
+    pub(crate) beats: u64,
     pub(crate) confirmed: u64,
+    /// Answers to fast batches.
+    pub(crate) fast: u64,
+    pub(crate) republished: u64,
+    /// Messages between streams.
+    pub(crate) handed_over: u64,
+    /// Backups read, and streams restored from one.
+    pub(crate) backups: u64,
+    pub(crate) restored: u64,
     pub(crate) calls: u64,
     pub(crate) reads: u64,
     pub(crate) commits: u64,
@@ -109,7 +136,8 @@ impl World {
         let mut facts = Facts::default();
         let meta = StreamFacts::new("_catalogue_", GroupId::META, linnet_replication::catalogue_config());
         facts.streams.insert(GroupId::META, meta);
-        let opened = restore::open(shared(&disk, mutation), &dir, &clock, mutation);
+        let ring = ring_of(seed);
+        let opened = restore::open(shared(&disk, mutation, ring.as_ref(), seed), &dir, &clock, mutation);
         let Ok((process, _)) = opened else { return broken("opening", "a new store cannot be opened") };
         let mut world = Self {
             rng,
@@ -118,9 +146,13 @@ impl World {
             process,
             facts,
             held: Vec::new(),
+            asked: Vec::new(),
+            taken: Vec::new(),
+            backups: Vec::new(),
+            restoring: None,
             call: None,
             questions: Questions::default(),
-            next_pull: 0,
+            pulls: Pulls::default(),
             trace,
             mode,
             restarts: 0,
@@ -133,6 +165,7 @@ impl World {
             may_look_torn: false,
             kept: Vec::new(),
             mutation,
+            ring,
             dir,
         };
         world.observe()?;
@@ -155,7 +188,18 @@ impl World {
         if process.wants_seal() && self.rng.u8(..4) == 0 {
             choices.push(3);
         }
+        if !process.wire.parcels.is_empty() {
+            choices.extend([4, 4]);
+        }
         match choices.get(self.rng.usize(..choices.len().max(1))) {
+            Some(4) => {
+                let is_lost = self.mode != Mode::Calm && self.rng.u8(..30) == 0;
+                self.totals.handed_over += 1;
+                if let Some(parcel) = self.process.wire.parcels.front() {
+                    self.trace.line(|| format!("{parcel} is handed over, lost {is_lost}"));
+                }
+                self.process.hand_over(is_lost);
+            }
             Some(0) => self.process.pump(),
             Some(1) => self.process.write_log(),
             Some(2) => {
@@ -191,11 +235,13 @@ impl World {
     /// Looks at everything that left the server, then at its state.
     pub(crate) fn observe(&mut self) -> Check {
         self.facts.max_wall = self.facts.max_wall.max(self.clock.wall().0);
+        self.facts.wall = self.clock.wall().0;
+        self.facts.now = self.clock.mono();
         let is_off = self.disk.is_off();
         let appended = std::mem::take(&mut self.process.log.appended);
         self.facts.appended(appended)?;
         loop {
-            let events = std::mem::take(&mut self.process.events);
+            let events = self.process.events.take();
             if events.is_empty() {
                 break;
             }
@@ -239,7 +285,12 @@ impl World {
                 self.hash.write_u64(token);
                 match self.process.waiters.remove(&token) {
                     Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, *answer),
+                    Some(Waiter::Asker(asker)) => self.process.origin_answered(asker, &answer),
+                    Some(Waiter::Restore) => self.part_answered(answer.is_ok()),
                     Some(Waiter::Client) => {
+                        if let Ok(CommandOutcome::Snapshot(snapshot)) = &*answer {
+                            self.snapshot_taken(snapshot);
+                        }
                         self.totals.calls += u64::from(answer.is_ok());
                         self.questions.answered(token, &answer, &mut self.facts)?;
                     }
@@ -249,6 +300,11 @@ impl World {
             }
             Event::Applying { group, ticket } => {
                 self.facts.applying(group, ticket)?;
+                self.questions.changed(group, &self.facts);
+                Ok(())
+            }
+            Event::Unlogged { group, payload } => {
+                self.facts.unlogged(group, &payload)?;
                 self.questions.changed(group, &self.facts);
                 Ok(())
             }
@@ -270,119 +326,13 @@ impl World {
         let Some(stream) = self.facts.streams.get_mut(&group) else { return };
         self.trace.line(|| format!("call about {} answered {ok}", stream.name));
         match call {
-            Call::Create(_) => stream.created |= ok,
-            Call::Delete(_) => stream.ended |= ok,
-            Call::Update(_) => {}
-        }
-    }
-
-    fn sent(
-        &mut self,
-        group: GroupId,
-        to: &[u8],
-        shown: &[u8],
-        reply: &[u8],
-        header_len: usize,
-        body: &[u8],
-    ) -> Check {
-        let text = String::from_utf8_lossy(to).into_owned();
-        if let Some(no) = text.strip_prefix("_ack.").and_then(|n| n.parse().ok()) {
-            return self.acknowledged(group, no, body);
-        }
-        if let Some(no) = text.strip_prefix("_conf.").and_then(|n| n.parse().ok()) {
-            self.confirmed(no);
-            return Ok(());
-        }
-        if let Some(no) = text.strip_prefix("_read.").and_then(|n| n.parse().ok()) {
-            let (headers, payload) = body.split_at(header_len);
-            self.totals.reads += u64::from(self.questions.replied(no, headers, payload, &self.facts)?);
-            return Ok(());
-        }
-        if !reply.is_empty() {
-            let (headers, payload) = body.split_at(header_len);
-            return self.delivered(group, shown, reply, headers, payload);
-        }
-        Ok(())
-    }
-
-    fn acknowledged(&mut self, group: GroupId, no: usize, body: &[u8]) -> Check {
-        let json: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let (Some(stream), Some(publish)) =
-            (self.facts.streams.get_mut(&group), self.facts.publishes.get_mut(no))
-        else {
-            return broken("content", format!("publish {no} is answered and was never made"));
-        };
-        if std::mem::replace(&mut publish.answered, true) {
-            return broken("content", format!("{}: publish {no} is answered twice", stream.name));
-        }
-        if json.get("error").is_some() {
-            self.totals.refused += 1;
-            return Ok(());
-        }
-        let seq = json.get("seq").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        if json.get("duplicate").and_then(serde_json::Value::as_bool) == Some(true) {
-            self.totals.duplicates += 1;
-            let original = stream.stored.get(&seq).copied();
-            let id = publish.id.clone();
-            let same = original.and_then(|o| self.facts.publishes.get(o)).is_some_and(|o| o.id == id);
-            if !same || id.is_none() {
-                return broken(
-                    "duplicates",
-                    format!("{}: publish {no} is no duplicate of {seq}", stream.name),
-                );
+            Call::Create(_) => {
+                stream.created |= ok;
+                self.totals.restored += u64::from(ok && stream.backup.is_some());
             }
-            return Ok(());
+            Call::Delete(_) => stream.ended |= ok,
+            Call::Update(_) => stream.is_changing &= !ok,
         }
-        content::is_acknowledged_once(stream, no, seq)?;
-        stream.acked.insert(seq, no);
-        self.totals.acknowledged += 1;
-        Ok(())
-    }
-
-    fn confirmed(&mut self, no: usize) {
-        let Some(ack) = self.facts.acks.get(no).filter(|a| a.is_final) else { return };
-        self.totals.confirmed += 1;
-        let key = (ack.consumer.clone(), ack.born);
-        if let Some(facts) = self.facts.streams.get_mut(&ack.group).and_then(|s| s.consumers.get_mut(&key)) {
-            facts.confirm(ack.seq, ack.is_all);
-        }
-    }
-
-    fn delivered(
-        &mut self,
-        group: GroupId,
-        subject: &[u8],
-        reply: &[u8],
-        headers: &[u8],
-        payload: &[u8],
-    ) -> Check {
-        let Some(ack) = AckSubject::parse(reply) else {
-            return broken("deliveries", "no acknowledgement subject");
-        };
-        let Some(stream) = self.facts.streams.get_mut(&group) else { return Ok(()) };
-        let is_lossy = stream.is_lossy;
-        let Some((born, facts)) = stream.consumer_mut(ack.consumer) else {
-            let text = format!("{}: {} delivers and does not exist", stream.name, ack.consumer);
-            return broken("deliveries", text);
-        };
-        let known = facts.clone();
-        if !is_lossy {
-            deliveries::is_right(stream, &known, &ack, subject, headers, payload)?;
-        }
-        if let Some((_, facts)) = stream.consumer_mut(ack.consumer) {
-            facts.deliveries += 1;
-            *facts.delivered.entry(ack.stream_seq).or_default() += 1;
-        }
-        self.totals.delivered += 1;
-        self.trace.line(|| format!("delivered {} {} as {}", ack.consumer, ack.stream_seq, ack.consumer_seq));
-        self.held.push(Held {
-            group,
-            consumer: ack.consumer.to_owned(),
-            born,
-            seq: ack.stream_seq,
-            ack: reply.to_vec(),
-        });
-        Ok(())
     }
 
     // Restarts.
@@ -404,7 +354,7 @@ impl World {
         self.count_work();
         self.restarts += 1;
         self.was_unsealed = self.process.is_unsealed;
-        self.end_life(power_loss);
+        self.end_life(power_loss)?;
         if self.mode == Mode::Damage && self.restarts > 1 && self.damages < DAMAGES_MAX {
             self.damage()?;
         }
@@ -418,11 +368,12 @@ impl World {
                 self.disk.set_capacity(None);
             }
             let before = self.disk.counters();
-            let opened =
-                restore::open(shared(&self.disk, self.mutation), &self.dir, &self.clock, self.mutation);
+            let disk = shared(&self.disk, self.mutation, self.ring.as_ref(), self.rng.u64(..));
+            let opened = restore::open(disk, &self.dir, &self.clock, self.mutation);
             let is_off = self.disk.is_off();
             match opened {
-                Ok((process, found)) if !is_off => {
+                Ok((mut process, found)) if !is_off => {
+                    process.ids = self.process.ids;
                     self.process = process;
                     self.trace.line(|| format!("opened: {:?}", found.report));
                     if !self.is_damaged && !found.report.damages.is_empty() {
@@ -438,7 +389,7 @@ impl World {
                 Err(OpenFailed::Refused(reason)) => {
                     self.trace.line(|| format!("opening failed: {reason}"));
                     let free = self.disk.free_space(&self.dir).unwrap_or(0);
-                    let has_no_space = free < restore::wal_config().segment_bytes;
+                    let has_no_space = free < restore::wal_config().segment_bytes + HEADER_BYTES;
                     let struck = has_no_space || faults(&self.disk.counters()) > faults(&before);
                     if !is_off && !struck && self.is_damaged {
                         // What is said is said: nothing is lost in silence.
@@ -452,15 +403,19 @@ impl World {
             }
             self.totals.reopened += 1;
             let power_loss = self.rng.bool();
-            self.end_life(power_loss);
+            self.end_life(power_loss)?;
         }
         broken("opening", "the store cannot be opened")
     }
 
-    fn end_life(&mut self, power_loss: bool) {
+    fn end_life(&mut self, power_loss: bool) -> Check {
         self.trace.line(|| if power_loss { "power loss".to_owned() } else { "kill".to_owned() });
         self.call = None;
         self.questions.forget();
+        self.pulls.forget_all();
+        self.asked.clear();
+        self.taken.clear();
+        self.restoring = None;
         if power_loss {
             self.disk.crash(self.rng.u64(..));
         } else {
@@ -471,8 +426,12 @@ impl World {
             self.hash.write_u64(len);
             if let Ok(bytes) = self.disk.read(&path) {
                 self.hash.write(&bytes);
+                if self.ring.is_some() {
+                    secrecy::is_kept(&path, &bytes)?;
+                }
             }
         }
+        Ok(())
     }
 }
 
@@ -481,12 +440,28 @@ fn faults(counters: &FaultCounters) -> u64 {
     counters.sync_errors + counters.write_errors + counters.no_space
 }
 
-fn shared(disk: &FaultyDisk, mutation: Option<Mutation>) -> Arc<dyn Disk> {
-    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    match mutation {
-        Some(mutation) => Arc::new(MutatedDisk { disk, mutation }),
-        None => disk,
+/// The disk as the server gets it.
+fn shared(
+    disk: &FaultyDisk,
+    mutation: Option<Mutation>,
+    ring: Option<&Arc<KeyRing>>,
+    salt: u64,
+) -> Arc<dyn Disk> {
+    let mut shared: Arc<dyn Disk> = Arc::new(disk.clone());
+    if let Some(mutation) = mutation {
+        shared = Arc::new(MutatedDisk { disk: shared, mutation });
     }
+    match ring.filter(|_| mutation != Some(Mutation::PlainFiles)) {
+        Some(ring) => Arc::new(SealedDisk::new(shared, ring.clone(), Arc::new(SeededRng::new(salt)))),
+        None => shared,
+    }
+}
+
+/// The key of an encrypted store: one run in four has one.
+fn ring_of(seed: u64) -> Option<Arc<KeyRing>> {
+    let cipher = if seed.is_multiple_of(8) { Cipher::Aes } else { Cipher::ChaCha };
+    let ring = || KeyRing::new(cipher, Arc::new(MasterKey::new("simulated")), []);
+    seed.is_multiple_of(4).then(|| Arc::new(ring()))
 }
 
 /// Streams by name that clients may use now.

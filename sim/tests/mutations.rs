@@ -3,7 +3,7 @@
 use linnet_sim::{Mutation, caught};
 
 /// Seeds within which each mutation must be caught, and the promises whose breaking may show it.
-const BOUNDS: [(Mutation, u64); 14] = [
+const BOUNDS: [(Mutation, u64); 31] = [
     (Mutation::IgnoreSyncs, 10),
     (Mutation::AckBeforeCommit, 10),
     (Mutation::LoseLastRecord, 10),
@@ -18,6 +18,23 @@ const BOUNDS: [(Mutation, u64); 14] = [
     (Mutation::WrongTimes, 20),
     (Mutation::MiscountPurges, 50),
     (Mutation::MiscountSubjects, 20),
+    (Mutation::LoseResets, 100),
+    (Mutation::ShiftStarts, 100),
+    (Mutation::IgnorePauses, 100),
+    (Mutation::RedeliverInProgress, 100),
+    (Mutation::MiscountPending, 20),
+    (Mutation::WrongSizes, 50),
+    (Mutation::OverfillRequests, 20),
+    (Mutation::IgnorePriorities, 300),
+    (Mutation::IgnoreOverflow, 300),
+    (Mutation::LosePins, 300),
+    (Mutation::LoseUnheard, 100),
+    (Mutation::WrongBeats, 100),
+    (Mutation::AckFastAhead, 50),
+    (Mutation::LoseCopies, 50),
+    (Mutation::PlainFiles, 10),
+    (Mutation::SpoilTaken, 100),
+    (Mutation::LoseRestored, 300),
 ];
 
 #[test]

@@ -33,22 +33,46 @@ struct Memory {
     next_consumer: u64,
 }
 
+/// What the store does with what it writes.
+#[derive(Clone, Copy)]
+struct Store {
+    /// More of the server's `jetstream` block.
+    settings: &'static str,
+    /// `compression` of the streams.
+    compression: &'static str,
+}
+
+const PLAIN: Store = Store { settings: "", compression: "none" };
+const ENCRYPTED: &str = "cipher: aes, key: secret";
+
 #[test]
 fn what_was_acknowledged_survives_every_kill() {
     let rounds = setting("LINNET_CRASH_ROUNDS", 3);
-    run(async || crash(rounds, "").await);
+    run(async || crash(rounds, PLAIN).await);
 }
 
 #[test]
 fn what_was_acknowledged_survives_every_kill_of_an_encrypted_store() {
     let rounds = setting("LINNET_CRASH_ROUNDS", 3);
-    run(async || crash(rounds, "cipher: aes, key: secret").await);
+    run(async || crash(rounds, Store { settings: ENCRYPTED, ..PLAIN }).await);
 }
 
-async fn crash(rounds: u64, jetstream: &str) {
+#[test]
+fn what_was_acknowledged_survives_every_kill_of_compressed_streams() {
+    let rounds = setting("LINNET_CRASH_ROUNDS", 2);
+    run(async || crash(rounds, Store { compression: "s2", ..PLAIN }).await);
+}
+
+#[test]
+fn what_was_acknowledged_survives_every_kill_of_compressed_streams_of_an_encrypted_store() {
+    let rounds = setting("LINNET_CRASH_ROUNDS", 2);
+    run(async || crash(rounds, Store { settings: ENCRYPTED, compression: "s2" }).await);
+}
+
+async fn crash(rounds: u64, store: Store) {
     let seed = setting("LINNET_CRASH_SEED", fastrand::u64(..));
     let mut random = fastrand::Rng::with_seed(seed);
-    let jetstream = JetStream { extra: jetstream.to_owned(), ..JetStream::default() };
+    let jetstream = JetStream { extra: store.settings.to_owned(), ..JetStream::default() };
     let options = Options { port: Some(free_port().unwrap()), jetstream: Some(jetstream), ..JETSTREAM() };
     let spec = Spec::new(program(Kind::Linnet).unwrap()).options(options);
     let mut server = spec.ready(linnet_launch::Ready::Info, LONG).start().unwrap();
@@ -58,7 +82,8 @@ async fn crash(rounds: u64, jetstream: &str) {
     for n in 0..STREAMS {
         let name = format!("S{n}");
         // More consumers come into being in many rounds than a stream has by default.
-        let body = json!({"name": name, "subjects": [format!("s.{n}")], "max_consumers": 1_000_000});
+        let body = json!({"name": name, "subjects": [format!("s.{n}")], "max_consumers": 1_000_000,
+            "compression": store.compression});
         api(&client, &format!("STREAM.CREATE.{name}"), body).await;
         let config = json!({"durable_name": "C", "ack_policy": "explicit", "ack_wait": ACK_WAIT_NANOS});
         let body = json!({"stream_name": name, "config": config});

@@ -11,6 +11,7 @@ use linnet_assets::{
 };
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::limits::Limits;
+use linnet_jsapi::policies::RetentionPolicy;
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::{StreamConfig, StreamSource, info::AccountLimits};
 use linnet_store::{Kind, LoadJob, Lookup, Seed, StreamStore};
@@ -214,6 +215,7 @@ impl World {
             };
             let at = self.at();
             self.origin.command(Command::Consumer(command), 1, at, &mut self.wire);
+            self.settle(false);
             let outcome = self.wire.answers.pop().unwrap().unwrap();
             assert!(matches!(outcome, CommandOutcome::Consumer(_)), "{outcome:?}");
             answer.extend_from_slice(b"{}");
@@ -227,8 +229,18 @@ impl World {
     }
 
     fn publish(&mut self, body: &str) {
-        let publish =
-            Publish { subject: b"o", reply: b"", header_len: 0, body: body.as_bytes(), origin: None };
+        self.publish_with("", body);
+    }
+
+    fn publish_with(&mut self, block: &str, payload: &str) {
+        let body = [block, payload].concat();
+        let publish = Publish {
+            subject: b"o",
+            reply: b"",
+            header_len: block.len(),
+            body: body.as_bytes(),
+            origin: None,
+        };
         let wall = Wall(self.wall);
         self.origin.admit(&publish, &StreamLimits::default(), wall, &mut self.wire);
         self.settle(false);
@@ -351,6 +363,36 @@ proptest! {
             world.origin.store().state().last_seq
         );
     }
+}
+
+#[test]
+fn an_origin_kept_by_interest_keeps_what_its_mirror_asks_for_again() {
+    let mut world = World::new(true);
+    let config = StreamConfig { retention: RetentionPolicy::Interest, ..world.origin.config().clone() };
+    world.origin = stream(config, world.now);
+    world.wait();
+    world.lose.extend([true; 3]);
+    for body in ["a", "b", "c"] {
+        world.publish(body);
+    }
+    world.step();
+    assert_eq!(payloads(&mut world.origin), ["a", "b", "c"]);
+    world.restart();
+    world.lose.clear();
+    world.wait();
+    assert_eq!(payloads(&mut world.follower), ["a", "b", "c"]);
+    assert_eq!(payloads(&mut world.origin), [""; 0]);
+}
+
+#[test]
+fn what_a_schedule_of_the_origin_published_is_taken() {
+    let mut world = World::new(false);
+    let config = StreamConfig { allow_msg_schedules: true, ..world.origin.config().clone() };
+    world.origin = stream(config, world.now);
+    world.publish_with("NATS/1.0\r\nNats-Scheduler: s\r\nNats-Schedule-Next: purge\r\n\r\n", "a");
+    world.publish("b");
+    world.wait();
+    assert_eq!(payloads(&mut world.follower), ["a", "b"]);
 }
 
 #[test]

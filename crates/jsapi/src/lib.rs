@@ -33,7 +33,7 @@ pub use decode::{decode_lenient, decode_strict};
 pub use errors::ApiError;
 pub use json::{append_json, to_json};
 pub use pub_ack::{PubAck, write_pub_error};
-pub use stream_config::{Metadata, StreamConfig, StreamSource};
+pub use stream_config::{Metadata, Republish, StreamConfig, StreamSource, SubjectTransform};
 pub use time::Nanos;
 
 /// The API level of this server: requests that need a higher one are refused (10185).

@@ -26,6 +26,10 @@ pub trait Log {
     fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket;
     /// Gives up everything the log holds of a group.
     fn end_group(&mut self, group: GroupId) -> Ticket;
+    /// A group that lives in memory alone is about to apply this in place of appending it.
+    fn unlogged(&mut self, group: GroupId, payload: &[u8]) {
+        let _ = (group, payload);
+    }
 }
 
 /// What a [`BatchQueue`] collects.

@@ -184,6 +184,7 @@ impl SoloGroup {
             }
             for proposal in proposals {
                 if self.is_volatile {
+                    log.unlogged(self.group, &proposal.bytes);
                     self.stream.apply(&proposal, at, out)?;
                     continue;
                 }

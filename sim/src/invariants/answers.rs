@@ -1,6 +1,7 @@
 //! The API tells what is so.
 
 use linnet_assets::{Answer, CommandOutcome};
+use linnet_jsapi::ConsumerConfig;
 use linnet_jsapi::info::StreamState;
 
 use super::{Check, broken, reads};
@@ -10,7 +11,7 @@ use crate::questions::Ask;
 const NAME: &str = "answers";
 
 /// The answer to a call.
-pub(crate) fn is_right(stream: &mut StreamFacts, ask: &Ask, answer: &Answer) -> Check {
+pub(crate) fn is_right(stream: &mut StreamFacts, ask: &Ask, answer: &Answer, wall: i64) -> Check {
     let removed = match (ask, answer) {
         (Ask::Purge | Ask::Delete, Ok(_)) => stream.model.removed.pop_front(),
         _ => None,
@@ -48,8 +49,35 @@ pub(crate) fn is_right(stream: &mut StreamFacts, ask: &Ask, answer: &Answer) -> 
         (Ask::Info(name), Err(error)) if error.err_code == 10014 => {
             expect(!stream.model.consumers.contains_key(name), "the consumer is there")
         }
+        (Ask::Consumer(wanted), Ok(CommandOutcome::Consumer(info))) => {
+            let is_so = info.config.as_ref().is_some_and(|told| is_configured(told, wanted));
+            expect(is_so, &format!("the consumer should be {wanted:?}"))
+        }
+        (Ask::Pause(until), Ok(CommandOutcome::Consumer(info))) => {
+            let told = info.config.as_ref().and_then(|config| config.pause_until);
+            let is_over = until.is_none_or(|until| until.0 <= wall);
+            expect(told == *until || (is_over && told.is_none()), &format!("the pause ends at {until:?}"))
+        }
+        (Ask::Reset(name), Ok(CommandOutcome::Reset(info, next))) => {
+            let is_there = info.name == *name && info.delivered.consumer_seq == 0;
+            expect(is_there && info.delivered.stream_seq + 1 == *next, "it did not begin anew there")
+        }
         _ => Ok(()),
     }
+}
+
+/// The consumer is as it was asked for; what has a default aside.
+fn is_configured(told: &ConsumerConfig, wanted: &ConsumerConfig) -> bool {
+    let max_deliver = if wanted.max_deliver == 0 { -1 } else { wanted.max_deliver };
+    let ack_wait = wanted.backoff.first().copied().unwrap_or(wanted.ack_wait);
+    let mut expected =
+        ConsumerConfig { max_deliver, ack_wait, pause_until: told.pause_until, ..wanted.clone() };
+    expected.metadata.clone_from(&told.metadata);
+    if wanted.max_ack_pending == 0 {
+        expected.max_ack_pending = told.max_ack_pending;
+    }
+    expected.max_waiting = told.max_waiting;
+    *told == expected
 }
 
 /// The state as the model has it; `told` for what it does not know.

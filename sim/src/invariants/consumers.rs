@@ -3,7 +3,8 @@
 use linnet_assets::Attach;
 
 use super::{Check, broken};
-use crate::facts::{ConsumerFacts, StreamFacts};
+use crate::consumer_facts::ConsumerFacts;
+use crate::facts::StreamFacts;
 
 const NAME: &str = "consumers";
 
@@ -29,13 +30,16 @@ pub(crate) fn keeps_promises(stream: &StreamFacts, attach: &Attach, facts: &Cons
         let text = format!("{who}: floor is {}, {lowest} is open, {state:?}", state.ack_floor.stream);
         return broken(NAME, text);
     }
-    if state.delivered.consumer > facts.deliveries {
-        let text =
-            format!("{who}: counts {} deliveries, there were {}", state.delivered.consumer, facts.deliveries);
+    if state.delivered.consumer > facts.deliveries() {
+        let text = format!(
+            "{who}: counts {} deliveries, there were {}",
+            state.delivered.consumer,
+            facts.deliveries()
+        );
         return broken(NAME, text);
     }
     for (seq, pending) in &state.pending {
-        let there_were = facts.delivered.get(seq).copied().unwrap_or(0);
+        let there_were = facts.delivered(*seq);
         if pending.deliveries > there_were {
             let counted = pending.deliveries;
             let text = format!("{who}: counts {counted} deliveries of {seq}, there were {there_were}");

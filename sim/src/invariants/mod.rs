@@ -2,7 +2,9 @@
 
 pub(crate) mod answered;
 pub(crate) mod answers;
+pub(crate) mod backups;
 pub(crate) mod batches;
+pub(crate) mod beats;
 pub(crate) mod consumers;
 pub(crate) mod content;
 pub(crate) mod damage;
@@ -10,10 +12,17 @@ pub(crate) mod deliveries;
 pub(crate) mod duplicates;
 pub(crate) mod durability;
 pub(crate) mod expectations;
+pub(crate) mod fast;
 pub(crate) mod markers;
+pub(crate) mod origins;
+pub(crate) mod pulls;
 pub(crate) mod reads;
+pub(crate) mod republished;
 pub(crate) mod schedules;
+pub(crate) mod sealed;
+pub(crate) mod secrecy;
 pub(crate) mod sequences;
+pub(crate) mod starts;
 pub(crate) mod state;
 pub(crate) mod usage;
 

@@ -14,6 +14,8 @@ pub(crate) struct ModelConsumer {
     /// Index of the entry that made it.
     pub(crate) born: u64,
     pub(crate) config: ConsumerConfig,
+    /// How often it began anew.
+    pub(crate) resets: u64,
     /// First sequence it wants.
     start: u64,
     /// Messages it wants of those stored before it was made, and the last sequence of that time; `None` if it wants
@@ -23,6 +25,8 @@ pub(crate) struct ModelConsumer {
     reached: u64,
     /// Messages that its log says were delivered, and not that they were done with.
     open: BTreeSet<u64>,
+    /// Filters it had before, each with the last sequence of that time.
+    had: Vec<(u64, Vec<String>)>,
 }
 
 impl ModelConsumer {
@@ -30,7 +34,8 @@ impl ModelConsumer {
     pub(crate) fn new(born: u64, config: ConsumerConfig, state: &ConsumerState) -> Self {
         let reached = state.delivered.stream;
         let open = state.pending.keys().chain(state.exhausted.keys()).copied().collect();
-        Self { born, config, start: reached + 1, newest: None, reached, open }
+        let (start, newest, had) = (reached + 1, None, Vec::new());
+        Self { born, config, resets: 0, start, newest, reached, open, had }
     }
 
     /// It was opened with this state, which its log need not tell in full.
@@ -44,6 +49,14 @@ impl ModelConsumer {
         // They may have changed since the log was told where it begins.
         self.reached = newest.first().map_or(self.reached, |first| self.reached.min(first - 1));
         self.newest = Some((newest, until));
+    }
+
+    /// It gets another configuration when the stream ends at `last`.
+    pub(super) fn configure(&mut self, config: ConsumerConfig, last: u64) {
+        let old = std::mem::replace(&mut self.config, config);
+        if old.filters() != self.config.filters() {
+            self.had.push((last, old.filters().to_vec()));
+        }
     }
 
     /// Takes what its log says it did; the messages that it is done with since.
@@ -68,7 +81,10 @@ impl ModelConsumer {
             ConsumerOp::Exhaust { .. } => Vec::new(),
             ConsumerOp::Reset { next } => {
                 self.reached = next.saturating_sub(1);
+                self.start = next;
+                self.newest = None;
                 self.open.clear();
+                self.resets += 1;
                 Vec::new()
             }
             ConsumerOp::MoveTo { next } => {
@@ -83,12 +99,12 @@ impl ModelConsumer {
         self.covers(message) && (seq > self.reached || self.open.contains(&seq))
     }
 
-    fn covers(&self, message: &Message) -> bool {
-        let filter = self.config.filter_subject.as_bytes();
-        filter.is_empty() || linnet_subject::is_subset(&message.subject, filter)
+    /// True if it filters for the subject of the message.
+    pub(crate) fn covers(&self, message: &Message) -> bool {
+        is_covered(self.config.filters(), message)
     }
 
-    /// True if its filter and its deliver policy want the message.
+    /// True if its filters and its deliver policy want the message.
     pub(crate) fn wants(&self, seq: u64, message: &Message) -> bool {
         let in_time = match &self.newest {
             Some((newest, until)) => seq > *until || newest.contains(&seq),
@@ -96,4 +112,25 @@ impl ModelConsumer {
         };
         in_time && self.covers(message)
     }
+
+    /// True if it wants the message and always did: it did not pass it by under other filters.
+    pub(crate) fn always_wanted(&self, seq: u64, message: &Message) -> bool {
+        let mut later = self.had.iter().filter(|(until, _)| seq <= *until);
+        self.wants(seq, message) && later.all(|(_, filters)| is_covered(filters, message))
+    }
+
+    /// First sequence that it wants, at least 1.
+    pub(crate) fn start(&self) -> u64 {
+        self.start.max(1)
+    }
+
+    /// True if it wants all messages behind a sequence, so that those can be counted.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.newest.is_none()
+    }
+}
+
+fn is_covered(filters: &[String], message: &Message) -> bool {
+    let covers = |filter: &String| linnet_subject::is_subset(&message.subject, filter.as_bytes());
+    filters.is_empty() || filters.iter().any(covers)
 }

@@ -2,12 +2,14 @@
 
 mod consumer;
 mod select;
+mod start;
+mod subjects;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use linnet_assets::{ConsumerOp, Entry, Purge};
-use linnet_jsapi::StreamConfig;
-use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
+use linnet_assets::{ConsumerOp, Entry, Purge, RestoreMark};
+use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy, StorageType};
+use linnet_jsapi::{StreamConfig, SubjectTransform};
 use linnet_store::Record;
 use linnet_wire::headers;
 
@@ -26,9 +28,13 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    /// What the message counts for in `bytes` of a file stream.
-    fn size(&self) -> u64 {
-        let fixed = if self.headers.is_empty() { 30 } else { 34 };
+    /// What the message counts for in `bytes` of a stream.
+    fn size(&self, storage: StorageType) -> u64 {
+        let fixed = match storage {
+            StorageType::Memory => 16,
+            StorageType::File if self.headers.is_empty() => 30,
+            StorageType::File => 34,
+        };
         (self.subject.len() + self.headers.len() + self.payload.len() + fixed) as u64
     }
 
@@ -55,6 +61,16 @@ pub(crate) struct Model {
     pub(crate) removed: VecDeque<u64>,
     /// Sequences of messages stored by the last entry.
     pub(crate) stored: Vec<u64>,
+    /// It is being restored from a backup.
+    pub(crate) restoring: bool,
+    /// Nobody wanted the newest message.
+    pub(crate) passed_over: bool,
+    /// Id of the newest message.
+    pub(crate) last_id: Vec<u8>,
+    /// Duplicate windows before the one in force, each with the last sequence of its time.
+    windows: Vec<(u64, i64)>,
+    /// Subject transforms before the one in force.
+    transforms: Vec<Option<SubjectTransform>>,
 }
 
 /// What a message says of its counter.
@@ -78,7 +94,7 @@ impl Model {
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.messages.values().map(Message::size).sum()
+        self.messages.values().map(|message| message.size(self.config.storage)).sum()
     }
 
     pub(crate) fn first(&self) -> u64 {
@@ -102,10 +118,23 @@ impl Model {
         self.messages.iter().rev().find(|(_, m)| m.subject == subject).map_or(0, |(seq, _)| *seq)
     }
 
-    /// The newest message of every subject.
-    fn newest(&self) -> BTreeSet<u64> {
+    /// The shortest time for which the id of a message was to be known since it was stored.
+    pub(crate) fn window_since(&self, seq: u64) -> i64 {
+        let later = self.windows.iter().filter(|(until, _)| seq <= *until).map(|(_, window)| *window);
+        later.chain([self.config.duplicate_window.0]).min().unwrap_or(0)
+    }
+
+    /// The newest message that a pattern covers.
+    pub(crate) fn last_covered(&self, pattern: &[u8]) -> u64 {
+        let mut newest = self.messages.iter().rev();
+        newest.find(|(_, m)| linnet_subject::is_subset(&m.subject, pattern)).map_or(0, |(seq, _)| *seq)
+    }
+
+    /// The newest message of every subject, of some messages.
+    fn newest(&self, of: impl Fn(&Message) -> bool) -> BTreeSet<u64> {
+        let messages = self.messages.iter().filter(|(_, message)| of(message));
         let by_subject: BTreeMap<&[u8], u64> =
-            self.messages.iter().map(|(seq, m)| (m.subject.as_slice(), *seq)).collect();
+            messages.map(|(seq, m)| (m.subject.as_slice(), *seq)).collect();
         by_subject.into_values().collect()
     }
 
@@ -173,11 +202,12 @@ impl Model {
                     let by_subject = attach.config.deliver_policy == DeliverPolicy::LastPerSubject;
                     let mut consumer = ModelConsumer::new(index, attach.config, &state);
                     if by_subject {
-                        consumer.begin_with(self.newest(), self.last);
+                        let newest = self.newest(|message| consumer.covers(message));
+                        consumer.begin_with(newest, self.last);
                     }
                     self.consumers.insert(attach.name, consumer);
                 } else if let Some(known) = self.consumers.get_mut(&attach.name) {
-                    known.config = attach.config;
+                    known.configure(attach.config, self.last);
                 }
             }
             Entry::ConsumerDetach(name) => {
@@ -198,8 +228,7 @@ impl Model {
                 seqs.into_iter().for_each(|seq| self.release(seq));
             }
             Entry::Leader | Entry::Owner(_) => {}
-            // No workload restores from a backup.
-            Entry::Restore(_) => return false,
+            Entry::Restore(mark) => self.restore(&mark),
             Entry::Deleted => self.deleted = true,
             Entry::Skip(last) => {
                 self.last = self.last.max(last);
@@ -209,6 +238,23 @@ impl Model {
         let messages = &self.messages;
         self.schedules.retain(|_, (seq, _)| messages.contains_key(seq));
         true
+    }
+
+    /// It is to be restored from a backup, which says where it begins.
+    pub(crate) fn begin_restoring(&mut self) {
+        let config = std::mem::take(&mut self.config);
+        *self = Self { config, restoring: true, ..Self::default() };
+    }
+
+    fn restore(&mut self, mark: &RestoreMark) {
+        match *mark {
+            RestoreMark::Begin => self.begin_restoring(),
+            RestoreMark::Position { last_seq, .. } => {
+                self.has_begun |= last_seq > 0;
+                self.last = self.last.max(last_seq);
+            }
+            RestoreMark::Done => self.restoring = false,
+        }
     }
 
     /// A message may move a schedule on, end one, or be one.
@@ -241,6 +287,7 @@ impl Model {
             };
             self.last = record.seq;
             self.stored.push(record.seq);
+            self.last_id = message.header("Nats-Msg-Id").unwrap_or_default().to_vec();
             let rollup = message.header("Nats-Rollup").map(<[u8]>::to_ascii_lowercase);
             let subject = message.subject.clone();
             if let Some(ttl) = message.header("Nats-TTL").filter(|_| self.config.allow_msg_ttl) {
@@ -248,16 +295,18 @@ impl Model {
                 self.ttls.insert(record.seq, seconds.map(|s| message.time + s * 1_000_000_000));
             }
             let is_wanted = self.consumers.values().any(|c| c.needs(record.seq, &message));
-            let is_wanted = is_wanted || self.config.retention != RetentionPolicy::Interest;
+            let is_kept = self.restoring || self.config.retention != RetentionPolicy::Interest;
+            let is_wanted = is_wanted || is_kept;
             if self.config.allow_msg_schedules {
                 self.schedule(record.seq, &message, is_wanted);
             }
+            self.passed_over = !is_wanted;
             if !is_wanted {
                 self.ttls.remove(&record.seq);
                 continue;
             }
             self.messages.insert(record.seq, message);
-            match rollup.as_deref() {
+            match rollup.as_deref().filter(|_| !self.restoring) {
                 Some(b"sub") => self.messages.retain(|seq, m| *seq == record.seq || m.subject != subject),
                 Some(b"all") => self.messages.retain(|seq, _| *seq == record.seq),
                 _ => {}
@@ -306,6 +355,12 @@ impl Model {
 
     fn configure(&mut self, config: StreamConfig) {
         let tighter = limit(config.max_msgs_per_subject) < limit(self.config.max_msgs_per_subject);
+        if config.duplicate_window != self.config.duplicate_window {
+            self.windows.push((self.last, self.config.duplicate_window.0));
+        }
+        if config.subject_transform != self.config.subject_transform {
+            self.transforms.push(self.config.subject_transform.take());
+        }
         self.config = config;
         if tighter {
             let subjects: Vec<Vec<u8>> = self.subjects().keys().map(|s| s.to_vec()).collect();

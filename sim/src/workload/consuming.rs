@@ -1,47 +1,108 @@
 //! What clients do with consumers.
 
-use linnet_assets::{Command, ConsumerCommand};
 use linnet_ids::GroupId;
-use linnet_jsapi::limits::Limits;
-use linnet_jsapi::policies::{AckPolicy, DeliverPolicy};
-use linnet_jsapi::requests::CreateConsumerRequest;
-use linnet_jsapi::{ConsumerConfig, Nanos};
+use linnet_jsapi::policies::{AckPolicy, PriorityPolicy};
 use linnet_replication::Host as _;
 
-use super::SECOND;
+use super::GROUP;
+use super::pushing::is_push;
 use crate::facts::AckFacts;
-use crate::flows::Waiter;
 use crate::process::Letter;
+use crate::pulls::{Pull, Wanted};
 use crate::world::World;
 
 impl World {
     fn consumers(&self, group: GroupId) -> Vec<(String, u64)> {
         let Some(stream) = self.facts.streams.get(&group) else { return Vec::new() };
-        stream.model.consumers.iter().map(|(name, c)| (name.clone(), c.born)).collect()
+        let own = stream.model.consumers.iter().filter(|(_, consumer)| !consumer.config.sourcing);
+        own.map(|(name, c)| (name.clone(), c.born)).collect()
     }
 
-    pub(super) fn pull(&mut self, group: GroupId) {
+    pub(super) fn pull(&mut self, stream: &str, group: GroupId) {
         let consumers = self.consumers(group);
         if consumers.is_empty() {
+            self.consumer_call(stream, group);
             return;
         }
         let (consumer, _) = consumers[self.rng.usize(..consumers.len())].clone();
-        let batch = self.rng.u32(1..12);
-        let payload = match self.rng.u8(..3) {
-            0 => format!("{batch}"),
-            1 => format!(r#"{{"batch":{batch},"no_wait":true}}"#),
-            _ => format!(r#"{{"batch":{batch},"expires":3000000000,"idle_heartbeat":1000000000}}"#),
-        };
-        self.request(group, &consumer, payload);
+        if is_push(&consumer) && self.rng.u8(..20) > 0 {
+            self.turn_to(stream, &consumer);
+            return;
+        }
+        let wanted = self.wanted(group, &consumer);
+        self.request(group, &consumer, wanted);
     }
 
-    pub(crate) fn request(&mut self, group: GroupId, consumer: &str, payload: String) {
+    /// What a client asks of a consumer.
+    fn wanted(&mut self, group: GroupId, consumer: &str) -> Wanted {
+        let known = self.facts.streams.get(&group).and_then(|s| s.model.consumers.get(consumer));
+        let pinned = known.and_then(|known| self.pulls.pinned(group, consumer, known.born));
+        let pinned = pinned.map(|pinned| String::from_utf8_lossy(&pinned.id).into_owned());
+        let policy = self.priority_of(group, consumer);
+        let mut pick = |choices: &[u64]| choices[self.rng.usize(..choices.len())];
+        let kind = pick(&[0, 1, 2]);
+        let wanted = Wanted {
+            batch: pick(&[1, 2, 5, 11]),
+            max_bytes: pick(&[0, 0, 0, 0, 300, 2000]),
+            no_wait: kind == 1,
+            waits: kind == 2,
+            group: policy.filter(|_| pick(&[0, 1, 1, 1, 1]) == 1).map(|_| GROUP.to_owned()),
+            ..Wanted::default()
+        };
+        match policy {
+            Some(PriorityPolicy::Overflow) => Wanted {
+                min_pending: pick(&[0, 0, 1, 4, 10]),
+                min_ack_pending: pick(&[0, 0, 0, 2, 5]),
+                ..wanted
+            },
+            Some(PriorityPolicy::PinnedClient) => {
+                let id = match pick(&[0, 1, 1, 2]) {
+                    0 => String::new(),
+                    1 => pinned.unwrap_or_default(),
+                    _ => "nobody".to_owned(),
+                };
+                Wanted { id, ..wanted }
+            }
+            Some(PriorityPolicy::Prioritized) => Wanted { priority: i64::from(self.rng.u8(..4)), ..wanted },
+            _ => wanted,
+        }
+    }
+
+    /// How the consumer chooses between requests, if it does.
+    pub(crate) fn priority_of(&self, group: GroupId, consumer: &str) -> Option<PriorityPolicy> {
+        let consumer = self.facts.streams.get(&group)?.model.consumers.get(consumer)?;
+        Some(consumer.config.priority_policy).filter(|policy| !policy.is_none())
+    }
+
+    pub(crate) fn request(&mut self, group: GroupId, consumer: &str, wanted: Wanted) {
         let Some(key) = self.process.key_of(group) else { return };
-        self.next_pull += 1;
-        let reply = format!("_pull.{}", self.next_pull).into_bytes();
+        let payload = wanted.body();
         self.trace.line(|| format!("pull {consumer} {payload}"));
+        let reply = self.note_pull(group, consumer, wanted, false);
         let letter = Letter::Next { consumer: consumer.to_owned(), payload: payload.into_bytes(), reply };
         self.process.letter(key, letter);
+    }
+
+    /// Remembers a request for messages; where they come.
+    fn note_pull(&mut self, group: GroupId, consumer: &str, wanted: Wanted, is_unsure: bool) -> Vec<u8> {
+        let known = self.facts.streams.get(&group).and_then(|s| s.model.consumers.get(consumer));
+        let pull = Pull {
+            group,
+            consumer: (consumer.to_owned(), known.map_or(0, |known| known.born)),
+            wanted,
+            is_unsure: is_unsure || known.is_none(),
+            got: 0,
+            got_bytes: 0,
+            has_ended: false,
+            pin: Vec::new(),
+        };
+        format!("_pull.{}", self.pulls.add(pull)).into_bytes()
+    }
+
+    /// Nobody listens to what requests are answered with, or somebody does again.
+    pub(crate) fn turn_deaf(&mut self) {
+        self.process.deaf = !self.process.deaf;
+        self.pulls.forget();
     }
 
     pub(super) fn acknowledge(&mut self) {
@@ -81,95 +142,31 @@ impl World {
         let wants_next = payload.starts_with(b"+NXT");
         let reply = match (wants_next, confirm) {
             (true, _) => {
-                self.next_pull += 1;
-                format!("_pull.{}", self.next_pull)
+                let wanted = Wanted { batch: 2, ..Wanted::default() };
+                self.note_pull(group, &consumer, wanted, true)
             }
-            (false, true) => format!("_conf.{no}"),
-            (false, false) => String::new(),
+            (false, true) => format!("_conf.{no}").into_bytes(),
+            (false, false) => Vec::new(),
         };
-        if is_final
-            && let Some(facts) = self
-                .facts
-                .streams
-                .get_mut(&group)
-                .and_then(|s| s.consumers.get_mut(&(consumer.clone(), born)))
-        {
-            if is_all {
-                let below: Vec<u64> = facts.delivered.range(..=seq).map(|(seq, _)| *seq).collect();
-                facts.acked.extend(below);
+        let stream = self.facts.streams.get_mut(&group);
+        let facts = stream.and_then(|s| s.consumers.get_mut(&(consumer.clone(), born)));
+        let epoch = facts.as_ref().map_or(0, |facts| facts.epoch);
+        if let Some(facts) = facts {
+            if is_final {
+                facts.ack(seq, is_all);
+            } else if payload.starts_with(b"-NAK") {
+                facts.refuse(seq);
             }
-            facts.acked.insert(seq);
         }
         self.trace.line(|| {
             let text = String::from_utf8_lossy(payload).into_owned();
-            format!("{text} {consumer} {seq} reply {reply}")
+            format!("{text} {consumer} {seq} reply {}", String::from_utf8_lossy(&reply))
         });
-        self.facts.acks.push(AckFacts { group, consumer, born, seq, is_final, is_all });
-        let letter = Letter::Ack { subject, payload: payload.to_vec(), reply: reply.into_bytes() };
+        self.facts.acks.push(AckFacts { group, consumer, born, seq, is_final, is_all, epoch });
+        let letter = Letter::Ack { subject, payload: payload.to_vec(), reply };
         self.process.letter(key, letter);
         if is_final && self.rng.u8(..10) > 0 {
             self.held.swap_remove(at);
         }
-    }
-
-    pub(super) fn consumer_call(&mut self, name: &str, group: GroupId) {
-        let Some(key) = self.process.key_of(group) else { return };
-        let consumer = format!("c{}", self.rng.u8(..3));
-        let token = self.process.expect(Waiter::Client);
-        if self.rng.u8(..5) == 0 {
-            self.trace.line(|| format!("delete consumer {consumer}"));
-            self.process.command(key, Command::Consumer(ConsumerCommand::Delete(consumer)), token);
-            return;
-        }
-        let mut pick = |choices: &[i64]| choices[self.rng.usize(..choices.len())];
-        let filtered = pick(&[0, 0, 1]) == 1;
-        let deliver_policy = match pick(&[0, 0, 0, 0, 1, 2, 3]) {
-            1 => DeliverPolicy::New,
-            2 => DeliverPolicy::LastPerSubject,
-            3 => DeliverPolicy::Last,
-            _ => DeliverPolicy::All,
-        };
-        let filter_subject = match deliver_policy {
-            DeliverPolicy::LastPerSubject => format!("{name}.*"),
-            _ if filtered => format!("{name}.1"),
-            _ => String::new(),
-        };
-        let config = ConsumerConfig {
-            durable_name: consumer.clone(),
-            name: consumer.clone(),
-            deliver_policy,
-            ack_policy: match pick(&[0, 0, 0, 1, 2]) {
-                1 => AckPolicy::All,
-                2 => AckPolicy::None,
-                _ => AckPolicy::Explicit,
-            },
-            ack_wait: Nanos(pick(&[1, 5, 30]) * SECOND),
-            max_deliver: pick(&[-1, -1, -1, 2]),
-            max_ack_pending: pick(&[0, 0, 3]),
-            filter_subject,
-            description: format!("{}", pick(&[1, 2, 3])),
-            ..ConsumerConfig::default()
-        };
-        // An existing one keeps what an update may not change, and its filter, so that it wants the same messages.
-        let known = self.facts.streams.get(&group).and_then(|s| s.model.consumers.get(&consumer));
-        let config = match known {
-            Some(known) => ConsumerConfig {
-                deliver_policy: known.config.deliver_policy,
-                ack_policy: known.config.ack_policy,
-                filter_subject: known.config.filter_subject.clone(),
-                max_deliver: known.config.max_deliver,
-                ..config
-            },
-            None => config,
-        };
-        self.trace.line(|| format!("create consumer {config:?}"));
-        let request =
-            CreateConsumerRequest { stream: name.to_owned(), config, ..CreateConsumerRequest::default() };
-        let command = ConsumerCommand::Create {
-            request: Box::new(request),
-            suggested_name: "x".to_owned(),
-            limits: Box::new(Limits::unlimited()),
-        };
-        self.process.command(key, Command::Consumer(command), token);
     }
 }

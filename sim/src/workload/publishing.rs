@@ -6,7 +6,7 @@ use linnet_replication::Host as _;
 use linnet_wire::headers;
 
 use super::{SECOND, SUBJECTS};
-use crate::facts::PublishFacts;
+use crate::facts::{FastFacts, PublishFacts};
 use crate::process::PublishIn;
 use crate::world::World;
 
@@ -47,6 +47,7 @@ impl World {
             let text = last_of_subject.to_string();
             headers::push(&mut block, "Nats-Expected-Last-Subject-Sequence", text.as_bytes());
         }
+        self.push_expectations(name, group, &mut block);
         match self.rng.u8(..40) {
             0 => headers::push(&mut block, "Nats-Rollup", b"sub"),
             1 => headers::push(&mut block, "Nats-Rollup", b"all"),
@@ -84,7 +85,60 @@ impl World {
         self.facts.publishes.push(sent);
         self.totals.published += 1;
         let reply = format!("_ack.{no}").into_bytes();
-        self.process.publish(key, PublishIn { subject, reply, header_len, body });
+        self.process.publish(key, PublishIn { subject, reply, header_len, body, origin: None });
+    }
+
+    /// The rarer things that a message may be said to follow.
+    fn push_expectations(&mut self, name: &str, group: GroupId, block: &mut Vec<u8>) {
+        let other = if self.rng.bool() { "*".to_owned() } else { self.rng.u64(..SUBJECTS).to_string() };
+        let pattern = format!("{name}.{other}");
+        let Some(model) = self.facts.streams.get(&group).map(|s| &s.model) else { return };
+        match self.rng.u8(..48) {
+            0 => headers::push(block, "Nats-Expected-Stream", b"another"),
+            1 => headers::push(block, "Nats-Expected-Stream", name.as_bytes()),
+            2 => headers::push(block, "Nats-Expected-Last-Msg-Id", b"id3"),
+            3 | 4 => headers::push(block, "Nats-Expected-Last-Msg-Id", &model.last_id),
+            5..8 => {
+                let key = "Nats-Expected-Last-Subject-Sequence";
+                let last = model.last_covered(pattern.as_bytes()) + self.rng.u64(..8).saturating_sub(5);
+                if headers::get(block, key).is_none() {
+                    headers::push(block, key, last.to_string().as_bytes());
+                }
+                headers::push(block, "Nats-Expected-Last-Subject-Sequence-Subject", pattern.as_bytes());
+            }
+            _ => {}
+        }
+    }
+
+    /// Messages to be stored one by one, whose client is told now and then how far it has come.
+    pub(super) fn publish_fast(&mut self, name: &str, group: GroupId) {
+        let id = format!("f{}", self.facts.publishes.len());
+        let (parts, gaps_ok) = (self.rng.u64(2..9), self.rng.bool());
+        let missing = if self.rng.u8(..5) == 0 { self.rng.u64(1..=parts) } else { 0 };
+        let flow = self.rng.u64(1..5);
+        if let Some(stream) = self.facts.streams.get_mut(&group) {
+            stream.fast.insert(id.clone(), FastFacts::default());
+        }
+        let gap = if gaps_ok { "ok" } else { "fail" };
+        for seq in (1..=parts).filter(|seq| *seq != missing) {
+            let operation = if seq == parts { 2 } else { u8::from(seq > 1) };
+            let mut block = Vec::new();
+            let mut message_id = None;
+            if self.rng.u8(..6) == 0 {
+                let text = format!("id{}", self.rng.u32(..30));
+                headers::begin(&mut block, "");
+                headers::push(&mut block, "Nats-Msg-Id", text.as_bytes());
+                headers::end(&mut block);
+                message_id = Some(text);
+            }
+            let no = self.facts.publishes.len();
+            if let Some(batch) = self.facts.streams.get_mut(&group).and_then(|s| s.fast.get_mut(&id)) {
+                batch.messages.insert(seq, (no, message_id.is_some()));
+            }
+            let reply = format!("_fast.{id}.{flow}.{gap}.{seq}.{operation}.$FI").into_bytes();
+            let filler = Some(self.rng.usize(..200));
+            self.send(name, group, block, message_id, filler, reply);
+        }
     }
 
     /// Sometimes makes the message a schedule, or ends one by it.
@@ -136,7 +190,8 @@ impl World {
         }
         headers::end(&mut block);
         let filler = Some(self.rng.usize(..200));
-        self.send(name, group, block, id, filler, part.is_last);
+        let reply = self.ack_subject(part.is_last);
+        self.send(name, group, block, id, filler, reply);
     }
 
     /// Adds to a counter.
@@ -149,7 +204,13 @@ impl World {
             part.push(&mut block);
         }
         headers::end(&mut block);
-        self.send(name, group, block, None, None, part.is_none_or(|part| part.is_last));
+        let reply = self.ack_subject(part.is_none_or(|part| part.is_last));
+        self.send(name, group, block, None, None, reply);
+    }
+
+    /// Where the next publish is answered, if it is.
+    fn ack_subject(&self, wants_answer: bool) -> Vec<u8> {
+        if wants_answer { format!("_ack.{}", self.facts.publishes.len()).into_bytes() } else { Vec::new() }
     }
 
     /// Publishes on a subject of the stream, without `filler` an empty payload.
@@ -160,7 +221,7 @@ impl World {
         headers: Vec<u8>,
         id: Option<String>,
         filler: Option<usize>,
-        wants_answer: bool,
+        reply: Vec<u8>,
     ) {
         let Some(key) = self.process.key_of(group) else { return };
         let subject = format!("{name}.{}", self.rng.u64(..SUBJECTS)).into_bytes();
@@ -185,8 +246,7 @@ impl World {
         });
         self.facts.publishes.push(sent);
         self.totals.published += 1;
-        let reply = if wants_answer { format!("_ack.{no}").into_bytes() } else { Vec::new() };
-        self.process.publish(key, PublishIn { subject, reply, header_len, body });
+        self.process.publish(key, PublishIn { subject, reply, header_len, body, origin: None });
     }
 
     /// Last sequences as a client may know them: of what is visible, sometimes wrong.

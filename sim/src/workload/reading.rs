@@ -13,11 +13,11 @@ use crate::world::World;
 
 impl World {
     /// Calls the API and remembers what was asked.
-    pub(super) fn call_stream(&mut self, group: GroupId, command: Command, ask: Ask) {
+    pub(crate) fn call_stream(&mut self, group: GroupId, command: Command, ask: Ask) {
         let Some(key) = self.process.key_of(group) else { return };
         self.trace.line(|| format!("{command:?}"));
         let token = self.process.expect(Waiter::Client);
-        self.questions.ask(token, group, ask, &self.facts);
+        self.questions.ask(token, group, ask, &mut self.facts);
         self.process.command(key, command, token);
     }
 
@@ -114,7 +114,7 @@ impl World {
     }
 
     /// A sequence about where there are messages, and about when one was stored.
-    fn somewhere(&mut self, group: GroupId) -> (u64, Wall) {
+    pub(super) fn somewhere(&mut self, group: GroupId) -> (u64, Wall) {
         let Some(stream) = self.facts.streams.get(&group) else { return (1, Wall(0)) };
         let first = stream.model.first().max(1);
         let seq = self.rng.u64(first..=stream.model.last.max(first) + 2);

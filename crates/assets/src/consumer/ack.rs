@@ -34,7 +34,7 @@ impl Consumer {
                 self.confirm(reply);
             }
             AckKind::Progress => {
-                if let Some(pending) = self.state.pending.get(&seq) {
+                if let Some(pending) = self.state.pending.get(&seq).filter(|_| !self.is_due(seq)) {
                     let deadline = ctx.now + self.ack_wait(pending.deliveries);
                     self.set_deadline(seq, deadline);
                 }
@@ -101,13 +101,20 @@ impl Consumer {
             deliveries: pending.deliveries,
         });
         if let Some(delay) = delay {
-            self.set_deadline(seq, ctx.now + delay);
+            if !self.is_due(seq) {
+                self.set_deadline(seq, ctx.now + delay);
+            }
         } else {
             self.deadline_of.remove(&seq);
             if !self.redeliver.contains(&seq) {
                 self.redeliver.push_back(seq);
             }
         }
+    }
+
+    /// True if a pending message waits to be delivered again: what is not waited for is in that queue.
+    fn is_due(&self, seq: StreamSeq) -> bool {
+        !self.deadline_of.contains_key(&seq)
     }
 
     fn terminate(&mut self, ctx: &mut Context<'_>, seq: StreamSeq, reason: &str) {

@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_jsapi::info::{ConsumerInfo, SequenceInfo};
-use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, ReplayPolicy};
+use linnet_jsapi::policies::{AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy};
 use linnet_jsapi::{ConsumerConfig, Nanos};
 use linnet_store::{Filter, StreamStore};
 
@@ -189,6 +189,9 @@ impl Consumer {
             self.push = Push::of(&config);
         }
         self.config = config;
+        if self.config.priority_policy != PriorityPolicy::PinnedClient {
+            self.pin = None;
+        }
         let wants_others = filter != self.filter;
         if wants_others {
             self.filter = filter;

@@ -7,7 +7,7 @@ use linnet_wire::headers;
 use super::renaming::Renaming;
 use super::ttl::Ttl;
 use super::{CommandOutcome, Proposal, Stream};
-use crate::consumer::Context;
+use crate::consumer::{Consumer, Context};
 use crate::entry::{Attach, Entry, EntryError, Purge};
 use crate::output::{Advisory, Output};
 
@@ -28,6 +28,9 @@ impl Stream {
         let entry = Entry::decode(&proposal.bytes)?;
         if at.live && Entry::is_barrier(&proposal.bytes) {
             self.barriers = self.barriers.saturating_sub(1);
+        }
+        if at.live && matches!(entry, Entry::Config(_)) {
+            self.reconfiguring = self.reconfiguring.saturating_sub(1);
         }
         let outcome = self.apply_entry(entry, at, out);
         if at.live {
@@ -408,7 +411,9 @@ impl Stream {
             }
             None => {
                 if existing.is_some() {
-                    self.apply_detach(&name, at, out);
+                    // The new one owes what the old one owed: nothing is released in between.
+                    self.take_out(&name, at, out);
+                    self.sweep_all();
                 }
                 let id = self.install_consumer(attach, at.now);
                 if at.live && !self.restoring {
@@ -462,7 +467,15 @@ impl Stream {
     }
 
     pub(super) fn apply_detach(&mut self, name: &str, at: Moment, out: &mut dyn Output) {
-        let Some(id) = self.by_name.remove(name) else { return };
+        let lasted = self.take_out(name, at, out).is_some_and(|consumer| !consumer.config.direct);
+        if lasted {
+            self.release_consumer();
+        }
+    }
+
+    /// Ends a consumer, whatever that means for the messages.
+    fn take_out(&mut self, name: &str, at: Moment, out: &mut dyn Output) -> Option<Consumer> {
+        let id = self.by_name.remove(name)?;
         self.remove_wants(id);
         let mut consumer = self.consumers.remove(id);
         self.direct -= usize::from(consumer.config.direct);
@@ -481,8 +494,6 @@ impl Stream {
             consumer.end_requests(&mut ctx, "409 Consumer Deleted", false);
             out.advise(Advisory::ConsumerDeleted { consumer: name.to_owned() });
         }
-        if !consumer.config.direct {
-            self.release_consumer();
-        }
+        Some(consumer)
     }
 }

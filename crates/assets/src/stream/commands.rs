@@ -142,6 +142,18 @@ pub enum CommandOutcome {
     Configs(Vec<(String, ConsumerConfig)>),
 }
 
+impl ConsumerCommand {
+    /// Name of the consumer that it changes. One to be created may not have a name yet and is not meant here.
+    fn changes(&self) -> Option<&str> {
+        match self {
+            Self::Delete(consumer) | Self::Pause { consumer, .. } | Self::Reset { consumer, .. } => {
+                Some(consumer)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Where a stream stands.
 #[derive(Clone, Debug)]
 pub struct StreamReport {
@@ -186,6 +198,9 @@ impl Stream {
                     self.prepare_retention();
                 }
                 self.propose(&Entry::Config(config), Some(token));
+            }
+            Command::Purge(_) | Command::DeleteMessage { .. } if self.reconfiguring > 0 => {
+                self.deferred.push((command, token));
             }
             Command::Purge(purge) => match self.may_purge(&purge) {
                 Ok(()) => self.propose(&Entry::Purge(purge), Some(token)),
@@ -263,6 +278,11 @@ impl Stream {
 
     fn consumer_command(&mut self, command: ConsumerCommand, token: Token, at: Moment, out: &mut dyn Output) {
         let wall = at.wall;
+        // What is on its way to the log about the same consumer comes first: it may end it or change it.
+        if command.changes().is_some_and(|name| self.attaching.contains_key(name)) {
+            self.deferred.push((Command::Consumer(command), token));
+            return;
+        }
         let answer = match command {
             ConsumerCommand::Create { request, suggested_name, limits } => {
                 self.create_consumer(*request, suggested_name, &limits, token, at, out);
@@ -348,7 +368,7 @@ impl Stream {
                 suggested_name,
                 limits: Box::new(*limits),
             };
-            self.deferred.push((command, token));
+            self.deferred.push((Command::Consumer(command), token));
             return;
         }
         let existing = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id));
@@ -458,7 +478,7 @@ impl Stream {
     /// Takes up commands that waited for others, after entries were applied.
     pub fn run_deferred(&mut self, at: Moment, out: &mut dyn Output) {
         for (command, token) in std::mem::take(&mut self.deferred) {
-            self.consumer_command(command, token, at, out);
+            self.command(command, token, at, out);
         }
     }
 }

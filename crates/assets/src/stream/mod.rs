@@ -197,8 +197,11 @@ pub struct Stream {
     attaching: HashMap<String, usize>,
     /// What is answered to resets once they are durable.
     resets: HashMap<Token, CommandOutcome>,
-    /// Commands about consumers whose creation or removal is in flight.
-    deferred: Vec<(ConsumerCommand, Token)>,
+    /// Commands that wait for an entry in flight: about consumers that it creates, changes or ends, or removals of
+    /// messages that it may forbid.
+    deferred: Vec<(Command, Token)>,
+    /// Changes of the configuration in flight.
+    reconfiguring: usize,
     deleted: bool,
     /// It is being restored from a backup.
     restoring: bool,
@@ -261,6 +264,7 @@ impl Stream {
             attaching: HashMap::new(),
             resets: HashMap::new(),
             deferred: Vec::new(),
+            reconfiguring: 0,
             deleted: false,
             restoring: false,
             scratch: Vec::new(),
@@ -381,6 +385,7 @@ impl Stream {
         if Entry::is_barrier(&bytes) {
             self.barriers += 1;
         }
+        self.reconfiguring += usize::from(matches!(entry, Entry::Config(_)));
         self.proposals.push(Proposal { bytes, token, confirmations: Vec::new() });
     }
 
@@ -515,6 +520,9 @@ impl Stream {
         self.acks.drain(|reply| {
             out.publish(reply, b"", b"", 0, &json);
         });
+        for (_, token) in self.deferred.drain(..) {
+            out.answer(token, Err(error.clone()));
+        }
     }
 
     /// State as the API shows it.

@@ -269,7 +269,10 @@ impl Stream {
         message.sourced = Some(Sourced { origin: &name, subject: sent.subject });
         message.wishes.source = None;
         message.wishes.incr.take_if(|_| !self.config.allow_msg_counter);
+        // What it says of schedules it said to its origin.
         message.wishes.schedule = None;
+        message.wishes.scheduler = None;
+        message.wishes.schedule_next = None;
         message.wishes.ttl.take_if(|_| !self.config.allow_msg_ttl);
         let judged = self.judge(&message, limits, &Earlier::default(), now);
         if let Ok(draft) = &judged {
