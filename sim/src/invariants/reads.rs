@@ -108,7 +108,7 @@ fn replies(stream: &StreamFacts, read: &Read, meant: &Selection) -> Vec<Reply> {
         }
         left -= 1;
         out.push(Reply { seq: Some(*seq), pending: Some(left), last: Some(last), ..bare("") });
-        let size = |m: &crate::model::Message| m.headers.len() + m.payload.len();
+        let size = |m: &crate::model::Message| m.subject.len() + m.headers.len() + m.payload.len();
         bytes += stream.model.messages.get(seq).map_or(0, size);
         last = *seq;
     }

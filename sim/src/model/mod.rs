@@ -253,7 +253,14 @@ impl Model {
                 self.has_begun |= last_seq > 0;
                 self.last = self.last.max(last_seq);
             }
-            RestoreMark::Done => self.restoring = false,
+            RestoreMark::Removed { first, last } => {
+                self.messages.retain(|seq, _| !(first..=last).contains(seq))
+            }
+            RestoreMark::Done => {
+                self.restoring = false;
+                self.limit_subjects();
+                self.limit_all();
+            }
         }
     }
 
@@ -311,8 +318,11 @@ impl Model {
                 Some(b"all") => self.messages.retain(|seq, _| *seq == record.seq),
                 _ => {}
             }
-            self.limit_subject(&subject);
-            self.limit_all();
+            // Until a restore is complete, more may be there than will stay.
+            if !self.restoring {
+                self.limit_subject(&subject);
+                self.limit_all();
+            }
         }
     }
 
@@ -345,6 +355,14 @@ impl Model {
         }
     }
 
+    fn limit_subjects(&mut self) {
+        let subjects: Vec<Vec<u8>> = self.subjects().keys().map(|s| s.to_vec()).collect();
+        for subject in subjects {
+            self.limit_subject(&subject);
+            self.limit_all();
+        }
+    }
+
     fn limit_all(&mut self) {
         while self.messages.len() > limit(self.config.max_msgs)
             || (self.config.max_bytes > 0 && self.bytes() > self.config.max_bytes.unsigned_abs())
@@ -363,11 +381,7 @@ impl Model {
         }
         self.config = config;
         if tighter {
-            let subjects: Vec<Vec<u8>> = self.subjects().keys().map(|s| s.to_vec()).collect();
-            for subject in subjects {
-                self.limit_subject(&subject);
-                self.limit_all();
-            }
+            self.limit_subjects();
         }
         self.limit_all();
     }

@@ -136,7 +136,7 @@ impl World {
         let config = self.facts.streams.get(&group).and_then(|s| s.model.consumers.get(&consumer));
         let policy = config.map(|c| c.config.ack_policy);
         let born = held.born;
-        let is_all = policy == Some(AckPolicy::All) && !payload.starts_with(b"+TERM");
+        let is_all = policy == Some(AckPolicy::All);
         let no = self.facts.acks.len();
         let subject = held.ack.clone();
         let wants_next = payload.starts_with(b"+NXT");
