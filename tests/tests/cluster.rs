@@ -433,3 +433,56 @@ fn a_server_that_was_told_of_is_dialled_as_often_as_configured() {
     };
     assert!(poll_until(LONG, again));
 }
+
+#[test]
+fn a_server_that_drains_is_not_recommended_any_more() {
+    let lame_duck = "lame_duck_grace_period: \"5s\", lame_duck_duration: \"60s\"";
+    for kinds in [[Kind::Linnet, Kind::Linnet], [Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
+        let Some(nodes) = mesh(&kinds, "", lame_duck, PER_PAIR) else { return };
+        let urls = |node: &Node| {
+            let line = Raw::connect(node.server.client_addr().unwrap()).line().unwrap();
+            let info: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
+            info["connect_urls"].as_array().map_or(0, Vec::len)
+        };
+        assert!(poll_until(LONG, || urls(&nodes[1]) == 2));
+        // One that listens to INFO, so that the server does not end at once.
+        let mut client = Raw::connect(nodes[0].server.client_addr().unwrap());
+        client.line();
+        client.send(b"CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
+        assert_eq!(client.line().as_deref(), Some("PONG"));
+        let other = nodes[1].server.client_addr().unwrap().to_string();
+        nodes[0].server.signal(rustix::process::Signal::USR2).unwrap();
+        let told = loop {
+            let line = client.line().expect("an INFO about draining");
+            let info: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
+            if info["ldm"] == true {
+                break info;
+            }
+        };
+        assert_eq!(told["connect_urls"], serde_json::json!([other]));
+        assert!(poll_until(LONG, || urls(&nodes[1]) == 1));
+    }
+}
+
+#[test]
+fn a_cluster_can_be_asked_for_by_flags() {
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let Some(program) = program(kind) else { return };
+        let Some(first) = start(Kind::Linnet, "first", &[], "authorization { user: r, password: s }", "")
+        else {
+            return;
+        };
+        let port = free_port().unwrap();
+        let spec = Spec::new(program)
+            .config("server_name: flags\nlisten: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\n");
+        let spec =
+            spec.arg("--cluster_name").arg("C").arg("--cluster").arg(format!("nats://127.0.0.1:{port}"));
+        let spec = spec.arg("--routes").arg(format!("nats://r:s@127.0.0.1:{}", first.port));
+        let server = spec.arg("--no_advertise").arg("--connect_retries").arg("3").start().unwrap();
+        assert!(poll_until(LONG, || first.peers() == ["flags"; PER_PAIR]), "{}", server.log_tail());
+        let mut client = Raw::connect(server.client_addr().unwrap());
+        let line = client.line().unwrap();
+        let info: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
+        assert_eq!((&info["cluster"], &info["connect_urls"]), (&"C".into(), &Value::Null));
+    }
+}

@@ -11,6 +11,9 @@ impl Broker {
     pub fn announce_lame_duck(&self) -> usize {
         self.shared.lame_duck.store(true, Ordering::Relaxed);
         self.shared.info.write().ldm = true;
+        if let Some(cluster) = self.shared.cluster.get() {
+            cluster.announce_lame_duck(&self.shared);
+        }
         let conns = self.connections();
         for conn in &conns {
             if conn.client().wants_info {

@@ -52,6 +52,9 @@ pub enum CheckError {
     /// `client_advertise` is not an address.
     #[error("invalid ClientAdvertise value of {0}, err=could not parse as host[:port]")]
     ClientAdvertise(String),
+    /// Somebody to dial, and no cluster to be part of.
+    #[error("solicited routes require cluster capabilities, e.g. --cluster")]
+    RoutesWithoutCluster,
     /// Streams have no replicas yet, and in a cluster they could not be told from streams that do.
     #[error("jetstream in a cluster is not supported yet")]
     JetStreamInCluster,
@@ -73,6 +76,7 @@ pub fn check(options: &Options) -> Result<(), Vec<CheckError>> {
         client_advertise(options),
         tls_flags(options),
         jetstream_in_cluster(options),
+        routes_without_cluster(options),
     ]
     .into_iter()
     .flatten()
@@ -88,6 +92,11 @@ fn lame_duck(options: &Options) -> Option<CheckError> {
 fn jetstream_in_cluster(options: &Options) -> Option<CheckError> {
     let is_clustered = options.cluster.port.is_some();
     (is_clustered && options.jetstream.enabled).then_some(CheckError::JetStreamInCluster)
+}
+
+fn routes_without_cluster(options: &Options) -> Option<CheckError> {
+    let cluster = &options.cluster;
+    (cluster.port.is_none() && !cluster.routes.is_empty()).then_some(CheckError::RoutesWithoutCluster)
 }
 
 fn payload(options: &Options) -> Option<CheckError> {

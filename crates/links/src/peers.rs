@@ -141,6 +141,21 @@ impl Peers {
         self.peers.values().map(|peer| &peer.info)
     }
 
+    /// A server drains: clients are not to be sent there any more. False if it is not known.
+    pub fn drains(&mut self, server_id: &str) -> bool {
+        let Some(peer) = self.peers.get_mut(server_id) else { return false };
+        peer.info.connect_urls.clear();
+        peer.info.ws_connect_urls.clear();
+        true
+    }
+
+    /// This server drains: its clients are not to come back. Returns a connection to each other server, to tell it.
+    pub fn drain(&mut self) -> Vec<ConnId> {
+        self.local.info.connect_urls.clear();
+        self.local.info.ldm = true;
+        self.peers.values().filter_map(|peer| peer.slots.values().next().copied()).collect()
+    }
+
     /// The connection by which an account's interest goes to a server: its own, else the one of the pool that this
     /// server's pool size picks.
     pub fn carrier(&self, server_id: &str, account: &str) -> Option<ConnId> {

@@ -183,17 +183,44 @@ impl Cluster {
         }
     }
 
-    /// Tells clients where the cluster's servers are.
-    fn tell_clients(&self, shared: &Arc<Shared>) {
+    /// Another server drains.
+    fn drains(&self, shared: &Arc<Shared>, server_id: &str) {
+        if self.peers.lock().drains(server_id) {
+            self.tell_clients(shared);
+        }
+    }
+
+    /// Tells the other servers that this one drains, and gives up its own place among those that clients are told of.
+    pub(crate) fn announce_lame_duck(&self, shared: &Arc<Shared>) {
+        let (conns, info) = {
+            let mut peers = self.peers.lock();
+            (peers.drain(), peers.local().info.clone())
+        };
+        let mut line = Vec::new();
+        info.encode(&mut line);
+        let routes = self.routes.lock().clone();
+        for route in conns.iter().filter_map(|conn| routes.get(conn)) {
+            push_and_flush(shared, &route.conn, &line);
+        }
+        shared.info.write().connect_urls = self.urls();
+    }
+
+    /// Where clients reach the servers of the cluster; nothing if they are not to know.
+    fn urls(&self) -> Vec<String> {
         if !self.config.advertises_clients {
-            return;
+            return Vec::new();
         }
         let peers = self.peers.lock();
         let mut urls = peers.local().info.connect_urls.clone();
         urls.extend(peers.infos().flat_map(|info| info.connect_urls.iter().cloned()));
-        drop(peers);
         let mut seen = HashSet::new();
         urls.retain(|url| seen.insert(url.clone()));
+        urls
+    }
+
+    /// Tells clients where the cluster's servers are.
+    fn tell_clients(&self, shared: &Arc<Shared>) {
+        let urls = self.urls();
         let is_new = {
             let mut info = shared.info.write();
             let is_new = info.connect_urls != urls;

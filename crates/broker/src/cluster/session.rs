@@ -351,6 +351,9 @@ impl RouteSession {
             return Err(Stop::silent(CloseReason::ProtocolViolation));
         };
         let is_about_peer = self.route.bound().is_some_and(|bound| bound.server_id == info.server_id);
+        if is_about_peer && info.ldm {
+            self.cluster.drains(&self.shared, &info.server_id);
+        }
         if !is_about_peer && info.gateway.is_empty() && !info.server_id.is_empty() {
             dial::dial_told(&self.shared, &self.cluster, &info);
         }

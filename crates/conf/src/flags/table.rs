@@ -1,5 +1,5 @@
 use super::Overrides;
-use crate::options::{Options, Tls};
+use crate::options::{ClusterListen, Options, RouteAddress, Tls};
 use crate::read::{Port, port_number};
 use crate::secret::Secret;
 
@@ -371,12 +371,54 @@ const TLS: &[Flag] = &[
 ];
 
 const CLUSTER: &[Flag] = &[
-    other!(["routes"], "URLS", NotYet, "servers to connect to, separated by commas"),
-    other!(["cluster", "cluster_listen"], "URL", NotYet, "address to listen on for routes"),
-    other!(["cluster_name"], "NAME", NotYet, "name of the cluster"),
-    other!(["cluster_advertise"], "HOST[:PORT]", NotYet, "address to give to other servers of the cluster"),
-    other!(["no_advertise"], "", NotYet, "do not tell clients about other servers"),
-    other!(["connect_retries"], "N", NotYet, "attempts to connect to a server another one told about"),
+    set!(
+        ["routes"],
+        "URLS",
+        "cluster",
+        route_urls,
+        |o: &mut Options, v: Vec<RouteAddress>| o.cluster.routes = v,
+        "servers to connect to, separated by commas"
+    ),
+    set!(
+        ["cluster", "cluster_listen"],
+        "URL",
+        "cluster",
+        ClusterListen::parse,
+        |o: &mut Options, v: ClusterListen| v.apply(&mut o.cluster),
+        "address to listen on for routes, as nats://user:pass@host:port; empty for none"
+    ),
+    set!(
+        ["cluster_name"],
+        "NAME",
+        "cluster",
+        cluster_name,
+        |o: &mut Options, v: String| o.cluster.name = Some(v).filter(|name| !name.is_empty()),
+        "name of the cluster"
+    ),
+    set!(
+        ["cluster_advertise"],
+        "HOST[:PORT]",
+        "cluster",
+        text,
+        |o: &mut Options, v: String| o.cluster.advertise = Some(v),
+        "address to give to other servers of the cluster"
+    ),
+    set!(
+        ["no_advertise"],
+        "",
+        "cluster",
+        truth,
+        |o: &mut Options, v: bool| o.cluster.no_advertise = v,
+        "do not tell clients about other servers"
+    ),
+    set!(
+        ["connect_retries"],
+        "N",
+        "cluster",
+        retries,
+        |o: &mut Options, v: u32| o.cluster.connect_retries = v,
+        "attempts to connect to a server another one told about"
+    ),
 ];
 
 const PROFILING: &[Flag] = &[other!(["profile"], "PORT", NotYet, "port of the profiler")];
@@ -417,6 +459,20 @@ fn text(value: &str) -> Option<String> {
 }
 
 /// The forms of a boolean that Go's flags take.
+/// An empty text is no server.
+fn route_urls(value: &str) -> Option<Vec<RouteAddress>> {
+    value.split(',').map(str::trim).filter(|url| !url.is_empty()).map(RouteAddress::parse).collect()
+}
+
+fn cluster_name(value: &str) -> Option<String> {
+    let is_good = value != "_" && !value.contains(char::is_whitespace);
+    is_good.then(|| value.to_owned())
+}
+
+fn retries(value: &str) -> Option<u32> {
+    value.parse().ok()
+}
+
 pub(super) fn truth(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),

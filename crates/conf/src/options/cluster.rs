@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::Options;
 use crate::lang::Value;
-use crate::read::{self, Port, split_host_port};
+use crate::read::{self, Port, port_number, split_host_port};
 use crate::report::Report;
 use crate::secret::Secret;
 use crate::table::{Field, Row, Table, key, not_yet, unknown_field};
@@ -261,7 +261,7 @@ fn routes(field: &Field<'_>, report: &mut Report) -> Option<Vec<RouteAddress>> {
     let urls = read::strings(field, report)?;
     let mut found = Vec::new();
     for url in urls {
-        match route(&url) {
+        match RouteAddress::parse(&url) {
             Some(address) => found.push(address),
             None => report.error(field.at, format!("error parsing route url [{:?}]", without_secret(&url))),
         }
@@ -269,17 +269,73 @@ fn routes(field: &Field<'_>, report: &mut Report) -> Option<Vec<RouteAddress>> {
     Some(found)
 }
 
-/// `scheme://[user:pass@]host:port`.
-fn route(url: &str) -> Option<RouteAddress> {
+/// User and password, host and port of `scheme://[user:pass@]host:port`.
+type UrlParts<'a> = (Option<(&'a str, Option<&'a str>)>, &'a str, &'a str);
+
+fn url_parts(url: &str) -> Option<UrlParts<'_>> {
     let (_, rest) = url.split_once("://").unwrap_or(("", url));
     let (login, address) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
     let (host, port) = split_host_port(address.trim_end_matches('/'))?;
-    let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
-        Some((user, password)) => (Some(user.to_owned()), Some(Secret::from(password.to_owned()))),
-        None => (None, None),
-    };
-    let port = port.parse().ok().filter(|port| *port > 0)?;
-    Some(RouteAddress { host: host.to_owned(), port, user, password })
+    let login = login.map(|login| match login.split_once(':') {
+        Some((user, password)) => (user, Some(password)),
+        None => (login, None),
+    });
+    Some((login, host, port))
+}
+
+impl RouteAddress {
+    /// The server of `scheme://[user:pass@]host:port`.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        let (login, host, port) = url_parts(url)?;
+        let port = port.parse().ok().filter(|port| *port > 0)?;
+        let (user, password) = match login {
+            Some((user, password)) => {
+                (Some(user.to_owned()), Some(Secret::from(password.unwrap_or_default().to_owned())))
+            }
+            None => (None, None),
+        };
+        Some(Self { host: host.to_owned(), port, user, password })
+    }
+}
+
+/// What the flag `--cluster` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ClusterListen {
+    /// There is no cluster.
+    Nowhere,
+    /// Listen here, and let those in who show this.
+    At { host: String, port: Option<Port>, login: Option<(String, Secret)> },
+}
+
+impl ClusterListen {
+    /// `scheme://[user:pass@]host:port`, or nothing. A user needs a password.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        if url.is_empty() {
+            return Some(Self::Nowhere);
+        }
+        let (login, host, port) = url_parts(url)?;
+        let port = port_number(port.parse().ok()?)?;
+        let login = match login {
+            Some((user, Some(password))) => Some((user.to_owned(), Secret::from(password.to_owned()))),
+            Some((_, None)) => return None,
+            None => None,
+        };
+        Some(Self::At { host: host.to_owned(), port, login })
+    }
+
+    /// Takes the place of what a file says.
+    pub(crate) fn apply(self, cluster: &mut Cluster) {
+        match self {
+            Self::Nowhere => cluster.port = None,
+            Self::At { host, port, login } => {
+                if !host.is_empty() {
+                    cluster.host = host;
+                }
+                cluster.port = port;
+                (cluster.user, cluster.password) = login.unzip();
+            }
+        }
+    }
 }
 
 fn without_secret(url: &str) -> &str {
@@ -292,13 +348,31 @@ mod tests {
 
     #[test]
     fn route_urls() {
-        let plain = route("nats://a.b:6222").unwrap();
+        let plain = RouteAddress::parse("nats://a.b:6222").unwrap();
         assert_eq!((plain.host.as_str(), plain.port, plain.user), ("a.b", 6222, None));
-        let full = route("nats-route://u:p:q@[::1]:1/").unwrap();
+        let full = RouteAddress::parse("nats-route://u:p:q@[::1]:1/").unwrap();
         assert_eq!((full.host.as_str(), full.port, full.user.as_deref()), ("::1", 1, Some("u")));
         assert_eq!(full.password.unwrap().expose(), "p:q");
         for bad in ["nats://host", "nats://host:x", "nats://host:0", ""] {
-            assert!(route(bad).is_none(), "{bad}");
+            assert!(RouteAddress::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_flag_takes_the_place_of_the_file() {
+        let mut cluster = Cluster { user: Some("old".to_owned()), ..Cluster::default() };
+        ClusterListen::parse("nats://127.0.0.1:-1").unwrap().apply(&mut cluster);
+        assert_eq!(
+            (cluster.host.as_str(), cluster.port, &cluster.user),
+            ("127.0.0.1", Some(Port::Random), &None)
+        );
+        ClusterListen::parse("nats://u:p@:6222").unwrap().apply(&mut cluster);
+        assert_eq!((cluster.host.as_str(), cluster.port), ("127.0.0.1", Some(Port::Fixed(6222))));
+        assert_eq!((cluster.user.as_deref(), cluster.password.as_ref().unwrap().expose()), (Some("u"), "p"));
+        ClusterListen::parse("").unwrap().apply(&mut cluster);
+        assert_eq!(cluster.port, None);
+        for bad in ["nats://u@host:1", "nats://host", "nats://host:x"] {
+            assert_eq!(ClusterListen::parse(bad), None, "{bad}");
         }
     }
 }

@@ -25,6 +25,7 @@ pub use account_limits::AccountLimits;
 pub use accounts::{Account, Accounts, DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT};
 pub use authorization::Authorization;
 pub use client::{Client, WriteTimeout};
+pub(crate) use cluster::ClusterListen;
 pub use cluster::{Cluster, RouteAddress};
 pub use identity::{FEATURE_FLAGS, Identity};
 pub use jetstream::{JetStream, StoreCipher, SyncInterval};
