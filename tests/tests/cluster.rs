@@ -49,7 +49,11 @@ impl Node {
 
 /// Starts a server that dials `routes`; `more` belongs to the cluster's block.
 fn start(kind: Kind, name: &str, routes: &[u16], more: &str, top: &str) -> Option<Node> {
-    let port = free_port().unwrap();
+    start_at(free_port().unwrap(), kind, name, routes, more, top)
+}
+
+/// As [`start`], with the port for routes.
+fn start_at(port: u16, kind: Kind, name: &str, routes: &[u16], more: &str, top: &str) -> Option<Node> {
     let mut urls = String::new();
     for route in routes {
         write!(urls, "\"nats://127.0.0.1:{route}\", ").unwrap();
@@ -484,5 +488,27 @@ fn a_cluster_can_be_asked_for_by_flags() {
         let line = client.line().unwrap();
         let info: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
         assert_eq!((&info["cluster"], &info["connect_urls"]), (&"C".into(), &Value::Null));
+    }
+}
+
+#[test]
+fn servers_that_all_name_each_other_and_themselves_come_to_rest() {
+    for kinds in MIXES {
+        let ports = [(); 3].map(|()| free_port().unwrap());
+        let mut nodes = Vec::new();
+        for (at, kind) in kinds.iter().enumerate() {
+            let Some(node) = start_at(ports[at], *kind, &format!("n{at}"), &ports, "", "") else { return };
+            nodes.push(node);
+        }
+        formed(&nodes, PER_PAIR);
+        let closed = |node: &Node| {
+            let log = std::fs::read_to_string(node.server.log_file()).unwrap();
+            log.matches("Router connection closed").count()
+        };
+        let before: usize = nodes.iter().map(closed).sum();
+        // Whoever finds a place taken does not try again as long as it is.
+        let goes_on = || nodes.iter().map(closed).sum::<usize>() > before + 12;
+        assert!(!poll_until(std::time::Duration::from_secs(3), goes_on), "{}", nodes[0].server.log_tail());
+        assert!(nodes.iter().all(|node| node.peers().len() == 2 * PER_PAIR));
     }
 }

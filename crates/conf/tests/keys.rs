@@ -93,7 +93,8 @@ fn every_key_is_documented() {
 
 #[test]
 fn documented_defaults_are_the_defaults() {
-    let with_defaults = ["", "cluster", "jetstream", "jetstream.limits", "jetstream.limits.batch", "linnet.scrub"];
+    let with_defaults =
+        ["", "cluster", "jetstream", "jetstream.limits", "jetstream.limits.batch", "linnet.scrub"];
     for section in options::sections().iter().filter(|s| with_defaults.contains(&s.path)) {
         let (_, _, around) = BLOCKS.iter().find(|b| b.1 == section.path).expect(section.path);
         for key in &section.keys {

@@ -97,6 +97,15 @@ impl Peers {
         (0..size).find(|at| taken.is_none_or(|slots| !slots.contains_key(&Slot::Pool(*at))))
     }
 
+    /// True if a connection that is dialled to the server, for all accounts or for one, would find its place free.
+    pub fn lacks(&self, server_id: &str, account: Option<&str>) -> bool {
+        let Some(peer) = self.peers.get(server_id) else { return true };
+        match account {
+            Some(account) => !peer.slots.contains_key(&Slot::Account(account.to_owned())),
+            None => !peer.slots.contains_key(&Slot::Only) && self.free_slot(&peer.info).is_some(),
+        }
+    }
+
     /// True if the account may have a connection of its own to a server of this INFO.
     pub fn is_dedicated(&self, account: &str) -> bool {
         self.local.accounts.iter().any(|dedicated| dedicated == account)

@@ -106,6 +106,10 @@ pub struct Form {
     pub max_line: usize,
 }
 
+/// Bytes of the largest message that is taken from another server. What clients may publish is bounded by the server
+/// they are connected to, by 64 MiB unless its configuration says otherwise.
+pub const BODY_MAX: usize = 128 << 20;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Connect,
@@ -286,6 +290,9 @@ impl<'a> Head<'a> {
         let header_len = if verb == Verb::Message { 0 } else { size(last_word(&mut rest)?)? };
         if header_len > total {
             return Err(Error::Malformed);
+        }
+        if total > BODY_MAX {
+            return Err(Error::MaxPayload(total));
         }
         let (reply, queues) = targets(rest)?;
         let message = Message { origin, account, subject, reply, queues, header_len, body: b"" };
@@ -551,6 +558,7 @@ mod tests {
             (b"RMSG X foo | 1\r\n", Error::Malformed),
             (b"RMSG X foo 1x\r\n", Error::Malformed),
             (b"RMSG X foo 9999999999\r\n", Error::Malformed),
+            (b"RMSG X foo 999999999\r\n", Error::MaxPayload(999_999_999)),
             (b"HMSG X foo 3 2\r\n", Error::Malformed),
             (b"HMSG X foo 2\r\n", Error::Malformed),
             (b"RMSG X foo 2\r\nabc\r\n", Error::UnknownOperation),

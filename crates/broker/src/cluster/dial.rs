@@ -146,13 +146,26 @@ impl Dialler {
                     Ended::Refused
                 }
             };
-            match ended {
+            match &ended {
                 Ended::Ourselves => return,
                 // Whoever was told of dials again when it is told of again; the place is in good hands.
-                Ended::Duplicate if self.told.is_some() => return,
-                Ended::AfterUse | Ended::Refused | Ended::Duplicate => {}
+                Ended::Duplicate(_) if self.told.is_some() => return,
+                Ended::AfterUse | Ended::Refused | Ended::Duplicate(_) => {}
             }
             tokio::time::sleep(self.pause(&shared, &cluster, &ended, failures)).await;
+            if let Ended::Duplicate(server_id) = &ended {
+                self.await_place(&shared, &cluster, server_id).await;
+            }
+        }
+    }
+
+    /// Waits until the connection that has the place is gone.
+    async fn await_place(&self, shared: &Shared, cluster: &Cluster, server_id: &str) {
+        while !cluster.peers.lock().lacks(server_id, self.account.as_deref()) {
+            if shared.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+                return;
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 

@@ -56,8 +56,8 @@ pub(super) enum Ended {
     AfterUse,
     /// It did not come to that; dialling again may help.
     Refused,
-    /// Its place is taken.
-    Duplicate,
+    /// Its place with this server is taken.
+    Duplicate(String),
     /// It leads to this very server.
     Ourselves,
 }
@@ -119,8 +119,9 @@ impl RouteSession {
         if self.established.is_some() {
             ended = Ended::AfterUse;
         } else if stop.reason == CloseReason::DuplicateRoute {
-            let is_self = self.cluster.config.local.info.server_id == self.peer_id();
-            ended = if is_self { Ended::Ourselves } else { Ended::Duplicate };
+            let peer = self.peer_id();
+            let is_self = self.cluster.config.local.info.server_id == peer;
+            ended = if is_self { Ended::Ourselves } else { Ended::Duplicate(peer) };
         }
         self.end(&stop);
         ended

@@ -294,6 +294,7 @@ fn pools_fill_up_place_by_place() {
         places.push(established.slot);
     }
     assert_eq!(places, [Slot::Pool(0), Slot::Pool(1), Slot::Pool(2)]);
+    assert!(!ours.lacks("ID-A", None) && ours.lacks("ID-A", Some("$SYS")) && ours.lacks("ID-B", None));
     // An account goes by the connection of its hash, whoever asks.
     assert_eq!(ours.carrier("ID-A", "ORDERS"), Some(1));
     assert_eq!(ours.carrier("ID-A", "$G"), Some(2));
@@ -302,6 +303,7 @@ fn pools_fill_up_place_by_place() {
         Some(("A".to_owned(), false))
     );
     assert_eq!(ours.carrier("ID-A", "ORDERS"), None);
+    assert!(ours.lacks("ID-A", None));
     assert!(ours.leave(1).is_none());
     assert!(ours.leave(0).is_some_and(|(_, is_last)| !is_last));
     assert!(ours.leave(2).is_some_and(|(_, is_last)| is_last));
