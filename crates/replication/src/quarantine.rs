@@ -21,9 +21,11 @@ pub(crate) fn move_files(disk: &dyn Disk, dir: &Path, files: &[PathBuf]) {
     }
     for file in files {
         let Some(name) = file.file_name() else { continue };
-        tracing::warn!("  Moved {} to {}", file.display(), to.display());
-        if let Err(e) = disk.rename(file, &to.join(name)) {
-            tracing::error!("  Moving {}: {e}", file.display());
+        match disk.rename(file, &to.join(name)) {
+            Ok(()) => tracing::warn!("  Moved {} to {}", file.display(), to.display()),
+            // What is missing cannot be moved, and is told as damage.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => tracing::error!("  Moving {}: {e}", file.display()),
         }
     }
     // A move that a power loss undoes would leave a file that the next opening takes for one of no use.

@@ -182,7 +182,12 @@ fn stamp_inactive_threshold(config: &mut ConsumerConfig, durable: bool) {
 
 fn check_room(stream: &StreamConfig, count: usize, limits: &Limits) -> Result<(), ApiError> {
     let account = limits.account.ok_or(errors::NO_LIMITS)?;
-    let own = if stream.max_consumers > 0 { stream.max_consumers } else { limits.default_max_consumers };
+    // The server's default is for those who say nothing, the account included.
+    let own = match (stream.max_consumers > 0, account.max_consumers > 0) {
+        (true, _) => stream.max_consumers,
+        (false, true) => account.max_consumers,
+        (false, false) => limits.default_max_consumers,
+    };
     let full = [own, account.max_consumers]
         .into_iter()
         .any(|bound| bound > 0 && usize::try_from(bound).is_ok_and(|bound| count >= bound));

@@ -130,6 +130,10 @@ fn a_stream_without_a_limit_of_consumers_has_the_servers() {
     assert_eq!(code("{}", &of(-1), &two[..1], &limits).0, 0);
     assert_eq!(code("{}", &of(3), &two, &limits).0, 0);
     assert_eq!(code("{}", &of(-1), &vec![ConsumerConfig::default(); 5000], &Limits::unlimited()).0, 0);
+    let account = AccountLimits { max_consumers: 4, ..AccountLimits::default() };
+    let with_account = Limits { account: Some(account), ..limits };
+    assert_eq!(code("{}", &of(-1), &vec![ConsumerConfig::default(); 3], &with_account).0, 0);
+    assert_eq!(code("{}", &of(-1), &vec![ConsumerConfig::default(); 4], &with_account).0, 10026);
 }
 
 #[test]
