@@ -17,6 +17,7 @@ use crate::broker::Shared;
 use crate::close::CloseReason;
 use crate::link::Link;
 use crate::router::{Publisher, flush_conn};
+use crate::session::let_drain;
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;
@@ -210,6 +211,12 @@ impl RouteSession {
             self.buffer.drain(..used);
             if self.buffer.is_empty() {
                 self.buffer.shrink_to(READ_MAX);
+            }
+            // Who reads here slower than somebody publishes elsewhere is not to be closed for it: the route fills up, and
+            // its other end holds the publisher back.
+            if let Some(slow) = self.publisher.take_slow() {
+                let max_pending = self.shared.config.load().max_pending;
+                let_drain(&slow, max_pending).await;
             }
             reads += 1;
             if reads % READS_PER_TURN == 0 {

@@ -24,6 +24,7 @@ use crate::router::Publisher;
 use crate::trace;
 
 pub(crate) use login::greeting;
+pub(crate) use waiting::let_drain;
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;

@@ -24,16 +24,7 @@ impl Session {
         let max = self.shared.config.load().max_pending;
         self.conn.stalls.fetch_add(1, Ordering::Relaxed);
         self.shared.stats.stalled_clients.fetch_add(1, Ordering::Relaxed);
-        let mut waited = Duration::ZERO;
-        while waited < STALL_MAX {
-            let pending = slow.outbound.pending();
-            if pending <= max / 4 * 3 || slow.close_reason().is_some() {
-                return;
-            }
-            let pause = if pending >= max { STALL_FULL } else { STALL }.min(STALL_MAX - waited);
-            tokio::time::sleep(pause).await;
-            waited += pause;
-        }
+        let_drain(slow, max).await;
     }
 
     /// Reads and drops what the client still sends, so that closing does not reset the connection before the
@@ -55,5 +46,19 @@ impl Session {
             }
         };
         let _ = tokio::time::timeout(LINGER, drain).await;
+    }
+}
+
+/// Waits, for a bounded time, until less than three quarters of what may wait for a connection do.
+pub(crate) async fn let_drain(slow: &Conn, max_pending: usize) {
+    let mut waited = Duration::ZERO;
+    while waited < STALL_MAX {
+        let pending = slow.outbound.pending();
+        if pending <= max_pending / 4 * 3 || slow.close_reason().is_some() {
+            return;
+        }
+        let pause = if pending >= max_pending { STALL_FULL } else { STALL }.min(STALL_MAX - waited);
+        tokio::time::sleep(pause).await;
+        waited += pause;
     }
 }
