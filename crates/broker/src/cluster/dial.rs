@@ -23,6 +23,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest pause, if pauses grow.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Servers that others tell of within a second and that are dialled for it.
+const TOLD_MAX: usize = 256;
 /// Added at random, so that two servers that dial each other do not stay in step.
 const JITTER: Duration = Duration::from_millis(100);
 
@@ -83,12 +85,15 @@ pub(super) fn dial_next_place(
     is_explicit: bool,
     server_id: &str,
 ) {
-    let has_place = {
+    let places = {
         let peers = cluster.peers.lock();
         let info = peers.infos().find(|info| info.server_id == server_id).cloned();
-        info.is_some_and(|info| peers.free_slot(&info).is_some())
+        let free = info.filter(|info| peers.free_slot(info).is_some());
+        free.and_then(|info| peers.pool_size(&info)).unwrap_or(0)
     };
-    if has_place {
+    // Those who have lost their places dial again themselves.
+    let dialling = cluster.dialling.lock().get(url).copied().unwrap_or(0);
+    if dialling < places {
         let told = (!is_explicit).then_some(GossipMode::Default);
         let dialler = Dialler { url: url.clone(), account: None, told };
         tokio::spawn(dialler.run(shared.clone(), cluster.clone()));
@@ -103,7 +108,11 @@ pub(super) fn dial_told(shared: &Arc<Shared>, cluster: &Arc<Cluster>, info: &Ser
     };
     let Some(mut url) = parse_ip(&info.ip) else { return };
     let is_configured = cluster.config.routes.iter().any(|r| r.host == url.host && r.port == url.port);
-    if is_known || is_configured || !cluster.told.lock().insert(info.server_id.clone()) {
+    let is_new = || {
+        let mut told = cluster.told.lock();
+        told.len() < TOLD_MAX && told.insert(info.server_id.clone())
+    };
+    if is_known || is_configured || !is_new() {
         return;
     }
     if info.auth_required {
@@ -130,12 +139,28 @@ fn parse_ip(text: &str) -> Option<RouteUrl> {
 impl Dialler {
     /// Dials until it makes no sense any more.
     async fn run(self, shared: Arc<Shared>, cluster: Arc<Cluster>) {
+        if self.account.is_none() {
+            *cluster.dialling.lock().entry(self.url.clone()).or_insert(0) += 1;
+        }
+        self.dial(&shared, &cluster).await;
+        if self.account.is_none() {
+            let mut dialling = cluster.dialling.lock();
+            let left = dialling.get(&self.url).map_or(0, |count| count - 1);
+            if left == 0 {
+                dialling.remove(&self.url)
+            } else {
+                dialling.insert(self.url.clone(), left)
+            };
+        }
+    }
+
+    async fn dial(&self, shared: &Arc<Shared>, cluster: &Arc<Cluster>) {
         let mut failures: u32 = 0;
         while !shared.stopping.load(std::sync::atomic::Ordering::Relaxed) {
             let ended = match self.connect().await {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    self.serve(&shared, &cluster, stream, peer).await
+                    self.serve(shared, cluster, stream, peer).await
                 }
                 Err(error) => {
                     failures += 1;
@@ -152,9 +177,9 @@ impl Dialler {
                 Ended::Duplicate(_) if self.told.is_some() => return,
                 Ended::AfterUse | Ended::Refused | Ended::Duplicate(_) => {}
             }
-            tokio::time::sleep(self.pause(&shared, &cluster, &ended, failures)).await;
+            tokio::time::sleep(self.pause(shared, cluster, &ended, failures)).await;
             if let Ended::Duplicate(server_id) = &ended {
-                self.await_place(&shared, &cluster, server_id).await;
+                self.await_place(shared, cluster, server_id).await;
             }
         }
     }

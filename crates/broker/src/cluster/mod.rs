@@ -12,7 +12,7 @@ mod route;
 mod session;
 mod urls;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub struct ClusterConfig {
 }
 
 /// A server to dial.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RouteUrl {
     /// Host name or address.
     pub host: String,
@@ -70,6 +70,8 @@ pub(crate) struct Cluster {
     routes: Mutex<BTreeMap<u64, Arc<Route>>>,
     /// Addresses that somebody dials because another server told of them.
     told: Mutex<HashSet<String>>,
+    /// How many dial each server for its pool.
+    dialling: Mutex<HashMap<RouteUrl, usize>>,
 }
 
 /// Values of a route for monitoring.
@@ -103,7 +105,7 @@ pub struct RouteInterest {
 impl Cluster {
     pub(crate) fn new(config: ClusterConfig) -> Self {
         let peers = Mutex::new(Peers::new(config.local.clone()));
-        Self { config, peers, routes: Mutex::default(), told: Mutex::default() }
+        Self { config, peers, routes: Mutex::default(), told: Mutex::default(), dialling: Mutex::default() }
     }
 
     /// The accounts whose interest this server tells by a connection.
