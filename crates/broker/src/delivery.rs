@@ -122,6 +122,16 @@ impl Output {
         self.slow.take()
     }
 
+    /// Makes ready for a message to these receivers.
+    #[inline]
+    fn begin(&mut self, matches: &Matches<SubRef>, message: &Message<'_>) {
+        if self.staging.lanes.are_full() {
+            self.hand_over_all();
+        }
+        self.form.set(matches.plain().len() + matches.queues().len(), message);
+        self.staging.lanes.begin_message();
+    }
+
     /// Delivers to everybody in `matches`; returns how many receivers that were.
     pub(crate) fn spread(
         &mut self,
@@ -129,11 +139,7 @@ impl Output {
         matches: &Matches<SubRef>,
         message: &Message<'_>,
     ) -> usize {
-        if self.staging.lanes.are_full() {
-            self.hand_over_all();
-        }
-        self.form.set(matches.plain().len() + matches.queues().len(), message);
-        self.staging.lanes.begin_message();
+        self.begin(matches, message);
         let mut delivered = 0;
         for sub in matches.plain() {
             delivered += usize::from(self.deliver(source, sub, message));
@@ -156,11 +162,7 @@ impl Output {
         message: &Message<'_>,
         queues: Queues<'_>,
     ) -> usize {
-        if self.staging.lanes.are_full() {
-            self.hand_over_all();
-        }
-        self.form.set(matches.plain().len() + matches.queues().len(), message);
-        self.staging.lanes.begin_message();
+        self.begin(matches, message);
         let mut delivered = 0;
         for sub in matches.plain().iter().filter(|sub| !sub.is_remote()) {
             delivered += usize::from(self.deliver(source, sub, message));
