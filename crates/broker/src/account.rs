@@ -8,6 +8,7 @@ use crate::cluster::Announcer;
 use crate::interest_watch::Watches;
 use crate::sink::Sink;
 use crate::subscription::{SubRef, Subscription, Target};
+use crate::traffic::{Traffic, TrafficSnapshot};
 
 /// Generations are kept per hash of the first token, so that a change of interest leaves caches of unrelated
 /// subjects valid.
@@ -34,6 +35,9 @@ pub struct Account {
     /// Changes of subscriptions whose first token is a wildcard, which concern every shard.
     wild_generation: AtomicU64,
     pub(crate) connections: AtomicUsize,
+    /// Client connections bound to it on other servers, as far as known.
+    elsewhere: AtomicUsize,
+    pub(crate) traffic: Traffic,
     pub(crate) watches: Watches,
     pub(crate) announcer: Announcer,
 }
@@ -56,6 +60,8 @@ impl Account {
             generations: [const { AtomicU64::new(1) }; SHARDS],
             wild_generation: AtomicU64::new(1),
             connections: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
+            traffic: Traffic::default(),
             watches: Watches::default(),
             announcer: Announcer::default(),
         })
@@ -83,6 +89,21 @@ impl Account {
     /// Client connections bound to it.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Client connections bound to it on other servers, which count for its limit.
+    pub fn connections_elsewhere(&self) -> usize {
+        self.elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// Sets how many client connections are bound to it on other servers.
+    pub fn set_connections_elsewhere(&self, count: usize) {
+        self.elsewhere.store(count, Ordering::Relaxed);
+    }
+
+    /// Messages and bytes so far.
+    pub fn traffic(&self) -> TrafficSnapshot {
+        self.traffic.snapshot()
     }
 
     /// Counts of its subscriptions.
@@ -132,7 +153,17 @@ impl Account {
             ..Subscription::new(Target::Sink(sink))
         }));
         self.insert(&sub);
-        InternalSubscription { account: self.clone(), sub }
+        InternalSubscription { account: self.clone(), sub, is_told: true }
+    }
+
+    /// As [`Account::subscribe`], of what other servers are not told of: only this server's messages arrive.
+    pub fn subscribe_here(self: &Arc<Self>, subject: &[u8], sink: Arc<dyn Sink>) -> InternalSubscription {
+        let sub = SubRef(Arc::new(Subscription {
+            subject: subject.into(),
+            ..Subscription::new(Target::Sink(sink))
+        }));
+        self.insert_remote(&sub);
+        InternalSubscription { account: self.clone(), sub, is_told: false }
     }
 
     /// Adds a subscription of this server.
@@ -219,6 +250,8 @@ pub(crate) fn shard_of(first: &[u8]) -> usize {
 pub struct InternalSubscription {
     account: Arc<Account>,
     sub: SubRef,
+    /// Other servers know of it.
+    is_told: bool,
 }
 
 impl InternalSubscription {
@@ -230,6 +263,10 @@ impl InternalSubscription {
 
 impl Drop for InternalSubscription {
     fn drop(&mut self) {
-        self.account.remove(&self.sub);
+        if self.is_told {
+            self.account.remove(&self.sub);
+        } else {
+            self.account.remove_remote(&self.sub);
+        }
     }
 }

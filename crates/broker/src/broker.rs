@@ -13,6 +13,7 @@ use crate::account::Account;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::conn::Conn;
+use crate::observer::Observer;
 use crate::registry::{ClosedConn, Registry};
 use crate::router::Publisher;
 use crate::stats::{Stats, StatsSnapshot};
@@ -65,8 +66,12 @@ pub(crate) struct Shared {
     /// Computations of handshakes at a time, so that many of them leave processors to messages.
     pub(crate) handshake_turns: tokio::sync::Semaphore,
     pub(crate) connection_rate: RateLimit,
+    /// The server is or will be part of a cluster.
+    pub(crate) expects_cluster: AtomicBool,
     /// Set if the server is part of a cluster.
     pub(crate) cluster: OnceLock<Arc<Cluster>>,
+    /// Watches connections come and go.
+    pub(crate) observer: OnceLock<Arc<dyn Observer>>,
 }
 
 /// bcrypt checks at a time: each takes a core for tens of milliseconds.
@@ -121,7 +126,9 @@ impl Broker {
                 tls: ArcSwapOption::empty(),
                 handshake_turns: tokio::sync::Semaphore::new(handshake_turns()),
                 connection_rate: RateLimit::default(),
+                expects_cluster: AtomicBool::new(false),
                 cluster: OnceLock::new(),
+                observer: OnceLock::new(),
             }),
         }
     }

@@ -24,6 +24,7 @@ pub enum CloseReason {
     ClusterNameConflict,
     DuplicateRoute,
     DuplicateServerName,
+    Kicked,
 }
 
 impl CloseReason {
@@ -52,6 +53,7 @@ impl CloseReason {
             Self::ClusterNameConflict => "Cluster Name Conflict",
             Self::DuplicateRoute => "Duplicate Route",
             Self::DuplicateServerName => "Duplicate Server Name",
+            Self::Kicked => "Kicked",
         }
     }
 }

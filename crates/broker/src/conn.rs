@@ -168,7 +168,8 @@ impl Conn {
         change(&mut self.client.lock());
     }
 
-    pub(crate) fn permissions(&self) -> Option<Arc<Permissions>> {
+    /// What its user may do; `None` for everything.
+    pub fn permissions(&self) -> Option<Arc<Permissions>> {
         self.permissions.lock().clone()
     }
 

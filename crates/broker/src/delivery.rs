@@ -19,6 +19,7 @@ use crate::sink::Delivery;
 use crate::staging::Staging;
 use crate::subscription::{SubRef, Target};
 use crate::trace;
+use crate::traffic::Sums;
 
 /// Bytes of a line between servers besides its subjects, names and body.
 const LINE_OVERHEAD: usize = 64;
@@ -36,6 +37,9 @@ pub(crate) struct Output {
     form: Form,
     /// Other servers that the message being delivered is for.
     outgoing: Outgoing,
+    /// The account of the messages last delivered, and what it has not been told of them.
+    counted: Option<Arc<Account>>,
+    pub(crate) sums: Sums,
     /// Messages that reached connections' queues, and their bytes, not yet added to the server's counts.
     pub(crate) msgs: u64,
     pub(crate) bytes: u64,
@@ -100,6 +104,8 @@ impl Output {
             random: fastrand_lite::Random::new(seed),
             form: Form::default(),
             outgoing: Outgoing::default(),
+            counted: None,
+            sums: Sums::default(),
             msgs: 0,
             bytes: 0,
         }
@@ -112,9 +118,27 @@ impl Output {
         self.drop_when_slow = config.no_fast_producer_stall;
     }
 
-    /// Lets go of connections that may be gone.
+    /// Lets go of connections and accounts that may be gone.
     pub(crate) fn release(&mut self) {
         self.outgoing.release();
+        self.fold_sums();
+        self.counted = None;
+    }
+
+    /// What is counted from now on is this account's.
+    #[inline]
+    pub(crate) fn count_for(&mut self, account: &Arc<Account>) {
+        if !self.counted.as_ref().is_some_and(|counted| Arc::ptr_eq(counted, account)) {
+            self.fold_sums();
+            self.counted = Some(account.clone());
+        }
+    }
+
+    /// Adds what was counted to the account's own counts.
+    pub(crate) fn fold_sums(&mut self) {
+        if let Some(account) = &self.counted {
+            self.sums.fold_into(&account.traffic);
+        }
     }
 
     /// A subscriber that is nearly full, if deliveries since the last call met one.
@@ -140,6 +164,7 @@ impl Output {
         message: &Message<'_>,
     ) -> usize {
         self.begin(matches, message);
+        self.count_for(source.account);
         let mut delivered = 0;
         for sub in matches.plain() {
             delivered += usize::from(self.deliver(source, sub, message));
@@ -209,6 +234,7 @@ impl Output {
             let batch =
                 self.staging.add(at, bound, |out| route::write_message(out, &line, entry.queues(), &form));
             batch.count_unnamed(message.body.len());
+            self.sums.to_routes.add(message.body.len());
         }
         outgoing.clear();
         self.outgoing = outgoing;
@@ -306,8 +332,11 @@ impl Output {
             self.stage(conn, sub, &frame, is_stripped);
             true
         };
-        if is_taken && !message.reply.is_empty() {
-            self.grant_reply(conn, message.reply);
+        if is_taken {
+            self.sums.to_clients.add(frame.body.len());
+            if !message.reply.is_empty() {
+                self.grant_reply(conn, message.reply);
+            }
         }
         is_taken
     }

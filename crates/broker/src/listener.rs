@@ -92,6 +92,9 @@ impl Broker {
             tracing::debug!("{} - Client connection closed: {}", conn.log_prefix(), reason.as_str());
             remember(&broker, &conn);
             release(&conn);
+            if let Some(observer) = broker.shared.observer.get() {
+                observer.disconnected(&conn);
+            }
         });
     }
 

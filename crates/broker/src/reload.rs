@@ -47,7 +47,7 @@ impl Broker {
                 let account = present.get(&name).cloned();
                 let account = account.unwrap_or_else(|| {
                     let account = Account::new(&name, is_system, limits);
-                    if shared.cluster.get().is_some() {
+                    if shared.expects_cluster.load(Ordering::Relaxed) {
                         account.announcer.switch_on();
                     }
                     account

@@ -89,6 +89,8 @@ impl Publisher {
 
     /// Delivers what another server sent; returns how many receivers were reached.
     pub(crate) fn route_in(&mut self, account: &Arc<Account>, sent: &route::Message<'_>) -> usize {
+        self.out.count_for(account);
+        self.out.sums.from_routes.add(sent.body.len());
         let matches = self.cache.get(account, sent.subject);
         if matches.is_empty() {
             return 0;
@@ -113,6 +115,7 @@ impl Publisher {
             flush_conn(&self.shared, &conn, config.write_deadline);
         }
         self.out.staging.shrink();
+        self.out.fold_sums();
         let stats = &self.shared.stats;
         stats.out_msgs.fetch_add(std::mem::take(&mut self.out.msgs), Ordering::Relaxed);
         stats.out_bytes.fetch_add(std::mem::take(&mut self.out.bytes), Ordering::Relaxed);
@@ -216,6 +219,9 @@ pub(crate) fn close_with_text(shared: &Arc<Shared>, conn: &Arc<Conn>, reason: Cl
 pub(crate) fn slow_consumer(shared: &Arc<Shared>, conn: &Arc<Conn>, reason: CloseReason) {
     if conn.close_reason().is_none() {
         shared.stats.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        if let Some(account) = conn.account() {
+            account.traffic.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        }
         tracing::info!("{} - Slow Consumer Detected: {}", conn.log_prefix(), reason.as_str());
     }
     conn.close(reason);

@@ -92,6 +92,7 @@ fn start_with(name: &str, pool_size: Option<usize>, routes: &[SocketAddr], confi
     let (listener, route) = broker.bind(anywhere).unwrap();
     let url =
         |addr: &SocketAddr| RouteUrl { host: addr.ip().to_string(), port: addr.port(), credentials: None };
+    broker.expect_cluster();
     broker.join_cluster(ClusterConfig {
         local: local(name, pool_size, route),
         routes: routes.iter().map(url).collect(),

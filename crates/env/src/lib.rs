@@ -7,11 +7,13 @@
 mod clock;
 mod disk;
 mod faulty_disk;
+mod names;
 mod real_disk;
 mod rng;
 
 pub use clock::{Clock, ManualClock, RealClock};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 pub use faulty_disk::{DamageKind, FaultCounters, FaultyDisk};
+pub use names::NameSource;
 pub use real_disk::RealDisk;
 pub use rng::{OsRng, Rng, SeededRng};

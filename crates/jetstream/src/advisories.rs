@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use linnet_assets::{Abandoned, Advisory};
-use linnet_broker::{Account, Broker, Message, Publisher};
+use linnet_broker::{Account, Broker, ClientDescription, Message, Publisher};
 use linnet_env::Clock;
 use linnet_ids::Wall;
 use linnet_jsapi::info::StreamState;
@@ -11,8 +11,7 @@ use linnet_jsapi::to_json;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::api::Caller;
-use crate::names::NameSource;
+use linnet_env::NameSource;
 
 /// Writes advisories into the account of the asset, if anybody listens.
 pub(crate) struct Writer {
@@ -187,7 +186,7 @@ impl Writer {
         publisher: &mut Publisher,
         account: &Arc<Account>,
         stream: &str,
-        client: &Caller,
+        client: &ClientDescription,
         event: &BackupEvent<'_>,
     ) {
         let (topic, kind) = match event {
@@ -245,7 +244,7 @@ impl Writer {
         }
         let body = to_json(&Envelope {
             kind: format!("io.nats.jetstream.{kind}"),
-            id: self.ids.next(),
+            id: self.ids.unique(),
             timestamp: self.clock.wall().rfc3339(),
             domain: &self.domain,
             fields,

@@ -17,7 +17,6 @@ mod inbox;
 mod lazy_disk;
 mod log_writer;
 mod marker;
-mod names;
 pub mod offline;
 mod output;
 mod pump;

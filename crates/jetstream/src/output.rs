@@ -14,8 +14,8 @@ use crate::advisories;
 use crate::cell::Health;
 use crate::disk_work::{DiskWork, DiskWorkers};
 use crate::inbox::{InboxSink, LetterKind, StreamInbox};
-use crate::names::NameSource;
 use crate::pump::{GroupKey, PumpHandle};
+use linnet_env::NameSource;
 
 /// The sending side of a pump, shared by its groups.
 pub(crate) struct Hub {
@@ -147,7 +147,7 @@ impl Outbox<'_> {
 
 impl Output for Outbox<'_> {
     fn unique_id(&mut self) -> Vec<u8> {
-        self.hub.names.next().into_bytes()
+        self.hub.names.unique().into_bytes()
     }
 
     fn publish(&mut self, to: &[u8], shown: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use linnet_broker::Account;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::answer::{Page, Refusal, page as answer};
 use crate::format::signed;
@@ -11,8 +11,9 @@ use crate::monitor::Monitor;
 use crate::params::Params;
 use crate::subsz::SublistStats;
 
+/// The accounts, or one of them.
 #[derive(Serialize)]
-struct Accountz {
+pub(crate) struct Accountz {
     server_id: String,
     now: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,8 +24,9 @@ struct Accountz {
     account_detail: Option<AccountDetail>,
 }
 
+/// One account.
 #[derive(Serialize)]
-struct AccountDetail {
+pub(crate) struct AccountDetail {
     account_name: String,
     update_time: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -39,8 +41,20 @@ struct AccountDetail {
     sublist_stats: SublistStats,
 }
 
+/// What is asked for. The name is that in JSON.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Question {
+    account: String,
+}
+
 /// `/accountz`.
 pub(crate) fn page(monitor: &Monitor, params: &Params) -> Page {
+    answer(&report(monitor, &Question { account: params.text("acc").to_owned() })?)
+}
+
+/// What the page shows.
+pub(crate) fn report(monitor: &Monitor, question: &Question) -> Result<Accountz, Refusal> {
     let broker = monitor.broker();
     let mut accountz = Accountz {
         server_id: monitor.server_id(),
@@ -49,19 +63,22 @@ pub(crate) fn page(monitor: &Monitor, params: &Params) -> Page {
         accounts: Vec::new(),
         account_detail: None,
     };
-    match params.text("acc") {
+    match question.account.as_str() {
         "" => {
             accountz.accounts = broker.accounts().iter().map(|a| a.name().to_owned()).collect();
             accountz.accounts.sort_unstable();
         }
         name => {
-            let account = broker
-                .account(name)
-                .ok_or_else(|| Refusal::bad_request(format!("Account {name} does not exist")))?;
-            accountz.account_detail = Some(detail(monitor, &account));
+            accountz.account_detail = Some(named(monitor, name)?);
         }
     }
-    answer(&accountz)
+    Ok(accountz)
+}
+
+/// The account of this name.
+pub(crate) fn named(monitor: &Monitor, name: &str) -> Result<AccountDetail, Refusal> {
+    let unknown = || Refusal::bad_request(format!("Account {name} does not exist"));
+    Ok(detail(monitor, &monitor.broker().account(name).ok_or_else(unknown)?))
 }
 
 fn detail(monitor: &Monitor, account: &Arc<Account>) -> AccountDetail {

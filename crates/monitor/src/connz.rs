@@ -1,9 +1,9 @@
 //! `/connz`: client connections, open and closed.
 
 use linnet_broker::{Account, ClosedConn, Conn, ConnTls};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::answer::{Page, page as answer};
+use crate::answer::{Page, Refusal, page as answer};
 use crate::format::{rtt, signed, uptime};
 use crate::monitor::Monitor;
 use crate::params::{ConnState, ListSubs, Params, cut, limit_or_default};
@@ -13,8 +13,9 @@ use crate::subsz::SubDetail;
 /// Name of the account everybody is in if there are no others; it goes without saying.
 const GLOBAL_ACCOUNT: &str = linnet_conf::options::GLOBAL_ACCOUNT;
 
+/// Client connections.
 #[derive(Serialize)]
-struct Connz {
+pub(crate) struct Connz {
     server_id: String,
     now: String,
     num_connections: i64,
@@ -96,45 +97,72 @@ impl PeerCert {
     }
 }
 
-/// What is asked for.
-struct Question<'a> {
+/// What is asked for. The names are those in JSON.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Question {
     auth: bool,
-    subs: ListSubs,
+    subscriptions: bool,
+    subscriptions_detail: bool,
     offset: i64,
     limit: i64,
     cid: u64,
     state: ConnState,
-    user: &'a str,
-    account: &'a str,
+    user: String,
+    #[serde(rename = "acc")]
+    account: String,
     /// There are no MQTT clients, so any name filters everything out.
-    mqtt_client: &'a str,
-    sort: SortBy,
+    mqtt_client: String,
+    /// Connections with a subscription that overlaps it; not known to the page over HTTP.
+    filter_subject: String,
+    sort: String,
 }
 
-impl<'a> Question<'a> {
-    fn of(params: &'a Params) -> Result<Self, crate::answer::Refusal> {
+impl Question {
+    fn of(params: &Params) -> Result<Self, Refusal> {
         let auth = params.bool("auth")?;
         let subs = params.subs()?;
-        let offset = params.int("offset")?.max(0);
-        let limit = limit_or_default(params.int("limit")?);
+        let offset = params.int("offset")?;
+        let limit = params.int("limit")?;
         let cid = params.uint64("cid")?;
-        let state = params.state()?;
         Ok(Self {
             auth,
-            subs,
+            subscriptions: subs == ListSubs::Subjects,
+            subscriptions_detail: subs == ListSubs::Detail,
             offset,
-            limit: if cid > 0 { 1 } else { limit },
+            limit,
             cid,
-            state,
-            user: params.text("user"),
-            account: params.text("acc"),
-            mqtt_client: params.text("mqtt_client"),
-            sort: SortBy::parse(params.text("sort"), state)?,
+            state: params.state()?,
+            user: params.text("user").to_owned(),
+            account: params.text("acc").to_owned(),
+            mqtt_client: params.text("mqtt_client").to_owned(),
+            filter_subject: String::new(),
+            sort: params.text("sort").to_owned(),
         })
+    }
+
+    /// The same about one account.
+    pub(crate) fn for_account(self, account: &str) -> Self {
+        Self { account: account.to_owned(), ..self }
+    }
+
+    fn subs(&self) -> ListSubs {
+        ListSubs::of_switches(self.subscriptions, self.subscriptions_detail)
     }
 
     fn is_in_account(&self, account: Option<&Account>) -> bool {
         self.account.is_empty() || account.is_some_and(|a| a.name() == self.account)
+    }
+
+    /// The subject to filter by, if there is one that filters.
+    fn filter(&self) -> Result<Option<&[u8]>, Refusal> {
+        if self.filter_subject.is_empty() || self.filter_subject == ">" {
+            return Ok(None);
+        }
+        if self.account.is_empty() {
+            return Err(Refusal::bad_request("filter by subject only valid with account filtering"));
+        }
+        Ok(Some(self.filter_subject.as_bytes()))
     }
 
     fn wants(&self, entry: &Entry) -> bool {
@@ -147,43 +175,58 @@ impl<'a> Question<'a> {
 
 /// `/connz`.
 pub(crate) fn page(monitor: &Monitor, params: &Params) -> Page {
-    let question = Question::of(params)?;
+    answer(&report(monitor, &Question::of(params)?)?)
+}
+
+/// What the page shows.
+pub(crate) fn report(monitor: &Monitor, question: &Question) -> Result<Connz, Refusal> {
+    let sort = SortBy::parse(&question.sort, question.state)?;
+    let filter = question.filter()?;
+    let offset = question.offset.max(0);
+    let limit = if question.cid > 0 { 1 } else { limit_or_default(question.limit) };
     let broker = monitor.broker();
     let mut connz = Connz {
         server_id: monitor.server_id(),
         now: monitor.now(),
         num_connections: 0,
         total: 0,
-        offset: question.offset,
-        limit: question.limit,
+        offset,
+        limit,
         connections: None,
     };
-    if !question.account.is_empty() && broker.account(question.account).is_none() {
+    if !question.account.is_empty() && broker.account(&question.account).is_none() {
         connz.server_id.clear();
-        return answer(&connz);
+        return Ok(connz);
     }
     let mut entries = Vec::new();
     if question.state != ConnState::Closed {
         let now = broker.clock().mono();
         let open = broker.connections();
         let open = open.iter().filter(|c| question.is_in_account(c.account().as_deref()));
+        let open = open.filter(|c| {
+            filter.is_none_or(|f| c.subscriptions().iter().any(|s| linnet_subject::overlaps(&s.subject, f)))
+        });
         entries.extend(open.map(|c| Entry { conn: c.snapshot(now), end: None, subs: Vec::new() }));
     }
     if question.state != ConnState::Open {
         let closed = broker.closed_connections().into_iter();
         let closed = closed.filter(|c| question.is_in_account(c.last.client.account.as_deref()));
+        let overlaps = |c: &ClosedConn, f: &[u8]| {
+            c.subscriptions.iter().any(|(subject, ..)| linnet_subject::overlaps(subject.as_bytes(), f))
+        };
+        let closed = closed.filter(|c| filter.is_none_or(|f| overlaps(c, f)));
         entries.extend(closed.map(ended));
     }
     connz.total = signed(entries.len());
     entries.retain(|e| question.wants(e));
-    question.sort.sort(&mut entries);
-    let rows: Vec<ConnInfo> = cut(entries, question.offset, question.limit)
+    sort.sort(&mut entries);
+    let rows: Vec<ConnInfo> = cut(entries, offset, limit)
         .into_iter()
-        .map(|e| row(e, &question, |cid| broker.connection(cid)))
+        .map(|e| row(e, question, |cid| broker.connection(cid)))
         .collect();
     connz.num_connections = signed(rows.len());
     connz.connections = Some(rows);
-    answer(&connz)
+    Ok(connz)
 }
 
 fn ended(closed: ClosedConn) -> Entry {
@@ -192,14 +235,14 @@ fn ended(closed: ClosedConn) -> Entry {
 
 fn row(
     entry: Entry,
-    question: &Question<'_>,
+    question: &Question,
     find: impl FnOnce(u64) -> Option<std::sync::Arc<Conn>>,
 ) -> ConnInfo {
-    let subs = match question.subs {
+    let subs = match question.subs() {
         ListSubs::No => Vec::new(),
         _ => subscriptions(&entry, find),
     };
-    let (subjects, details) = match question.subs {
+    let (subjects, details) = match question.subs() {
         ListSubs::Detail => (Vec::new(), subs),
         _ => (subs.into_iter().map(|s| s.subject).collect(), Vec::new()),
     };

@@ -8,8 +8,9 @@ use crate::json::{Layout, to_json};
 use crate::monitor::Monitor;
 use crate::process;
 
+/// Command line and memory.
 #[derive(Serialize)]
-struct Vars {
+pub(crate) struct Vars {
     cmdline: Vec<String>,
     memstats: MemStats,
 }
@@ -31,9 +32,13 @@ pub(crate) fn stacksz(_: &Monitor) -> Page {
 
 /// Command line and memory.
 pub(crate) fn vars(_: &Monitor) -> Page {
+    let json = HeaderValue::from_static("application/json; charset=utf-8");
+    Ok(response(StatusCode::OK, json, to_json(&expvars(), Layout::Two)))
+}
+
+/// What `/debug/vars` shows.
+pub(crate) fn expvars() -> Vars {
     let (sys, resident) = process::memory();
     let cmdline = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
-    let vars = Vars { cmdline, memstats: MemStats { sys, resident } };
-    let json = HeaderValue::from_static("application/json; charset=utf-8");
-    Ok(response(StatusCode::OK, json, to_json(&vars, Layout::Two)))
+    Vars { cmdline, memstats: MemStats { sys, resident } }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use linnet_jetstream::{Engine, StreamHandle};
+use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::answer::{Page, Refusal, json};
@@ -21,31 +22,63 @@ const NO_SPACE: &str = "no space left on device";
 
 /// `/healthz`.
 pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
-    let query = query(params)?;
-    let snapshot = snapshot(monitor, &query).await;
-    let answer = evaluate(&snapshot, &query);
-    log(&answer);
+    let answer = report(monitor, &Question::of(params)?).await;
     let status = StatusCode::from_u16(answer.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     Ok(json(status, &answer.body, Layout::Compact))
 }
 
-fn query(params: &Params) -> Result<Query, Refusal> {
-    let old_enabled_only = params.bool("js-enabled")?;
-    if old_enabled_only {
+/// What is asked for. The names are those in JSON and, here, also those in URLs.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(crate) struct Question {
+    js_enabled: bool,
+    js_enabled_only: bool,
+    js_server_only: bool,
+    account: String,
+    stream: String,
+    consumer: String,
+    details: bool,
+}
+
+impl Question {
+    fn of(params: &Params) -> Result<Self, Refusal> {
+        let js_enabled = params.bool("js-enabled")?;
+        let js_enabled_only = params.bool("js-enabled-only")?;
+        let js_server_only = params.bool("js-server-only")?;
+        // There is no meta layer to stop at without a cluster, as on nats-server.
+        params.bool("js-meta-only")?;
+        Ok(Self {
+            js_enabled,
+            js_enabled_only,
+            js_server_only,
+            account: params.text("account").to_owned(),
+            stream: params.text("stream").to_owned(),
+            consumer: params.text("consumer").to_owned(),
+            details: params.bool("details")?,
+        })
+    }
+
+    fn query(&self) -> Query {
+        Query {
+            account: self.account.clone(),
+            stream: self.stream.clone(),
+            consumer: self.consumer.clone(),
+            js_enabled_only: self.js_enabled_only || self.js_enabled,
+            js_server_only: self.js_server_only,
+            details: self.details,
+        }
+    }
+}
+
+/// The judgement that the page shows; what is wrong is logged, too.
+pub(crate) async fn report(monitor: &Monitor, question: &Question) -> Answer {
+    if question.js_enabled {
         tracing::warn!("Healthcheck: js-enabled deprecated, use js-enabled-only instead");
     }
-    let js_enabled_only = params.bool("js-enabled-only")? || old_enabled_only;
-    let js_server_only = params.bool("js-server-only")?;
-    // There is no meta layer to stop at without a cluster, as on nats-server.
-    params.bool("js-meta-only")?;
-    Ok(Query {
-        account: params.text("account").to_owned(),
-        stream: params.text("stream").to_owned(),
-        consumer: params.text("consumer").to_owned(),
-        js_enabled_only,
-        js_server_only,
-        details: params.bool("details")?,
-    })
+    let query = question.query();
+    let answer = evaluate(&snapshot(monitor, &query).await, &query);
+    log(&answer);
+    answer
 }
 
 fn log(answer: &Answer) {

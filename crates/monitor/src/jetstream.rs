@@ -83,6 +83,13 @@ impl JsConfig {
     }
 }
 
+impl JsConfig {
+    /// Without the directory, which is nobody's business on other machines.
+    pub(crate) fn without_place(self) -> Self {
+        Self { store_dir: String::new(), ..self }
+    }
+}
+
 impl JsStats {
     pub(crate) fn of(engine: &Engine) -> Self {
         let accounts = engine.accounts();

@@ -8,7 +8,7 @@ use linnet_ids::Wall;
 use linnet_jetstream::{Engine, JsAccount, StreamHandle, StreamReport};
 use linnet_jsapi::info::{ApiStats, ClusterInfo, ConsumerInfo, StreamSourceInfo, StreamState};
 use linnet_jsapi::{Metadata, StreamConfig, metadata};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::answer::{Page, Refusal, page as answer};
@@ -22,8 +22,9 @@ const ASKED_AT_ONCE: usize = 64;
 /// Time for all streams of an answer; those that were not reached are shown with their published values.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// JetStream on this server.
 #[derive(Serialize)]
-struct Jsz {
+pub(crate) struct Jsz {
     #[serde(flatten)]
     stats: JsStats,
     server_id: String,
@@ -49,8 +50,9 @@ struct Jsz {
     total: i64,
 }
 
+/// JetStream of one account.
 #[derive(Serialize)]
-struct AccountDetail {
+pub(crate) struct AccountDetail {
     name: String,
     id: String,
     memory: u64,
@@ -125,11 +127,14 @@ fn is_none_or_zero(n: &Option<i64>) -> bool {
     n.unwrap_or(0) == 0
 }
 
-/// What is asked for.
-struct Question<'a> {
-    account: &'a str,
+/// What is asked for. The names are those in JSON.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Question {
+    account: String,
     accounts: bool,
     streams: bool,
+    #[serde(rename = "consumer")]
     consumers: bool,
     config: bool,
     leader_only: bool,
@@ -138,8 +143,8 @@ struct Question<'a> {
     limit: i64,
 }
 
-impl<'a> Question<'a> {
-    fn of(params: &'a Params) -> Result<Self, Refusal> {
+impl Question {
+    fn of(params: &Params) -> Result<Self, Refusal> {
         let accounts = params.bool("accounts")?;
         let streams = params.bool("streams")?;
         let consumers = params.bool("consumers")?;
@@ -153,9 +158,9 @@ impl<'a> Question<'a> {
         // Every stream of a server without a cluster is led here.
         params.bool("stream-leader-only")?;
         Ok(Self {
-            account: params.text("acc"),
-            accounts: accounts || streams || consumers,
-            streams: streams || consumers,
+            account: params.text("acc").to_owned(),
+            accounts,
+            streams,
             consumers,
             config,
             leader_only,
@@ -165,13 +170,18 @@ impl<'a> Question<'a> {
         })
     }
 
+    /// True if the details of streams are wanted, which those of consumers are part of.
+    fn wants_streams(&self) -> bool {
+        self.streams || self.consumers
+    }
+
     /// The accounts whose details are wanted.
     fn accounts(&self, engine: &Engine) -> Vec<Arc<JsAccount>> {
         if !self.account.is_empty() {
-            return engine.account(self.account).into_iter().collect();
+            return engine.account(&self.account).into_iter().collect();
         }
         match self.limit {
-            _ if !self.accounts => Vec::new(),
+            _ if !(self.accounts || self.wants_streams()) => Vec::new(),
             ..0 => engine.accounts(),
             0 => cut(engine.accounts(), self.offset, LIMIT_DEFAULT),
             limit => cut(engine.accounts(), self.offset, limit),
@@ -182,10 +192,20 @@ impl<'a> Question<'a> {
 /// `/jsz`.
 pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
     let question = Question::of(params)?;
-    let engine = monitor.engine();
-    if question.leader_only && engine.is_none() {
+    if is_left_to_leader(monitor, &question) {
         return Err(Refusal::bad_request("filtered response: not leader"));
     }
+    answer(&report(monitor, &question).await)
+}
+
+/// True if only the leader is asked, and this server is none. Without a cluster it leads if JetStream runs.
+pub(crate) fn is_left_to_leader(monitor: &Monitor, question: &Question) -> bool {
+    question.leader_only && monitor.engine().is_none()
+}
+
+/// What the page shows.
+pub(crate) async fn report(monitor: &Monitor, question: &Question) -> Jsz {
+    let engine = monitor.engine();
     let mut jsz = Jsz {
         stats: JsStats::default(),
         server_id: monitor.server_id(),
@@ -207,10 +227,26 @@ pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
         summarise(&mut jsz, &engine, monitor, question.raft);
         let deadline = Instant::now() + ANSWER_TIME_MAX;
         for account in question.accounts(&engine) {
-            jsz.account_details.push(detail(monitor, &engine, &account, &question, deadline).await);
+            jsz.account_details.push(detail(monitor, &engine, &account, question, deadline).await);
         }
     }
-    answer(&jsz)
+    jsz
+}
+
+/// JetStream of one account; streams and consumers are listed as far as asked for.
+pub(crate) async fn of_account(
+    monitor: &Monitor,
+    name: &str,
+    question: &Question,
+) -> Result<AccountDetail, Refusal> {
+    let engine = monitor.engine().ok_or_else(|| Refusal::bad_request("jetstream not enabled"))?;
+    if monitor.broker().account(name).is_none() {
+        return Err(Refusal::bad_request(format!("account {name:?} not found")));
+    }
+    let account = engine
+        .account(name)
+        .ok_or_else(|| Refusal::bad_request(format!("account {name:?} not jetstream enabled")))?;
+    Ok(detail(monitor, &engine, &account, question, Instant::now() + ANSWER_TIME_MAX).await)
 }
 
 fn summarise(jsz: &mut Jsz, engine: &Engine, monitor: &Monitor, raft: bool) {
@@ -238,13 +274,13 @@ async fn detail(
     monitor: &Monitor,
     engine: &Arc<Engine>,
     account: &JsAccount,
-    question: &Question<'_>,
+    question: &Question,
     deadline: Instant,
 ) -> AccountDetail {
     let (memory, storage) = engine.usage().account(account.name());
     let (total, errors) = account.api_counts();
     let limits = account.limits();
-    let streams = if question.streams { account.streams() } else { Vec::new() };
+    let streams = if question.wants_streams() { account.streams() } else { Vec::new() };
     let stream_detail = futures_util::stream::iter(streams)
         .map(|stream| async move { stream_detail(monitor, engine, &stream, question, deadline).await })
         .buffered(ASKED_AT_ONCE)
@@ -268,7 +304,7 @@ async fn stream_detail(
     monitor: &Monitor,
     engine: &Arc<Engine>,
     stream: &Arc<StreamHandle>,
-    question: &Question<'_>,
+    question: &Question,
     deadline: Instant,
 ) -> StreamDetail {
     let said = monitor.asker.ask(engine, stream, question.consumers, deadline).await;

@@ -1,12 +1,13 @@
-//! The HTTP monitoring pages: what nats-server answers on its monitoring port, from views of the broker and of
-//! JetStream.
+//! What a server tells of itself: the HTTP monitoring pages, and the same over NATS in the system account with the
+//! events of connections, from views of the broker and of JetStream.
 //!
-//! Everything here reads; nothing waits for a stream that does not move, and nothing is changed by asking. The
-//! server assembles a [`MonitorState`], calls [`Monitor::bind`] before JetStream is recovered, and polls the future
+//! Pages and reports only read, and none waits for a stream that does not move. The
+//! server assembles a [`MonitorState`] and calls [`Monitor::bind`] before JetStream is recovered, and polls the future
 //! it gets for as long as the pages are to be there. Start reading at `pages`, which names every path, then take one
-//! file per page. What `/healthz` decides is a pure function, [`health::evaluate`].
+//! file per page; the services of the system account begin at `system`. What `/healthz` decides is a pure function, [`health::evaluate`].
 
 mod accountz;
+mod accstatz;
 mod answer;
 mod ask;
 mod connz;
@@ -29,8 +30,11 @@ mod root;
 mod routez;
 mod server;
 mod sort;
+mod statsz;
 mod subsz;
+mod system;
 mod varz;
 
 pub use listeners::{ListenerKind, Listeners};
 pub use monitor::{ConfigVersion, Monitor, MonitorState};
+pub use system::{Leaving, ReloadRequest, SystemHandle};

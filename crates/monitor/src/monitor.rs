@@ -8,10 +8,11 @@ use linnet_conf::Options;
 use linnet_ids::{Mono, Wall};
 use linnet_jetstream::Engine;
 use linnet_tls::Acceptor;
+use tokio::time::MissedTickBehavior;
 
 use crate::ask::Asker;
 use crate::listeners::Listeners;
-use crate::process::CpuMeter;
+use crate::process::{CpuMeter, SAMPLE_EVERY};
 use crate::requests::RequestCounts;
 
 /// The configuration in force, for `/varz`.
@@ -52,21 +53,36 @@ pub struct Monitor {
     pub(crate) requests: RequestCounts,
     pub(crate) cpu: CpuMeter,
     pub(crate) asker: Asker,
-    pub(crate) addr: OnceLock<SocketAddr>,
-    /// The pages are served over TLS.
+    pub(crate) pages: OnceLock<Pages>,
+}
+
+/// Where the pages are.
+pub(crate) struct Pages {
+    pub(crate) addr: SocketAddr,
+    /// They are served over TLS.
     pub(crate) is_secure: bool,
 }
 
 impl Monitor {
-    pub(crate) fn new(state: MonitorState, is_secure: bool) -> Arc<Self> {
+    /// A monitor without pages.
+    pub fn new(state: MonitorState) -> Arc<Self> {
         Arc::new(Self {
             state,
             requests: RequestCounts::default(),
             cpu: CpuMeter::default(),
             asker: Asker::default(),
-            addr: OnceLock::new(),
-            is_secure,
+            pages: OnceLock::new(),
         })
+    }
+
+    /// Measures the load of the process once a second, until dropped.
+    pub async fn measure(self: Arc<Self>) {
+        let mut samples = tokio::time::interval(SAMPLE_EVERY);
+        samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            samples.tick().await;
+            self.cpu.sample(self.broker().clock().mono());
+        }
     }
 
     pub(crate) fn broker(&self) -> &Broker {

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use crate::answer::{Page, Refusal, response};
 use crate::monitor::Monitor;
 use crate::params::Params;
-use crate::{accountz, connz, debug, healthz, ipqueuesz, jsz, links, root, subsz, varz};
+use crate::{accountz, accstatz, connz, debug, healthz, ipqueuesz, jsz, links, root, routez, subsz, varz};
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
@@ -37,13 +37,11 @@ async fn answer(State(monitor): State<Arc<Monitor>>, method: Method, uri: Uri) -
         "/subsz" => subsz::page(&monitor, &params),
         "/jsz" => jsz::page(&monitor, &params).await,
         "/healthz" => healthz::page(&monitor, &params).await,
-        "/routez" => crate::routez::routez(&monitor, &params),
+        "/routez" => routez::page(&monitor, &params),
         "/gatewayz" => links::gatewayz(&monitor, &params),
         "/leafz" => links::leafz(&monitor, &params),
         "/accountz" => accountz::page(&monitor, &params),
-        "/accstatz" => {
-            Err(Refusal::not_found("accstatz is not available: traffic is not counted per account yet"))
-        }
+        "/accstatz" => accstatz::page(&monitor, &params),
         "/ipqueuesz" => ipqueuesz::page(&monitor, &params),
         "/raftz" => Err(Refusal::not_found("No Raft nodes registered")),
         "/stacksz" => debug::stacksz(&monitor),

@@ -2,6 +2,7 @@
 
 use axum::extract::Query;
 use axum::http::Uri;
+use serde::Deserialize;
 
 use crate::answer::Refusal;
 
@@ -21,8 +22,9 @@ pub(crate) enum ListSubs {
     Detail,
 }
 
-/// Which connections are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which connections are asked for. A request in JSON has a number for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "i64")]
 pub(crate) enum ConnState {
     /// Open ones.
     #[default]
@@ -31,6 +33,30 @@ pub(crate) enum ConnState {
     Closed,
     /// Both.
     Any,
+}
+
+impl TryFrom<i64> for ConnState {
+    type Error = String;
+
+    fn try_from(number: i64) -> Result<Self, Self::Error> {
+        match number {
+            0 => Ok(Self::Open),
+            1 => Ok(Self::Closed),
+            2 => Ok(Self::Any),
+            _ => Err(format!("unknown connection state {number}")),
+        }
+    }
+}
+
+impl ListSubs {
+    /// What two switches in JSON ask for; the second wins.
+    pub(crate) fn of_switches(subjects: bool, detail: bool) -> Self {
+        match (subjects, detail) {
+            (_, true) => Self::Detail,
+            (true, false) => Self::Subjects,
+            (false, false) => Self::No,
+        }
+    }
 }
 
 impl Params {

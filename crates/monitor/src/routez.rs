@@ -1,15 +1,16 @@
 //! `/routez`: the connections to the other servers of the cluster.
 
 use linnet_broker::RouteSnapshot;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::answer::{Page, page};
+use crate::answer::{Page, Refusal, page as answer};
 use crate::format::{rtt, signed, uptime};
 use crate::monitor::Monitor;
 use crate::params::{ListSubs, Params};
 
+/// Routes.
 #[derive(Serialize)]
-struct Routez {
+pub(crate) struct Routez {
     server_id: String,
     server_name: String,
     now: String,
@@ -45,18 +46,38 @@ struct Route {
     compression: &'static str,
 }
 
+/// What is asked for. The names are those in JSON.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Question {
+    subscriptions: bool,
+    subscriptions_detail: bool,
+}
+
+impl Question {
+    fn of(params: &Params) -> Result<Self, Refusal> {
+        let subs = params.subs()?;
+        Ok(Self { subscriptions: subs == ListSubs::Subjects, subscriptions_detail: subs == ListSubs::Detail })
+    }
+}
+
 /// `/routez`.
-pub(crate) fn routez(monitor: &Monitor, params: &Params) -> Page {
-    let subs = params.subs()?;
+pub(crate) fn page(monitor: &Monitor, params: &Params) -> Page {
+    answer(&report(monitor, &Question::of(params)?))
+}
+
+/// What the page shows.
+pub(crate) fn report(monitor: &Monitor, question: &Question) -> Routez {
+    let subs = ListSubs::of_switches(question.subscriptions, question.subscriptions_detail);
     let broker = monitor.broker();
     let routes: Vec<Route> = broker.routes().into_iter().map(|route| row(monitor, route, subs)).collect();
-    page(&Routez {
+    Routez {
         server_id: monitor.server_id(),
         server_name: monitor.server_name(),
         now: monitor.now(),
         num_routes: signed(routes.len()),
         routes,
-    })
+    }
 }
 
 fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {

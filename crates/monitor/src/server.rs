@@ -17,13 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::monitor::{Monitor, MonitorState};
+use crate::monitor::{Monitor, Pages};
 use crate::pages;
-use crate::process::SAMPLE_EVERY;
 
 /// Time for the head of a request, also between two requests of a connection.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
@@ -45,34 +43,31 @@ const PLAIN_HTTP: &[u8] =
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 impl Monitor {
-    /// Opens the listener, over TLS if `is_secure`. The future serves the pages until it is dropped, which closes every connection.
+    /// Opens the listener of the pages, over TLS if `is_secure`; called once. The future serves them until it is
+    /// dropped, which closes every connection.
     pub async fn bind(
+        self: &Arc<Self>,
         addr: SocketAddr,
         is_secure: bool,
-        state: MonitorState,
     ) -> io::Result<(SocketAddr, impl Future<Output = ()> + Send + 'static)> {
         let (listener, addr) = linnet_broker::listen(addr)?;
-        let monitor = Self::new(state, is_secure);
-        // A new cell is empty.
-        let _ = monitor.addr.set(addr);
-        Ok((addr, run(listener, monitor)))
+        // The cell is empty: pages are opened once.
+        let _ = self.pages.set(Pages { addr, is_secure });
+        Ok((addr, run(listener, self.clone(), is_secure)))
     }
 }
 
-async fn run(listener: TcpListener, monitor: Arc<Monitor>) {
+async fn run(listener: TcpListener, monitor: Arc<Monitor>, is_secure: bool) {
     let router = pages::router(monitor.clone());
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
-    let mut samples = tokio::time::interval(SAMPLE_EVERY);
-    samples.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             (stream, permit) = accept(&listener, &permits) => {
-                let tls = monitor.is_secure.then(|| monitor.state.tls.load_full());
+                let tls = is_secure.then(|| monitor.state.tls.load_full());
                 connections.spawn(serve(stream, tls, permit, router.clone()));
             }
             Some(_) = connections.join_next() => {}
-            _ = samples.tick() => monitor.cpu.sample(monitor.broker().clock().mono()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use linnet_broker::{Account, Broker, Subscription};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::answer::{Page, Refusal, page as answer};
 use crate::format::signed;
@@ -41,8 +41,9 @@ pub(crate) struct SubDetail {
     pub(crate) cid: u64,
 }
 
+/// Subscriptions.
 #[derive(Serialize)]
-struct Subsz {
+pub(crate) struct Subsz {
     server_id: String,
     now: String,
     #[serde(flatten)]
@@ -99,12 +100,43 @@ impl SubDetail {
     }
 }
 
+/// What is asked for. The names are those in JSON.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Question {
+    subscriptions: bool,
+    offset: i64,
+    limit: i64,
+    test: String,
+    account: String,
+}
+
+impl Question {
+    fn of(params: &Params) -> Result<Self, Refusal> {
+        Ok(Self {
+            subscriptions: params.bool("subs")?,
+            offset: params.int("offset")?,
+            limit: params.int("limit")?,
+            test: params.text("test").to_owned(),
+            account: params.text("acc").to_owned(),
+        })
+    }
+
+    /// The subscriptions of one account.
+    pub(crate) fn for_account(self, account: &str) -> Self {
+        Self { account: account.to_owned(), subscriptions: true, ..self }
+    }
+}
+
 /// `/subsz`.
 pub(crate) fn page(monitor: &Monitor, params: &Params) -> Page {
-    let list = params.bool("subs")?;
-    let offset = params.int("offset")?.max(0);
-    let limit = limit_or_default(params.int("limit")?);
-    let (test, account) = (params.text("test"), params.text("acc"));
+    answer(&report(monitor, &Question::of(params)?)?)
+}
+
+/// What the page shows.
+pub(crate) fn report(monitor: &Monitor, question: &Question) -> Result<Subsz, Refusal> {
+    let (offset, limit) = (question.offset.max(0), limit_or_default(question.limit));
+    let (test, account) = (question.test.as_str(), question.account.as_str());
     if !test.is_empty() && !linnet_subject::is_valid_literal(test.as_bytes()) {
         return Err(Refusal::bad_request(format!(
             "invalid test subject, must be valid publish subject: {test}"
@@ -119,8 +151,8 @@ pub(crate) fn page(monitor: &Monitor, params: &Params) -> Page {
     if account.is_empty() {
         stats = stats.with_lookups(broker);
     }
-    let subs = if list { matching(&accounts, test) } else { Vec::new() };
-    answer(&Subsz {
+    let subs = if question.subscriptions { matching(&accounts, test) } else { Vec::new() };
+    Ok(Subsz {
         server_id: monitor.server_id(),
         now: monitor.now(),
         stats,

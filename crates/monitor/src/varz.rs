@@ -18,8 +18,9 @@ use crate::process;
 #[derive(Default, Serialize)]
 struct NotConfigured {}
 
+/// The server, its configuration and its counters.
 #[derive(Serialize)]
-struct Varz {
+pub(crate) struct Varz {
     server_id: String,
     server_name: String,
     version: String,
@@ -132,10 +133,11 @@ struct JetStream {
 
 /// `/varz`.
 pub(crate) fn page(monitor: &Monitor) -> Page {
-    answer(&varz(monitor))
+    answer(&report(monitor))
 }
 
-fn varz(monitor: &Monitor) -> Varz {
+/// What the page shows.
+pub(crate) fn report(monitor: &Monitor) -> Varz {
     let options = monitor.options();
     let broker = monitor.broker();
     let identity = broker.identity();
@@ -239,15 +241,14 @@ fn requires_auth(options: &Options) -> bool {
 
 /// Ports of the pages without and with TLS, 0 where there is none.
 fn ports(monitor: &Monitor, options: &Options) -> (u16, u16) {
-    let bound = monitor.addr.get().map(|addr| addr.port());
-    let port = |configured: Option<Port>, is_mine| match configured {
-        None => 0,
-        Some(port) => bound.filter(|_| is_mine).unwrap_or_else(|| port.number()),
+    let port = |configured: Option<Port>, is_secure| {
+        let bound = monitor.pages.get().filter(|pages| pages.is_secure == is_secure);
+        configured.map_or(0, |port| bound.map_or_else(|| port.number(), |pages| pages.addr.port()))
     };
-    (port(options.monitoring.port, !monitor.is_secure), port(options.monitoring.tls_port, monitor.is_secure))
+    (port(options.monitoring.port, false), port(options.monitoring.tls_port, true))
 }
 
-fn feature_flags(options: &Options) -> BTreeMap<String, bool> {
+pub(crate) fn feature_flags(options: &Options) -> BTreeMap<String, bool> {
     let mut flags: BTreeMap<_, _> = FEATURE_FLAGS.iter().map(|(n, on)| ((*n).to_owned(), *on)).collect();
     flags.extend(options.identity.feature_flags.clone());
     flags

@@ -13,11 +13,13 @@ use crate::run::Server;
 use crate::{build, files, refusals, tls};
 
 impl Server {
-    /// Reads the configuration again and says in the log what came of it.
-    pub(crate) async fn reload(&self, log: &Log) {
-        if let Err(reason) = self.try_reload(log).await {
+    /// Reads the configuration again and says in the log what came of it; fails with the reason.
+    pub(crate) async fn reload(&self, log: &Log) -> Result<(), String> {
+        let outcome = self.try_reload(log).await;
+        if let Err(reason) = &outcome {
             tracing::error!("Failed to reload server configuration: {reason}");
         }
+        outcome
     }
 
     async fn try_reload(&self, log: &Log) -> Result<(), String> {
@@ -65,6 +67,7 @@ impl Server {
         }
         self.replace_files(&old, &options);
         announce(&old, &options, &changes, is_other);
+        self.system.accounts_changed().await;
         self.jetstream.reload(jetstream).await;
         if reloaded.over_maximum > 0 {
             tracing::info!("Closed {} connections to fall within max_connections", reloaded.over_maximum);

@@ -9,11 +9,13 @@ use linnet_broker::{Broker, ServerIdentity};
 use linnet_conf::Options;
 use linnet_conf::flags::Overrides;
 use linnet_env::{Clock, OsRng, RealClock};
-use linnet_monitor::{ConfigVersion, ListenerKind, Listeners, Monitor, MonitorState};
+use linnet_monitor::{
+    ConfigVersion, Leaving, ListenerKind, Listeners, Monitor, MonitorState, ReloadRequest, SystemHandle,
+};
 use linnet_tls::Acceptor;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::address::{HostPort, ListenError, resolve};
 use crate::jetstream::JetStream;
@@ -21,6 +23,8 @@ use crate::logging::Log;
 use crate::signals::{Asked, Signals};
 use crate::{NATS_VERSION, banner, build, cluster, files, keys, logging, tls};
 
+/// Reloads asked for over NATS that wait at a time.
+const RELOADS_MAX: usize = 4;
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_millis(200);
 
@@ -76,7 +80,7 @@ async fn serve(
     config: Option<(String, String)>,
     log: &Log,
 ) -> anyhow::Result<()> {
-    let mut signals = Signals::listen().context("cannot listen to signals")?;
+    let signals = Signals::listen().context("cannot listen to signals")?;
     let identity = identity(&options);
     banner::opening(
         &options,
@@ -97,6 +101,9 @@ async fn serve(
         Arc::new(OsRng),
         tokio::runtime::Handle::current(),
     );
+    if options.cluster.port.is_some() {
+        broker.expect_cluster();
+    }
     let acceptor = tls::acceptor(&options).map_err(|error| anyhow::anyhow!("{error}"))?;
     broker.set_tls(acceptor.as_ref().and_then(|acceptor| tls::policy(&options, acceptor)));
     let secured = Arc::new(ArcSwapOption::from_pointee(acceptor));
@@ -121,7 +128,11 @@ async fn serve(
         worker_threads: tokio::runtime::Handle::current().metrics().num_workers(),
     };
     let options = current.load_full();
-    let monitoring = monitor(&options, state).await?;
+    let monitor = Monitor::new(state);
+    tokio::spawn(monitor.clone().measure());
+    let (ask_for_reload, reloads) = mpsc::channel(RELOADS_MAX);
+    let system = monitor.serve_system(ask_for_reload);
+    let monitoring = open_pages(&options, &monitor).await?;
 
     let jetstream = JetStream::new(broker.clone(), engine, identity.name.clone());
     if let Some(settings) = build::jetstream_config(&options) {
@@ -143,6 +154,7 @@ async fn serve(
     let server = Server {
         broker: broker.clone(),
         jetstream,
+        system,
         options: current,
         version,
         tls: secured,
@@ -172,7 +184,7 @@ async fn serve(
         tokio::spawn(async move { broker.serve_routes(listener, routing).await });
     }
 
-    server.obey(&mut signals, log).await;
+    server.obey(&mut Orders { signals, reloads }, log).await;
     server.stop().await;
     let _ = serving.await;
     server.remove_ports();
@@ -189,9 +201,9 @@ fn listen(broker: &Broker, options: &Options) -> anyhow::Result<(TcpListener, So
 }
 
 /// Opens the monitoring listener, if one is configured; its scheme and address.
-async fn monitor(
+async fn open_pages(
     options: &Options,
-    state: MonitorState,
+    monitor: &Arc<Monitor>,
 ) -> anyhow::Result<Option<(&'static str, SocketAddr)>> {
     let (scheme, port) = match (options.monitoring.port, options.monitoring.tls_port) {
         (None, None) => return Ok(None),
@@ -211,7 +223,8 @@ async fn monitor(
     let host = options.monitoring.host.as_ref().unwrap_or(&options.client.host);
     let refused = |error| anyhow!("Can't start monitoring: can't listen to the monitor port: {error}");
     let address = resolve(host, port.number()).map_err(refused)?;
-    let (bound, serving) = Monitor::bind(address, is_secure, state)
+    let (bound, serving) = monitor
+        .bind(address, is_secure)
         .await
         .map_err(|source| refused(ListenError::Bind { address, source }))?;
     tracing::info!("Starting {scheme} monitor on {}", HostPort(host, bound.port()));
@@ -219,10 +232,31 @@ async fn monitor(
     Ok(Some((scheme, bound)))
 }
 
+/// What the server is told to do while it runs.
+struct Orders {
+    signals: Signals,
+    reloads: mpsc::Receiver<ReloadRequest>,
+}
+
+enum Order {
+    Signal(Asked),
+    Reload(ReloadRequest),
+}
+
+impl Orders {
+    async fn next(&mut self) -> Order {
+        tokio::select! {
+            asked = self.signals.next() => Order::Signal(asked),
+            Some(request) = self.reloads.recv() => Order::Reload(request),
+        }
+    }
+}
+
 /// A server that runs.
 pub(crate) struct Server {
     pub(crate) broker: Broker,
     pub(crate) jetstream: Arc<JetStream>,
+    pub(crate) system: SystemHandle,
     pub(crate) options: Arc<ArcSwap<Options>>,
     pub(crate) version: Arc<ArcSwap<ConfigVersion>>,
     pub(crate) tls: Arc<ArcSwapOption<Acceptor>>,
@@ -242,16 +276,18 @@ pub(crate) struct Server {
 
 impl Server {
     /// Follows signals until one of them means the end.
-    async fn obey(&self, signals: &mut Signals, log: &Log) {
+    async fn obey(&self, orders: &mut Orders, log: &Log) {
         loop {
-            match signals.next().await {
-                Asked::Interrupt | Asked::Terminate => return,
-                Asked::Reopen => log.reopen(),
-                Asked::Reload => self.reload(log).await,
-                Asked::LameDuck => {
-                    self.drain(signals, log).await;
+            match orders.next().await {
+                Order::Signal(Asked::Interrupt | Asked::Terminate) => return,
+                Order::Signal(Asked::Reopen) => log.reopen(),
+                Order::Signal(Asked::Reload) => _ = self.reload(log).await,
+                Order::Signal(Asked::LameDuck) => {
+                    self.drain(orders, log).await;
                     return;
                 }
+                // Whoever asked may not wait any more.
+                Order::Reload(answer) => _ = answer.send(self.reload(log).await),
             }
         }
     }
@@ -283,10 +319,11 @@ impl Server {
     }
 
     /// Lame duck mode: no new clients, the present ones are told and then sent away one by one.
-    async fn drain(&self, signals: &mut Signals, log: &Log) {
+    async fn drain(&self, orders: &mut Orders, log: &Log) {
         tracing::info!("Entering lame duck mode, stop accepting new clients");
         let _ = self.stop_accepting.send(true);
         self.listeners.closed(ListenerKind::Server);
+        self.system.leave(Leaving::LameDuck).await;
         self.jetstream.end().await;
         if self.broker.announce_lame_duck() == 0 {
             return;
@@ -301,11 +338,12 @@ impl Server {
         loop {
             tokio::select! {
                 () = &mut leave => return,
-                asked = signals.next() => match asked {
-                    Asked::Interrupt => return,
-                    Asked::Reopen => log.reopen(),
+                order = orders.next() => match order {
+                    Order::Signal(Asked::Interrupt) => return,
+                    Order::Signal(Asked::Reopen) => log.reopen(),
                     // Draining goes on.
-                    Asked::Terminate | Asked::LameDuck | Asked::Reload => {}
+                    Order::Signal(Asked::Terminate | Asked::LameDuck | Asked::Reload) => {}
+                    Order::Reload(answer) => _ = answer.send(Err("the server is draining".to_owned())),
                 },
             }
         }
@@ -315,6 +353,7 @@ impl Server {
         tracing::info!("Initiating Shutdown...");
         let _ = self.stop_accepting.send(true);
         self.jetstream.end().await;
+        self.system.leave(Leaving::Shutdown).await;
         let _ = self.stop_routes.send(true);
         self.broker.close_clients();
         self.broker.close_routes();

@@ -14,6 +14,7 @@ mod urls;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use linnet_links::{Admission, Established, Local, Origin, Peers, Slot, pool_index};
@@ -154,6 +155,9 @@ impl Cluster {
         if admission == Admission::First {
             self.pass_on(shared, route, &established.info, origin);
             self.tell_clients(shared);
+            if let Some(observer) = shared.observer.get() {
+                observer.server_joined(&established.info.server_id);
+            }
         }
         admission
     }
@@ -180,8 +184,11 @@ impl Cluster {
             account.announcer.leave(route);
         }
         let left = self.peers.lock().leave(route.conn.cid());
-        if left.is_some_and(|(_, is_last)| is_last) {
+        if let Some((info, true)) = left {
             self.tell_clients(shared);
+            if let Some(observer) = shared.observer.get() {
+                observer.server_left(&info.server_id);
+            }
         }
     }
 
@@ -243,11 +250,17 @@ fn host_of(route: &Route, info: &ServerInfo) -> String {
 }
 
 impl Broker {
-    /// Makes the server part of a cluster. Called before it has clients.
-    pub fn join_cluster(&self, config: ClusterConfig) {
+    /// Begins to note what other servers will be told of once the server is part of a cluster. Called before there are
+    /// subscriptions.
+    pub fn expect_cluster(&self) {
+        self.shared.expects_cluster.store(true, Ordering::Relaxed);
         for account in self.shared.accounts.load().values() {
             account.announcer.switch_on();
         }
+    }
+
+    /// Makes the server part of the cluster that was expected.
+    pub fn join_cluster(&self, config: ClusterConfig) {
         self.shared.info.write().cluster.clone_from(&config.local.cluster.name);
         let cluster = Arc::new(Cluster::new(config));
         cluster.tell_clients(&self.shared);

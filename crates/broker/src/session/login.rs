@@ -87,6 +87,10 @@ impl Session {
     }
 
     pub(super) fn refuse_login(&mut self) -> End {
+        if let Some(observer) = self.shared.observer.get() {
+            self.conn.note_reason(CloseReason::AuthenticationFailure);
+            observer.refused(&self.conn);
+        }
         self.end_with(CloseReason::AuthenticationFailure, "Authorization Violation")
     }
 
@@ -104,6 +108,9 @@ impl Session {
         }
         let Some(identity) = identity else {
             tracing::error!("{} - authentication error - User \"{}\"", self.conn.log_prefix(), connect.user);
+            self.introduce(&connect);
+            let user = Some(connect.user).filter(|user| !user.is_empty());
+            self.conn.update_client(|c| c.user = user);
             return Err(self.refuse_login());
         };
         let with_headers = connect.headers && self.shared.config.load().headers;
@@ -117,11 +124,7 @@ impl Session {
         self.verbose = connect.verbose;
         self.pedantic = connect.pedantic;
         self.no_responders = connect.no_responders;
-        self.conn.update_client(|c| {
-            c.name.clone_from(&connect.name);
-            c.lang.clone_from(&connect.lang);
-            c.version.clone_from(&connect.version);
-        });
+        self.introduce(&connect);
         self.bind(identity)?;
         self.conn.set_login(self.credentials(&connect), checked_by);
         self.must_login = false;
@@ -130,7 +133,19 @@ impl Session {
         if self.verbose {
             self.publisher.push(&self.conn, encode::OK);
         }
+        if let (Some(observer), Some(account)) = (self.shared.observer.get(), &self.account) {
+            observer.connected(&self.conn, account);
+        }
         Ok(())
+    }
+
+    /// Notes what the client says of itself.
+    fn introduce(&self, connect: &Connect) {
+        self.conn.update_client(|c| {
+            c.name.clone_from(&connect.name);
+            c.lang.clone_from(&connect.lang);
+            c.version.clone_from(&connect.version);
+        });
     }
 
     /// Puts the connection into its account. A second login drops the subscriptions of the first.
@@ -141,7 +156,8 @@ impl Session {
         let is_same = self.account.as_ref().is_some_and(|a| Arc::ptr_eq(a, &account));
         if !is_same {
             let before = account.connections.fetch_add(1, Ordering::Relaxed);
-            if account.limits().max_connections.is_some_and(|max| before >= max) {
+            let elsewhere = account.connections_elsewhere();
+            if account.limits().max_connections.is_some_and(|max| before + elsewhere >= max) {
                 account.connections.fetch_sub(1, Ordering::Relaxed);
                 let text = "maximum account active connections exceeded";
                 return Err(self.end_with(CloseReason::MaximumAccountConnectionsExceeded, text));

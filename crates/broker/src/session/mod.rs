@@ -22,6 +22,7 @@ use crate::conn::Conn;
 use crate::link::Link;
 use crate::router::Publisher;
 use crate::trace;
+use crate::traffic::Amount;
 
 pub(crate) use login::greeting;
 pub(crate) use waiting::let_drain;
@@ -288,6 +289,9 @@ impl Session {
             self.conn.in_bytes.fetch_add(bytes, Ordering::Relaxed);
             self.shared.stats.in_msgs.fetch_add(msgs, Ordering::Relaxed);
             self.shared.stats.in_bytes.fetch_add(bytes, Ordering::Relaxed);
+            if let Some(account) = &self.account {
+                account.traffic.from_clients.add(Amount { msgs, bytes });
+            }
         }
         self.conn.timers.last_activity.store(self.shared.clock.mono().0, Ordering::Relaxed);
     }

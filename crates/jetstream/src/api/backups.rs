@@ -44,7 +44,7 @@ pub(super) async fn snapshot(call: &mut Call<'_>, stream: &str) -> Result<Stream
     let broker = &call.engine.broker;
     let response = StreamSnapshotResponse { config: snapshot.config.clone(), state: snapshot.state.clone() };
     call.job = Some(Job::Snapshot(Box::new(SnapshotJob {
-        order: SnapshotOrder { deliver: request.deliver_subject, chunk, window, id: call.names.next() },
+        order: SnapshotOrder { deliver: request.deliver_subject, chunk, window, id: call.names.unique() },
         account: call.account.account.clone(),
         handle,
         snapshot,
@@ -88,7 +88,7 @@ pub(super) async fn restore(call: &mut Call<'_>, stream: &str) -> Result<StreamR
     }
     let config = call.engine.judge_restored(call.account, config)?;
     let permit = permit(call).ok_or_else(|| errors::stream_restore("too many backups at a time"))?;
-    let subject = format!("$JS.SNAPSHOT.RESTORE.{stream}.{}", call.names.next());
+    let subject = format!("$JS.SNAPSHOT.RESTORE.{stream}.{}", call.names.unique());
     let last_seq = request.state.last_seq;
     let order = RestoreOrder { config, subject: subject.clone(), last_seq, client: call.caller() };
     call.job = Some(Job::Restore(Box::new(RestoreJob::new(call.engine, call.account, order, permit))));

@@ -13,7 +13,9 @@ mod streams;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use linnet_broker::{Account, Broker, Conn, Delivery, InternalSubscription, Message, Publisher, Sink};
+use linnet_broker::{
+    Account, Broker, ClientDescription, Conn, Delivery, InternalSubscription, Message, Publisher, Sink,
+};
 use linnet_jsapi::decode::{self, Strictness};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::responses::{
@@ -33,9 +35,8 @@ use crate::advisories::{StreamAction, Writer};
 use crate::backup::Job;
 use crate::catalogue::JsAccount;
 use crate::engine::Engine;
-use crate::names::NameSource;
 use audit::Audited;
-pub(crate) use audit::Caller;
+use linnet_env::NameSource;
 
 /// Tasks that work requests off.
 const WORKERS: usize = 16;
@@ -200,14 +201,22 @@ impl Call<'_> {
     }
 
     /// Who asks, as advisories say it.
-    fn caller(&self) -> Caller {
-        let broker = &self.engine.broker;
-        Caller::new(self.conn, self.account.name(), &broker.identity().name, broker.clock().mono())
+    fn caller(&self) -> ClientDescription {
+        describe(&self.engine.broker, self.conn, self.account.name())
     }
 
     pub(crate) fn short_name(&self) -> String {
         self.names.short()
     }
+}
+
+/// Who asks: a client, or without a connection a stream of this server that reads another one.
+fn describe(broker: &Broker, conn: Option<&Conn>, account: &str) -> ClientDescription {
+    let description = match conn {
+        Some(conn) => ClientDescription::new(conn, account, broker.clock().mono()),
+        None => ClientDescription::stream(account),
+    };
+    description.at_server(&broker.identity().name)
 }
 
 impl Worker {
@@ -287,8 +296,7 @@ impl Worker {
         if !request.account.has_interest(audit::SUBJECT) {
             return;
         }
-        let now = engine.broker.clock().mono();
-        let caller = Caller::new(request.conn.as_deref(), request.account.name(), server, now);
+        let caller = describe(&engine.broker, request.conn.as_deref(), request.account.name());
         let audited = Audited { caller: &caller, subject, request: &request.body, response };
         self.advisories.audit(&mut self.publisher, &request.account, &audited.fields());
     }

@@ -2,7 +2,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use linnet_archive::{ArchivedConsumer, Error as ArchiveError, Reader};
-use linnet_broker::{Account, InternalSubscription, Publisher};
+use linnet_broker::{Account, ClientDescription, InternalSubscription, Publisher};
 use linnet_env::Clock;
 use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers};
 use linnet_jsapi::errors::{self, ApiError};
@@ -18,7 +18,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::feed::Feed;
 use super::incoming::{ChunkReader, ChunkSink, Incoming};
 use crate::advisories::{BackupEvent, Writer};
-use crate::api::Caller;
 use crate::catalogue::{JsAccount, StreamHandle};
 use crate::engine::Engine;
 
@@ -34,7 +33,7 @@ pub(crate) struct RestoreOrder {
     /// The last sequence that the client says the backup has.
     pub(crate) last_seq: u64,
     /// Who asked.
-    pub(crate) client: Caller,
+    pub(crate) client: ClientDescription,
 }
 
 /// A restore being taken.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use linnet_archive::Writer as ArchiveWriter;
 use linnet_assets::{Command, Snapshot};
-use linnet_broker::{Account, Message, Publisher};
+use linnet_broker::{Account, ClientDescription, Message, Publisher};
 use linnet_env::Clock;
 use linnet_store::{PinReadError, PinReader};
 use tokio::sync::OwnedSemaphorePermit;
@@ -11,7 +11,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::consumer::archived;
 use super::window::{AckSink, Stalled, Window};
 use crate::advisories::{BackupEvent, Writer};
-use crate::api::Caller;
 use crate::catalogue::StreamHandle;
 
 /// How long somebody may take to listen.
@@ -36,7 +35,7 @@ pub(crate) struct SnapshotJob {
     pub(crate) publisher: Publisher,
     pub(crate) advisories: Writer,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) client: Caller,
+    pub(crate) client: ClientDescription,
     pub(crate) _permit: OwnedSemaphorePermit,
 }
 

@@ -99,7 +99,7 @@ impl Server {
             broker: broker.clone(),
         };
         let any = "127.0.0.1:0".parse().unwrap();
-        let (http, pages) = Monitor::bind(any, false, state.clone()).await.unwrap();
+        let (http, pages) = Monitor::new(state.clone()).bind(any, false).await.unwrap();
         let (listener, nats) = broker.bind(any).unwrap();
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(async move { broker.serve(listener, stopped).await });

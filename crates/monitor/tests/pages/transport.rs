@@ -92,8 +92,12 @@ async fn pages_of_the_process_itself() {
     assert_eq!(vars.header("content-type"), "application/json; charset=utf-8");
     assert!(vars.json()["memstats"]["Resident"].as_u64().unwrap() > 0);
     let accstatz = server.get("/accstatz").await;
-    assert_eq!(accstatz.status, 404);
-    assert!(accstatz.body.starts_with("accstatz is not available"));
+    assert_eq!(accstatz.json()["account_statz"], serde_json::json!([]));
+    let unused = server.get("/accstatz?unused=1").await.json();
+    let count = |n: u64| serde_json::json!({"msgs": n, "bytes": n});
+    let none = serde_json::json!({"msgs": 0, "bytes": 0, "gateways": count(0), "routes": count(0), "leafs": count(0)});
+    let first = &unused["account_statz"][0];
+    assert_eq!((&first["sent"], &first["received"], &first["total_conns"]), (&none, &none, &0.into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

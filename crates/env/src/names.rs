@@ -1,16 +1,19 @@
-use linnet_env::{OsRng, Rng};
+use crate::rng::{OsRng, Rng};
 use linnet_ids::NuidSequence;
 
 /// Makes unique names.
-pub(crate) struct NameSource(NuidSequence);
+#[derive(Debug)]
+pub struct NameSource(NuidSequence);
 
 impl NameSource {
-    pub(crate) fn new() -> Self {
+    /// A source of its own sequence.
+    #[allow(clippy::new_without_default, reason = "two sources are never equal")]
+    pub fn new() -> Self {
         Self(fresh())
     }
 
     /// A unique id of 22 characters.
-    pub(crate) fn next(&mut self) -> String {
+    pub fn unique(&mut self) -> String {
         loop {
             if let Some(id) = self.0.next() {
                 return String::from_utf8_lossy(&id).into_owned();
@@ -20,7 +23,7 @@ impl NameSource {
     }
 
     /// A name of eight characters for a consumer that brings none.
-    pub(crate) fn short(&self) -> String {
+    pub fn short(&self) -> String {
         const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         let mut bytes = [0; 8];
         OsRng.fill(&mut bytes);

@@ -1,0 +1,125 @@
+//! What servers tell of themselves every few seconds (monitoring, "STATSZ").
+
+use linnet_broker::{Amount, StatsSnapshot};
+use serde::Serialize;
+
+use crate::accstatz::Count;
+use crate::format::signed;
+use crate::jetstream::{JsConfig, JsLimits, JsStats};
+use crate::monitor::Monitor;
+use crate::process;
+
+/// The server in numbers.
+#[derive(Serialize)]
+pub(crate) struct Statsz {
+    start: String,
+    mem: i64,
+    cores: i64,
+    cpu: f64,
+    connections: i64,
+    total_connections: u64,
+    active_accounts: i64,
+    subscriptions: i64,
+    sent: Count,
+    sent_to_clients: Count,
+    received: Count,
+    received_from_clients: Count,
+    slow_consumers: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slow_consumer_stats: Option<PerKind>,
+    #[serde(skip_serializing_if = "is_zero")]
+    stale_connections: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_connection_stats: Option<PerKind>,
+    #[serde(skip_serializing_if = "is_zero")]
+    stalled_clients: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<Route>,
+    active_servers: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jetstream: Option<JetStream>,
+    gomaxprocs: i64,
+}
+
+/// A counter by kind of connection.
+#[derive(Default, Serialize)]
+struct PerKind {
+    clients: u64,
+    routes: u64,
+    gateways: u64,
+    leafs: u64,
+}
+
+/// A connection to another server of the cluster.
+#[derive(Serialize)]
+struct Route {
+    rid: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    name: String,
+    sent: Count,
+    received: Count,
+    pending: i64,
+}
+
+#[derive(Serialize)]
+struct JetStream {
+    config: JsConfig,
+    stats: JsStats,
+    limits: JsLimits,
+}
+
+fn is_zero(n: &i64) -> bool {
+    *n == 0
+}
+
+fn per_kind(clients: u64) -> Option<PerKind> {
+    (clients > 0).then(|| PerKind { clients, ..PerKind::default() })
+}
+
+/// The server now; `active_servers` are all that are known, this one included.
+pub(crate) fn report(monitor: &Monitor, active_servers: usize) -> Statsz {
+    let broker = monitor.broker();
+    let accounts = broker.accounts();
+    let StatsSnapshot { in_msgs, in_bytes, out_msgs, out_bytes, .. } = broker.stats();
+    let stats = broker.stats();
+    let received = Amount { msgs: in_msgs, bytes: in_bytes };
+    let sent = Amount { msgs: out_msgs, bytes: out_bytes };
+    Statsz {
+        start: monitor.state.start.rfc3339(),
+        mem: signed(process::memory().1),
+        cores: signed(process::cores()),
+        cpu: monitor.cpu.percent(),
+        connections: signed(broker.connection_count()),
+        total_connections: stats.total_connections,
+        active_accounts: signed(accounts.iter().filter(|account| account.connections() > 0).count()),
+        subscriptions: signed(accounts.iter().map(|a| a.interest_stats().subscriptions).sum::<u64>()),
+        sent: sent.into(),
+        sent_to_clients: sent.into(),
+        received: received.into(),
+        received_from_clients: received.into(),
+        slow_consumers: signed(stats.slow_consumers),
+        slow_consumer_stats: per_kind(stats.slow_consumers),
+        stale_connections: signed(stats.stale_connections),
+        stale_connection_stats: per_kind(stats.stale_connections),
+        stalled_clients: signed(stats.stalled_clients),
+        routes: routes(monitor),
+        active_servers: signed(active_servers),
+        jetstream: monitor.engine().map(|engine| JetStream {
+            config: JsConfig::of(&engine).without_place(),
+            stats: JsStats::of(&engine),
+            limits: JsLimits::of(&monitor.options()),
+        }),
+        gomaxprocs: signed(monitor.state.worker_threads),
+    }
+}
+
+fn routes(monitor: &Monitor) -> Vec<Route> {
+    let routes = monitor.broker().routes().into_iter().map(|route| Route {
+        rid: route.conn.cid,
+        name: route.remote_name,
+        sent: Amount { msgs: route.conn.out_msgs, bytes: route.conn.out_bytes }.into(),
+        received: Amount { msgs: route.conn.in_msgs, bytes: route.conn.in_bytes }.into(),
+        pending: signed(route.conn.pending_bytes),
+    });
+    routes.collect()
+}
