@@ -48,8 +48,11 @@ pub(crate) fn blocks(store: &Path) -> Vec<PathBuf> {
 
 /// Only that byte is written: the file may be in use.
 pub(crate) fn flip_last_byte(path: &Path) {
+    flip_byte(path, fs::metadata(path).unwrap().len() - 1);
+}
+
+pub(crate) fn flip_byte(path: &Path, at: u64) {
     let file = File::options().read(true).write(true).open(path).unwrap();
-    let at = file.metadata().unwrap().len() - 1;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();

@@ -118,6 +118,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         lost: report.lost,
         lost_in: report.lost_in,
         bad_indexes: report.bad_indexes,
+        half_state: report.half_state,
         ruined: report.ruined,
         strays: report.strays,
         ..Restored::default()
@@ -223,6 +224,8 @@ pub struct Restored {
     pub lost_in: Vec<(StreamSeq, PathBuf)>,
     /// Damaged index files, which cost nothing but time.
     pub bad_indexes: Vec<PathBuf>,
+    /// The state file, if one of its two copies is damaged, which costs nothing.
+    pub half_state: Option<PathBuf>,
     /// Log entries that are lost, in words.
     pub lost_entries: Vec<String>,
     /// What the log says is or may be missing.

@@ -111,9 +111,7 @@ impl Restoring<'_> {
         let has_lost_entries = is_lost || meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
         let may_lack_streams = self.may_lack_streams(self.may_lack_groups && has_lost_entries);
         self.may_lack_groups |= has_lost_entries;
-        for lost in &meta_found.lost_entries {
-            tracing::error!("  Catalogue of streams: {lost}");
-        }
+        report("Catalogue of streams", &meta_found);
         let content = read(&mut meta);
         let is_incomplete = self.is_incomplete(content.is_incomplete || has_lost_entries || is_made_anew);
         let mut streams = Vec::new();
@@ -243,7 +241,7 @@ impl Restoring<'_> {
             // The catalogue names it once it is complete.
             solo.stream_mut().finish_restore();
         }
-        report(assignment, &found);
+        report(&format!("Stream '{} > {}'", assignment.account, assignment.config.name), &found);
         move_files(&**self.disk, &dir, &found.ruined);
         // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
         if found.damage.is_none() {
@@ -378,12 +376,14 @@ fn is_taken(assignment: &Assignment, streams: &[RestoredStream]) -> bool {
 }
 
 /// Says what is damaged.
-fn report(assignment: &Assignment, found: &Restored) {
-    let (account, name) = (&assignment.account, &assignment.config.name);
+fn report(name: &str, found: &Restored) {
     for lost in &found.lost_entries {
-        tracing::error!("  Stream '{account} > {name}': {lost}");
+        tracing::error!("  {name}: {lost}");
+    }
+    if let Some(file) = &found.half_state {
+        tracing::warn!("  {}: one of two copies of the state is damaged; the other is used", file.display());
     }
     if !found.lost.is_empty() {
-        tracing::error!("  Stream '{account} > {name}': {} messages are damaged", found.lost.len());
+        tracing::error!("  {name}: {} messages are damaged", found.lost.len());
     }
 }

@@ -53,6 +53,9 @@ impl Engine {
             done,
         })));
         let _ = installed.await;
+        if restored.meta_found.half_state.is_some() {
+            self.log.ask_for_checkpoint(GroupId::META);
+        }
         let mut ended = Vec::new();
         for stream in restored.streams {
             match stream.outcome {
@@ -63,6 +66,10 @@ impl Engine {
                         self.health.note_damage(account, name, seq);
                     }
                     self.install_stream(stream.assignment, group).await;
+                    if found.half_state.is_some() {
+                        // It writes both copies anew.
+                        self.log.ask_for_checkpoint(stream.group);
+                    }
                 }
                 RestoreOutcome::Ended(_) => ended.push(stream.assignment),
                 RestoreOutcome::Lost(reason) => {

@@ -244,6 +244,9 @@ impl OfflineStore {
             damages.extend(
                 found.bad_indexes.iter().map(|file| Damage::of_file(file.clone(), harmless.to_owned())),
             );
+            let harmless = "one of two copies of the state is damaged; the other is used";
+            let half = found.half_state.iter();
+            damages.extend(half.map(|file| Damage::of_file(file.clone(), harmless.to_owned())));
             damages.extend(found.losses().into_iter().map(|what| Damage::of_stream(&name, what)));
         }
         damages.extend(lost);
