@@ -183,6 +183,38 @@ fn a_damaged_bit_in_any_kind_of_file_is_told() {
     });
 }
 
+#[test]
+fn a_catalogue_that_lost_its_state_is_told_and_made_anew() {
+    run(async || {
+        for is_removed in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            used_store(dir.path(), PLAIN).await;
+            let catalogue = dir.path().join("jetstream/groups").join("0".repeat(40));
+            let is_state = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("state.");
+            let state = content(&catalogue).into_keys().find(is_state).unwrap();
+            if is_removed {
+                fs::remove_file(&state).unwrap();
+            } else {
+                flip_byte(&state, 20);
+                flip_last_byte(&state);
+            }
+            let before = content(dir.path());
+            let verified = store("verify", dir.path(), PLAIN, &["--json"]);
+            assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+            let told = verified.json()["damages"].clone();
+            assert_eq!(told[0]["stream"], "catalogue of streams", "{told}");
+            assert!(told[0]["what"].as_str().unwrap().contains(state.to_str().unwrap()), "{told}");
+            assert!(before == content(dir.path()), "nothing has changed");
+            assert_eq!(store("repair", dir.path(), PLAIN, &[]).code, 1);
+            let again = store("verify", dir.path(), PLAIN, &[]);
+            assert_eq!(again.code, 0, "{}{}", again.out, again.err);
+            let mut s = start(dir.path(), PLAIN, NEVER);
+            assert_eq!(s.api("STREAM.INFO.S", Value::Null).await["state"]["last_seq"], 8);
+            stopped(s);
+        }
+    });
+}
+
 /// Flips a bit half-way through what is written of the segment that holds most; which it is.
 fn flip_in_the_middle_of_the_log(dir: &Path) -> PathBuf {
     let entries = fs::read_dir(dir.join("jetstream/wal")).unwrap();

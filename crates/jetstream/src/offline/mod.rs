@@ -225,6 +225,10 @@ impl OfflineStore {
     /// What opening the groups came across.
     fn damage_of_opening(&self) -> Vec<Damage> {
         let mut damages = Vec::new();
+        if let Some(error) = &self.store.made_anew {
+            let what = format!("it is made anew from the logs of the streams: {error}");
+            damages.push(Damage::of_stream("catalogue of streams", what));
+        }
         let meta = [("catalogue of streams".to_owned(), &self.store.meta_found)];
         let mut lost = Vec::new();
         let streams = self.store.streams.iter().filter_map(|stream| {
