@@ -1,8 +1,11 @@
 //! Mirrors and sources, each rule against both servers.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::harness::{Fixture, JETSTREAM, err_code, eventually};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{Fixture, JETSTREAM, Kind, err_code, eventually, run_with};
 
 /// Messages of the test of a long origin.
 const MANY: u64 = 20_000;
@@ -450,6 +453,30 @@ mod source {
             assert_eq!(s.at("S", 3).await.1, "o.3");
         }
     }
+}
+
+#[test]
+fn a_source_goes_on_at_once_with_another_origin_of_the_same_name() {
+    run_with(Kind::Linnet, JETSTREAM, async |s| {
+        s.origin(&[]).await;
+        s.stream(json!({"name": "S", "sources": [{"name": "O"}]})).await;
+        for round in 1..=4 {
+            s.publish("o.1", "x").await;
+            let since = Instant::now();
+            s.has("S", round, round).await;
+            // By silence and failed attempts alone it would notice later, and ever later.
+            assert!(since.elapsed() < Duration::from_secs(2), "{:?} in round {round}", since.elapsed());
+            s.api("STREAM.DELETE.O", Value::Null).await;
+            let mut failed = 0;
+            eventually("attempts fail", async || {
+                let info = s.api("STREAM.INFO.S", Value::Null).await;
+                failed += u32::from(info["sources"][0]["error"]["err_code"] == 10059);
+                (failed > 100).then_some(())
+            })
+            .await;
+            s.origin(&[]).await;
+        }
+    });
 }
 
 mod queue {

@@ -245,6 +245,7 @@ impl Engine {
     ) -> Result<Arc<StreamHandle>, ApiError> {
         let index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
         let group = GroupId { epoch: 0, meta_index: index, random: OsRng.next_u64() };
+        let name = config.name.clone();
         let assignment = Assignment {
             account: account.name().to_owned(),
             group: group.to_string(),
@@ -255,7 +256,9 @@ impl Engine {
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
         let site = Site { disk, dir, place, floor_step: FLOOR_STEP };
         let change = Change::create(assignment, group, site);
-        self.carry_out(change, Some(account), None).await?.ok_or(errors::STREAM_NOT_FOUND)
+        let created = self.carry_out(change, Some(account), None).await?.ok_or(errors::STREAM_NOT_FOUND)?;
+        tell_readers(account, &name);
+        Ok(created)
     }
 
     /// Changes a stream's configuration, which has been judged. The caller holds [`Engine::changes`].
@@ -283,6 +286,17 @@ impl Engine {
             Some(_) => Change::abandon(assignment),
         };
         self.carry_out(change, Some(account), Some(handle.clone())).await?;
+        tell_readers(account, &handle.config().name);
         Ok(())
+    }
+}
+
+/// Tells the mirror and the sources of a stream that it came or went. Otherwise they would notice by its silence.
+pub(super) fn tell_readers(account: &JsAccount, name: &str) {
+    for handle in account.streams.read().values() {
+        let config = handle.config();
+        if config.mirror.iter().chain(&config.sources).any(|origin| origin.name == name) {
+            handle.pump.control(Control::OriginChanged { key: handle.key, name: name.to_owned() });
+        }
     }
 }
