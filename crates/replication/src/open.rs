@@ -142,6 +142,10 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
             Err(e) => restored.lost_entries.push(e.to_string()),
         }
     }
+    // The log may say that some of it was removed.
+    let damaged = stream.store().damaged();
+    restored.lost.retain(|seq| damaged.contains(seq));
+    restored.lost_in.retain(|(seq, _)| damaged.contains(seq));
     stream.finish_replay(now);
     let damage = match recovered.map(|r| &r.integrity) {
         Some(Integrity::Damaged(damage)) => Some(damage.clone()),

@@ -62,9 +62,6 @@ impl Engine {
                 RestoreOutcome::Open(group, found) => {
                     let (account, name) = (&stream.assignment.account, &stream.assignment.config.name);
                     self.health.note_losses(account, name, found.losses());
-                    for seq in found.lost {
-                        self.health.note_damage(account, name, seq);
-                    }
                     self.install_stream(stream.assignment, group).await;
                     if found.half_state.is_some() {
                         // It writes both copies anew.
