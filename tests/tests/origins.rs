@@ -1,8 +1,11 @@
 //! Mirrors and sources, each rule against both servers.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::harness::{Fixture, JETSTREAM, err_code, eventually};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{Fixture, JETSTREAM, Kind, err_code, eventually, run_with};
 
 /// Messages of the test of a long origin.
 const MANY: u64 = 20_000;
@@ -182,6 +185,47 @@ mod configuration {
                 let refused = s.refused_stream(config.clone()).await;
                 assert_eq!(refused, (code, text.to_owned()), "{config}");
             }
+        }
+
+        async fn what_is_reached_twice_is_refused_on_some_ways(s) {
+            let source = |name: &str, filter: &str| json!({"name": name, "filter_subject": filter});
+            let sources = |names: &[&str]| names.iter().map(|name| source(name, "")).collect::<Vec<_>>();
+            s.stream(json!({"name": "A", "subjects": ["a.>"]})).await;
+            for (name, from) in [("R", "A"), ("Q", "A"), ("R2", "R"), ("R3", "R2")] {
+                s.stream(json!({"name": name, "sources": sources(&[from])})).await;
+            }
+            s.stream(json!({"name": "M", "mirror": {"name": "A"}})).await;
+            s.stream(json!({"name": "F", "sources": [source("A", "a.x")]})).await;
+            s.stream(json!({"name": "OWN", "subjects": ["own.>"], "sources": [source("A", "own.x")]})).await;
+            s.stream(json!({"name": "X", "subjects": ["x"], "sources": [source("T", "y")]})).await;
+            s.stream(json!({"name": "Y", "subjects": ["y"], "sources": [source("T", "y")]})).await;
+            for (names, is_cycle) in [
+                (vec!["A", "R"], true),
+                (vec!["R", "A"], false),
+                (vec!["R", "Q"], false),
+                (vec!["A", "M"], true),
+                (vec!["M", "A"], false),
+                (vec!["R3", "A"], true),
+                (vec!["R", "R3"], true),
+                (vec!["R", "Q", "M"], false),
+                (vec!["R", "R2", "Q"], true),
+                (vec!["A", "F"], false),
+                (vec!["A", "OWN"], true),
+                (vec!["X"], false),
+                (vec!["Y"], true),
+                (vec!["A", "nobody", "nobody2"], false),
+            ] {
+                let created = s.api("STREAM.CREATE.T", json!({"name": "T", "sources": sources(&names)})).await;
+                let expected = if is_cycle { (10052, "detected cycle") } else { (0, "") };
+                let text = created["error"]["description"].as_str().unwrap_or_default();
+                assert_eq!((err_code(&created), text), expected, "{names:?}");
+                s.api("STREAM.DELETE.T", Value::Null).await;
+            }
+            s.stream(json!({"name": "T", "sources": sources(&["R", "A"])})).await;
+            let turned = s.update(json!({"name": "T", "sources": sources(&["A", "R"])})).await;
+            assert_eq!(err_code(&turned), 10052, "{turned}");
+            let own = json!({"name": "A", "subjects": ["a.>"], "sources": sources(&["R"])});
+            assert_eq!(err_code(&s.update(own).await), 10052);
         }
 
         async fn the_mirrored_stream_cannot_be_changed_but_left(s) {
@@ -450,6 +494,30 @@ mod source {
             assert_eq!(s.at("S", 3).await.1, "o.3");
         }
     }
+}
+
+#[test]
+fn a_source_goes_on_at_once_with_another_origin_of_the_same_name() {
+    run_with(Kind::Linnet, JETSTREAM, async |s| {
+        s.origin(&[]).await;
+        s.stream(json!({"name": "S", "sources": [{"name": "O"}]})).await;
+        for round in 1..=4 {
+            s.publish("o.1", "x").await;
+            let since = Instant::now();
+            s.has("S", round, round).await;
+            // By silence and failed attempts alone it would notice later, and ever later.
+            assert!(since.elapsed() < Duration::from_secs(2), "{:?} in round {round}", since.elapsed());
+            s.api("STREAM.DELETE.O", Value::Null).await;
+            let mut failed = 0;
+            eventually("attempts fail", async || {
+                let info = s.api("STREAM.INFO.S", Value::Null).await;
+                failed += u32::from(info["sources"][0]["error"]["err_code"] == 10059);
+                (failed > 100).then_some(())
+            })
+            .await;
+            s.origin(&[]).await;
+        }
+    });
 }
 
 mod queue {

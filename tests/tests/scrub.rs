@@ -8,7 +8,7 @@ use std::time::Duration;
 use linnet_launch::{JetStream, Options, Spec, poll_until};
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, Kind, LONG, program, run};
+use crate::harness::{Fixture, JETSTREAM, Kind, LONG, err_code, program, run};
 
 const OFTEN: &str = "linnet { scrub { interval: \"1s\" } }";
 pub(crate) const NEVER: &str = "linnet { scrub { interval: \"0s\" } }";
@@ -48,8 +48,11 @@ pub(crate) fn blocks(store: &Path) -> Vec<PathBuf> {
 
 /// Only that byte is written: the file may be in use.
 pub(crate) fn flip_last_byte(path: &Path) {
+    flip_byte(path, fs::metadata(path).unwrap().len() - 1);
+}
+
+pub(crate) fn flip_byte(path: &Path, at: u64) {
     let file = File::options().read(true).write(true).open(path).unwrap();
-    let at = file.metadata().unwrap().len() - 1;
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
@@ -96,6 +99,82 @@ fn damage_is_found_before_somebody_reads_it() {
             assert_eq!(answer["error"]["err_code"], 10900, "{answer}");
             let other = s.api("STREAM.MSG.GET.S", json!({"seq": 8})).await;
             assert_eq!(other["error"], Value::Null, "{other}");
+        }
+    });
+}
+
+/// What `/healthz` says of the damaged messages of the stream.
+fn told(s: &Fixture) -> Value {
+    page(s, "/healthz?details=true")["damaged"][0]["sequences"].clone()
+}
+
+/// A store whose first messages are damaged, in a block that is read when the store is opened; the number of them.
+async fn damaged_store(store: &Path) -> u64 {
+    let blocks = used_store(store, "").await;
+    let content = fs::read(&blocks[0]).unwrap();
+    fs::remove_file(blocks[0].with_extension("idx")).unwrap();
+    let messages = (content.len() as u64 - 16) / (64 << 10);
+    for n in 1..=messages {
+        flip_byte(&blocks[0], content.len() as u64 * n / messages - 1);
+    }
+    messages
+}
+
+#[test]
+fn a_damaged_message_that_is_deleted_is_not_told_any_more() {
+    run(async || {
+        for is_found_at_the_start in [true, false] {
+            let store = tempfile::tempdir().unwrap();
+            let damaged = if is_found_at_the_start {
+                let damaged = damaged_store(store.path()).await;
+                (1..=damaged).collect::<Vec<_>>()
+            } else {
+                flip_last_byte(&used_store(store.path(), "").await[0]);
+                vec![1, 2]
+            };
+            let mut s = start(store.path(), "", NEVER);
+            // Consumers want what is deleted.
+            s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
+            let mut left = Vec::new();
+            for seq in damaged {
+                let answer = s.api("STREAM.MSG.GET.S", json!({"seq": seq})).await;
+                left.extend((err_code(&answer) == 10900).then_some(seq));
+            }
+            assert_eq!(told(&s), json!(left));
+            while let Some(seq) = left.pop() {
+                let deleted = s.api("STREAM.MSG.DELETE.S", json!({"seq": seq})).await;
+                assert_eq!(deleted["success"], true, "{deleted}");
+                let expected = if left.is_empty() { Value::Null } else { json!(left) };
+                assert!(poll_until(LONG, || told(&s) == expected), "{}", told(&s));
+                let again = s.api("STREAM.MSG.DELETE.S", json!({"seq": seq})).await;
+                assert!(matches!(err_code(&again), 10043 | 10057), "{again}");
+            }
+            assert_eq!(s.state("S").await["lost"], Value::Null);
+            s.server.kill().unwrap();
+            let mut s = start(store.path(), "", NEVER);
+            assert_eq!(told(&s), Value::Null, "also after a restart without a checkpoint");
+            assert_eq!(s.state("S").await["lost"], Value::Null);
+            s.server.terminate(LONG).unwrap();
+            let s = start(store.path(), "", NEVER);
+            assert_eq!(told(&s), Value::Null, "and with one");
+        }
+    });
+}
+
+#[test]
+fn damaged_messages_that_are_purged_are_not_told_any_more() {
+    run(async || {
+        for rest in [2, 0] {
+            let store = tempfile::tempdir().unwrap();
+            let damaged = damaged_store(store.path()).await;
+            let mut s = start(store.path(), "", NEVER);
+            assert_eq!(told(&s), json!((1..=damaged).collect::<Vec<_>>()));
+            // A part of them, of which nothing is alive; then all.
+            let purged = s.api("STREAM.PURGE.S", json!({"seq": rest})).await;
+            assert_eq!(purged["success"], true, "{purged}");
+            let left: Vec<u64> = (1..=damaged).filter(|seq| rest > 0 && *seq >= rest).collect();
+            let expected = if left.is_empty() { Value::Null } else { json!(left) };
+            assert!(poll_until(LONG, || told(&s) == expected), "{}", told(&s));
         }
     });
 }

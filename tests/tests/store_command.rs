@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::harness::{Fixture, Kind, LONG, program, run};
-use crate::scrub::{NEVER, blocks, flip_last_byte, page, start, used_store};
+use crate::scrub::{NEVER, blocks, flip_byte, flip_last_byte, page, start, used_store};
 
 const PLAIN: &str = "";
 const SEALED: &str = "cipher: chacha, key: \"first key\"";
@@ -126,17 +126,21 @@ fn what_cannot_be_opened_is_refused_with_the_cause() {
 fn a_damaged_bit_in_any_kind_of_file_is_told() {
     run(async || {
         for encryption in [PLAIN, SEALED] {
-            for kind in ["blk", "idx", "state", "marker", "copy"] {
+            for kind in ["blk", "idx", "state", "both states", "marker", "copy"] {
                 let dir = tempfile::tempdir().unwrap();
                 let first_block = used_store(dir.path(), encryption).await[0].clone();
                 let (file, is_lossy) = match kind {
                     "blk" => (first_block, true),
                     "idx" => (stream_file(dir.path(), ".idx"), false),
-                    "state" => (stream_file(dir.path(), "state."), true),
+                    "state" => (stream_file(dir.path(), "state."), false),
+                    "both states" => (stream_file(dir.path(), "state."), true),
                     "marker" => (dir.path().join("jetstream/linnet.store"), false),
                     _ => (dir.path().join("jetstream/linnet.store.copy"), false),
                 };
                 flip_last_byte(&file);
+                if kind == "both states" {
+                    flip_byte(&file, if encryption == SEALED { 8192 + 20 } else { 20 });
+                }
                 let before = content(dir.path());
                 let verified = store("verify", dir.path(), encryption, &["--json"]);
                 assert_eq!(verified.code, 1, "{kind}: {}{}", verified.out, verified.err);
@@ -154,7 +158,7 @@ fn a_damaged_bit_in_any_kind_of_file_is_told() {
                 assert_eq!(repaired.code, 1, "{kind}: {}{}", repaired.out, repaired.err);
                 let again = store("verify", dir.path(), encryption, &[]);
                 assert_eq!(again.code, i32::from(is_lossy), "{kind}: {}", again.out);
-                if kind == "state" {
+                if kind == "both states" {
                     assert_eq!(fs::read(&file).unwrap(), before[&file], "it may be put back");
                 }
 
@@ -163,18 +167,50 @@ fn a_damaged_bit_in_any_kind_of_file_is_told() {
                 let answer = s.api("STREAM.MSG.GET.S", json!({"seq": seq})).await;
                 let expected = match kind {
                     "blk" => 10900,
-                    "state" => 10118,
+                    "both states" => 10118,
                     _ => 0,
                 };
                 assert_eq!(answer["error"]["err_code"].as_u64().unwrap_or(0), expected, "{kind}: {answer}");
                 let status = s.server.monitor_get("/healthz").unwrap().status;
-                assert_eq!(status, if kind == "state" { 503 } else { 200 }, "{kind}");
+                assert_eq!(status, if kind == "both states" { 503 } else { 200 }, "{kind}");
                 if kind == "blk" {
                     let health = page(&s, "/healthz?details=true");
                     assert_eq!(health["damaged"][0]["sequences"], json!([seq]), "{health}");
                 }
                 stopped(s);
             }
+        }
+    });
+}
+
+#[test]
+fn a_catalogue_that_lost_its_state_is_told_and_made_anew() {
+    run(async || {
+        for is_removed in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            used_store(dir.path(), PLAIN).await;
+            let catalogue = dir.path().join("jetstream/groups").join("0".repeat(40));
+            let is_state = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("state.");
+            let state = content(&catalogue).into_keys().find(is_state).unwrap();
+            if is_removed {
+                fs::remove_file(&state).unwrap();
+            } else {
+                flip_byte(&state, 20);
+                flip_last_byte(&state);
+            }
+            let before = content(dir.path());
+            let verified = store("verify", dir.path(), PLAIN, &["--json"]);
+            assert_eq!(verified.code, 1, "{}{}", verified.out, verified.err);
+            let told = verified.json()["damages"].clone();
+            assert_eq!(told[0]["stream"], "catalogue of streams", "{told}");
+            assert!(told[0]["what"].as_str().unwrap().contains(state.to_str().unwrap()), "{told}");
+            assert!(before == content(dir.path()), "nothing has changed");
+            assert_eq!(store("repair", dir.path(), PLAIN, &[]).code, 1);
+            let again = store("verify", dir.path(), PLAIN, &[]);
+            assert_eq!(again.code, 0, "{}{}", again.out, again.err);
+            let mut s = start(dir.path(), PLAIN, NEVER);
+            assert_eq!(s.api("STREAM.INFO.S", Value::Null).await["state"]["last_seq"], 8);
+            stopped(s);
         }
     });
 }

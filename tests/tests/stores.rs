@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use linnet_launch::{Error, JetStream, Options, Spec};
+use linnet_launch::{Error, JetStream, Options, Spec, poll_until};
 use serde_json::{Value, json};
 
 use crate::harness::{Fixture, JETSTREAM, Kind, LONG, program, run};
@@ -133,7 +133,7 @@ fn a_store_survives_a_restart_in_another_place() {
     });
 }
 
-/// Changes one byte of every file of the catalogue, or of streams, whose name fits: of the last `text` in it.
+/// Changes one byte of every `text` in every file of the catalogue, or of streams, whose name fits.
 fn damage(store: &Path, of_catalogue: bool, name: &str, text: &str) {
     let mut damaged = 0;
     for (path, mut bytes) in content(store) {
@@ -141,8 +141,10 @@ fn damage(store: &Path, of_catalogue: bool, name: &str, text: &str) {
             path.parent().and_then(Path::file_name).map_or_else(String::new, |n| n.to_string_lossy().into());
         let is_meant = group.len() == 40 && (group.trim_matches('0').is_empty() == of_catalogue);
         if is_meant && path.file_name().unwrap().to_string_lossy().contains(name) {
-            let at = bytes.windows(text.len()).rposition(|w| w == text.as_bytes());
-            bytes[at.unwrap()] ^= 1;
+            let places = bytes.windows(text.len()).enumerate().filter(|(_, w)| *w == text.as_bytes());
+            let places: Vec<usize> = places.map(|(at, _)| at).collect();
+            assert!(!places.is_empty(), "{} without {text}", path.display());
+            places.into_iter().for_each(|at| bytes[at] ^= 1);
             fs::write(&path, bytes).unwrap();
             damaged += 1;
         }
@@ -166,6 +168,34 @@ fn a_stream_survives_damage_of_the_catalogue() {
             assert_eq!(s.request("a", "x").await["seq"], 2);
             assert_eq!(s.api("STREAM.MSG.GET.S", json!({"seq": 1})).await["message"]["data"], "eA==");
             assert_eq!(s.server.monitor_get("/healthz").unwrap().status, 200);
+        }
+    });
+}
+
+#[test]
+fn a_flipped_bit_in_a_state_file_costs_nothing_and_is_mended_while_the_server_runs() {
+    run(async || {
+        for of_catalogue in [true, false] {
+            let store = tempfile::tempdir().unwrap();
+            used_store(Kind::Linnet, store.path()).await;
+            let is_meant = |path: &Path| {
+                let group = path.parent().unwrap().file_name().unwrap().to_string_lossy().into_owned();
+                path.file_name().unwrap().to_string_lossy().starts_with("state.")
+                    && group.trim_matches('0').is_empty() == of_catalogue
+            };
+            let path = content(store.path()).into_keys().find(|path| is_meant(path)).unwrap();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[20] ^= 16;
+            fs::write(&path, bytes).unwrap();
+            let mut s = monitored(store.path());
+            assert_eq!(s.api("STREAM.MSG.GET.S", json!({"seq": 1})).await["message"]["data"], "eA==");
+            assert_eq!(s.server.monitor_get("/healthz").unwrap().status, 200);
+            let log = fs::read_to_string(s.server.log_file()).unwrap();
+            let told = format!("{}: one of two copies", path.display());
+            assert!(log.contains(&told), "{log}");
+            assert!(poll_until(LONG, || !path.exists()), "it is written anew");
+            assert_eq!(s.request("a", "x").await["seq"], 2);
+            s.server.terminate(LONG).unwrap();
         }
     });
 }

@@ -396,6 +396,24 @@ fn what_a_schedule_of_the_origin_published_is_taken() {
 }
 
 #[test]
+fn another_origin_that_is_told_of_is_taken_at_once() {
+    let mut world = World::new(false);
+    world.publish("a");
+    world.wait();
+    for body in ["b", "c"] {
+        world.replace_origin();
+        world.identity = body.to_owned();
+        world.publish(body);
+        world.follower.origin_changed("other", world.now, &mut world.wire);
+        (0..20).for_each(|_| world.step());
+        let before = payloads(&mut world.follower);
+        world.follower.origin_changed("O", world.now, &mut world.wire);
+        (0..20).for_each(|_| world.step());
+        assert!(!before.contains(&body.to_owned()) && payloads(&mut world.follower).last().unwrap() == body);
+    }
+}
+
+#[test]
 fn another_origin_of_the_same_name_is_taken_from_its_start() {
     let mut world = World::new(false);
     for body in ["a", "b", "c"] {

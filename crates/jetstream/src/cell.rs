@@ -8,6 +8,9 @@ use linnet_assets::Stream;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+/// Damaged messages of a stream that are listed; beyond that they are only counted.
+const DAMAGE_LISTED: usize = 1000;
+
 /// Published values of one stream. Its pump writes, monitoring reads.
 #[derive(Debug, Default)]
 pub struct StreamCell {
@@ -19,6 +22,7 @@ pub struct StreamCell {
     last_seq: AtomicU64,
     consumers: AtomicU64,
     damaged: AtomicU64,
+    damaged_seqs: Mutex<Vec<u64>>,
     /// Bytes last counted towards usage.
     pub(crate) counted: AtomicU64,
     has_failed: AtomicBool,
@@ -46,7 +50,15 @@ impl StreamCell {
         self.first_seq.store(state.first_seq, Ordering::Relaxed);
         self.last_seq.store(state.last_seq, Ordering::Relaxed);
         self.consumers.store(stream.consumer_count() as u64, Ordering::Relaxed);
-        self.damaged.store(stream.store().damaged().len() as u64, Ordering::Relaxed);
+        let damaged = stream.store().damaged();
+        let was_damaged = self.damaged.swap(damaged.len() as u64, Ordering::Relaxed) > 0;
+        if was_damaged || !damaged.is_empty() {
+            let listed = damaged.iter().take(DAMAGE_LISTED);
+            let mut known = self.damaged_seqs.lock();
+            if !listed.clone().eq(known.iter()) {
+                *known = listed.copied().collect();
+            }
+        }
         if let Some(error) = stream.store().failure()
             && !self.has_failed.load(Ordering::Relaxed)
         {
@@ -93,15 +105,16 @@ impl StreamCell {
     pub fn damaged(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
     }
-}
 
-/// Damaged messages remembered by name; beyond that they are only counted.
-const DAMAGE_LISTED: usize = 1000;
+    /// The first of them.
+    pub fn damaged_seqs(&self) -> Vec<u64> {
+        self.damaged_seqs.lock().clone()
+    }
+}
 
 /// What is wrong with JetStream on this server as a whole.
 #[derive(Debug, Default)]
 pub struct Health {
-    damage: Mutex<BTreeMap<(String, String), Vec<u64>>>,
     not_recovered: Mutex<Vec<(String, String, String)>>,
     unnamed: Mutex<Vec<(String, String)>>,
     losses: Mutex<BTreeMap<(String, String), Vec<String>>>,
@@ -112,14 +125,6 @@ pub struct Health {
 }
 
 impl Health {
-    pub(crate) fn note_damage(&self, account: &str, stream: &str, seq: u64) {
-        let mut damage = self.damage.lock();
-        let list = damage.entry((account.to_owned(), stream.to_owned())).or_default();
-        if list.len() < DAMAGE_LISTED && !list.contains(&seq) {
-            list.push(seq);
-        }
-    }
-
     pub(crate) fn note_not_recovered(&self, account: &str, stream: &str, reason: &str) {
         self.not_recovered.lock().push((account.to_owned(), stream.to_owned(), reason.to_owned()));
     }
@@ -174,14 +179,8 @@ impl Health {
     }
 
     pub(crate) fn forget(&self, account: &str, stream: &str) {
-        self.damage.lock().remove(&(account.to_owned(), stream.to_owned()));
         self.losses.lock().remove(&(account.to_owned(), stream.to_owned()));
         self.not_recovered.lock().retain(|(a, s, _)| a != account || s != stream);
-    }
-
-    /// Damaged messages met so far, by account and stream.
-    pub fn damage(&self) -> BTreeMap<(String, String), Vec<u64>> {
-        self.damage.lock().clone()
     }
 
     /// What the logs of streams have lost, in words, by account and stream.

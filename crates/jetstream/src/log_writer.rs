@@ -85,8 +85,8 @@ impl LogHandle {
         self.shared.state.lock().owners.remove(&group);
     }
 
-    /// True if a pump was asked.
-    fn ask_for_checkpoint(&self, group: GroupId) -> bool {
+    /// Asks for a checkpoint of a group. True if a pump was asked.
+    pub(crate) fn ask_for_checkpoint(&self, group: GroupId) -> bool {
         let pump = self.shared.state.lock().owners.get(&group).cloned();
         if let Some(pump) = &pump {
             pump.checkpoint(group);

@@ -11,7 +11,6 @@ use slab::Slab;
 use tokio::sync::oneshot;
 
 use crate::advisories;
-use crate::cell::Health;
 use crate::disk_work::{DiskWork, DiskWorkers};
 use crate::inbox::{InboxSink, LetterKind, StreamInbox};
 use crate::pump::{GroupKey, PumpHandle};
@@ -25,7 +24,6 @@ pub(crate) struct Hub {
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
     changes: Vec<Change>,
     max_direct_bytes: u64,
-    health: Arc<Health>,
     advisories: advisories::Writer,
     names: NameSource,
 }
@@ -52,14 +50,13 @@ pub(crate) struct Outbox<'a> {
 }
 
 impl Hub {
-    pub(crate) fn new(broker: &Broker, domain: &str, health: Arc<Health>) -> Self {
+    pub(crate) fn new(broker: &Broker, domain: &str) -> Self {
         Self {
             publisher: broker.publisher(),
             waiting: Slab::new(),
             answers: Vec::new(),
             changes: Vec::new(),
             max_direct_bytes: broker.config().max_pending as u64,
-            health,
             advisories: advisories::Writer::new(broker, domain),
             names: NameSource::new(),
         }
@@ -219,7 +216,6 @@ impl Output for Outbox<'_> {
                     self.account.name(),
                     self.stream
                 );
-                self.hub.health.note_damage(self.account.name(), self.stream, *stream_seq);
             }
             _ => {}
         }

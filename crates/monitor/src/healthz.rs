@@ -110,7 +110,6 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
 
 /// The accounts with their streams, also those that could not be opened.
 fn accounts(engine: &Engine) -> Vec<AccountHealth> {
-    let mut damage = engine.health().damage();
     let mut losses = engine.health().losses();
     let mut accounts: BTreeMap<String, Vec<StreamHealth>> = BTreeMap::new();
     for account in engine.accounts() {
@@ -118,9 +117,8 @@ fn accounts(engine: &Engine) -> Vec<AccountHealth> {
         let streams = streams.iter().map(|stream| {
             let name = stream.config().name.clone();
             let key = (account.name().to_owned(), name.clone());
-            let seqs = damage.remove(&key).unwrap_or_default();
             let losses = losses.remove(&key).unwrap_or_default();
-            StreamHealth { losses, ..health(stream, name, seqs, engine.health().is_disk_full()) }
+            StreamHealth { losses, ..health(stream, name, engine.health().is_disk_full()) }
         });
         accounts.insert(account.name().to_owned(), streams.collect());
     }
@@ -133,7 +131,7 @@ fn accounts(engine: &Engine) -> Vec<AccountHealth> {
     accounts.into_iter().map(|(name, streams)| AccountHealth { name, streams }).collect()
 }
 
-fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>, is_disk_full: bool) -> StreamHealth {
+fn health(stream: &StreamHandle, name: String, is_disk_full: bool) -> StreamHealth {
     let cell = stream.cell();
     let failure = cell.failure().map(|reason| match reason.strip_prefix(WRITE_ERROR) {
         Some(error) => error.to_owned(),
@@ -146,7 +144,7 @@ fn health(stream: &StreamHandle, name: String, damaged_seqs: Vec<u64>, is_disk_f
         not_recovered: stream.lost().is_some(),
         write_error,
         damaged: cell.damaged(),
-        damaged_seqs,
+        damaged_seqs: cell.damaged_seqs(),
         losses: Vec::new(),
     }
 }

@@ -118,6 +118,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         lost: report.lost,
         lost_in: report.lost_in,
         bad_indexes: report.bad_indexes,
+        half_state: report.half_state,
         ruined: report.ruined,
         strays: report.strays,
         ..Restored::default()
@@ -141,6 +142,10 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
             Err(e) => restored.lost_entries.push(e.to_string()),
         }
     }
+    // The log may say that some of it was removed.
+    let damaged = stream.store().damaged();
+    restored.lost.retain(|seq| damaged.contains(seq));
+    restored.lost_in.retain(|(seq, _)| damaged.contains(seq));
     stream.finish_replay(now);
     let damage = match recovered.map(|r| &r.integrity) {
         Some(Integrity::Damaged(damage)) => Some(damage.clone()),
@@ -223,6 +228,8 @@ pub struct Restored {
     pub lost_in: Vec<(StreamSeq, PathBuf)>,
     /// Damaged index files, which cost nothing but time.
     pub bad_indexes: Vec<PathBuf>,
+    /// The state file, if one of its two copies is damaged, which costs nothing.
+    pub half_state: Option<PathBuf>,
     /// Log entries that are lost, in words.
     pub lost_entries: Vec<String>,
     /// What the log says is or may be missing.

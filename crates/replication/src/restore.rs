@@ -11,7 +11,7 @@ use linnet_env::{Clock, Disk};
 use linnet_ids::{GroupId, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::StorageType;
-use linnet_store::Kind;
+use linnet_store::{Kind, OpenError};
 use linnet_wal::{RecoveredGroup, Wal};
 
 use crate::catalogue::{Assignment, catalogue_config, read};
@@ -50,6 +50,8 @@ pub struct RestoredStore {
     pub meta: Box<SoloGroup>,
     /// What restoring it found.
     pub meta_found: Restored,
+    /// Why the catalogue was made anew from the streams' logs, if its last checkpoint is lost.
+    pub made_anew: Option<OpenError>,
     /// The streams the catalogue names, and those put back into it.
     pub streams: Vec<RestoredStream>,
     /// Groups that are streams which the catalogue has lost.
@@ -105,17 +107,16 @@ impl Restoring<'_> {
         if self.groups.is_empty() && self.may_lack_groups {
             return Err(OpenFailure::NothingLeft);
         }
-        let (mut meta, meta_found, is_made_anew) = self.restore_catalogue(log)?;
+        let (mut meta, meta_found, made_anew) = self.restore_catalogue(log)?;
         // Every opening writes to the log of the catalogue.
         let is_lost = self.may_lack_groups && self.recovered(GroupId::META).is_none();
         let has_lost_entries = is_lost || meta_found.damage.is_some() || !meta_found.lost_entries.is_empty();
         let may_lack_streams = self.may_lack_streams(self.may_lack_groups && has_lost_entries);
         self.may_lack_groups |= has_lost_entries;
-        for lost in &meta_found.lost_entries {
-            tracing::error!("  Catalogue of streams: {lost}");
-        }
+        report("Catalogue of streams", &meta_found);
         let content = read(&mut meta);
-        let is_incomplete = self.is_incomplete(content.is_incomplete || has_lost_entries || is_made_anew);
+        let is_incomplete =
+            self.is_incomplete(content.is_incomplete || has_lost_entries || made_anew.is_some());
         let mut streams = Vec::new();
         for assignment in content.assignments {
             let Some(group) = GroupId::parse(&assignment.group) else { continue };
@@ -128,11 +129,15 @@ impl Restoring<'_> {
         let next_index = known.iter().map(|group| group.meta_index + 1).max().unwrap_or(1);
         known.insert(GroupId::META);
         unnamed.extend(self.look_at_strays(&known, log));
-        Ok(RestoredStore { meta: Box::new(meta), meta_found, streams, unnamed, may_lack_streams, next_index })
+        let meta = Box::new(meta);
+        Ok(RestoredStore { meta, meta_found, made_anew, streams, unnamed, may_lack_streams, next_index })
     }
 
-    /// The catalogue, what restoring it found, and whether its last checkpoint is lost.
-    fn restore_catalogue(&self, log: &mut dyn Log) -> Result<(SoloGroup, Restored, bool), OpenFailure> {
+    /// The catalogue, what restoring it found, and what is wrong with its last checkpoint if that is lost.
+    fn restore_catalogue(
+        &self,
+        log: &mut dyn Log,
+    ) -> Result<(SoloGroup, Restored, Option<OpenError>), OpenFailure> {
         let opening = || self.opening(GroupId::META, catalogue_config(), self.clock.wall());
         match recover(opening(), log) {
             Err(OpenFailure::Store(error)) if error.is_damaged_state() => {
@@ -140,9 +145,9 @@ impl Restoring<'_> {
                 let id = GroupId::META.to_string();
                 put_aside(&**self.disk, self.dir, &id, &format!("The catalogue of streams: {error}\n"));
                 let (meta, found) = recover(Opening { without_checkpoint: true, ..opening() }, log)?;
-                Ok((meta, found, true))
+                Ok((meta, found, Some(error)))
             }
-            outcome => outcome.map(|(meta, found)| (meta, found, false)),
+            outcome => outcome.map(|(meta, found)| (meta, found, None)),
         }
     }
 
@@ -243,7 +248,7 @@ impl Restoring<'_> {
             // The catalogue names it once it is complete.
             solo.stream_mut().finish_restore();
         }
-        report(assignment, &found);
+        report(&format!("Stream '{} > {}'", assignment.account, assignment.config.name), &found);
         move_files(&**self.disk, &dir, &found.ruined);
         // Blocks that no checkpoint names hold nothing that the log does not; after damage they may, so they are kept.
         if found.damage.is_none() {
@@ -378,12 +383,14 @@ fn is_taken(assignment: &Assignment, streams: &[RestoredStream]) -> bool {
 }
 
 /// Says what is damaged.
-fn report(assignment: &Assignment, found: &Restored) {
-    let (account, name) = (&assignment.account, &assignment.config.name);
+fn report(name: &str, found: &Restored) {
     for lost in &found.lost_entries {
-        tracing::error!("  Stream '{account} > {name}': {lost}");
+        tracing::error!("  {name}: {lost}");
+    }
+    if let Some(file) = &found.half_state {
+        tracing::warn!("  {}: one of two copies of the state is damaged; the other is used", file.display());
     }
     if !found.lost.is_empty() {
-        tracing::error!("  Stream '{account} > {name}': {} messages are damaged", found.lost.len());
+        tracing::error!("  {name}: {} messages are damaged", found.lost.len());
     }
 }

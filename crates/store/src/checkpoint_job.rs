@@ -11,7 +11,7 @@ use crate::jobs::{BlockFile, HEADER, index_name, is_damage, is_disk_full};
 use crate::packed::Packer;
 use crate::record::Seed;
 use crate::scan::{read_data, scan};
-use crate::state_file::{CheckpointBody, SavedBlock, SavedState, state_name, write_new};
+use crate::state_file::{CheckpointBody, SavedBlock, SavedState, state_name, write_new, write_state};
 
 /// Bytes copied at a time when a block is rewritten.
 const COPY: usize = 1 << 20;
@@ -124,7 +124,7 @@ impl CheckpointJob {
         let content = self.state.encode();
         let body =
             CheckpointBody { number: self.number, len: content.len() as u64, crc: crc32fast::hash(&content) };
-        let file = write_new(&*self.disk, &self.dir.join(state_name(self.number)), &content)?;
+        let file = write_state(&*self.disk, &self.dir.join(state_name(self.number)), &content)?;
         file.sync_data().map_err(sync_failed)?;
         self.disk.sync_dir(&self.dir).map_err(sync_failed)?;
         Ok(Taken { body, rewritten })

@@ -13,13 +13,13 @@ use crate::layout::Layout;
 use crate::record::{Seed, accounted};
 use crate::rows::Rows;
 use crate::scan::{read_data, scan};
-use crate::state_file::{CheckpointBody, SavedBlock, read_state, state_name};
+use crate::state_file::{CheckpointBody, ReadState, SavedBlock, read_state, state_name};
 use crate::store::{Kind, StreamStore};
 
 /// The store cannot be opened as the checkpoint describes it.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The state file is missing, unreadable or not the one that was recorded.
+    /// The state file is missing, or both its copies are unreadable or not what was recorded.
     #[error("{path}: {source}")]
     State {
         /// The file.
@@ -64,6 +64,9 @@ pub struct OpenReport {
     pub lost_in: Vec<(StreamSeq, PathBuf)>,
     /// Index files that are damaged. The blocks were read instead, and the next checkpoint writes them anew.
     pub bad_indexes: Vec<PathBuf>,
+    /// The state file, if one of its two copies of the state is damaged. The other was used, and the next checkpoint
+    /// writes both anew.
+    pub half_state: Option<PathBuf>,
     /// Files in the directory that the checkpoint does not name.
     pub strays: Vec<PathBuf>,
     /// The owner's state saved with the checkpoint.
@@ -101,8 +104,10 @@ impl StreamStore {
             report.strays = names.iter().map(|name| dir.join(name)).collect();
             return Ok((store, report));
         };
-        let saved = read_state(&**disk, &dir, body)
-            .map_err(|source| OpenError::State { path: dir.join(body.file_name()), source })?;
+        let state_path = dir.join(body.file_name());
+        let ReadState { saved, is_half } = read_state(&**disk, &dir, body)
+            .map_err(|source| OpenError::State { path: state_path.clone(), source })?;
+        report.half_state = is_half.then_some(state_path);
         let mut store = Self::new(kind, seed, 0, max_per_subject(&saved.extra)).with_layout(layout);
         store.state.lost = saved.lost;
         let mut named = vec![body.file_name()];

@@ -195,6 +195,17 @@ impl StreamStore {
         self.damaged.insert(seq);
     }
 
+    /// Ends the memory of a message that was found to be lost when the store was opened. False if there is none.
+    pub fn forget_lost(&mut self, seq: StreamSeq) -> bool {
+        !self.is_live(seq) && self.damaged.remove(&seq)
+    }
+
+    /// The same for all below a sequence; how many there were.
+    pub fn forget_lost_below(&mut self, below: StreamSeq) -> u64 {
+        let lost: Vec<StreamSeq> = self.damaged.range(..below).copied().collect();
+        lost.into_iter().filter(|seq| self.forget_lost(*seq)).count() as u64
+    }
+
     /// Frees memory that only speeds up reading.
     pub fn release_cache(&mut self) {
         for file in std::mem::take(&mut self.reading).open {

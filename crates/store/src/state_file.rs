@@ -7,22 +7,31 @@ use linnet_ids::{StreamSeq, Wall};
 use roaring::RoaringBitmap;
 
 use crate::bytes_reader::Reader;
-use crate::jobs::{BlockFile, HEADER};
+use crate::jobs::{BlockFile, HEADER, is_damage};
 use crate::record::Seed;
 use crate::rows::Runs;
 
-/// First bytes of a state file; the fields follow. The log's checkpoint record holds length and checksum of the
-/// whole.
-const MAGIC: &[u8; 16] = b"linnet state v1\n";
+/// First bytes of a state; the fields follow. The log's checkpoint record holds length and checksum of the state, which
+/// stands in the file twice.
+const MAGIC: &[u8; 16] = b"linnet state v2\n";
+
+/// First bytes of a state that stands in its file once.
+const MAGIC_ONCE: &[u8; 16] = b"linnet state v1\n";
+
+/// The second copy begins at a multiple of this, in bytes: what spoils a sector or page spoils one copy.
+const COPY_ALIGN: u64 = 4096;
+
+/// Bytes of a copy verified at a time.
+const STEP: usize = 1 << 20;
 
 /// What the log records about a checkpoint: which state file is the valid one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointBody {
     /// Number in the file's name.
     pub number: u64,
-    /// Its length in bytes.
+    /// Length in bytes of the state in it.
     pub len: u64,
-    /// CRC-32 of the whole file.
+    /// CRC-32 of the state.
     pub crc: u32,
 }
 
@@ -142,7 +151,8 @@ impl SavedState {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader(bytes.strip_prefix(MAGIC.as_slice())?);
+        let fields = bytes.strip_prefix(MAGIC).or_else(|| bytes.strip_prefix(MAGIC_ONCE))?;
+        let mut reader = Reader(fields);
         let (first_seq, last_seq) = (reader.u64()?, reader.u64()?);
         let (has_ts, ts) = (reader.u64()?, reader.u64()?);
         let lost = (reader.u64()?, reader.u64()?);
@@ -177,11 +187,30 @@ fn decode_block(reader: &mut Reader<'_>) -> Option<SavedBlock> {
 
 /// Writes a new file, or over what an attempt that failed for want of space left behind.
 pub(crate) fn write_new(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+    create(disk, path, |file| file.write_all_at(content, 0))
+}
+
+/// Writes a state file, like [`write_new`].
+pub(crate) fn write_state(disk: &dyn Disk, path: &Path, state: &[u8]) -> io::Result<Arc<dyn DiskFile>> {
+    let len = state.len() as u64;
+    let gap = usize::try_from(second_copy(len) - len).map_err(io::Error::other)?;
+    create(disk, path, |file| {
+        file.write_all_at(state, 0)?;
+        file.write_zeros_at(gap, len)?;
+        file.write_all_at(state, second_copy(len))
+    })
+}
+
+fn create(
+    disk: &dyn Disk,
+    path: &Path,
+    write: impl FnOnce(&dyn DiskFile) -> io::Result<()>,
+) -> io::Result<Arc<dyn DiskFile>> {
     if disk.exists(path)? {
         disk.remove_file(path)?;
     }
     let file = disk.open(path, OpenMode::Create)?;
-    if let Err(error) = file.write_all_at(content, 0) {
+    if let Err(error) = write(&*file) {
         // On a full disk it would keep space that nobody uses.
         let _ = disk.remove_file(path);
         return Err(error);
@@ -189,19 +218,88 @@ pub(crate) fn write_new(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Res
     Ok(file)
 }
 
-/// Reads and verifies the state file that a checkpoint names.
-pub(crate) fn read_state(disk: &dyn Disk, dir: &Path, body: CheckpointBody) -> io::Result<SavedState> {
-    let content = disk.read(&dir.join(body.file_name()))?;
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "state file does not match its checkpoint");
-    if content.len() as u64 != body.len || crc32fast::hash(&content) != body.crc {
-        return Err(broken());
+/// Where the second copy of a state of `len` bytes begins.
+fn second_copy(len: u64) -> u64 {
+    len.next_multiple_of(COPY_ALIGN)
+}
+
+/// A state that was read.
+pub(crate) struct ReadState {
+    pub(crate) saved: SavedState,
+    /// One of its two copies is damaged or missing.
+    pub(crate) is_half: bool,
+}
+
+/// Reads and verifies the state file that a checkpoint names: one intact copy is enough.
+pub(crate) fn read_state(disk: &dyn Disk, dir: &Path, body: CheckpointBody) -> io::Result<ReadState> {
+    let file = disk.open(&dir.join(body.file_name()), OpenMode::Read)?;
+    match read_copy(&*file, body, 0) {
+        Ok(state) => {
+            let is_half = state.starts_with(MAGIC) && !is_intact(&*file, body, second_copy(body.len))?;
+            Ok(ReadState { saved: decode(&state)?, is_half })
+        }
+        Err(first) if is_damage(&first) => match read_copy(&*file, body, second_copy(body.len)) {
+            Ok(state) => Ok(ReadState { saved: decode(&state)?, is_half: true }),
+            Err(second) if is_damage(&second) => Err(first),
+            Err(second) => Err(second),
+        },
+        Err(first) => Err(first),
     }
-    SavedState::decode(&content).ok_or_else(broken)
+}
+
+fn decode(state: &[u8]) -> io::Result<SavedState> {
+    SavedState::decode(state).ok_or_else(mismatch)
+}
+
+fn mismatch() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "state file does not match its checkpoint")
+}
+
+/// The copy of the state that begins at `offset`, if it is what was recorded.
+fn read_copy(file: &dyn DiskFile, body: CheckpointBody, offset: u64) -> io::Result<Vec<u8>> {
+    let len = copy_len(file, body, offset)?;
+    let mut state = vec![0; len];
+    file.read_exact_at(&mut state, offset)?;
+    if crc32fast::hash(&state) != body.crc {
+        return Err(mismatch());
+    }
+    Ok(state)
+}
+
+/// Length of a copy, if the file is long enough to hold it.
+fn copy_len(file: &dyn DiskFile, body: CheckpointBody, offset: u64) -> io::Result<usize> {
+    if file.len()? < offset.saturating_add(body.len) {
+        return Err(mismatch());
+    }
+    usize::try_from(body.len).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+/// True if the copy that begins at `offset` is what was recorded. Takes no memory for it. Fails if the disk does.
+fn is_intact(file: &dyn DiskFile, body: CheckpointBody, offset: u64) -> io::Result<bool> {
+    match crc_of_copy(file, body, offset) {
+        Ok(crc) => Ok(crc == body.crc),
+        Err(error) if is_damage(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn crc_of_copy(file: &dyn DiskFile, body: CheckpointBody, offset: u64) -> io::Result<u32> {
+    let len = copy_len(file, body, offset)?;
+    let mut buffer = vec![0; len.min(STEP)];
+    let mut crc = crc32fast::Hasher::new();
+    let mut done = 0;
+    while done < len {
+        buffer.truncate(len - done);
+        file.read_exact_at(&mut buffer, offset + done as u64)?;
+        crc.update(&buffer);
+        done += buffer.len();
+    }
+    Ok(crc.finalize())
 }
 
 /// The owner's state in the state file that a checkpoint names.
 pub fn read_owner_state(disk: &dyn Disk, dir: &Path, body: CheckpointBody) -> io::Result<Vec<u8>> {
-    read_state(disk, dir, body).map(|saved| saved.extra)
+    read_state(disk, dir, body).map(|read| read.saved.extra)
 }
 
 #[cfg(test)]

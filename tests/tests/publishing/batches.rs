@@ -110,12 +110,30 @@ on_both_servers! { TIGHT;
         s.batching(json!({})).await;
         assert_eq!(s.part("B", "1", &[]).await, Staged);
         assert_eq!(s.part("B", "2", &END).await, ack(1, "B", 1));
+        let stored = s.stored("S", 1).await.unwrap();
+        assert_eq!(stored.headers.last().unwrap(), "Nats-Batch-Commit: 1", "it shows where the batch ends");
+        assert_eq!(stored.headers.len(), 3);
         assert_eq!(s.state("S").await["messages"], 1);
         assert_eq!(s.part("C", "1", &END).await, Refused(10176));
         for seq in ["1", "2", "3", "4"] {
             assert_eq!(s.part("D", seq, &[]).await, Staged);
         }
         assert_eq!(s.part("D", "5", &END).await, ack(5, "D", 4));
+        for (seq, marks) in [(4, 0), (5, 1)] {
+            let stored = s.stored("S", seq).await.unwrap();
+            assert_eq!(stored.headers.iter().filter(|h| h.starts_with("Nats-Batch-Commit")).count(), marks);
+        }
+    }
+
+    async fn the_mark_of_the_end_makes_no_message_too_long(s) {
+        let part = "NATS/1.0\r\nNats-Batch-Id: B\r\nNats-Batch-Sequence: 1\r\n\r\n".len() + 100;
+        s.batching(json!({"max_msg_size": part})).await;
+        assert_eq!(s.part_on("a.b", "B", "1", &[], &"x".repeat(101)).await, Refused(10054));
+        assert_eq!(s.part_on("a.b", "B", "1", &[], &"x".repeat(100)).await, Staged);
+        assert_eq!(s.part_on("a.b", "B", "2", &END, "").await, ack(1, "B", 1));
+        // A message with headers counts as 34 bytes besides them, its subject and its payload.
+        let bytes = part + "Nats-Batch-Commit: 1\r\n".len() + "a.b".len() + 34;
+        assert_eq!(s.state("S").await["bytes"], bytes);
     }
 
     async fn parts_that_make_no_batch_are_refused(s) {
@@ -181,6 +199,9 @@ on_both_servers! { TIGHT;
             (("Nats-Expected-Last-Msg-Id", "known"), ("X", ""), 10177),
             (("Nats-Expected-Last-Sequence", "9"), ("X", ""), 10071),
             (("X", ""), ("Nats-Expected-Last-Sequence", "2"), 10164),
+            (("X", ""), ("Nats-Expected-Last-Sequence", "1"), 10071),
+            (("X", ""), ("Nats-Expected-Last-Sequence", "3"), 10071),
+            (("X", ""), ("Nats-Expected-Last-Sequence", "x"), 10071),
             (("Nats-Msg-Id", "known"), ("X", ""), 10201),
             (("Nats-Msg-Id", "i"), ("Nats-Msg-Id", "i"), 10201),
             (("X", ""), ("Nats-Rollup", "all"), 10111),

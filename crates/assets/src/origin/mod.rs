@@ -30,7 +30,7 @@ pub type Link = u32;
 /// How long the answer to a request for a consumer is awaited.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// The consumer gives a sign of life every second; after this long without one it is taken for gone.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Wait after the first attempt that failed, when it may be that the server is only starting; then; and at most.
 const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_NEXT: Duration = Duration::from_secs(2);
@@ -208,6 +208,12 @@ impl Origin {
     pub(crate) fn begin_anew(&mut self, now: Mono, out: &mut dyn Output) {
         let soonest = self.asked.map_or(now, |asked| asked + ANEW_MIN);
         self.close(soonest.max(now), out);
+    }
+
+    /// A stream with the origin's name came or went: what is known of its consumer and of failures is old.
+    pub(crate) fn origin_changed(&mut self, now: Mono, out: &mut dyn Output) {
+        self.failures = 0;
+        self.begin_anew(now, out);
     }
 
     /// Gives up what is under way.

@@ -232,7 +232,8 @@ impl Stream {
         self.enforce_limits(b"", at, out);
     }
 
-    /// Removes one message and tells the consumers that want it. False if it was not there.
+    /// Removes one message and tells the consumers that want it. False if it was not there. Of one that was lost to
+    /// damage the subject is not known, and consumers have passed over it.
     pub(super) fn remove_message(
         &mut self,
         seq: StreamSeq,
@@ -242,6 +243,9 @@ impl Stream {
     ) -> bool {
         self.ttls.remove(seq);
         self.schedules.remove(seq);
+        if self.store.forget_lost(seq) {
+            return true;
+        }
         if self.by_name.is_empty() {
             return self.store.remove(seq, erase).is_some();
         }
@@ -312,6 +316,9 @@ impl Stream {
             removed += 1;
             left -= 1;
             from = seq + 1;
+        }
+        if filter.is_all() && purge.keep == 0 {
+            self.store.forget_lost_below(below);
         }
         removed
     }

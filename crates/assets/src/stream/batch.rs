@@ -324,6 +324,7 @@ impl Stream {
         now: Wall,
     ) -> Admitted {
         let batch = self.batches.remove(id);
+        let ends_before = last.is_none();
         let last = last.map(Part::of);
         let staged = batch.as_ref().map(|batch| batch.parts.as_slice()).unwrap_or_default();
         let parts: Vec<Incoming<'_>> = staged
@@ -336,7 +337,7 @@ impl Stream {
         } else {
             self.judge_all(&parts, limits, now)
         };
-        let drafts = match judged {
+        let mut drafts = match judged {
             Ok(drafts) => drafts,
             Err(Judged::Wait) => {
                 drop(parts);
@@ -350,6 +351,11 @@ impl Stream {
             }
             Err(Judged::Refused(error)) => return Admitted::Rejected(error),
         };
+        if let Some((draft, message)) = drafts.last_mut().zip(parts.last()).filter(|_| ends_before) {
+            // Readers see where the batch ends. What it may be long was judged as it was sent.
+            draft.set_header("Nats-Batch-Commit", Some(b"1"));
+            draft.bytes = self.accounted_size(message.subject, draft.header_len, &draft.body);
+        }
         self.close_messages();
         for (message, draft) in parts.iter().zip(drafts) {
             self.append_message(message.subject, &draft, message.wishes.id, now);
@@ -388,8 +394,12 @@ impl Stream {
         if !wishes.id.is_empty() && earlier.has_id(wishes.id) {
             return Err(errors::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE);
         }
-        if wishes.expected_last.is_some() && earlier.msgs > 0 {
-            return Err(errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT);
+        if let Some(expected) = wishes.expected_last.filter(|_| earlier.msgs > 0) {
+            let last = self.head_seq + earlier.msgs;
+            let is_met = number(expected) == Some(last);
+            // Also where it is met: what comes before it in the batch is not stored yet.
+            let met = errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
+            return Err(if is_met { met } else { errors::stream_wrong_last_sequence(last) });
         }
         let followed = wishes.expected_subject.unwrap_or(message.subject);
         if wishes.expected_last_of_subject.is_some() && earlier.on(followed) > 0 {

@@ -284,6 +284,14 @@ impl Stream {
         judged
     }
 
+    /// A stream of this name in the same account came or went. Its consumers went with it, which they do not tell.
+    pub fn origin_changed(&mut self, name: &str, now: Mono, out: &mut dyn Output) {
+        let all = self.origins.all.iter_mut();
+        for origin in all.filter(|o| o.config.name == name && o.config.external.is_none()) {
+            origin.origin_changed(now, out);
+        }
+    }
+
     /// Answers flow control requests for what is stored by now.
     pub(super) fn answer_origin_flow(&mut self, out: &mut dyn Output) {
         let stored = self.store.state().last_seq;

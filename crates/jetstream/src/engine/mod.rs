@@ -228,7 +228,7 @@ impl Engine {
         for (n, handle) in pumps.iter().enumerate() {
             let pump = Pump::new(
                 handle.clone(),
-                Hub::new(&broker, &config.domain, health.clone()),
+                Hub::new(&broker, &config.domain),
                 clock.clone(),
                 log.clone(),
                 workers.clone(),

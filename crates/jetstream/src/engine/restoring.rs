@@ -15,7 +15,7 @@ use linnet_replication::{Assignment, Change, FLOOR_STEP, Site};
 use tokio::sync::oneshot;
 
 use super::Engine;
-use super::streams::Shown;
+use super::streams::{Shown, tell_readers};
 use crate::catalogue::{JsAccount, Others, StreamHandle};
 use crate::pump::Control;
 use crate::services::ConsumerServices;
@@ -102,6 +102,7 @@ impl Engine {
         let (done, opened) = oneshot::channel();
         handle.pump.control(Control::Open { key: handle.key, services, done });
         let _ = opened.await;
+        tell_readers(account, &handle.config().name);
         Ok(())
     }
 

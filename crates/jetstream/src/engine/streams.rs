@@ -53,16 +53,20 @@ impl Engine {
             done,
         })));
         let _ = installed.await;
+        if restored.meta_found.half_state.is_some() {
+            self.log.ask_for_checkpoint(GroupId::META);
+        }
         let mut ended = Vec::new();
         for stream in restored.streams {
             match stream.outcome {
                 RestoreOutcome::Open(group, found) => {
                     let (account, name) = (&stream.assignment.account, &stream.assignment.config.name);
                     self.health.note_losses(account, name, found.losses());
-                    for seq in found.lost {
-                        self.health.note_damage(account, name, seq);
-                    }
                     self.install_stream(stream.assignment, group).await;
+                    if found.half_state.is_some() {
+                        // It writes both copies anew.
+                        self.log.ask_for_checkpoint(stream.group);
+                    }
                 }
                 RestoreOutcome::Ended(_) => ended.push(stream.assignment),
                 RestoreOutcome::Lost(reason) => {
@@ -238,6 +242,7 @@ impl Engine {
     ) -> Result<Arc<StreamHandle>, ApiError> {
         let index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
         let group = GroupId { epoch: 0, meta_index: index, random: OsRng.next_u64() };
+        let name = config.name.clone();
         let assignment = Assignment {
             account: account.name().to_owned(),
             group: group.to_string(),
@@ -248,7 +253,9 @@ impl Engine {
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
         let site = Site { disk, dir, place, floor_step: FLOOR_STEP };
         let change = Change::create(assignment, group, site);
-        self.carry_out(change, Some(account), None).await?.ok_or(errors::STREAM_NOT_FOUND)
+        let created = self.carry_out(change, Some(account), None).await?.ok_or(errors::STREAM_NOT_FOUND)?;
+        tell_readers(account, &name);
+        Ok(created)
     }
 
     /// Changes a stream's configuration, which has been judged. The caller holds [`Engine::changes`].
@@ -276,6 +283,17 @@ impl Engine {
             Some(_) => Change::abandon(assignment),
         };
         self.carry_out(change, Some(account), Some(handle.clone())).await?;
+        tell_readers(account, &handle.config().name);
         Ok(())
+    }
+}
+
+/// Tells the mirror and the sources of a stream that it came or went. Otherwise they would notice by its silence.
+pub(super) fn tell_readers(account: &JsAccount, name: &str) {
+    for handle in account.streams.read().values() {
+        let config = handle.config();
+        if config.mirror.iter().chain(&config.sources).any(|origin| origin.name == name) {
+            handle.pump.control(Control::OriginChanged { key: handle.key, name: name.to_owned() });
+        }
     }
 }

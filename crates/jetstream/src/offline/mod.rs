@@ -225,6 +225,10 @@ impl OfflineStore {
     /// What opening the groups came across.
     fn damage_of_opening(&self) -> Vec<Damage> {
         let mut damages = Vec::new();
+        if let Some(error) = &self.store.made_anew {
+            let what = format!("it is made anew from the logs of the streams: {error}");
+            damages.push(Damage::of_stream("catalogue of streams", what));
+        }
         let meta = [("catalogue of streams".to_owned(), &self.store.meta_found)];
         let mut lost = Vec::new();
         let streams = self.store.streams.iter().filter_map(|stream| {
@@ -244,6 +248,9 @@ impl OfflineStore {
             damages.extend(
                 found.bad_indexes.iter().map(|file| Damage::of_file(file.clone(), harmless.to_owned())),
             );
+            let harmless = "one of two copies of the state is damaged; the other is used";
+            let half = found.half_state.iter();
+            damages.extend(half.map(|file| Damage::of_file(file.clone(), harmless.to_owned())));
             damages.extend(found.losses().into_iter().map(|what| Damage::of_stream(&name, what)));
         }
         damages.extend(lost);

@@ -47,6 +47,8 @@ pub(crate) enum Control {
     Install(Box<Installation>),
     /// Let a group be reached that was not, by these services.
     Open { key: GroupKey, services: ConsumerServices, done: oneshot::Sender<()> },
+    /// A stream that this one takes messages from came or went.
+    OriginChanged { key: GroupKey, name: String },
     /// Drop a group that has ended, and its files unless they are kept.
     Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.

@@ -184,6 +184,13 @@ impl Pump {
                 touched.add(key);
                 let _ = done.send(());
             }
+            Control::OriginChanged { key, name } => {
+                let now = self.clock.mono();
+                self.guarded(key, |slot, outbox, _| {
+                    slot.group.stream_mut().origin_changed(&name, now, outbox);
+                });
+                touched.add(key);
+            }
             Control::Remove { key, files, done } => {
                 if let Some(mut slot) = self.groups.remove(&key) {
                     self.budget.update(&mut slot.share, &Held::default());

@@ -1,5 +1,7 @@
 //! Rules of mirrors and sources: what a stream may take from other streams (jetstream, "Mirrors and sources").
 
+use std::collections::{HashSet, VecDeque};
+
 use linnet_subject::Transform;
 
 use super::{OtherStreams, invalid};
@@ -173,22 +175,42 @@ pub(super) fn check_beside(
     check_cycle(config, others)
 }
 
+/// Follows the origins, and theirs, one level after the other. Refused is an origin that was looked at before: the stream
+/// itself, or one that is reached on a shorter way, too. A source is no such origin if its filter keeps out what its
+/// reader's own subjects take. So it depends on the order of sources whether one that is reached twice is refused, which
+/// is as nats-server 2.15.1 has it (tried).
 fn check_cycle(config: &StreamConfig, others: &(impl OtherStreams + ?Sized)) -> Result<(), ApiError> {
-    let mut open: Vec<String> = local_origins(config).map(|o| o.name.clone()).collect();
-    let mut seen: Vec<String> = Vec::new();
-    while let Some(name) = open.pop() {
-        if name == config.name {
-            return Err(invalid("detected cycle"));
+    let mut waiting = VecDeque::new();
+    let mut seen = HashSet::new();
+    let mut next = Some(config.clone());
+    while let Some(reader) = next {
+        seen.insert(reader.name.clone());
+        for origin in local_origins(&reader) {
+            if !seen.contains(&origin.name) {
+                queue(&mut waiting, &origin.name);
+            } else if reader.mirror.is_some() || takes_own(&reader, origin) {
+                return Err(invalid("detected cycle"));
+            }
         }
-        if seen.contains(&name) || seen.len() >= CHAIN_MAX {
-            continue;
-        }
-        if let Some(other) = others.config(&name) {
-            open.extend(local_origins(&other).map(|o| o.name.clone()));
-        }
-        seen.push(name);
+        let names = std::iter::from_fn(|| waiting.pop_front()).take_while(|_| seen.len() < CHAIN_MAX);
+        next = names.filter_map(|name| others.config(&name)).next();
     }
     Ok(())
+}
+
+/// Adds a stream to those that are looked at. Of more than two looks, the first and the last find everything.
+fn queue(waiting: &mut VecDeque<String>, name: &str) {
+    let mut places = waiting.iter().enumerate().filter(|(_, other)| *other == name).map(|(at, _)| at);
+    if let Some(second) = places.nth(1) {
+        waiting.remove(second);
+    }
+    waiting.push_back(name.to_owned());
+}
+
+/// True if a source may bring what the stream's own subjects take.
+fn takes_own(reader: &StreamConfig, source: &StreamSource) -> bool {
+    let filter = source.filter_subject.as_bytes();
+    filter.is_empty() || reader.subjects.iter().any(|own| linnet_subject::overlaps(own.as_bytes(), filter))
 }
 
 fn local_origins(config: &StreamConfig) -> impl Iterator<Item = &StreamSource> {

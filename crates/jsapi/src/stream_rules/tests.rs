@@ -2,7 +2,7 @@ use super::*;
 use crate::consumer_config::ConsumerConfig;
 use crate::decode::{Strictness, stream_config_request};
 use crate::policies::PersistMode;
-use crate::stream_config::ConsumerLimits;
+use crate::stream_config::{ConsumerLimits, StreamSource};
 use crate::testdata::rows;
 use crate::to_json;
 
@@ -222,7 +222,7 @@ fn features_can_not_be_switched_off() {
         let result = update("Z", Some(&before), r#"{"name":"Z"}"#, &limits());
         assert_eq!(code(result), (10052, text.to_owned()));
     }
-    let promoted = StreamConfig { mirror: Some(crate::stream_config::StreamSource::default()), ..old };
+    let promoted = StreamConfig { mirror: Some(StreamSource::default()), ..old };
     assert_eq!(code(update("Z", Some(&promoted), r#"{"name":"Z"}"#, &limits())).0, 0);
 }
 
@@ -232,4 +232,24 @@ fn a_stream_begins_where_sequences_can_follow() {
     assert!(create("S", &wanted(FIRST_SEQ_MAX), None, &limits()).is_ok());
     let refused = create("S", &wanted(FIRST_SEQ_MAX + 1), None, &limits()).unwrap_err();
     assert_eq!(refused, invalid("first sequence is too large"));
+}
+
+/// Every stream of a layer takes from every one of the next: there are 20^12 ways through.
+#[test]
+fn many_ways_through_the_origins_are_followed_in_no_time() {
+    let names = |layer: u32| (0..20).map(move |n| format!("L{layer}_{n}"));
+    let sources = |layer: u32| {
+        names(layer).map(|name| StreamSource { name, ..StreamSource::default() }).collect::<Vec<_>>()
+    };
+    let layered = (1..12).flat_map(|layer| names(layer).map(move |name| (name, layer)));
+    let stream = |name: String, sources| StreamConfig { name, sources, ..StreamConfig::default() };
+    let mut others: Vec<StreamConfig> =
+        layered.map(|(name, layer)| stream(name, sources(layer + 1))).collect();
+    others.extend(names(12).map(|name| stream(name, Vec::new())));
+    let request = StreamConfigRequest { config: stream("T".to_owned(), sources(1)), pedantic: false };
+    let judged = |others: &[StreamConfig]| code(check_create("T", &request, None, others, &limits()));
+    assert_eq!(judged(&others), (0, String::new()));
+    others.last_mut().unwrap().sources =
+        vec![StreamSource { name: "T".to_owned(), ..StreamSource::default() }];
+    assert_eq!(judged(&others), (10052, "detected cycle".to_owned()));
 }

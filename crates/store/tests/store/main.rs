@@ -12,6 +12,7 @@ mod properties;
 mod reads;
 mod scrub;
 mod sealed;
+mod state;
 mod support;
 mod trouble;
 mod world;
