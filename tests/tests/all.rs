@@ -38,5 +38,6 @@ mod scrub;
 mod semantics;
 mod store_command;
 mod stores;
+mod system;
 mod tls;
 mod wire_scripts;

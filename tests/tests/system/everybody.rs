@@ -1,0 +1,60 @@
+//! What clients of any account may ask about themselves.
+
+use serde_json::{Value, json};
+
+use super::{SYSTEM, ask, is_silent};
+use crate::harness::round_trip;
+
+on_both_servers! { SYSTEM;
+    async fn clients_ask_who_they_are(s) {
+        for (user, account, permissions) in [
+            ("a", "A", Value::Null),
+            ("sys", "SYS", Value::Null),
+            ("limited", "A", json!({
+                "publish": {"allow": ["x.>", "$SYS.REQ.USER.INFO"], "deny": ["x.no"]},
+                "subscribe": {"allow": ["_INBOX.>"]},
+                "responses": {"max": 5, "ttl": 3_000_000_000_i64},
+            })),
+        ] {
+            let client = s.user(user).await;
+            let answer = ask(&client, "$SYS.REQ.USER.INFO", "").await;
+            let mut expected = json!({"user": user, "account": account, "account_name": account});
+            if !permissions.is_null() {
+                expected["permissions"] = permissions;
+            }
+            assert_eq!(answer["data"], expected);
+            assert_eq!(answer["server"]["name"], "S1");
+        }
+    }
+
+    async fn clients_ask_about_their_account_and_no_other(s) {
+        let (a, _b) = (s.user("a").await, s.user("b").await);
+        for subject in ["$SYS.REQ.ACCOUNT.PING.CONNZ", "$SYS.REQ.SERVER.PING.CONNZ"] {
+            let answer = ask(&a, subject, r#"{"acc":"B","auth":true}"#).await;
+            assert_eq!(answer["data"]["num_connections"], 1, "{answer}");
+            assert_eq!(answer["data"]["connections"][0]["account"], "A");
+        }
+        let answer = ask(&a, "$SYS.REQ.ACCOUNT.PING.STATZ", r#"{"accounts":["B"]}"#).await;
+        assert_eq!(answer["data"]["account_statz"][0]["acc"], "A");
+        let bad = ask(&a, "$SYS.REQ.ACCOUNT.PING.CONNZ", r#"{"sort":"zzz"}"#).await;
+        assert_eq!(bad["error"]["description"], "invalid sorting option: zzz");
+    }
+
+    async fn nothing_else_is_open_to_clients(s) {
+        let a = s.user("a").await;
+        for subject in ["$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.SERVER.PING", "$SYS.REQ.ACCOUNT.A.INFO", "$SYS.REQ.ACCOUNT.B.CONNZ"] {
+            let refused = a.request(subject, "".into()).await.unwrap_err();
+            assert_eq!(refused.kind(), async_nats::RequestErrorKind::NoResponders, "{subject}");
+        }
+        let mut events = a.subscribe("$SYS.>").await.unwrap();
+        round_trip(&a).await;
+        let _b = s.user("b").await;
+        let mut nothing = s.user("sys").await;
+        ask(&nothing, "$SYS.REQ.SERVER.PING", "").await;
+        round_trip(&a).await;
+        assert!(futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut events)).is_none());
+        assert!(is_silent(&a, "$SYS.REQ.ACCOUNT.A.CONNS", "").await);
+        nothing = s.user("limited").await;
+        assert!(is_silent(&nothing, "$SYS.REQ.ACCOUNT.PING.CONNZ", "").await, "not permitted");
+    }
+}
