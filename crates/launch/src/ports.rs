@@ -1,8 +1,11 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 
+use linnet_env::{OsRng, Rng as _};
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 /// The addresses a server listens on, as its ports file tells them.
@@ -73,9 +76,68 @@ pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// The lowest port of [`lasting_ports`]: below it are the well-known ones.
+const LASTING_MIN: u16 = 10_000;
+
+/// Where the system's own choice begins if it does not say.
+const EPHEMERAL_MIN: u16 = 32_768;
+
+/// How many ports are tried for each that is wanted.
+const ATTEMPTS: usize = 100;
+
+/// Ports that were given out: whoever got them may not listen yet, and whoever does may be down for a while.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// Different loopback ports that this process has not been given before and that nothing listens on now, for servers that keep theirs over restarts.
+///
+/// They are outside of the range from which the system takes ports of outgoing connections: a port in there may be taken
+/// by a client while its server is down, even by a connection to itself.
+pub fn lasting_ports(count: usize) -> io::Result<Vec<u16>> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let end = lasting_end(&range);
+    let mut held = Vec::with_capacity(count);
+    let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..count.saturating_mul(ATTEMPTS) {
+        if held.len() == count {
+            break;
+        }
+        let offset = OsRng.below(u64::from(end - LASTING_MIN));
+        let port = LASTING_MIN + u16::try_from(offset).unwrap_or(0);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) if !GIVEN.lock().insert(port) => {}
+            Ok(listener) => held.push(listener),
+            Err(error) => failure = error,
+        }
+    }
+    if held.len() < count {
+        return Err(failure);
+    }
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
+/// The first port that is not for [`lasting_ports`], from the range the system tells.
+fn lasting_end(range: &str) -> u16 {
+    let start = range.split_ascii_whitespace().next().and_then(|text| text.parse().ok());
+    // A range that leaves hardly anything below it is no guide.
+    start.filter(|start| *start >= LASTING_MIN + 1_000).unwrap_or(EPHEMERAL_MIN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lasting_ports_are_different_and_not_those_of_outgoing_connections() {
+        let ports = lasting_ports(20).unwrap();
+        assert_eq!(ports.iter().collect::<BTreeSet<_>>().len(), 20, "{ports:?}");
+        // Nobody listens on them, and still nobody else gets them.
+        let others = (0..100).flat_map(|_| lasting_ports(20).unwrap());
+        assert!(others.into_iter().all(|port| !ports.contains(&port)));
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        assert!(ports.iter().all(|port| (LASTING_MIN..lasting_end(&range)).contains(port)), "{ports:?}");
+        assert_eq!(lasting_end("20000\t60999\n"), 20_000);
+        assert_eq!([lasting_end("1024 65535"), lasting_end(""), lasting_end("x y")], [EPHEMERAL_MIN; 3]);
+    }
 
     #[test]
     fn ports_file_is_understood_and_a_partial_one_is_not() {
