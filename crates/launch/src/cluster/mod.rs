@@ -5,7 +5,6 @@ mod config;
 mod formed;
 mod spec;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Index;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -15,6 +14,7 @@ use tempfile::TempDir;
 
 pub use spec::{ClusterSpec, Dial, Login, MemberPorts};
 
+use crate::ports::check_port;
 use crate::{Error, Ready, Result, Server, Spec, State, lasting_ports};
 
 /// A running cluster.
@@ -208,11 +208,7 @@ fn ports(spec: &ClusterSpec) -> Result<Vec<MemberPorts>> {
 fn check_free(ports: MemberPorts) -> Result<()> {
     let purposes = [(ports.client, "clients"), (ports.cluster, "routes"), (ports.monitor, "monitoring")];
     for (port, purpose) in purposes {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|source| Error::Port {
-            port,
-            purpose,
-            source,
-        })?;
+        check_port(port).map_err(|source| Error::Port { port, purpose, source })?;
     }
     Ok(())
 }
