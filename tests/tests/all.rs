@@ -39,4 +39,5 @@ mod semantics;
 mod store_command;
 mod stores;
 mod tls;
+mod up;
 mod wire_scripts;
