@@ -1,5 +1,7 @@
 //! Clusters of servers of both programs, with raw clients.
 
+use std::collections::BTreeSet;
+
 use linnet_launch::{Dial, Member, Server, Spec, free_port, poll_until};
 use serde_json::Value;
 
@@ -149,6 +151,46 @@ fn interest_is_the_same_everywhere_after_a_server_was_killed() {
         nodes[0].knows("kept.2", true);
         nodes[0].client().send(b"PUB kept.2 2\r\nhi\r\n");
         assert_eq!(message(&mut back).1, "hi");
+    }
+}
+
+#[test]
+fn pages_tell_own_subscriptions_from_those_of_other_servers() {
+    for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
+        let Some(spec) = mesh(&kinds) else { return };
+        let nodes = spec.start().unwrap();
+        let (mut own, mut other) = (nodes[0].client(), nodes[1].client());
+        own.send(b"SUB own 1\r\nSUB work workers 2\r\n");
+        other.send(b"SUB other 1\r\n");
+        nodes[0].knows("other", true);
+        nodes[1].knows("work", true);
+        let listed = |node: &Member| {
+            let page = node.page("/subsz?subs=1&acc=$G");
+            let list = page["subscriptions_list"].as_array().unwrap().iter();
+            let subjects: Vec<String> = list.map(|sub| sub["subject"].as_str().unwrap().to_owned()).collect();
+            subjects.into_iter().filter(|subject| !subject.starts_with('$')).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(listed(&nodes[0]), ["own", "work"].map(str::to_owned).into());
+        assert_eq!(listed(&nodes[1]), ["other".to_owned()].into());
+        let page = nodes[1].page("/routez?subs=detail");
+        let routes = page["routes"].as_array().unwrap().iter();
+        let mut details: Vec<Value> = Vec::new();
+        for route in routes {
+            assert_eq!(route["subscriptions_list"], Value::Null, "{route}");
+            for detail in route["subscriptions_list_detail"].as_array().into_iter().flatten() {
+                assert_eq!(detail["cid"], route["rid"]);
+                let is_of_clients = !detail["subject"].as_str().unwrap().starts_with('$');
+                details.extend(is_of_clients.then(|| detail.clone()));
+            }
+        }
+        details.sort_by_key(|detail| detail["subject"].to_string());
+        assert_eq!(details.len(), 2, "{details:?}");
+        assert_eq!((&details[0]["subject"], &details[0]["qgroup"]), (&"own".into(), &Value::Null));
+        assert_eq!((&details[1]["subject"], &details[1]["qgroup"]), (&"work".into(), &"workers".into()));
+        assert_eq!(
+            (&details[0]["sid"], &details[1]["sid"]),
+            (&"R $G own".into(), &"R $G work workers".into())
+        );
     }
 }
 
