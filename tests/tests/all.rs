@@ -12,6 +12,7 @@ mod bad_input;
 mod clients;
 mod close_reasons;
 mod cluster;
+mod cluster_faults;
 mod compression;
 mod config_keys;
 mod crash;
