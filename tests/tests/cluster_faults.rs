@@ -6,6 +6,7 @@ mod load;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use async_nats::connection::State;
 use linnet_launch::{Cluster, Deadline, Dial, Member, poll_until};
 
 use crate::harness::{Inside as _, Kind, LONG, eventually, mesh, setting};
@@ -154,6 +155,16 @@ async fn each_server_in_turn(kinds: &[Kind]) {
             is_given_up(scene.cluster.members(), &name);
             scene.cluster.resume(&name).unwrap();
             scene.heals(&what("pause")).await;
+
+            // Its clients notice, and other servers do not.
+            scene.cluster.pause(&name).unwrap();
+            let client = &scene.actors[2 * at].client;
+            eventually("a lost client", async || {
+                (client.connection_state() != State::Connected).then_some(())
+            })
+            .await;
+            scene.cluster.resume(&name).unwrap();
+            scene.heals(&what("short pause")).await;
 
             scene.cluster.restart(&name, LONG).unwrap();
             scene.heals(&what("restart")).await;

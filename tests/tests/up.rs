@@ -36,6 +36,12 @@ fn linnet() -> PathBuf {
 impl Up {
     /// Starts it and waits until the cluster is shown.
     fn start(runtime: &Path, arguments: &[&str]) -> Self {
+        let up = Self::begin(runtime, arguments);
+        up.shows("Ctrl-C");
+        up
+    }
+
+    fn begin(runtime: &Path, arguments: &[&str]) -> Self {
         let files = tempfile::tempdir().unwrap();
         let file = |name: &str| File::create(files.path().join(name)).unwrap();
         let (out, err) = (file("out"), file("err"));
@@ -44,9 +50,7 @@ impl Up {
         // Its temporary directory is below this one, so that what is left can be seen.
         command.env("TMPDIR", files.path());
         let child = command.stdout(out).stderr(err).spawn().unwrap();
-        let up = Self { child, files, runtime: runtime.to_owned() };
-        up.shows("Ctrl-C");
-        up
+        Self { child, files, runtime: runtime.to_owned() }
     }
 
     fn text(&self, name: &str) -> String {
@@ -104,6 +108,10 @@ impl Up {
         assert_eq!(status.code(), Some(0), "{}{}", self.text("out"), self.text("err"));
         assert!(self.text("out").ends_with("all servers have stopped\n"), "{}", self.text("out"));
         assert!(servers.iter().all(|row| row.pid.is_none_or(|pid| !runs(pid))), "{servers:?}");
+        self.leaves_nothing();
+    }
+
+    fn leaves_nothing(&self) {
         let mut left: Vec<_> =
             fs::read_dir(self.files.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
@@ -191,6 +199,27 @@ fn three_servers_are_a_cluster_until_it_is_interrupted() {
         assert_eq!(with(&listens).status.code(), Some(0), "{listens}");
     }
     up.stop(Signal::INT);
+}
+
+#[test]
+fn it_can_be_interrupted_while_servers_start() {
+    let runtime = tempfile::tempdir().unwrap();
+    let mut up = Up::begin(runtime.path(), &["--servers", "32"]);
+    // The first one listens: its file tells its process.
+    let first = || {
+        let home =
+            fs::read_dir(up.files.path()).unwrap().map(|entry| entry.unwrap().path()).find(|p| p.is_dir());
+        let files = fs::read_dir(home?.join("n1")).ok()?.map(|entry| entry.unwrap().file_name());
+        let ports = files.filter_map(|name| Some(name.to_str()?.strip_suffix(".ports")?.to_owned())).next();
+        ports?.rsplit_once('_')?.1.parse::<i32>().ok()
+    };
+    assert!(poll_until(LONG, || first().is_some()), "{}", up.text("err"));
+    let pid = first().unwrap();
+    up.signal(Signal::INT);
+    let status = up.child.wait().unwrap();
+    assert_eq!((status.code(), up.text("out").as_str(), up.text("err").as_str()), (Some(0), "", ""));
+    assert!(!runs(pid));
+    up.leaves_nothing();
 }
 
 #[test]
@@ -316,6 +345,11 @@ fn servers_do_not_outlive_it_when_it_is_killed() {
     // One that is paused ends as well.
     assert_eq!(out(&up.ask(&["pause", "n2"])), "n2 is paused\n");
     let pids = pids(&up.rows());
+    for pid in &pids {
+        // What is typed at a terminal goes to a whole process group, and is for linnet up alone.
+        let pid = Pid::from_raw(*pid).unwrap();
+        assert_eq!(rustix::process::getpgid(Some(pid)).unwrap(), pid);
+    }
     up.signal(Signal::KILL);
     up.child.wait().unwrap();
     assert!(poll_until(LONG, || pids.iter().all(|pid| !runs(*pid))), "{pids:?}");

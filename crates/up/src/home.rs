@@ -42,7 +42,8 @@ impl Home {
             }
         };
         let is_empty = fs::read_dir(&dir).map_err(Error::file(&dir))?.next().is_none();
-        if !is_empty && !dir.join(LOCK_FILE).exists() {
+        let is_ours = [LOCK_FILE, SAVED_FILE].iter().any(|name| dir.join(name).exists());
+        if !is_empty && !is_ours {
             return Err(Error::NotOurs(dir));
         }
         let lock = lock(&dir)?;
