@@ -28,9 +28,10 @@ const LOG_LINES: usize = 10;
 ///
 /// To be called by the main thread: the servers end with the thread that started them.
 pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
+    // First of all, so that a signal does not keep a temporary directory from being removed.
+    let events = Events::listen()?;
     let home = Home::take(options.dir.as_deref())?;
     let plan = Plan::of(&home, options)?;
-    let events = Events::listen()?;
     let spec = plan.spec(&home, options).launcher(launcher(options)).give_up_when(events.is_stopping.clone());
     let cluster = match spec.start() {
         Err(_) if events.is_stopping.load(Ordering::Relaxed) => return Ok(()),
