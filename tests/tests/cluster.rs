@@ -1,89 +1,11 @@
 //! Clusters of servers of both programs, with raw clients.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
-use linnet_launch::{Server, Spec, free_port, poll_until};
+use linnet_launch::{Dial, Member, Server, Spec, free_port, poll_until};
 use serde_json::Value;
 
-use crate::harness::{Kind, LONG, Raw, program};
-
-/// Connections between two servers with the default pool: three and one for the system account.
-const PER_PAIR: usize = 4;
-
-struct Node {
-    server: Server,
-    port: u16,
-}
-
-impl Node {
-    fn page(&self, path: &str) -> Value {
-        serde_json::from_str(&self.server.monitor_get(path).unwrap().body).unwrap()
-    }
-
-    /// Names of the servers that routes lead to, one for each route.
-    fn peers(&self) -> Vec<String> {
-        let page = self.page("/routez");
-        let routes = page["routes"].as_array().unwrap();
-        routes.iter().map(|route| route["remote_name"].as_str().unwrap().to_owned()).collect()
-    }
-
-    fn client(&self) -> Raw {
-        Raw::login(self.server.client_addr().unwrap())
-    }
-
-    /// What routes say that other servers are interested in.
-    fn interests(&self) -> BTreeSet<String> {
-        let page = self.page("/routez?subs=1");
-        let lists = page["routes"].as_array().unwrap().iter().filter_map(|route| {
-            Some(route["subscriptions_list"].as_array()?.iter().filter_map(|s| s.as_str().map(str::to_owned)))
-        });
-        lists.flatten().collect()
-    }
-
-    fn knows(&self, subject: &str, is_known: bool) {
-        let found = poll_until(LONG, || self.interests().contains(subject) == is_known);
-        assert!(found, "{subject} should be known: {is_known}, {:?}", self.interests());
-    }
-}
-
-/// Starts a server that dials `routes`; `more` belongs to the cluster's block.
-fn start(kind: Kind, name: &str, routes: &[u16], more: &str, top: &str) -> Option<Node> {
-    start_at(free_port().unwrap(), kind, name, routes, more, top)
-}
-
-/// As [`start`], with the port for routes.
-fn start_at(port: u16, kind: Kind, name: &str, routes: &[u16], more: &str, top: &str) -> Option<Node> {
-    let mut urls = String::new();
-    for route in routes {
-        write!(urls, "\"nats://127.0.0.1:{route}\", ").unwrap();
-    }
-    let config = format!(
-        "server_name: {name}\nlisten: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\n{top}\n\
-         cluster {{ name: C, listen: \"127.0.0.1:{port}\", routes: [{urls}]\n {more} }}\n"
-    );
-    let server = Spec::new(program(kind)?).config(config).start().unwrap();
-    Some(Node { server, port })
-}
-
-/// A full mesh of the kinds given, each server dialling those before it.
-fn mesh(kinds: &[Kind], more: &str, top: &str, per_pair: usize) -> Option<Vec<Node>> {
-    let mut nodes: Vec<Node> = Vec::new();
-    for (at, kind) in kinds.iter().enumerate() {
-        let routes: Vec<u16> = nodes.iter().map(|node| node.port).collect();
-        nodes.push(start(*kind, &format!("n{at}"), &routes, more, top)?);
-    }
-    formed(&nodes, per_pair);
-    Some(nodes)
-}
-
-fn formed(nodes: &[Node], per_pair: usize) {
-    let wanted = (nodes.len() - 1) * per_pair;
-    for node in nodes {
-        let is_formed = poll_until(LONG, || node.peers().len() == wanted);
-        assert!(is_formed, "{:?}\n{}", node.peers(), node.server.log_tail());
-    }
-}
+use crate::harness::{Inside as _, Kind, LONG, PER_PAIR, Raw, mesh, program, single};
 
 fn message(client: &mut Raw) -> (String, String) {
     let head = client.line().expect("a message");
@@ -103,11 +25,13 @@ const MIXES: &[&[Kind]] = &[
 #[test]
 fn messages_cross_in_every_direction() {
     for kinds in MIXES {
-        let Some(nodes) = mesh(kinds, "", "", PER_PAIR) else { return };
-        for (at, node) in nodes.iter().enumerate() {
+        let Some(spec) = mesh(kinds) else { return };
+        let nodes = spec.start().unwrap();
+        for (at, node) in nodes.members().iter().enumerate() {
             let mut listener = node.client();
             listener.send(format!("SUB all.{at}.* 1\r\n").as_bytes());
-            for other in nodes.iter().filter(|other| other.port != node.port) {
+            for other in nodes.members().iter().filter(|other| other.ports().cluster != node.ports().cluster)
+            {
                 other.knows(&format!("all.{at}.*"), true);
                 let mut publisher = other.client();
                 let big = "x".repeat(1 << 20);
@@ -120,7 +44,8 @@ fn messages_cross_in_every_direction() {
                 assert_eq!(message(&mut listener).1.len(), big.len());
             }
             listener.send(b"UNSUB 1\r\n");
-            for other in nodes.iter().filter(|other| other.port != node.port) {
+            for other in nodes.members().iter().filter(|other| other.ports().cluster != node.ports().cluster)
+            {
                 other.knows(&format!("all.{at}.*"), false);
             }
         }
@@ -129,9 +54,11 @@ fn messages_cross_in_every_direction() {
 
 #[test]
 fn pool_sizes_of_both_programs_fit() {
-    for (more, per_pair) in [("pool_size: 1", 2), ("pool_size: -1", 1), ("pool_size: 5", 6)] {
+    for (size, per_pair) in [(1, 2), (-1, 1), (5, 6)] {
         for kinds in [&[Kind::Linnet, Kind::Peer], &[Kind::Peer, Kind::Linnet]] {
-            let Some(nodes) = mesh(kinds, more, "", per_pair) else { return };
+            let Some(spec) = mesh(kinds) else { return };
+            let nodes = spec.pool_size(size).start().unwrap();
+            assert_eq!([nodes[0].peers().len(), nodes[1].peers().len()], [per_pair; 2]);
             let mut listener = nodes[0].client();
             listener.send(b"SUB a 1\r\n");
             nodes[1].knows("a", true);
@@ -144,22 +71,22 @@ fn pool_sizes_of_both_programs_fit() {
 #[test]
 fn servers_meet_through_a_third() {
     for kinds in MIXES {
-        let Some(seed) = start(kinds[0], "seed", &[], "", "") else { return };
-        let Some(second) = start(kinds[1], "second", &[seed.port], "", "") else { return };
-        let Some(third) = start(kinds[2], "third", &[seed.port], "", "") else { return };
-        formed(&[seed, second, third], PER_PAIR);
+        let Some(spec) = mesh(kinds) else { return };
+        let nodes = spec.dial(Dial::First).start().unwrap();
+        assert!(nodes.members().iter().all(|node| node.peers().len() == 2 * PER_PAIR));
     }
 }
 
 #[test]
 fn a_question_is_answered_by_one_of_a_group_elsewhere() {
     for kinds in MIXES {
-        let Some(nodes) = mesh(kinds, "", "", PER_PAIR) else { return };
-        let mut workers: Vec<Raw> = nodes[1..].iter().map(Node::client).collect();
+        let Some(spec) = mesh(kinds) else { return };
+        let nodes = spec.start().unwrap();
+        let mut workers: Vec<Raw> = nodes.members()[1..].iter().map(Member::client).collect();
         for worker in &mut workers {
             worker.send(b"SUB ask workers 1\r\n");
         }
-        let account_of = |node: &Node| {
+        let account_of = |node: &Member| {
             let page = node.page("/routez?subs=1");
             let lists = page["routes"].as_array().unwrap().iter();
             lists.filter_map(|r| r["subscriptions_list"].as_array()).flatten().filter(|s| *s == "ask").count()
@@ -174,7 +101,7 @@ fn a_question_is_answered_by_one_of_a_group_elsewhere() {
         // Each worker answers until it is told to stop.
         asking.send(b"PUB stop 0\r\n\r\n");
         let mut served = Vec::new();
-        for (worker, node) in workers.iter_mut().zip(&nodes[1..]) {
+        for (worker, node) in workers.iter_mut().zip(&nodes.members()[1..]) {
             worker.send(b"SUB end 2\r\n");
             nodes[0].knows("end", true);
             asking.send(b"PUB end 0\r\n\r\n");
@@ -188,7 +115,8 @@ fn a_question_is_answered_by_one_of_a_group_elsewhere() {
                 count += 1;
             }
             worker.send(b"UNSUB 2\r\n");
-            for other in nodes.iter().filter(|other| other.port != node.port) {
+            for other in nodes.members().iter().filter(|other| other.ports().cluster != node.ports().cluster)
+            {
                 other.knows("end", false);
             }
             served.push(count);
@@ -204,17 +132,18 @@ fn a_question_is_answered_by_one_of_a_group_elsewhere() {
 #[test]
 fn interest_is_the_same_everywhere_after_a_server_was_killed() {
     for kinds in MIXES {
-        let Some(mut nodes) = mesh(kinds, "", "", PER_PAIR) else { return };
-        let mut clients: Vec<Raw> = nodes.iter().map(Node::client).collect();
+        let Some(spec) = mesh(kinds) else { return };
+        let mut nodes = spec.start().unwrap();
+        let mut clients: Vec<Raw> = nodes.members().iter().map(Member::client).collect();
         for (at, client) in clients.iter_mut().enumerate() {
             client.send(format!("SUB kept.{at} 1\r\n").as_bytes());
         }
         nodes[0].knows("kept.2", true);
-        nodes[2].server.kill().unwrap();
+        nodes.kill("n2").unwrap();
         nodes[0].knows("kept.2", false);
         nodes[1].knows("kept.2", false);
-        nodes[2].server.restart().unwrap();
-        formed(&nodes, PER_PAIR);
+        nodes.restart("n2", LONG).unwrap();
+        nodes.wait_formed(LONG).unwrap();
         nodes[2].knows("kept.0", true);
         nodes[2].knows("kept.1", true);
         let mut back = nodes[2].client();
@@ -226,15 +155,56 @@ fn interest_is_the_same_everywhere_after_a_server_was_killed() {
 }
 
 #[test]
+fn pages_tell_own_subscriptions_from_those_of_other_servers() {
+    for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
+        let Some(spec) = mesh(&kinds) else { return };
+        let nodes = spec.start().unwrap();
+        let (mut own, mut other) = (nodes[0].client(), nodes[1].client());
+        own.send(b"SUB own 1\r\nSUB work workers 2\r\n");
+        other.send(b"SUB other 1\r\n");
+        nodes[0].knows("other", true);
+        nodes[1].knows("work", true);
+        let listed = |node: &Member| {
+            let page = node.page("/subsz?subs=1&acc=$G");
+            let list = page["subscriptions_list"].as_array().unwrap().iter();
+            let subjects: Vec<String> = list.map(|sub| sub["subject"].as_str().unwrap().to_owned()).collect();
+            subjects.into_iter().filter(|subject| !subject.starts_with('$')).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(listed(&nodes[0]), ["own", "work"].map(str::to_owned).into());
+        assert_eq!(listed(&nodes[1]), ["other".to_owned()].into());
+        let page = nodes[1].page("/routez?subs=detail");
+        let routes = page["routes"].as_array().unwrap().iter();
+        let mut details: Vec<Value> = Vec::new();
+        for route in routes {
+            assert_eq!(route["subscriptions_list"], Value::Null, "{route}");
+            for detail in route["subscriptions_list_detail"].as_array().into_iter().flatten() {
+                assert_eq!(detail["cid"], route["rid"]);
+                let is_of_clients = !detail["subject"].as_str().unwrap().starts_with('$');
+                details.extend(is_of_clients.then(|| detail.clone()));
+            }
+        }
+        details.sort_by_key(|detail| detail["subject"].to_string());
+        assert_eq!(details.len(), 2, "{details:?}");
+        assert_eq!((&details[0]["subject"], &details[0]["qgroup"]), (&"own".into(), &Value::Null));
+        assert_eq!((&details[1]["subject"], &details[1]["qgroup"]), (&"work".into(), &"workers".into()));
+        assert_eq!(
+            (&details[0]["sid"], &details[1]["sid"]),
+            (&"R $G own".into(), &"R $G work workers".into())
+        );
+    }
+}
+
+#[test]
 fn a_cluster_with_a_password_lets_only_those_in_who_know_it() {
     let login = "authorization { user: r, password: s, timeout: 3 }";
     for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
-        let Some(first) = start(kinds[0], "first", &[], login, "") else { return };
+        let Some(spec) = single(kinds[0], "first") else { return };
+        let first = &spec.cluster_extra(login).start().unwrap()[0];
         let with = |login: &str, name: &str| {
             let config = format!(
                 "server_name: {name}\nlisten: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\n\
                  cluster {{ name: C, listen: \"127.0.0.1:-1\", routes: [\"nats://{login}127.0.0.1:{}\"] }}\n",
-                first.port
+                first.ports().cluster
             );
             Spec::new(program(kinds[1]).unwrap()).config(config).start().unwrap()
         };
@@ -250,24 +220,25 @@ fn a_cluster_with_a_password_lets_only_those_in_who_know_it() {
 #[test]
 fn servers_of_other_clusters_and_of_the_same_name_stay_out() {
     for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
-        let Some(first) = start(kinds[0], "first", &[], "", "") else { return };
+        let Some(spec) = single(kinds[0], "first") else { return };
+        let first = &spec.start().unwrap()[0];
         let other = format!(
             "server_name: other\nlisten: \"127.0.0.1:-1\"\n\
              cluster {{ name: D, listen: \"127.0.0.1:-1\", routes: [\"nats://127.0.0.1:{}\"] }}\n",
-            first.port
+            first.ports().cluster
         );
         let other = Spec::new(program(kinds[1]).unwrap()).config(other).start().unwrap();
         let is_told = |server: &Server| {
             let log = server.log_tail();
             log.contains("does not match") || log.contains("Cluster Name Conflict")
         };
-        assert!(poll_until(LONG, || is_told(&other) || is_told(&first.server)), "{}", other.log_tail());
-        let same = start(kinds[1], "first", &[first.port], "", "").unwrap();
+        assert!(poll_until(LONG, || is_told(&other) || is_told(first.server())), "{}", other.log_tail());
+        let same = single(kinds[1], "first").unwrap().route(first.ports().cluster).start().unwrap();
         let is_noticed = poll_until(LONG, || {
-            let log = format!("{}{}", first.server.log_tail(), same.server.log_tail());
+            let log = format!("{}{}", first.server().log_tail(), same[0].server().log_tail());
             log.contains("Duplicate Server Name")
         });
-        assert!(is_noticed, "{}{}", first.server.log_tail(), same.server.log_tail());
+        assert!(is_noticed, "{}{}", first.server().log_tail(), same[0].server().log_tail());
         assert!(first.peers().is_empty());
     }
 }
@@ -276,10 +247,10 @@ fn servers_of_other_clusters_and_of_the_same_name_stay_out() {
 fn clients_are_told_of_all_servers_unless_that_is_not_wanted() {
     for kinds in [[Kind::Linnet, Kind::Linnet], [Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
         for (more, count) in [("", 2), ("no_advertise: true", 0)] {
-            let Some(nodes) = mesh(&kinds, more, "", PER_PAIR) else { return };
-            for node in &nodes {
+            let Some(spec) = mesh(&kinds) else { return };
+            for node in spec.cluster_extra(more).start().unwrap().members() {
                 let urls = || {
-                    let line = Raw::connect(node.server.client_addr().unwrap()).line().unwrap();
+                    let line = Raw::connect(node.server().client_addr().unwrap()).line().unwrap();
                     let info: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
                     assert_eq!(info["cluster"], "C");
                     info["connect_urls"].as_array().map_or(0, Vec::len)
@@ -296,9 +267,10 @@ fn accounts_stay_apart() {
         "accounts { A { users: [{user: a, password: p}] }, B { users: [{user: b, password: p}] } }";
     for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
         // One of them has connections of its own.
-        let Some(nodes) = mesh(&kinds, "accounts: [A]", accounts, PER_PAIR + 1) else { return };
-        let enter = |node: &Node, user: &str| {
-            let mut raw = Raw::connect(node.server.client_addr().unwrap());
+        let Some(spec) = mesh(&kinds) else { return };
+        let nodes = spec.account("A").extra(accounts).start().unwrap();
+        let enter = |node: &Member, user: &str| {
+            let mut raw = Raw::connect(node.server().client_addr().unwrap());
             raw.line();
             raw.send(
                 format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"p\"}}\r\n").as_bytes(),
@@ -306,7 +278,7 @@ fn accounts_stay_apart() {
             raw.ping();
             raw
         };
-        let dedicated = |node: &Node| {
+        let dedicated = |node: &Member| {
             let page = node.page("/routez");
             let routes = page["routes"].as_array().unwrap().iter();
             routes.filter(|route| route["account"] == "A").count()
@@ -328,8 +300,8 @@ fn accounts_stay_apart() {
 
 #[test]
 fn garbage_on_the_route_port_is_refused_and_harms_nobody() {
-    let Some(nodes) = mesh(&[Kind::Linnet, Kind::Linnet], "", "", PER_PAIR) else { return };
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], nodes[0].port));
+    let mut nodes = mesh(&[Kind::Linnet, Kind::Linnet]).unwrap().start().unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], nodes[0].ports().cluster));
     let rows: &[(&[u8], &str)] = &[
         (b"GET / HTTP/1.1\r\n\r\n", "-ERR"),
         (b"CONNECT {\"lang\":\"go\"}\r\n", "-ERR 'attempted to connect to route port'"),
@@ -358,7 +330,7 @@ fn garbage_on_the_route_port_is_refused_and_harms_nobody() {
     }
     raw.send(b"RS+ too many words for a line\r\n");
     raw.until_closed();
-    formed(&nodes, PER_PAIR);
+    nodes.wait_formed(LONG).unwrap();
 }
 
 /// The INFO of a route listener.
@@ -407,9 +379,12 @@ fn a_route_listener_of_host_and_port_and_other_settings_take_effect() {
 fn a_route_whose_other_side_is_silent_is_closed() {
     for kind in [Kind::Linnet, Kind::Peer] {
         let more = "ping_interval: \"200ms\", ping_max: 2";
-        let Some(node) = start(kind, "n", &[], more, "") else { return };
-        assert!(poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", node.port)).is_ok()));
-        let mut raw = route_client(node.port);
+        let Some(spec) = single(kind, "n") else { return };
+        let node = &spec.cluster_extra(more).start().unwrap()[0];
+        assert!(
+            poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", node.ports().cluster)).is_ok())
+        );
+        let mut raw = route_client(node.ports().cluster);
         route_info(&mut raw);
         enter_as_server(&mut raw);
         let lines = raw.until_closed();
@@ -420,16 +395,17 @@ fn a_route_whose_other_side_is_silent_is_closed() {
 
 #[test]
 fn a_server_that_was_told_of_is_dialled_as_often_as_configured() {
-    let Some(node) = start(Kind::Linnet, "n", &[], "connect_retries: 1, pool_size: -1", "") else { return };
-    assert!(poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", node.port)).is_ok()));
+    let spec = single(Kind::Linnet, "n").unwrap().pool_size(-1).cluster_extra("connect_retries: 1");
+    let node = &spec.start().unwrap()[0];
+    assert!(poll_until(LONG, || std::net::TcpStream::connect(("127.0.0.1", node.ports().cluster)).is_ok()));
     let nobody = free_port().unwrap();
-    let mut raw = route_client(node.port);
+    let mut raw = route_client(node.ports().cluster);
     route_info(&mut raw);
     enter_as_server(&mut raw);
     let told = format!("INFO {{\"server_id\":\"Y\",\"ip\":\"nats-route://127.0.0.1:{nobody}/\"}}\r\n");
     raw.send(told.as_bytes());
-    let attempts = || node.server.log_tail().matches(&format!("127.0.0.1:{nobody}")).count();
-    assert!(poll_until(LONG, || attempts() == 2), "{}", node.server.log_tail());
+    let attempts = || node.server().log_tail().matches(&format!("127.0.0.1:{nobody}")).count();
+    assert!(poll_until(LONG, || attempts() == 2), "{}", node.server().log_tail());
     // Told again, it tries again: had it not given up, it would know of the server.
     let again = || {
         raw.send(told.as_bytes());
@@ -442,20 +418,21 @@ fn a_server_that_was_told_of_is_dialled_as_often_as_configured() {
 fn a_server_that_drains_is_not_recommended_any_more() {
     let lame_duck = "lame_duck_grace_period: \"5s\", lame_duck_duration: \"60s\"";
     for kinds in [[Kind::Linnet, Kind::Linnet], [Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]] {
-        let Some(nodes) = mesh(&kinds, "", lame_duck, PER_PAIR) else { return };
-        let urls = |node: &Node| {
-            let line = Raw::connect(node.server.client_addr().unwrap()).line().unwrap();
+        let Some(spec) = mesh(&kinds) else { return };
+        let nodes = spec.extra(lame_duck).start().unwrap();
+        let urls = |node: &Member| {
+            let line = Raw::connect(node.server().client_addr().unwrap()).line().unwrap();
             let info: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
             info["connect_urls"].as_array().map_or(0, Vec::len)
         };
         assert!(poll_until(LONG, || urls(&nodes[1]) == 2));
         // One that listens to INFO, so that the server does not end at once.
-        let mut client = Raw::connect(nodes[0].server.client_addr().unwrap());
+        let mut client = Raw::connect(nodes[0].server().client_addr().unwrap());
         client.line();
         client.send(b"CONNECT {\"verbose\":false,\"protocol\":1}\r\nPING\r\n");
         assert_eq!(client.line().as_deref(), Some("PONG"));
-        let other = nodes[1].server.client_addr().unwrap().to_string();
-        nodes[0].server.signal(rustix::process::Signal::USR2).unwrap();
+        let other = nodes[1].server().client_addr().unwrap().to_string();
+        nodes[0].server().signal(rustix::process::Signal::USR2).unwrap();
         let told = loop {
             let line = client.line().expect("an INFO about draining");
             let info: Value = serde_json::from_str(line.strip_prefix("INFO ").unwrap()).unwrap();
@@ -472,16 +449,14 @@ fn a_server_that_drains_is_not_recommended_any_more() {
 fn a_cluster_can_be_asked_for_by_flags() {
     for kind in [Kind::Linnet, Kind::Peer] {
         let Some(program) = program(kind) else { return };
-        let Some(first) = start(Kind::Linnet, "first", &[], "authorization { user: r, password: s }", "")
-        else {
-            return;
-        };
+        let login = "authorization { user: r, password: s }";
+        let first = &single(Kind::Linnet, "first").unwrap().cluster_extra(login).start().unwrap()[0];
         let port = free_port().unwrap();
         let spec = Spec::new(program)
             .config("server_name: flags\nlisten: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\n");
         let spec =
             spec.arg("--cluster_name").arg("C").arg("--cluster").arg(format!("nats://127.0.0.1:{port}"));
-        let spec = spec.arg("--routes").arg(format!("nats://r:s@127.0.0.1:{}", first.port));
+        let spec = spec.arg("--routes").arg(format!("nats://r:s@127.0.0.1:{}", first.ports().cluster));
         let server = spec.arg("--no_advertise").arg("--connect_retries").arg("3").start().unwrap();
         assert!(poll_until(LONG, || first.peers() == ["flags"; PER_PAIR]), "{}", server.log_tail());
         let mut client = Raw::connect(server.client_addr().unwrap());
@@ -494,21 +469,17 @@ fn a_cluster_can_be_asked_for_by_flags() {
 #[test]
 fn servers_that_all_name_each_other_and_themselves_come_to_rest() {
     for kinds in MIXES {
-        let ports = [(); 3].map(|()| free_port().unwrap());
-        let mut nodes = Vec::new();
-        for (at, kind) in kinds.iter().enumerate() {
-            let Some(node) = start_at(ports[at], *kind, &format!("n{at}"), &ports, "", "") else { return };
-            nodes.push(node);
-        }
-        formed(&nodes, PER_PAIR);
-        let closed = |node: &Node| {
-            let log = std::fs::read_to_string(node.server.log_file()).unwrap();
+        let Some(spec) = mesh(kinds) else { return };
+        let nodes = spec.dial(Dial::All).start().unwrap();
+        let nodes = nodes.members();
+        let closed = |node: &Member| {
+            let log = std::fs::read_to_string(node.server().log_file()).unwrap();
             log.matches("Router connection closed").count()
         };
         let before: usize = nodes.iter().map(closed).sum();
         // Whoever finds a place taken does not try again as long as it is.
         let goes_on = || nodes.iter().map(closed).sum::<usize>() > before + 12;
-        assert!(!poll_until(std::time::Duration::from_secs(3), goes_on), "{}", nodes[0].server.log_tail());
+        assert!(!poll_until(std::time::Duration::from_secs(3), goes_on), "{}", nodes[0].server().log_tail());
         assert!(nodes.iter().all(|node| node.peers().len() == 2 * PER_PAIR));
     }
 }

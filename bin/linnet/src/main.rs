@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its terminal")]
 
 mod store;
+mod up;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,9 @@ fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|word| word == "store") {
         // The name of the program and the word stand for the command.
         return store::run(std::env::args_os().skip(1));
+    }
+    if std::env::args_os().nth(1).is_some_and(|word| word == "up") {
+        return up::run(std::env::args_os().skip(1));
     }
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();

@@ -61,6 +61,8 @@ pub struct Authenticator {
     token: Option<Secret>,
     users: HashMap<String, User>,
     no_auth_user: Option<String>,
+    /// Where clients without credentials are let in although there are users, or may be.
+    guest_account: Option<String>,
     anonymous_account: String,
     /// Users are found by the names in their certificates.
     maps_certificates: bool,
@@ -86,6 +88,14 @@ impl Authenticator {
         Self { users, no_auth_user, ..Self::default() }
     }
 
+    /// Clients without credentials are let in, to `account`. INFO asks for credentials all the same, and wrong ones are
+    /// refused, even if there are no users.
+    #[must_use]
+    pub fn with_guests(mut self, account: &str) -> Self {
+        self.guest_account = Some(account.to_owned());
+        self
+    }
+
     /// Users are who their certificates say; names and passwords do not count. Without users it changes nothing.
     #[must_use]
     pub fn mapping_certificates(mut self) -> Self {
@@ -95,7 +105,8 @@ impl Authenticator {
 
     /// True if a client must present credentials.
     pub fn is_required(&self) -> bool {
-        self.no_auth_user.is_none() && (self.token.is_some() || !self.users.is_empty())
+        self.guest_account.is_some()
+            || self.no_auth_user.is_none() && (self.token.is_some() || !self.users.is_empty())
     }
 
     /// True if [`Authenticator::verify`] with these credentials takes milliseconds of CPU.
@@ -113,7 +124,7 @@ impl Authenticator {
                 permissions: None,
             });
         }
-        if self.users.is_empty() {
+        if self.users.is_empty() && self.guest_account.is_none() {
             let user = (!given.user.is_empty()).then(|| given.user.clone());
             return Some(Identity { user, account: self.anonymous_account.clone(), permissions: None });
         }
@@ -122,6 +133,9 @@ impl Authenticator {
         }
         let has_credentials = !given.user.is_empty() || !given.token.is_empty();
         if !has_credentials {
+            if let Some(account) = &self.guest_account {
+                return Some(Identity { user: None, account: account.clone(), permissions: None });
+            }
             return self.identity(self.users.get(self.no_auth_user.as_ref()?)?);
         }
         let user = self.users.get(&given.user)?;
@@ -210,6 +224,20 @@ mod tests {
         assert_eq!(auth.verify(&creds("a", "1")).map(|i| i.account), Some("A".to_owned()));
         assert!(auth.verify(&creds("a", "2")).is_none());
         assert!(auth.verify(&creds("", "")).is_none());
+    }
+
+    #[test]
+    fn guests_are_let_in_without_credentials_and_wrong_ones_are_refused() {
+        for users in [vec![user("sys", "1", "S")], Vec::new()] {
+            let has_users = !users.is_empty();
+            let auth = Authenticator::users(users, None).with_guests("G");
+            assert!(auth.is_required());
+            let account = |given: &Credentials| auth.verify(given).map(|i| i.account);
+            assert_eq!(account(&creds("", "")).as_deref(), Some("G"));
+            assert_eq!(account(&creds("sys", "1")).as_deref(), has_users.then_some("S"));
+            assert!(account(&creds("sys", "2")).is_none() && account(&creds("x", "")).is_none());
+            assert!(matches!(auth.recheck(&auth, &creds("", "")), Recheck::Stays(_)));
+        }
     }
 
     #[test]

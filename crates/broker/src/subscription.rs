@@ -54,7 +54,7 @@ impl Subscription {
     }
 
     /// True if it is another server's.
-    pub(crate) fn is_remote(&self) -> bool {
+    pub fn is_remote(&self) -> bool {
         matches!(self.target, Target::Route(_))
     }
 

@@ -56,6 +56,57 @@ pub enum Error {
         /// The time it was given.
         waited: Duration,
     },
+    /// The process was told to continue and did not.
+    #[error("process {pid} was still stopped {waited:?} after it was told to continue")]
+    StillPaused {
+        /// The process.
+        pid: u32,
+        /// The time it was given.
+        waited: Duration,
+    },
+    /// Waiting was ended from outside.
+    #[error("interrupted")]
+    GivenUp,
+    /// One server of a cluster failed.
+    #[error("{name}: {source}")]
+    Member {
+        /// Its name.
+        name: String,
+        /// How.
+        source: Box<Self>,
+    },
+    /// A cluster has no server of this name.
+    #[error("there is no server {name:?}; there are {}", known.join(", "))]
+    NoSuchMember {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// Servers of a cluster did not find each other.
+    #[error("the routes were not complete after {waited:?}: {missing}")]
+    NotFormed {
+        /// The time they were given.
+        waited: Duration,
+        /// The first server that lacks routes, and which.
+        missing: String,
+    },
+    /// A port that a server is to have is not free.
+    #[error("port {port} for {purpose} cannot be used: {source}")]
+    Port {
+        /// The port.
+        port: u16,
+        /// Who connects there.
+        purpose: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// No free ports were found.
+    #[error("no free ports: {0}")]
+    NoPorts(io::Error),
+    /// A cluster cannot be described like this.
+    #[error("{0}")]
+    Description(String),
     /// The process has ended already.
     #[error("the server process is not running")]
     NotRunning,
@@ -84,6 +135,11 @@ impl Error {
     pub(crate) fn file(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { path, source }
+    }
+
+    /// Says which server of a cluster it was.
+    pub(crate) fn member(name: &str) -> impl FnOnce(Self) -> Self {
+        |source| Self::Member { name: name.to_owned(), source: Box::new(source) }
     }
 
     pub(crate) fn connection(addr: SocketAddr) -> impl FnOnce(io::Error) -> Self {

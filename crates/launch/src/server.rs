@@ -1,8 +1,11 @@
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -30,8 +33,20 @@ pub struct Server {
     child: Option<Child>,
     pid: u32,
     ports: Ports,
+    ended: Option<ExitStatus>,
     /// Removed when dropped, after the process.
     _temp_dir: Option<TempDir>,
+}
+
+/// What a server process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It runs.
+    Running,
+    /// It is stopped by a signal and keeps its connections.
+    Paused,
+    /// It has ended; the status is unknown if asking for it failed.
+    Ended(Option<ExitStatus>),
 }
 
 /// What a process has used so far.
@@ -47,8 +62,8 @@ impl Server {
     pub(crate) fn start(spec: Spec) -> Result<Self> {
         let (dir, temp_dir) = directory(&spec)?;
         let log_file = spec.log_file.clone().unwrap_or_else(|| dir.join("server.log"));
-        let mut server =
-            Self { spec, dir, log_file, child: None, pid: 0, ports: Ports::default(), _temp_dir: temp_dir };
+        let (ports, ended) = (Ports::default(), None);
+        let mut server = Self { spec, dir, log_file, child: None, pid: 0, ports, ended, _temp_dir: temp_dir };
         server.spawn()?;
         Ok(server)
     }
@@ -64,14 +79,16 @@ impl Server {
 
     fn spawn(&mut self) -> Result<()> {
         let config_file = self.dir.join("server.conf");
-        fs::write(&config_file, self.spec.config.render(&self.dir)).map_err(Error::file(&config_file))?;
+        let config = self.spec.config.render(&self.dir);
+        write_private(&config_file, &config).map_err(Error::file(&config_file))?;
         let log = File::options()
             .create(true)
             .append(true)
             .open(&self.log_file)
             .map_err(Error::file(&self.log_file))?;
         let log_too = log.try_clone().map_err(Error::file(&self.log_file))?;
-        let child = Command::new(&self.spec.program)
+        let child = self
+            .command()
             .arg("-c")
             .arg(&config_file)
             .arg("--ports_file_dir")
@@ -85,10 +102,24 @@ impl Server {
             .map_err(|source| Error::Spawn { program: self.spec.program.clone(), source })?;
         self.pid = child.id();
         self.child = Some(child);
+        self.ended = None;
         self.wait_ready().inspect_err(|_| {
             // The first error is the one to report; a process that is gone already is no second one.
             let _ = self.kill();
         })
+    }
+
+    fn command(&self) -> Command {
+        let Some((launcher, arguments)) = self.spec.launcher.split_first() else {
+            return Command::new(&self.spec.program);
+        };
+        let mut command = Command::new(launcher);
+        command.args(arguments).arg(&self.spec.program).process_group(0);
+        command
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.spec.give_up.as_deref().is_some_and(|flag: &AtomicBool| flag.load(Ordering::Relaxed))
     }
 
     fn wait_ready(&mut self) -> Result<()> {
@@ -97,7 +128,7 @@ impl Server {
         let mut ended = None;
         let ready = poll_until(waited, || {
             ended = self.try_wait();
-            if ended.is_some() {
+            if ended.is_some() || self.is_given_up() {
                 return true;
             }
             match self.first_missing() {
@@ -112,6 +143,7 @@ impl Server {
                 status: status?,
                 log_tail: self.log_tail(),
             }),
+            (None, _) if self.is_given_up() => Err(Error::GivenUp),
             (None, true) => Ok(()),
             (None, false) => Err(Error::NotReady {
                 program: self.spec.program.clone(),
@@ -195,16 +227,31 @@ impl Server {
         self.child.is_some() && self.try_wait().is_none()
     }
 
+    /// What the process does now.
+    pub fn state(&mut self) -> State {
+        if !self.is_running() {
+            return State::Ended(self.ended);
+        }
+        if process::is_stopped(self.pid) { State::Paused } else { State::Running }
+    }
+
     /// Stops the process at once, as a crash would, and waits until it is gone.
     pub fn kill(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::KILL)?;
         self.wait_end(KILL_TIMEOUT)
     }
 
-    /// Asks the process to stop and waits until it has.
+    /// Asks the process to stop and waits until it has. One that is paused continues for that.
     pub fn terminate(&mut self, timeout: Duration) -> Result<ExitStatus> {
-        self.signal(Signal::TERM)?;
+        self.request_stop()?;
         self.wait_end(timeout)
+    }
+
+    /// Asks the process to stop and does not wait.
+    pub(crate) fn request_stop(&self) -> Result<()> {
+        self.signal(Signal::TERM)?;
+        // A paused one takes it when it continues.
+        self.signal(Signal::CONT)
     }
 
     /// Freezes the process: it keeps its connections and does nothing. Returns once every thread has stopped.
@@ -216,9 +263,13 @@ impl Server {
         Err(Error::StillRunning { pid: self.pid, waited: KILL_TIMEOUT })
     }
 
-    /// Lets a paused process continue.
+    /// Lets a paused process continue. Returns once it does.
     pub fn resume(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT)?;
+        if poll_until(KILL_TIMEOUT, || !process::is_stopped(self.pid)) {
+            return Ok(());
+        }
+        Err(Error::StillPaused { pid: self.pid, waited: KILL_TIMEOUT })
     }
 
     /// Sends a signal.
@@ -245,6 +296,7 @@ impl Server {
     fn try_wait(&mut self) -> Option<Result<ExitStatus>> {
         let status = self.child.as_mut()?.try_wait().transpose()?;
         self.child = None;
+        self.ended = status.as_ref().ok().copied();
         Some(status.map_err(|source| self.process_error(source)))
     }
 
@@ -274,6 +326,13 @@ fn directory(spec: &Spec) -> Result<(PathBuf, Option<TempDir>)> {
         .tempdir_in(&parent)
         .map_err(Error::file(&parent))?;
     Ok((temp_dir.path().to_owned(), Some(temp_dir)))
+}
+
+/// Writes a file that others cannot read: there may be passwords in it.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut options = File::options();
+    let mut file = options.create(true).truncate(true).write(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
 }
 
 fn sends_info(addr: SocketAddr) -> bool {

@@ -1,9 +1,14 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::{Result, Server};
+
+/// How long a server may take to be ready, unless told otherwise.
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What to start, and when to call it ready.
 #[derive(Clone, Debug)]
@@ -17,6 +22,8 @@ pub struct Spec {
     pub(crate) log_file: Option<PathBuf>,
     pub(crate) ready: Ready,
     pub(crate) ready_timeout: Duration,
+    pub(crate) launcher: Vec<OsString>,
+    pub(crate) give_up: Option<Arc<AtomicBool>>,
 }
 
 /// The configuration of a server.
@@ -96,7 +103,9 @@ impl Spec {
             scratch: None,
             log_file: None,
             ready: Ready::default(),
-            ready_timeout: Duration::from_secs(10),
+            ready_timeout: READY_TIMEOUT,
+            launcher: Vec::new(),
+            give_up: None,
         }
     }
 
@@ -157,6 +166,22 @@ impl Spec {
         self
     }
 
+    /// Starts the program through this command, which gets the program and its arguments behind its own and has to become
+    /// the program (as `exec` does), so that the process id stays. The process is then in a process group of its own:
+    /// what is typed at a terminal does not reach it.
+    #[must_use]
+    pub fn launcher(mut self, command: impl IntoIterator<Item = OsString>) -> Self {
+        self.launcher = command.into_iter().collect();
+        self
+    }
+
+    /// Ends waiting with [`crate::Error::GivenUp`] once this is true.
+    #[must_use]
+    pub fn give_up_when(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.give_up = Some(flag);
+        self
+    }
+
     /// Starts the process and waits until it is ready. On failure the process is killed and the error carries the end
     /// of its log.
     pub fn start(self) -> Result<Server> {
@@ -186,23 +211,26 @@ impl Options {
             let _ = writeln!(text, "http: \"127.0.0.1:-1\"");
         }
         if let Some(jetstream) = &self.jetstream {
-            let store_dir = jetstream.store_dir.clone().unwrap_or_else(|| dir.join("store"));
-            let sync = match jetstream.sync {
-                SyncMode::ServerDefault => "",
-                SyncMode::Always => ", sync_interval: always",
-                SyncMode::Lazy => ", sync_interval: \"2m\"",
-            };
-            let comma = if jetstream.extra.is_empty() { "" } else { ", " };
-            let _ = writeln!(
-                text,
-                "jetstream {{ store_dir: \"{}\"{sync}{comma}{} }}",
-                store_dir.display(),
-                jetstream.extra
-            );
+            let _ = writeln!(text, "{}", jetstream.render(&dir.join("store").display().to_string()));
         }
         text.push_str(&self.extra);
         text.push('\n');
         text
+    }
+}
+
+impl JetStream {
+    /// The block, with this directory unless another is chosen.
+    pub(crate) fn render(&self, default_dir: &str) -> String {
+        let chosen = self.store_dir.as_ref().map(|dir| dir.display().to_string());
+        let sync = match self.sync {
+            SyncMode::ServerDefault => "",
+            SyncMode::Always => ", sync_interval: always",
+            SyncMode::Lazy => ", sync_interval: \"2m\"",
+        };
+        let comma = if self.extra.is_empty() { "" } else { ", " };
+        let dir = chosen.as_deref().unwrap_or(default_dir);
+        format!("jetstream {{ store_dir: \"{dir}\"{sync}{comma}{} }}", self.extra)
     }
 }
 

@@ -1,12 +1,13 @@
 //! `/routez`: the connections to the other servers of the cluster.
 
-use linnet_broker::RouteSnapshot;
+use linnet_broker::{RouteInterest, RouteSnapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Page, Refusal, page as answer};
 use crate::format::{rtt, signed, uptime};
 use crate::monitor::Monitor;
 use crate::params::{ListSubs, Params};
+use crate::subsz::SubDetail;
 
 /// Routes.
 #[derive(Serialize)]
@@ -41,6 +42,8 @@ struct Route {
     subscriptions: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscriptions_list: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriptions_list_detail: Option<Vec<SubDetail>>,
     #[serde(skip_serializing_if = "String::is_empty")]
     account: String,
     compression: &'static str,
@@ -85,6 +88,12 @@ fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
     let interests = monitor.broker().route_interests(conn.cid);
     let last_activity =
         conn.start.0.saturating_add(signed((conn.uptime - conn.idle.min(conn.uptime)).as_nanos()));
+    let subscriptions = signed(interests.len());
+    let (subjects, details) = match subs {
+        ListSubs::No => (None, None),
+        ListSubs::Subjects => (Some(interests.into_iter().map(|interest| interest.subject).collect()), None),
+        ListSubs::Detail => (None, Some(interests.into_iter().map(|i| detail(i, conn.cid)).collect())),
+    };
     Route {
         rid: conn.cid,
         remote_id: route.remote_id,
@@ -103,10 +112,20 @@ fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
         out_msgs: signed(conn.out_msgs),
         in_bytes: signed(conn.in_bytes),
         out_bytes: signed(conn.out_bytes),
-        subscriptions: signed(interests.len()),
-        subscriptions_list: (subs != ListSubs::No)
-            .then(|| interests.into_iter().map(|interest| interest.subject).collect()),
+        subscriptions,
+        subscriptions_list: subjects,
+        subscriptions_list_detail: details,
         account: route.account,
         compression: "off",
     }
+}
+
+/// An interest has no name of its own: nats-server shows the words that told of it.
+fn detail(interest: RouteInterest, cid: u64) -> SubDetail {
+    let mut sid = format!("R {} {}", interest.account, interest.subject);
+    if let Some(queue) = &interest.queue {
+        sid.push(' ');
+        sid.push_str(queue);
+    }
+    SubDetail { subject: interest.subject, qgroup: interest.queue, sid, cid, ..SubDetail::default() }
 }

@@ -163,13 +163,14 @@ pub(crate) fn report(monitor: &Monitor, question: &Question) -> Result<Subsz, Re
     })
 }
 
-/// The subscriptions that would receive a message on `test`, or all without one, in a stable order.
+/// This server's subscriptions that would receive a message on `test`, or all without one, in a stable order.
 fn matching(accounts: &[Arc<Account>], test: &str) -> Vec<SubDetail> {
     let mut found = Vec::new();
     for account in accounts {
         let subs = account.subscriptions();
-        let wanted =
-            subs.iter().filter(|s| test.is_empty() || linnet_subject::matches(test.as_bytes(), &s.subject));
+        // Those of other servers are counted, and listed by `/routez`.
+        let own = subs.iter().filter(|s| !s.is_remote());
+        let wanted = own.filter(|s| test.is_empty() || linnet_subject::matches(test.as_bytes(), &s.subject));
         found.extend(wanted.map(|s| SubDetail::of(s).in_account(account.name())));
     }
     found.sort_by(|a, b| {

@@ -101,12 +101,24 @@ pub(crate) fn authenticator(options: &Options) -> Authenticator {
         let defaults = account.default_permissions.as_ref();
         users.extend(account.users.iter().map(|u| user(u, &account.name, defaults)));
     }
+    if admits_guests(options) {
+        return Authenticator::users(users, None).with_guests(GLOBAL_ACCOUNT);
+    }
     if users.is_empty() && authorization.users.is_none() {
         return Authenticator::open(GLOBAL_ACCOUNT);
     }
     let by_name = Authenticator::users(users, options.accounts.no_auth_user.clone());
     let maps = options.client.tls.as_ref().is_some_and(|tls| tls.verify_and_map);
     if maps { by_name.mapping_certificates() } else { by_name }
+}
+
+/// True if nothing but the system account is configured, so that clients without credentials are in the global one.
+fn admits_guests(options: &Options) -> bool {
+    let (accounts, authorization) = (&options.accounts, &options.authorization);
+    let has_login =
+        authorization.is_present || authorization.user.is_some() || accounts.no_auth_user.is_some();
+    let is_defined = accounts.accounts.as_ref().is_some_and(|configured| !configured.is_empty());
+    is_defined && accounts.are_of_the_system() && !has_login
 }
 
 /// True if a password is written out in the configuration.
@@ -214,13 +226,14 @@ fn nanos(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The global account when no accounts are configured, else those that enable JetStream.
-/// Accounts that may use JetStream, and how much of it.
+/// Accounts that may use JetStream, and how much of it: the global account when none but the system's is configured, else
+/// those that enable it.
 pub(crate) fn jetstream_accounts(options: &Options) -> Vec<(String, JetStreamLimits)> {
-    let Some(configured) = &options.accounts.accounts else {
+    if options.accounts.are_of_the_system() {
         return vec![(GLOBAL_ACCOUNT.to_owned(), JetStreamLimits::default())];
-    };
-    configured.iter().filter_map(|a| Some((a.name.clone(), account_limits(a.jetstream.as_ref()?)))).collect()
+    }
+    let configured = options.accounts.accounts.iter().flatten();
+    configured.filter_map(|a| Some((a.name.clone(), account_limits(a.jetstream.as_ref()?)))).collect()
 }
 
 fn account_limits(configured: &AccountJetStream) -> JetStreamLimits {

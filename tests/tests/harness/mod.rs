@@ -1,6 +1,7 @@
 //! Programs, running servers, waiting, and raw connections.
 
 mod certificates;
+mod cluster;
 mod fixture;
 mod jetstream;
 mod programs;
@@ -10,6 +11,7 @@ mod secure;
 mod wait;
 
 pub(crate) use certificates::Authority;
+pub(crate) use cluster::{Inside, PER_PAIR, mesh, single};
 pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
 pub(crate) use jetstream::{Stored, err_code, sequences};
 pub(crate) use programs::{Kind, nats_cli, node, program, python};

@@ -162,3 +162,48 @@ mod without_jetstream {
         }
     }
 }
+
+/// Nothing but the system account is configured.
+const ONLY_SYSTEM: fn() -> Options =
+    || Options { extra: "accounts { $SYS { users: [{user: sys, password: p}] } }".to_owned(), ..JETSTREAM() };
+
+mod beside_the_system {
+    use super::*;
+
+    on_both_servers! { ONLY_SYSTEM;
+        async fn clients_without_credentials_are_in_the_global_account(s) {
+            s.stream(json!({"name": "S", "subjects": ["s"]})).await;
+            assert_eq!(s.publish("s", "x").await["seq"], 1);
+            let mut raw = s.raw();
+            let info: Value = serde_json::from_str(raw.line().unwrap().strip_prefix("INFO ").unwrap()).unwrap();
+            assert_eq!(info["auth_required"], true);
+            for (user, pass, answer) in
+                [("sys", "p", "PONG"), ("sys", "x", "-ERR 'Authorization Violation'"), ("x", "", "-ERR 'Authorization Violation'")]
+            {
+                let mut raw = s.raw();
+                raw.line();
+                raw.send(format!("CONNECT {{\"verbose\":false,\"user\":\"{user}\",\"pass\":\"{pass}\"}}\r\nPING\r\n").as_bytes());
+                assert_eq!(raw.line().as_deref(), Some(answer), "{user} {pass}");
+            }
+        }
+    }
+}
+
+/// Nothing but the system account is configured, and who may log in.
+const WITH_LOGIN: fn() -> Options = || Options {
+    extra: "accounts { $SYS { users: [{user: sys, password: p}] } }\nauthorization { timeout: 3 }".to_owned(),
+    ..JETSTREAM()
+};
+
+mod beside_the_system_with_a_login {
+    use super::*;
+
+    on_both_servers! { WITH_LOGIN;
+        async fn clients_without_credentials_are_refused(s) {
+            let mut raw = s.raw();
+            raw.line();
+            raw.send(b"CONNECT {\"verbose\":false}\r\n");
+            assert_eq!(raw.line().as_deref(), Some("-ERR 'Authorization Violation'"));
+        }
+    }
+}

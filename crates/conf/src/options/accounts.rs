@@ -27,6 +27,13 @@ pub struct Accounts {
 }
 
 impl Accounts {
+    /// Whether there is no account but the system's and the global one, so that everybody else is in the latter.
+    pub fn are_of_the_system(&self) -> bool {
+        let system = self.system_account.as_deref().filter(|name| !name.is_empty());
+        let system = system.unwrap_or(DEFAULT_SYSTEM_ACCOUNT);
+        self.accounts.iter().flatten().all(|account| account.name == system)
+    }
+
     /// The account of this name.
     pub fn get(&self, name: &str) -> Option<&Account> {
         self.accounts.iter().flatten().find(|account| account.name == name)

@@ -11,6 +11,8 @@ use crate::table::{Field, Row, Table, key, not_yet, unknown_field};
 /// Who may connect to the global account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authorization {
+    /// Whether the configuration has the block, whatever is in it.
+    pub is_present: bool,
     /// Name of the only user. Not together with a token or users.
     pub user: Option<String>,
     /// Password of the only user, plain or bcrypt.
@@ -28,6 +30,7 @@ pub struct Authorization {
 impl Default for Authorization {
     fn default() -> Self {
         Self {
+            is_present: false,
             user: None,
             password: None,
             token: None,
@@ -82,7 +85,7 @@ fn token(section: &mut Authorization, field: &Field<'_>, report: &mut Report) {
 
 fn read(options: &mut Options, field: &Field<'_>, report: &mut Report) {
     let Some(map) = read::map(field, report) else { return };
-    let mut section = Authorization::default();
+    let mut section = Authorization { is_present: true, ..Authorization::default() };
     TABLE.read(map, &mut section, report);
     if let Some(problem) = section.conflict() {
         report.error(field.at, problem);

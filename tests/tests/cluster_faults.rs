@@ -1,0 +1,184 @@
+//! Each server of a cluster in turn is killed, paused and restarted while clients use all of them. Afterwards clients are
+//! back, every server knows the same, and each subscriber hears each publisher exactly once.
+
+mod load;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_nats::connection::State;
+use linnet_launch::{Cluster, Deadline, Dial, Member, poll_until};
+
+use crate::harness::{Inside as _, Kind, LONG, eventually, mesh, setting};
+use load::{Actor, Counts};
+
+/// So that a silent server is noticed within three seconds.
+const PINGS: &str = "ping_interval: \"1s\"\nping_max: 2";
+
+struct Scene {
+    cluster: Cluster,
+    actors: Vec<Actor>,
+    counts: Arc<Counts>,
+    /// What was heard exactly once, and has to stay so.
+    markers: Vec<String>,
+}
+
+/// Runs a test beside clients that run at the same time.
+fn run(test: impl AsyncFnOnce()) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test());
+}
+
+impl Scene {
+    /// For each server a client that stays with it, and one that goes to others when it is lost.
+    async fn set(kinds: &[Kind]) -> Option<Self> {
+        let cluster = mesh(kinds)?.dial(Dial::Others).cluster_extra(PINGS).start().unwrap();
+        let urls: Vec<String> =
+            cluster.members().iter().map(|member| member.server().client_url().unwrap()).collect();
+        let counts = Arc::new(Counts::default());
+        let mut actors = Vec::new();
+        for at in 0..urls.len() {
+            let mut servers = urls.clone();
+            servers.rotate_left(at);
+            actors.push(Actor::start(actors.len(), &servers[..1], &counts).await);
+            actors.push(Actor::start(actors.len(), &servers, &counts).await);
+        }
+        Some(Self { cluster, actors, counts, markers: Vec::new() })
+    }
+
+    /// Fails unless everything is as it was before a fault, soon.
+    async fn heals(&mut self, what: &str) {
+        self.cluster.wait_formed(LONG).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let deadline = Deadline::after(LONG);
+        for attempt in 0.. {
+            let Err(missing) = self.try_exchange(&format!("{what}, {attempt}")).await else { break };
+            assert!(!deadline.has_passed(), "{what}: {missing}");
+        }
+        for actor in &self.actors {
+            let before = actor.answered();
+            eventually("an answer", async || (actor.answered() > before).then_some(())).await;
+        }
+        assert_eq!(self.counts.repeated(), [], "{what}: heard twice");
+    }
+
+    /// Lets each client publish once; an error says what is not as it should be yet.
+    async fn try_exchange(&mut self, round: &str) -> Result<(), String> {
+        let connects = || self.actors.iter().map(Actor::connects).sum::<u64>();
+        let before = connects();
+        for actor in &self.actors {
+            if !actor.is_served().await {
+                return Err(format!("client {} is not served", actor.number()));
+            }
+        }
+        same_interest(&self.cluster)?;
+        let marker = |actor: &Actor| format!("{round}, {}", actor.number());
+        for actor in &self.actors {
+            actor.client.publish("check", marker(actor).into()).await.map_err(|error| error.to_string())?;
+        }
+        let markers: Vec<String> = self.actors.iter().map(marker).collect();
+        let (counts, actors) = (&self.counts, &self.actors);
+        let unheard = || {
+            let by =
+                |marker: &String| actors.iter().position(|actor| counts.heard(actor.number(), marker) == 0);
+            markers.iter().find_map(|m| Some((m, by(m)?))).map(|(m, by)| format!("{m:?} not heard by {by}"))
+        };
+        let is_heard = || unheard().is_none() && markers.iter().all(|marker| counts.grouped(marker) > 0);
+        let all_came = poll_until(LONG, || is_heard() || connects() != before);
+        if connects() != before {
+            return Err("a client has connected again".to_owned());
+        }
+        assert!(all_came, "{:?}", unheard());
+        self.markers.extend(markers);
+        self.all_heard_once();
+        Ok(())
+    }
+
+    fn all_heard_once(&self) {
+        for marker in &self.markers {
+            let by = |actor: &Actor| self.counts.heard(actor.number(), marker);
+            let heard: Vec<usize> = self.actors.iter().map(by).collect();
+            assert!(heard.iter().all(|count| *count == 1), "{marker:?} was heard {heard:?} times");
+            assert_eq!(self.counts.grouped(marker), 1, "{marker:?} by the group");
+        }
+    }
+}
+
+/// Subjects and queue groups that a page lists, without those of the server itself.
+fn listed(list: &serde_json::Value) -> BTreeSet<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let pairs =
+        list.as_array().into_iter().flatten().map(|sub| (text(&sub["subject"]), text(&sub["qgroup"])));
+    pairs.filter(|(subject, _)| !subject.starts_with('$')).collect()
+}
+
+/// Whether what clients of each server are interested in is what all others know of it.
+fn same_interest(cluster: &Cluster) -> Result<(), String> {
+    let members = cluster.members();
+    let pages: Vec<_> = members.iter().map(|member| member.page("/routez?subs=detail")).collect();
+    for member in members {
+        let own = listed(&member.page("/subsz?subs=1&acc=$G&limit=10000")["subscriptions_list"]);
+        let known = |page: &serde_json::Value| -> BTreeSet<(String, String)> {
+            let routes = page["routes"].as_array().unwrap().iter();
+            let of_member = routes.filter(|route| route["remote_name"] == member.name());
+            of_member.flat_map(|route| listed(&route["subscriptions_list_detail"])).collect()
+        };
+        for (other, page) in members.iter().zip(&pages).filter(|(other, _)| other.name() != member.name()) {
+            if known(page) != own {
+                let (name, known) = (other.name(), known(page));
+                return Err(format!("{name} knows {known:?} of {}, which has {own:?}", member.name()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits until no other server has a route to the one of this name.
+fn is_given_up(members: &[Member], name: &str) {
+    for other in members.iter().filter(|member| member.name() != name) {
+        assert!(poll_until(LONG, || !other.peers().iter().any(|peer| peer == name)), "{:?}", other.peers());
+    }
+}
+
+async fn each_server_in_turn(kinds: &[Kind]) {
+    let Some(mut scene) = Scene::set(kinds).await else { return };
+    scene.heals("start").await;
+    for round in 0..setting("LINNET_FAULT_ROUNDS", 1) {
+        for at in 0..kinds.len() {
+            let name = format!("n{at}");
+            let what = |fault: &str| format!("round {round}, {fault} {name}");
+            scene.cluster.kill(&name).unwrap();
+            is_given_up(scene.cluster.members(), &name);
+            scene.cluster.restart(&name, LONG).unwrap();
+            scene.heals(&what("kill")).await;
+
+            scene.cluster.pause(&name).unwrap();
+            is_given_up(scene.cluster.members(), &name);
+            scene.cluster.resume(&name).unwrap();
+            scene.heals(&what("pause")).await;
+
+            // Its clients notice, and other servers do not.
+            scene.cluster.pause(&name).unwrap();
+            let client = &scene.actors[2 * at].client;
+            eventually("a lost client", async || {
+                (client.connection_state() != State::Connected).then_some(())
+            })
+            .await;
+            scene.cluster.resume(&name).unwrap();
+            scene.heals(&what("short pause")).await;
+
+            scene.cluster.restart(&name, LONG).unwrap();
+            scene.heals(&what("restart")).await;
+        }
+    }
+    scene.all_heard_once();
+}
+
+#[test]
+fn clients_of_a_cluster_survive_what_happens_to_each_server() {
+    run(async || each_server_in_turn(&[Kind::Linnet; 3]).await);
+}
+
+#[test]
+fn clients_of_a_mixed_cluster_survive_what_happens_to_each_server() {
+    run(async || each_server_in_turn(&[Kind::Linnet, Kind::Linnet, Kind::Peer]).await);
+}
