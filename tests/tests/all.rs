@@ -34,6 +34,7 @@ mod push_speed;
 mod recorded_rules;
 mod reload;
 mod retention;
+mod routes;
 mod scrub;
 mod semantics;
 mod store_command;

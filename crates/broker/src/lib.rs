@@ -25,6 +25,7 @@ mod listen;
 mod listener;
 mod message_trace;
 mod outbound;
+mod packing;
 mod registry;
 mod reload;
 mod reply_permissions;

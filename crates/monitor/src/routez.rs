@@ -86,6 +86,6 @@ fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
         subscriptions_list: (subs != ListSubs::No)
             .then(|| interests.into_iter().map(|interest| interest.subject).collect()),
         account: route.account,
-        compression: "off",
+        compression: route.compression,
     }
 }
