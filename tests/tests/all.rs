@@ -35,6 +35,7 @@ mod push_speed;
 mod recorded_rules;
 mod reload;
 mod retention;
+mod routes;
 mod scrub;
 mod semantics;
 mod store_command;

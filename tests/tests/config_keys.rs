@@ -676,6 +676,9 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cluster.connect_backoff", "linnet-broker: pauses_grow_up_to_half_a_minute"),
     ("cluster.pool_size", "cluster::pool_sizes_of_both_programs_fit"),
     ("cluster.accounts", "cluster::accounts_stay_apart"),
+    ("cluster.compression", "routes::the_wire_carries_frames_only_if_that_was_agreed_on"),
+    ("compression.mode", "routes::automatic_levels_are_those_of_the_configured_times"),
+    ("compression.rtt_thresholds", "routes::automatic_levels_are_those_of_the_configured_times"),
     ("cluster.ping_interval", "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect"),
     ("cluster.ping_max", "cluster::a_route_whose_other_side_is_silent_is_closed"),
     ("cluster.authorization.user", "cluster::a_cluster_with_a_password_lets_only_those_in_who_know_it"),
@@ -690,7 +693,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// Keys of which `docs/operations/differences.md` says that they have no effect, or none beside the default's.
 const WITHOUT_EFFECT: &[&str] = &[
     "write_timeout",
-    "cluster.compression",
     "tls.insecure",
     "tls.allow_insecure_cipher_suites",
     "disable_sublist_cache",
@@ -721,6 +723,10 @@ fn tests_elsewhere_exist() {
                 include_str!("../../crates/broker/src/cluster/dial.rs").contains(&format!("fn {name}()"))
             }
             Some(("cluster", name)) => include_str!("cluster.rs").contains(&format!("fn {name}()")),
+            Some(("routes", name)) => {
+                let texts = [include_str!("routes/compression.rs")];
+                texts.iter().any(|text| text.contains(&format!("fn {name}()")))
+            }
             Some(("scrub", name)) => include_str!("scrub.rs").contains(&format!("fn {name}()")),
             Some(("linnet-server", name)) => {
                 include_str!("../../crates/server/src/build.rs").contains(&format!("fn {name}()"))

@@ -23,6 +23,7 @@ const ROWS: &[Row] = &[
     row(0, "linnet-wire", &["linnet-ids", "linnet-subject"]),
     row(0, "linnet-conf", &["linnet-ids", "linnet-subject"]),
     row(0, "linnet-jsapi", &["linnet-ids", "linnet-subject"]),
+    row(0, "linnet-s2", &[]),
     row(1, "linnet-telemetry", &[]),
     row(1, "linnet-interest", &["linnet-telemetry"]),
     row(1, "linnet-auth", &["linnet-telemetry"]),

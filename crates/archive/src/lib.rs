@@ -11,11 +11,9 @@ mod consumer;
 mod entry;
 mod files;
 mod reader;
-mod s2;
 mod writer;
 
 pub use consumer::{ArchivedConsumer, ArchivedPending, ArchivedState, Position};
 pub use entry::{ENTRY_MAX, Entry, NAME_MAX};
 pub use reader::{End, Error, Part, Reader};
-pub use s2::{BLOCK_MAX, FrameReader};
 pub use writer::Writer;

@@ -2,12 +2,12 @@ use std::io::{self, BufRead, Read};
 
 use linnet_ids::Wall;
 use linnet_jsapi::info::StreamState;
+use linnet_s2::FrameReader;
 use thiserror::Error as ThisError;
 
 use crate::consumer::ArchivedConsumer;
 use crate::entry::{self, Entry, EntryError, MAGIC};
 use crate::files::FilesReader;
-use crate::s2::FrameReader;
 use crate::writer::{CONSUMERS, STATE};
 
 /// Why something is no archive. The texts are told to clients.

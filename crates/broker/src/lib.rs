@@ -27,6 +27,7 @@ mod listener;
 mod message_trace;
 mod observer;
 mod outbound;
+mod packing;
 mod registry;
 mod reload;
 mod reply_permissions;

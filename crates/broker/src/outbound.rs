@@ -1,16 +1,18 @@
 use std::collections::VecDeque;
 use std::net::Shutdown;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use linnet_s2::Level;
 use linnet_wire::encode;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::chunk::{CHUNK_MAX, Chunk, recycle, take_buffer};
 use crate::link::{Link, Wrote};
+use crate::packing::{PACK_MAX, Packer};
 use crate::subscription::SubRef;
 
 /// Payloads of at least this size are shared by reference across a fan-out instead of being copied.
@@ -22,12 +24,17 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// batch writes them out, outside the lock. At most one thread writes at a time.
 pub(crate) struct Outbound {
     state: Mutex<State>,
+    /// Set once what is written is compressed.
+    packer: OnceLock<Box<Packer>>,
 }
 
 struct State {
     link: Option<Arc<Link>>,
     queue: VecDeque<Chunk>,
-    /// Bytes in `queue`.
+    /// What was queued before compression began, which goes out first and as it is.
+    plain: VecDeque<Chunk>,
+    is_packed: bool,
+    /// Bytes in `queue` and `plain`.
     queued: usize,
     /// Bytes a writer has taken out of `queue` and not reported as written.
     in_flight: usize,
@@ -97,6 +104,13 @@ impl Frame<'_> {
     }
 }
 
+/// What a writer has taken out of the queue.
+struct Taken {
+    chunks: VecDeque<Chunk>,
+    /// It is to be compressed.
+    is_packed: bool,
+}
+
 /// Why a connection could not take its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteFailure {
@@ -106,7 +120,7 @@ pub(crate) enum WriteFailure {
 
 impl Outbound {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { state: Mutex::new(State::new(Some(link))) }
+        Self { state: Mutex::new(State::new(Some(link))), packer: OnceLock::new() }
     }
 
     /// Bytes waiting to be written.
@@ -188,6 +202,17 @@ impl Outbound {
         state.schedule()
     }
 
+    /// Compresses what is appended from here on; called again, at another level.
+    pub(crate) fn compress(&self, level: Level) {
+        let packer = self.packer.get_or_init(|| Box::new(Packer::new(level)));
+        packer.set_level(level);
+        let state = &mut *self.state.lock();
+        if !state.is_packed {
+            state.is_packed = true;
+            state.plain = std::mem::take(&mut state.queue);
+        }
+    }
+
     /// Appends protocol bytes. They are small and not subject to the bound.
     pub(crate) fn push(&self, bytes: &[u8]) -> Pushed {
         let mut state = self.state.lock();
@@ -207,12 +232,13 @@ impl Outbound {
         write_deadline: Duration,
         on_failure: impl FnOnce(WriteFailure) + Send + 'static,
     ) {
-        let Some((link, mut chunks)) = self.begin() else { return };
+        let Some((link, taken)) = self.begin() else { return };
+        let mut chunks = self.pack(taken);
         let mut skip = 0;
         loop {
             match link.write(&mut chunks, &mut skip) {
                 Wrote::All => match self.more(chunks) {
-                    Some(next) => chunks = next,
+                    Some(next) => chunks = self.pack(next),
                     None => return,
                 },
                 Wrote::Blocked => {
@@ -250,7 +276,7 @@ impl Outbound {
                 Wrote::Blocked => {}
                 Wrote::Failed => return Err(WriteFailure::Error),
                 Wrote::All => match self.more(chunks) {
-                    Some(next) => chunks = next,
+                    Some(next) => chunks = self.pack(next),
                     None => return Ok(()),
                 },
             }
@@ -259,10 +285,10 @@ impl Outbound {
     }
 
     /// Takes the queue for writing; `None` if there is nothing to do or somebody else is at it.
-    fn begin(&self) -> Option<(Arc<Link>, VecDeque<Chunk>)> {
+    fn begin(&self) -> Option<(Arc<Link>, Taken)> {
         let mut state = self.state.lock();
         state.scheduled = false;
-        if state.writing || state.queue.is_empty() {
+        if state.writing || state.is_empty() {
             return None;
         }
         let link = state.link.clone()?;
@@ -271,14 +297,14 @@ impl Outbound {
     }
 
     /// After everything taken is written: the next chunks, or `None` with the writer's role given up.
-    fn more(&self, mut written: VecDeque<Chunk>) -> Option<VecDeque<Chunk>> {
+    fn more(&self, mut written: VecDeque<Chunk>) -> Option<Taken> {
         for chunk in written.drain(..) {
             if let Chunk::Owned(buffer) = chunk {
                 recycle(buffer);
             }
         }
         let mut state = self.state.lock();
-        if !state.queue.is_empty() {
+        if !state.is_empty() {
             return Some(state.take());
         }
         state.in_flight = 0;
@@ -288,6 +314,14 @@ impl Outbound {
             state.disconnect(ending);
         }
         None
+    }
+
+    /// What goes to the socket for what was taken.
+    fn pack(&self, taken: Taken) -> VecDeque<Chunk> {
+        match self.packer.get() {
+            Some(packer) if taken.is_packed => packer.pack(taken.chunks),
+            _ => taken.chunks,
+        }
     }
 
     /// Tells of the failure, then gives up the socket. In this order, because the reader sees the end at once and would
@@ -318,7 +352,7 @@ impl Outbound {
             let mut state = self.state.lock();
             state.sealed = true;
             state.ending = ending;
-            if state.queue.is_empty() && !state.writing {
+            if state.is_empty() && !state.writing {
                 state.disconnect(ending);
                 return;
             }
@@ -332,6 +366,8 @@ impl State {
         Self {
             link,
             queue: VecDeque::new(),
+            plain: VecDeque::new(),
+            is_packed: false,
             queued: 0,
             in_flight: 0,
             scheduled: false,
@@ -378,14 +414,38 @@ impl State {
         Pushed::Queued { schedule, pending: self.queued + self.in_flight }
     }
 
-    fn take(&mut self) -> VecDeque<Chunk> {
-        self.in_flight = self.queued;
-        self.queued = 0;
-        std::mem::take(&mut self.queue)
+    fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.plain.is_empty()
+    }
+
+    fn take(&mut self) -> Taken {
+        if !self.is_packed {
+            self.in_flight = std::mem::take(&mut self.queued);
+            return Taken { chunks: std::mem::take(&mut self.queue), is_packed: false };
+        }
+        let is_packed = self.plain.is_empty();
+        let chunks = if is_packed { self.take_some() } else { std::mem::take(&mut self.plain) };
+        self.in_flight = remaining(&chunks, 0);
+        self.queued -= self.in_flight;
+        Taken { chunks, is_packed }
+    }
+
+    /// As much of the queue as becomes one stream, a chunk at least.
+    fn take_some(&mut self) -> VecDeque<Chunk> {
+        let mut bytes = 0;
+        let beyond = self.queue.iter().position(|chunk| {
+            bytes += chunk.bytes().len();
+            bytes > PACK_MAX
+        });
+        match beyond {
+            None => std::mem::take(&mut self.queue),
+            Some(count) => self.queue.drain(..count.max(1)).collect(),
+        }
     }
 
     fn drop_queue(&mut self) {
         self.queue = VecDeque::new();
+        self.plain = VecDeque::new();
         self.queued = 0;
         self.in_flight = 0;
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use linnet_auth::Authenticator;
 use linnet_broker::{Account, AccountLimits, Broker, ClusterConfig, Config, RouteUrl, ServerIdentity};
 use linnet_env::{OsRng, RealClock};
-use linnet_links::{ClusterName, Local, Mode};
+use linnet_links::{ClusterName, Local, Mode, Thresholds};
 use linnet_wire::ServerInfo;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -99,6 +99,7 @@ fn start_with(name: &str, pool_size: Option<usize>, routes: &[SocketAddr], confi
         ping_interval: Duration::from_secs(30),
         ping_max: 2,
         handshake_timeout: Duration::from_secs(2),
+        rtt_thresholds: Thresholds::default(),
         connect_retries: 0,
         connect_backoff: false,
         advertises_clients: true,

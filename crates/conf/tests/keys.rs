@@ -34,6 +34,7 @@ const BLOCKS: &[(&str, &str, &str)] = &[
     ("batch", "jetstream.limits.batch", "jetstream { limits { batch { @ } } }"),
     ("cluster", "cluster", "cluster { @ }"),
     ("cluster_authorization", "cluster.authorization", "cluster { authorization { @ } }"),
+    ("compression", "compression", "cluster { compression { @ } }"),
     ("linnet", "linnet", "linnet { @ }"),
     ("scrub", "linnet.scrub", "linnet { scrub { @ } }"),
 ];

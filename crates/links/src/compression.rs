@@ -30,14 +30,14 @@ pub enum Level {
     Best,
 }
 
-/// Round-trip times up to which `s2_uncompressed`, `s2_fast` and `s2_better` are used; behind the last it is `s2_best`.
-/// Zero leaves a level out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thresholds(pub [Duration; 3]);
+/// Round-trip times up to which `s2_uncompressed`, `s2_fast`, `s2_better` and `s2_best` are used, at most four. Zero leaves
+/// a level out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thresholds(pub Vec<Duration>);
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self([10, 50, 100].map(Duration::from_millis))
+        Self([10, 50, 100].map(Duration::from_millis).to_vec())
     }
 }
 
@@ -108,11 +108,14 @@ impl Level {
 }
 
 impl Thresholds {
-    /// The level for a round-trip time.
+    /// The level for a round-trip time. What takes longer than all of them is compressed as well as possible, unless there
+    /// are so few that the last of them names another level.
     pub fn level(&self, rtt: Duration) -> Level {
-        let levels = [Level::Uncompressed, Level::Fast, Level::Better];
-        let found = self.0.iter().zip(levels).find(|(up_to, _)| !up_to.is_zero() && rtt <= **up_to);
-        found.map_or(Level::Best, |(_, level)| level)
+        const LEVELS: [Level; 4] = [Level::Uncompressed, Level::Fast, Level::Better, Level::Best];
+        let found = self.0.iter().position(|up_to| !up_to.is_zero() && rtt <= *up_to);
+        let beyond =
+            if self.0.len() < LEVELS.len() - 1 { self.0.len().saturating_sub(1) } else { LEVELS.len() - 1 };
+        LEVELS.get(found.unwrap_or(beyond)).copied().unwrap_or(Level::Best)
     }
 }
 
@@ -171,7 +174,13 @@ mod tests {
         for (ms, level) in rows {
             assert_eq!(default.level(Duration::from_millis(ms)), level, "{ms} ms");
         }
-        let without_first = Thresholds([0, 50, 100].map(Duration::from_millis));
-        assert_eq!(without_first.level(Duration::from_millis(1)), Level::Fast);
+        let level = |thresholds: &[u64], rtt| {
+            Thresholds(thresholds.iter().copied().map(Duration::from_millis).collect())
+                .level(Duration::from_millis(rtt))
+        };
+        assert_eq!(level(&[0, 50, 100], 1), Level::Fast);
+        assert_eq!(level(&[10], 5000), Level::Uncompressed, "the only level there is");
+        assert_eq!(level(&[10, 20], 5000), Level::Fast);
+        assert_eq!(level(&[0, 0, 0, 10], 1), Level::Best);
     }
 }

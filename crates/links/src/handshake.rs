@@ -181,7 +181,8 @@ impl Handshake {
         let mode = Mode::parse(&info.compression).map_err(|error| Closing::Said(error.to_string()))?;
         let agreed = local.compression.negotiate(mode);
         if !agreed.is_on() {
-            effects.extend(self.establish(info, Mode::Off, peers)?);
+            let none = if mode == Mode::NotSupported { Mode::NotSupported } else { Mode::Off };
+            effects.extend(self.establish(info, none, peers)?);
             return Ok(effects);
         }
         self.step = Step::CompressedInfo(agreed);

@@ -116,7 +116,7 @@ fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
         subscriptions_list: subjects,
         subscriptions_list_detail: details,
         account: route.account,
-        compression: "off",
+        compression: route.compression,
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::anyhow;
 use linnet_broker::{Broker, ClusterConfig, RouteUrl, ServerIdentity};
 use linnet_conf::Secret;
-use linnet_conf::options::{Cluster, Options};
+use linnet_conf::options::{Cluster, CompressionMode, Options};
 use linnet_env::Rng;
 use linnet_ids::{NUID_LEN, NuidSequence};
-use linnet_links::{ClusterName, Local, Mode};
+use linnet_links::{ClusterName, Level, Local, Mode, Thresholds};
 use linnet_wire::ServerInfo;
 use tokio::net::TcpListener;
 
@@ -69,7 +69,7 @@ pub(crate) fn config(
         info,
         pool_size: cluster.pool_size.map(usize::from),
         accounts: dedicated(options),
-        compression: Mode::Off,
+        compression: compression(cluster.compression.mode),
         credentials: cluster.user.clone().map(|user| (user, text(cluster.password.as_ref()))),
         tls: false,
     };
@@ -84,9 +84,25 @@ pub(crate) fn config(
         ping_interval: cluster.ping_interval.unwrap_or(options.client.ping_interval).min(PING_INTERVAL_MAX),
         ping_max: cluster.ping_max.unwrap_or(options.client.ping_max),
         handshake_timeout: cluster.timeout,
+        rtt_thresholds: match cluster.compression.rtt_thresholds.as_slice() {
+            [] => Thresholds::default(),
+            given => Thresholds(given.to_vec()),
+        },
         connect_retries: cluster.connect_retries,
         connect_backoff: cluster.connect_backoff,
         advertises_clients: !cluster.no_advertise,
+    }
+}
+
+fn compression(mode: CompressionMode) -> Mode {
+    match mode {
+        CompressionMode::NotSupported => Mode::NotSupported,
+        CompressionMode::Off => Mode::Off,
+        CompressionMode::Accept => Mode::Accept,
+        CompressionMode::Fast => Mode::At(Level::Fast),
+        CompressionMode::Better => Mode::At(Level::Better),
+        CompressionMode::Best => Mode::At(Level::Best),
+        CompressionMode::Auto => Mode::Auto,
     }
 }
 

@@ -127,7 +127,7 @@ fn backups_of_older_servers_are_read() {
 #[test]
 fn every_cut_of_a_real_backup_is_noticed() {
     let whole = real("2.12.8", "PLAIN");
-    let mut reader = FilesReader::new(std::io::BufReader::new(crate::FrameReader::new(whole.as_slice())));
+    let mut reader = FilesReader::new(std::io::BufReader::new(linnet_s2::FrameReader::new(whole.as_slice())));
     assert!(reader.as_mut().is_ok_and(|r| r.next_part().is_ok()));
     for len in 0..whole.len() {
         assert!(read_real(&whole[..len]).is_err(), "cut at {len} of {}", whole.len());

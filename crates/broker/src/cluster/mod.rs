@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use linnet_links::{Admission, Established, Local, Origin, Peers, Slot, pool_index};
+use linnet_links::{Admission, Established, Local, Origin, Peers, Slot, Thresholds, pool_index};
 use linnet_wire::ServerInfo;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ pub struct ClusterConfig {
     pub ping_max: u32,
     /// Time the other side has for the handshake.
     pub handshake_timeout: Duration,
+    /// Round-trip times that choose levels of compression.
+    pub rtt_thresholds: Thresholds,
     /// Attempts after the first to reach a server that another one told of.
     pub connect_retries: u32,
     /// Wait longer after each attempt, up to half a minute.
@@ -90,6 +92,8 @@ pub struct RouteSnapshot {
     pub did_solicit: bool,
     /// The only account the route carries; empty for several.
     pub account: String,
+    /// How what is sent is compressed.
+    pub compression: &'static str,
 }
 
 /// Interest of another server.
@@ -311,6 +315,7 @@ impl Broker {
                     Slot::Account(name) => name.clone(),
                     Slot::Only | Slot::Pool(_) => String::new(),
                 },
+                compression: route.shown_compression(),
             })
         });
         snapshots.collect()

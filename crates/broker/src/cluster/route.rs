@@ -1,7 +1,9 @@
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use linnet_links::Slot;
+use linnet_links::{Level, Mode, Slot, Thresholds};
 use linnet_wire::route::{Form, Interest, write_interest};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::conn::Conn;
@@ -19,6 +21,16 @@ pub(crate) struct Route {
     /// Asks the connection's task to write what others have queued.
     pub(crate) wake: Notify,
     bound: OnceLock<Bound>,
+    compression: Mutex<Compression>,
+}
+
+/// How a route is compressed.
+#[derive(Clone, Copy, Debug)]
+struct Compression {
+    /// As agreed on; `None` before that.
+    mode: Option<Mode>,
+    /// The level in use.
+    level: Option<Level>,
 }
 
 /// What is known once a route carries messages.
@@ -33,7 +45,46 @@ pub(crate) struct Bound {
 
 impl Route {
     pub(crate) fn new(conn: Arc<Conn>, is_dialled: bool, is_explicit: bool) -> Arc<Self> {
-        Arc::new(Self { conn, is_dialled, is_explicit, wake: Notify::new(), bound: OnceLock::new() })
+        Arc::new(Self {
+            conn,
+            is_dialled,
+            is_explicit,
+            wake: Notify::new(),
+            bound: OnceLock::new(),
+            compression: Mutex::new(Compression { mode: None, level: None }),
+        })
+    }
+
+    /// What is sent from here on is compressed, if the mode says so: at its level, or at the one for the round-trip time.
+    pub(crate) fn compress(&self, mode: Mode, thresholds: &Thresholds, rtt: Duration) {
+        let level = match mode {
+            Mode::At(level) => Some(level),
+            Mode::Auto => Some(thresholds.level(rtt)),
+            Mode::NotSupported | Mode::Off | Mode::Accept => None,
+        };
+        let mut compression = self.compression.lock();
+        compression.mode = Some(mode);
+        if let Some(level) = level
+            && compression.level.replace(level) != Some(level)
+        {
+            self.conn.outbound.compress(packing_level(level));
+        }
+    }
+
+    /// The handshake ended with this agreement.
+    pub(crate) fn agree(&self, mode: Mode) {
+        self.compression.lock().mode = Some(mode);
+    }
+
+    /// What was agreed on; `None` before that.
+    pub(crate) fn compression(&self) -> Option<Mode> {
+        self.compression.lock().mode
+    }
+
+    /// The level in use, or the mode that uses none.
+    pub(crate) fn shown_compression(&self) -> &'static str {
+        let Compression { mode, level } = *self.compression.lock();
+        level.map_or_else(|| mode.map_or("", Mode::as_str), Level::as_str)
     }
 
     pub(crate) fn bind(&self, bound: Bound) {
@@ -60,5 +111,14 @@ impl Route {
         if let Pushed::Queued { .. } = self.conn.outbound.push(&line) {
             self.wake.notify_one();
         }
+    }
+}
+
+fn packing_level(level: Level) -> linnet_s2::Level {
+    match level {
+        Level::Uncompressed => linnet_s2::Level::Uncompressed,
+        Level::Fast => linnet_s2::Level::Fast,
+        Level::Better => linnet_s2::Level::Better,
+        Level::Best => linnet_s2::Level::Best,
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use linnet_links::{Admission, Closing, Effect, Established, Handshake, Origin, Role, Slot};
+use linnet_links::{Admission, Closing, Effect, Established, Handshake, Mode, Origin, Role, Slot};
+use linnet_s2::Decoder;
 use linnet_wire::client::Error;
 use linnet_wire::route::{Form, Message, Op, Parsed, parse};
 use linnet_wire::{ServerInfo, encode};
@@ -25,6 +26,8 @@ const READ_MAX: usize = 64 * 1024;
 const READS_PER_TURN: usize = 8;
 /// First PING after this long.
 const FIRST_PING: Duration = Duration::from_secs(1);
+/// Answers that may be on their way to a server that reads none of them.
+const ANSWERS_MAX: u32 = 100_000;
 /// How often keep-alives are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -42,6 +45,12 @@ pub(super) struct RouteSession {
     remote: RemoteInterest,
     /// Bytes that are not parsed yet.
     buffer: Vec<u8>,
+    /// Set once what is read is compressed.
+    decoder: Option<Box<Decoder>>,
+    /// Bytes that are not decompressed yet.
+    packed: Vec<u8>,
+    /// Answers since everything was written.
+    answers: u32,
     /// The account of the message before.
     account: Option<Arc<Account>>,
     established: Option<Slot>,
@@ -98,6 +107,9 @@ impl RouteSession {
             url,
             remote: RemoteInterest::default(),
             buffer: Vec::new(),
+            decoder: None,
+            packed: Vec::new(),
+            answers: 0,
             account: None,
             established: None,
             owes_next_place: false,
@@ -191,48 +203,92 @@ impl RouteSession {
     /// Reads until the socket is empty and acts on what came.
     async fn read_all(&mut self) -> Result<(), Stop> {
         let mut reads = 0;
-        loop {
-            let kept = self.buffer.len();
-            self.buffer.resize(kept + READ_MAX, 0);
-            let read = self.link.read(&mut self.buffer[kept..]);
-            self.buffer.truncate(kept + read.as_ref().map_or(0, |n| *n));
-            match read {
-                Ok(0) => return Err(Stop::silent(CloseReason::ClientClosed)),
-                Ok(_) => {}
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-                Err(_) => return Err(Stop::silent(CloseReason::ReadError)),
+        while self.read()? {
+            if self.decoder.is_none() {
+                self.act_on_buffer().await?;
             }
-            let buffer = std::mem::take(&mut self.buffer);
-            let acted = self.act(&buffer);
-            self.count();
-            self.publisher.flush();
-            let used = acted?;
-            self.buffer = buffer;
-            self.buffer.drain(..used);
-            if self.buffer.is_empty() {
-                self.buffer.shrink_to(READ_MAX);
+            let mut packed = std::mem::take(&mut self.packed);
+            let mut input = packed.as_slice();
+            while self.unpack(&mut input)? {
+                self.act_on_buffer().await?;
             }
-            // Who reads here slower than somebody publishes elsewhere is not to be closed for it: the route fills up, and
-            // its other end holds the publisher back.
-            if let Some(slow) = self.publisher.take_slow() {
-                let max_pending = self.shared.config.load().max_pending;
-                let_drain(&slow, max_pending).await;
-            }
+            packed.clear();
+            self.packed = packed;
             reads += 1;
             if reads % READS_PER_TURN == 0 {
                 tokio::task::yield_now().await;
             }
         }
+        Ok(())
     }
 
-    /// Acts on every whole operation; returns how many bytes they took.
+    /// Reads once. False if the socket is empty.
+    fn read(&mut self) -> Result<bool, Stop> {
+        let into = if self.decoder.is_some() { &mut self.packed } else { &mut self.buffer };
+        let kept = into.len();
+        into.resize(kept + READ_MAX, 0);
+        let read = self.link.read(&mut into[kept..]);
+        into.truncate(kept + read.as_ref().map_or(0, |n| *n));
+        match read {
+            Ok(0) => Err(Stop::silent(CloseReason::ClientClosed)),
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+            Err(_) => Err(Stop::silent(CloseReason::ReadError)),
+        }
+    }
+
+    /// Puts the next block into the buffer, if what is read is compressed and a whole block has come. One at a time: a
+    /// few bytes can be compressed megabytes.
+    fn unpack(&mut self, input: &mut &[u8]) -> Result<bool, Stop> {
+        let Some(decoder) = &mut self.decoder else { return Ok(false) };
+        let unpacked = decoder.next(input, &mut self.buffer);
+        if decoder.is_between_chunks() {
+            decoder.shrink_to(READ_MAX);
+        }
+        unpacked.map_err(|error| {
+            tracing::error!("{} - read error: {error}", self.prefix());
+            Stop::silent(CloseReason::ReadError)
+        })
+    }
+
+    /// Acts on what the buffer holds, and waits for whoever does not take it fast enough.
+    async fn act_on_buffer(&mut self) -> Result<(), Stop> {
+        let was_plain = self.decoder.is_none();
+        let buffer = std::mem::take(&mut self.buffer);
+        let acted = self.act(&buffer);
+        self.count();
+        self.publisher.flush();
+        let used = acted?;
+        self.buffer = buffer;
+        self.buffer.drain(..used);
+        if was_plain && self.decoder.is_some() {
+            // What came behind the last plain line is compressed.
+            self.packed.append(&mut self.buffer);
+        }
+        if self.buffer.is_empty() {
+            self.buffer.shrink_to(READ_MAX);
+        }
+        // Who reads here slower than somebody publishes elsewhere is not to be closed for it: the route fills up, and
+        // its other end holds the publisher back.
+        if let Some(slow) = self.publisher.take_slow() {
+            let max_pending = self.shared.config.load().max_pending;
+            let_drain(&slow, max_pending).await;
+        }
+        Ok(())
+    }
+
+    /// Acts on every whole operation, up to one behind which everything is compressed; returns how many bytes they took.
     fn act(&mut self, buffer: &[u8]) -> Result<usize, Stop> {
+        let was_plain = self.decoder.is_none();
         let mut at = 0;
         loop {
             match parse(&buffer[at..], &self.form()) {
                 Parsed::Op(op, used) => {
                     at += used;
                     self.on_op(op)?;
+                    if was_plain && self.decoder.is_some() {
+                        return Ok(at);
+                    }
                 }
                 Parsed::Incomplete { .. } => return Ok(at),
                 Parsed::Error(error) => return Err(refusal(error)),
@@ -264,12 +320,16 @@ impl RouteSession {
             Op::Message(message) => self.on_message(&message),
             Op::Interest(interest) => {
                 if !linnet_subject::is_well_formed(interest.subject) {
+                    self.owe_answer()?;
                     self.say_error("Invalid Subscription");
                 } else if let Some(account) = self.account_of(interest.account) {
                     self.remote.on_line(&account, &interest, &self.route);
                 }
             }
-            Op::Ping => self.publisher.push(&self.route.conn, encode::PONG),
+            Op::Ping => {
+                self.owe_answer()?;
+                self.publisher.push(&self.route.conn, encode::PONG);
+            }
             Op::Pong => self.on_pong(),
             Op::Info(json) => self.on_info(json)?,
             Op::Err(text) => {
@@ -294,12 +354,30 @@ impl RouteSession {
         for effect in effects {
             match effect {
                 Effect::Send(bytes) => self.publisher.push(&self.route.conn, &bytes),
-                // No compression is offered, so that none is agreed on.
-                Effect::Compress(_) => return Err(Stop::silent(CloseReason::ProtocolViolation)),
+                Effect::Compress(mode) => self.compress(mode),
                 Effect::Adopt(name) => self.adopt(name),
                 Effect::Established(established) => self.establish(&established)?,
                 Effect::Close(closing) => return Err(self.closing(closing)),
             }
+        }
+        Ok(())
+    }
+
+    /// Everything behind what was said so far is compressed, in both directions.
+    fn compress(&mut self, mode: Mode) {
+        self.decoder = Some(Box::default());
+        let since_start = self.shared.clock.mono().since(self.route.conn.start_mono);
+        self.route.compress(mode, &self.cluster.config.rtt_thresholds, since_start);
+    }
+
+    /// One more answer is on its way. Servers ask little; whoever asks on and on and reads no answer is not one.
+    fn owe_answer(&mut self) -> Result<(), Stop> {
+        self.answers += 1;
+        if self.answers > ANSWERS_MAX {
+            if self.route.conn.outbound.pending() > 0 {
+                return Err(Stop::silent(CloseReason::SlowConsumerPendingBytes));
+            }
+            self.answers = 0;
         }
         Ok(())
     }
@@ -331,6 +409,7 @@ impl RouteSession {
             return Err(Stop::silent(CloseReason::DuplicateRoute));
         }
         self.established = Some(established.slot.clone());
+        self.route.agree(established.compression);
         tracing::info!("{} - Route connection created", self.prefix());
         if matches!(established.slot, Slot::Pool(_)) && self.url.is_some() {
             // The answer proves that the other side lets us in.
@@ -346,6 +425,10 @@ impl RouteSession {
             let sent = timers.ping_sent.load(Ordering::Relaxed);
             let rtt = self.shared.clock.mono().0.saturating_sub(sent);
             timers.rtt.store(rtt, Ordering::Relaxed);
+            if self.route.compression() == Some(Mode::Auto) {
+                let rtt = Duration::from_nanos(rtt);
+                self.route.compress(Mode::Auto, &self.cluster.config.rtt_thresholds, rtt);
+            }
         }
         if std::mem::take(&mut self.owes_next_place)
             && let Some(url) = &self.url

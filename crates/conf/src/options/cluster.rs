@@ -1,7 +1,6 @@
 use std::time::Duration;
 
-use super::Options;
-use crate::lang::Value;
+use super::{Compression, CompressionMode, Options, compression};
 use crate::read::{self, Port, port_number, split_host_port};
 use crate::report::Report;
 use crate::secret::Secret;
@@ -36,6 +35,8 @@ pub struct Cluster {
     pub pool_size: Option<u16>,
     /// Accounts with connections of their own.
     pub accounts: Vec<String>,
+    /// Compression of routes.
+    pub compression: Compression,
     /// Interval of keep-alive PINGs; `None` for that of clients, at most half a minute.
     pub ping_interval: Option<Duration>,
     /// Unanswered PINGs before a route is stale; `None` as for clients.
@@ -71,6 +72,7 @@ impl Default for Cluster {
             connect_backoff: false,
             pool_size: Some(3),
             accounts: Vec::new(),
+            compression: Compression { mode: CompressionMode::Accept, rtt_thresholds: Vec::new() },
             ping_interval: None,
             ping_max: None,
         }
@@ -152,8 +154,8 @@ const KEYS: &[Row<Cluster>] = &[
         accounts = read::strings,
         "Accounts with connections of their own."
     ),
-    key!(["compression"], "off or accept", "accept", Refused, => compression,
-        "Compression of routes. None is offered yet, so that both mean none."),
+    key!(["compression"], "boolean, mode or map", "accept", Refused, compression => compression,
+        "Compression of routes: off, accept, s2_fast (or on), s2_better, s2_best or s2_auto."),
     key!(["ping_interval"], "duration", "(as for clients, at most 30s)", Refused,
         ping_interval => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
             section.ping_interval = read::duration(field, report);
@@ -246,14 +248,9 @@ fn pool_size(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
     };
 }
 
-fn compression(_: &mut Cluster, field: &Field<'_>, report: &mut Report) {
-    let text = match field.value {
-        Value::Bool(false) => "off".to_owned(),
-        Value::String(text) => text.to_ascii_lowercase(),
-        _ => "on".to_owned(),
-    };
-    if !matches!(text.as_str(), "off" | "false" | "disabled" | "accept" | "not supported") {
-        report.error(field.at, "compression of routes is not supported yet".to_owned());
+fn compression(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
+    if let Some(found) = compression::read(field, CompressionMode::Fast, report) {
+        section.compression = found;
     }
 }
 

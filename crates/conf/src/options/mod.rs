@@ -7,6 +7,7 @@ mod accounts;
 mod authorization;
 mod client;
 mod cluster;
+mod compression;
 mod identity;
 mod jetstream;
 mod jetstream_limits;
@@ -27,6 +28,7 @@ pub use authorization::Authorization;
 pub use client::{Client, WriteTimeout};
 pub(crate) use cluster::ClusterListen;
 pub use cluster::{Cluster, RouteAddress};
+pub use compression::{Compression, CompressionMode};
 pub use identity::{FEATURE_FLAGS, Identity};
 pub use jetstream::{JetStream, StoreCipher, SyncInterval};
 pub use jetstream_limits::{BatchLimits, JetStreamLimits};
@@ -138,6 +140,7 @@ pub fn sections() -> Vec<Section> {
         section(&JETSTREAM_BATCH),
         section(&cluster::TABLE),
         section(&cluster::AUTHORIZATION),
+        section(&compression::TABLE),
         section(&linnet::TABLE),
         section(&linnet::SCRUB_TABLE),
     ]

@@ -1,11 +1,11 @@
 //! One compressed block: a length, then literals and copies of what was written before.
 
-use super::BLOCK_MAX;
+use crate::BLOCK_MAX;
 
-/// Decompresses a block into `out`, which is emptied first. `None` if it is not one, or says to be larger than blocks
-/// may be.
-pub(super) fn decode(block: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    out.clear();
+/// Appends a decompressed block to `out`. `None` if it is not one, or says to be larger than blocks may be; `out` has
+/// grown by less than that then.
+pub(crate) fn decode(block: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let start = out.len();
     let mut input = Input(block);
     let len = usize::try_from(input.uvarint()?).ok().filter(|len| *len <= BLOCK_MAX)?;
     // Not reserved at once: a few bytes may claim megabytes, and every copy has to be paid for.
@@ -14,19 +14,19 @@ pub(super) fn decode(block: &[u8], out: &mut Vec<u8>) -> Option<()> {
         match input.tag()? {
             Tag::Literal(count) => {
                 let bytes = input.take(count)?;
+                if out.len() - start + count > len {
+                    return None;
+                }
                 out.extend_from_slice(bytes);
             }
             Tag::Copy { offset, count } => {
                 last_offset = offset;
-                copy(out, offset, count, len)?;
+                copy(out, start, offset, count, len)?;
             }
-            Tag::Repeat(count) => copy(out, last_offset, count, len)?,
-        }
-        if out.len() > len {
-            return None;
+            Tag::Repeat(count) => copy(out, start, last_offset, count, len)?,
         }
     }
-    (out.len() == len).then_some(())
+    (out.len() - start == len).then_some(())
 }
 
 enum Tag {
@@ -38,12 +38,13 @@ enum Tag {
     Repeat(usize),
 }
 
-/// Copies `count` bytes from `offset` back; they may overlap with what they become.
-fn copy(out: &mut Vec<u8>, offset: usize, count: usize, len: usize) -> Option<()> {
-    if offset == 0 || out.len() + count > len {
+/// Copies `count` bytes from `offset` back in the block that begins at `start`; they may overlap with what they become.
+fn copy(out: &mut Vec<u8>, start: usize, offset: usize, count: usize, len: usize) -> Option<()> {
+    let written = out.len() - start;
+    if offset == 0 || offset > written || written + count > len {
         return None;
     }
-    let mut from = out.len().checked_sub(offset)?;
+    let mut from = out.len() - offset;
     let mut left = count;
     while left > 0 {
         let step = left.min(out.len() - from);
@@ -129,6 +130,14 @@ mod tests {
         assert_eq!(with(&[6 + 8 + 7], &[5 << 2 | 1, 0, 7]), 6 + 8 + 7);
         assert_eq!(with(&[0x8c, 2], &[6 << 2 | 1, 0, 2, 0]), 6 + 4 + 256 + 2);
         assert_eq!(with(&[0x8d, 0x80, 4], &[7 << 2 | 1, 0, 3, 0, 0]), 6 + 4 + 65536 + 3);
+    }
+
+    #[test]
+    fn a_block_stands_behind_what_was_there_and_copies_nothing_of_it() {
+        let mut out = b"before".to_vec();
+        decode(&[3, 2 << 2, b'a', b'b', b'c'], &mut out).unwrap();
+        assert_eq!(out, b"beforeabc");
+        assert_eq!(decode(&[5, 0, b'a', 1, 2], &mut out), None);
     }
 
     #[test]
