@@ -509,6 +509,25 @@ fn every_signal_reaches_the_process_of_a_pid_file() {
     assert_eq!(killed, Some(Signal::KILL.as_raw()));
 }
 
+/// Operator contract, row A19.
+#[test]
+fn a19_a_server_is_drained_by_its_name() {
+    let name = |n: u32| format!("duck-{}-{n}", std::process::id());
+    let mut by_file = start(Options { name: Some(name(1)), ..PLAIN() });
+    let mut by_flag = start_with(PLAIN(), &["--server_name", &name(2)]);
+    assert_eq!(code(&output(&["--signal", &format!("ldm={}", name(2))])), 0);
+    assert_eq!(by_flag.wait_end(LONG).unwrap().code(), Some(0));
+    assert!(by_file.is_running());
+    assert_eq!(code(&output(&["-sl", &format!("ldm={}", name(1))])), 0);
+    assert_eq!(by_file.wait_end(LONG).unwrap().code(), Some(0));
+    let twins = [start(Options { name: Some(name(3)), ..PLAIN() }), start(Options { name: Some(name(3)), ..PLAIN() })];
+    let refused = output(&["--signal", &format!("ldm={}", name(3))]);
+    assert_eq!(code(&refused), 1);
+    for twin in &twins {
+        assert!(err(&refused).contains(&twin.pid().to_string()), "{:?}", err(&refused));
+    }
+}
+
 #[test]
 fn signals_to_nobody_are_refused_with_the_reason() {
     for (argument, expected) in [

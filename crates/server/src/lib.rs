@@ -14,6 +14,7 @@ mod logging;
 mod refusals;
 mod reload;
 mod run;
+mod running;
 mod send_signal;
 mod signals;
 pub mod store;

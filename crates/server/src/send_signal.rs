@@ -1,13 +1,10 @@
 //! `-sl`: signals to a running server (configuration, "Signals").
 
-use std::path::Path;
-
 use anyhow::{Context, bail};
 use linnet_conf::flags::{Signal, SignalRequest, SignalTarget};
 use rustix::process::{Pid, kill_process};
 
-/// Names under which a server may run.
-const PROGRAMS: [&str; 2] = ["nats-server", "linnet"];
+use crate::running::{named, running};
 
 /// Sends the signal; the error is what to tell the operator.
 pub fn send_signal(request: &SignalRequest) -> anyhow::Result<()> {
@@ -41,7 +38,7 @@ fn targets(target: &SignalTarget) -> anyhow::Result<Vec<u32>> {
     match target {
         SignalTarget::Pid(pid) => Ok(vec![*pid]),
         SignalTarget::PidFile(path) => {
-            let Ok(text) = std::fs::read_to_string(path) else { bail!("invalid pid: {path}") };
+            let Ok(text) = std::fs::read_to_string(path) else { return by_name(path) };
             let pid = text.trim().parse().map_err(|_| anyhow::anyhow!("invalid pid: {text}"))?;
             Ok(vec![pid])
         }
@@ -64,22 +61,16 @@ fn targets(target: &SignalTarget) -> anyhow::Result<Vec<u32>> {
     }
 }
 
-fn list(pids: &[u32]) -> String {
-    pids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+/// The server of this name.
+fn by_name(name: &str) -> anyhow::Result<Vec<u32>> {
+    let found = named(name)?;
+    match found.as_slice() {
+        [] => bail!("invalid pid: {name}: neither a file nor the name of a server that runs here"),
+        [_] => Ok(found),
+        several => bail!("multiple servers of the name {name:?} running:\n{}", list(several)),
+    }
 }
 
-/// Processes of other servers, by the name of their program.
-fn running() -> anyhow::Result<Vec<u32>> {
-    let own = std::process::id();
-    let mut pids = Vec::new();
-    for entry in std::fs::read_dir("/proc").context("unable to resolve pid, try providing one")? {
-        let Ok(entry) = entry else { continue };
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
-        let name = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("comm"));
-        if pid != own && name.is_ok_and(|n| PROGRAMS.contains(&n.trim())) {
-            pids.push(pid);
-        }
-    }
-    pids.sort_unstable();
-    Ok(pids)
+fn list(pids: &[u32]) -> String {
+    pids.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }

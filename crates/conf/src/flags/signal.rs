@@ -24,7 +24,8 @@ pub enum SignalTarget {
     Pid(u32),
     /// All running servers whose process id begins with these digits; written with a final `*`.
     Prefix(String),
-    /// The process whose id is the content of this file. No surrounding white space is expected, but harmless.
+    /// The process whose id is the content of this file, white space around it being harmless; if there is no such
+    /// file, the server of this name.
     PidFile(String),
 }
 
