@@ -520,7 +520,10 @@ fn a19_a_server_is_drained_by_its_name() {
     assert!(by_file.is_running());
     assert_eq!(code(&output(&["-sl", &format!("ldm={}", name(1))])), 0);
     assert_eq!(by_file.wait_end(LONG).unwrap().code(), Some(0));
-    let twins = [start(Options { name: Some(name(3)), ..PLAIN() }), start(Options { name: Some(name(3)), ..PLAIN() })];
+    let twins = [
+        start(Options { name: Some(name(3)), ..PLAIN() }),
+        start(Options { name: Some(name(3)), ..PLAIN() }),
+    ];
     let refused = output(&["--signal", &format!("ldm={}", name(3))]);
     assert_eq!(code(&refused), 1);
     for twin in &twins {

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use linnet_interest::{Interest, Matches, Stats};
+use linnet_links::propagation::{self, Neighbour, Passing};
 use parking_lot::RwLock;
 
 use crate::cluster::Announcer;
@@ -153,28 +154,26 @@ impl Account {
             ..Subscription::new(Target::Sink(sink))
         }));
         self.insert(&sub);
-        InternalSubscription { account: self.clone(), sub, is_told: true }
+        InternalSubscription { account: self.clone(), sub }
     }
 
     /// As [`Account::subscribe`], of what other servers are not told of: only this server's messages arrive.
     pub fn subscribe_here(self: &Arc<Self>, subject: &[u8], sink: Arc<dyn Sink>) -> InternalSubscription {
         let sub = SubRef(Arc::new(Subscription {
             subject: subject.into(),
+            is_import: true,
             ..Subscription::new(Target::Sink(sink))
         }));
-        self.insert_remote(&sub);
-        InternalSubscription { account: self.clone(), sub, is_told: false }
+        self.insert(&sub);
+        InternalSubscription { account: self.clone(), sub }
     }
 
-    /// Adds a subscription of this server.
+    /// Adds a subscription.
     pub(crate) fn insert(&self, sub: &SubRef) {
-        // Others hear of it before anybody can end it.
-        self.announcer.add(&self.name, sub);
-        self.insert_remote(sub);
-    }
-
-    /// Adds a subscription that other servers are not told of.
-    pub(crate) fn insert_remote(&self, sub: &SubRef) {
+        if is_told(sub) {
+            // Others hear of it before anybody can end it.
+            self.announcer.add(&self.name, sub);
+        }
         {
             let mut interest = self.interest.write();
             interest.insert(&sub.subject, sub.queue.as_deref(), sub.clone());
@@ -183,22 +182,20 @@ impl Account {
         self.watches.tell(&sub.subject);
     }
 
-    /// Removes a subscription of this server.
+    /// Removes a subscription.
     pub(crate) fn remove(&self, sub: &SubRef) {
-        if self.remove_remote(sub) {
+        sub.closed.store(true, Ordering::Relaxed);
+        let is_removed = {
+            let mut interest = self.interest.write();
+            let is_removed = interest.remove(&sub.subject, sub.queue.as_deref(), sub);
+            if is_removed {
+                self.touch(&sub.subject);
+            }
+            is_removed
+        };
+        if is_removed && is_told(sub) {
             self.announcer.remove(&self.name, sub);
         }
-    }
-
-    /// Removes a subscription that other servers were not told of; false if it was not there.
-    pub(crate) fn remove_remote(&self, sub: &SubRef) -> bool {
-        sub.closed.store(true, Ordering::Relaxed);
-        let mut interest = self.interest.write();
-        let is_removed = interest.remove(&sub.subject, sub.queue.as_deref(), sub);
-        if is_removed {
-            self.touch(&sub.subject);
-        }
-        is_removed
     }
 
     /// The subscription stands for another number of members.
@@ -235,6 +232,11 @@ impl Account {
     }
 }
 
+/// True if the other servers of the cluster are told of the subscription.
+fn is_told(sub: &Subscription) -> bool {
+    propagation::interest(sub.place(), Neighbour::Route) == Passing::Yes
+}
+
 pub(crate) fn first_token(subject: &[u8]) -> &[u8] {
     subject.split(|b| *b == b'.').next().unwrap_or_default()
 }
@@ -250,8 +252,6 @@ pub(crate) fn shard_of(first: &[u8]) -> usize {
 pub struct InternalSubscription {
     account: Arc<Account>,
     sub: SubRef,
-    /// Other servers know of it.
-    is_told: bool,
 }
 
 impl InternalSubscription {
@@ -263,10 +263,6 @@ impl InternalSubscription {
 
 impl Drop for InternalSubscription {
     fn drop(&mut self) {
-        if self.is_told {
-            self.account.remove(&self.sub);
-        } else {
-            self.account.remove_remote(&self.sub);
-        }
+        self.account.remove(&self.sub);
     }
 }

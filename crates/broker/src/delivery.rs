@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use linnet_interest::{Matches, QueueMatch};
+use linnet_links::propagation::{self, Matter, Neighbour, Passing, Place};
 use linnet_wire::encode;
 use linnet_wire::route::{self, Queues};
 
@@ -189,7 +190,7 @@ impl Output {
     ) -> usize {
         self.begin(matches, message);
         let mut delivered = 0;
-        for sub in matches.plain().iter().filter(|sub| !sub.is_remote()) {
+        for sub in matches.plain().iter().filter(|sub| goes_on(sub, Matter::Message)) {
             delivered += usize::from(self.deliver(source, sub, message));
         }
         for name in queues.iter() {
@@ -199,7 +200,11 @@ impl Output {
             let mut members = head.iter().chain(tail);
             let is_taken =
                 members.clone().filter(|sub| !sub.is_remote()).any(|sub| self.deliver(source, sub, message))
-                    || members.any(|sub| sub.is_remote() && self.deliver(source, sub, message));
+                    || members.any(|sub| {
+                        sub.is_remote()
+                            && goes_on(sub, Matter::QueueFallback)
+                            && self.deliver(source, sub, message)
+                    });
             delivered += usize::from(is_taken);
         }
         if !self.outgoing.is_empty() {
@@ -430,6 +435,11 @@ impl Output {
             conn.replies.grant(reply, rule, &*self.shared.clock);
         }
     }
+}
+
+/// True if a message that came by a route may go to the subscription.
+fn goes_on(sub: &SubRef, matter: Matter) -> bool {
+    !sub.is_remote() || propagation::message(Place::Route, Neighbour::Route, matter) == Passing::Yes
 }
 
 /// The reply as other servers get it: a stream's message travels under its consumer's inbox, and says behind the reply

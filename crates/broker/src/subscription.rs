@@ -2,6 +2,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use linnet_links::propagation::Place;
+
 use crate::cluster::Route;
 use crate::conn::Conn;
 use crate::sink::Sink;
@@ -15,6 +17,8 @@ pub struct Subscription {
     /// The client's name for it; empty for services.
     pub sid: Box<[u8]>,
     pub(crate) target: Target,
+    /// Stands in for another account's service, so that others need not know of it.
+    pub(crate) is_import: bool,
     /// Members of the queue group that it stands for.
     pub(crate) weight: AtomicU32,
     /// Messages on subjects denied to the client must be kept from it.
@@ -44,12 +48,22 @@ impl Subscription {
             queue: None,
             sid: Box::default(),
             target,
+            is_import: false,
             weight: AtomicU32::new(1),
             filtered: AtomicBool::new(false),
             max: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             claimed: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Where it is, as others are concerned.
+    pub(crate) fn place(&self) -> Place {
+        match self.target {
+            Target::Route(_) => Place::Route,
+            Target::Client(_) | Target::Sink(_) if self.is_import => Place::Import,
+            Target::Client(_) | Target::Sink(_) => Place::Local,
         }
     }
 

@@ -2,13 +2,14 @@
 //!
 //! No sockets, no threads, no clock. [`Handshake`] brings a route from its first byte to the point where it carries
 //! messages, [`Peers`] knows which servers there are and by which connections, [`Tally`] what they have to be told
-//! about who is interested here.
+//! about who is interested here. What is passed on from where to whom is a table, [`propagation`].
 
 mod cluster_name;
 mod compression;
 mod handshake;
 mod peers;
 mod pool;
+pub mod propagation;
 mod tally;
 
 pub use cluster_name::{ClusterName, Verdict};

@@ -90,7 +90,9 @@ impl ItsView {
         Some(Self {
             dir: std::fs::read_link(process.0.join("cwd")).ok()?,
             variables: variables
-                .filter_map(|line| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())))
+                .filter_map(|line| {
+                    line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+                })
                 .collect(),
         })
     }

@@ -1,6 +1,7 @@
 //! The system account from outside: what can be asked, what is told, and what an operator can do.
 
 mod actions;
+mod cli;
 mod events;
 mod everybody;
 mod limits;

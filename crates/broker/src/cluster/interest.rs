@@ -26,7 +26,7 @@ impl RemoteInterest {
         let place = (account.name().to_owned(), key);
         if interest.weight == 0 {
             if let Some((account, sub)) = self.subs.remove(&place) {
-                account.remove_remote(&sub);
+                account.remove(&sub);
             }
             return;
         }
@@ -42,7 +42,7 @@ impl RemoteInterest {
             weight: interest.weight.into(),
             ..Subscription::new(Target::Route(route.clone()))
         }));
-        account.insert_remote(&sub);
+        account.insert(&sub);
         self.subs.insert(place, (account.clone(), sub));
     }
 
@@ -54,7 +54,7 @@ impl RemoteInterest {
     /// The route is gone, and its interest with it.
     pub(super) fn forget(&mut self) {
         for (_, (account, sub)) in self.subs.drain() {
-            account.remove_remote(&sub);
+            account.remove(&sub);
         }
     }
 }
