@@ -44,7 +44,7 @@ fn mistake(name: &str) -> Value {
         "externals" => json!({"sources": [external("$JS.API", "d"), external("$JS.x.API", "d.*")]}),
         "filter" => json!({"sources": [{"name": "O", "filter_subject": "a..b"}]}),
         "filter and bad" => json!({"sources": [{"name": "O", "filter_subject": "a..b"}, {"name": "a.b"}]}),
-        "transform of source" => json!({"sources": [transform, consumer.clone()]}),
+        "transform of source" => json!({"sources": [transform, consumer]}),
         "consumer of source" => json!({"sources": [consumer]}),
         _ => panic!("{name}"),
     }
