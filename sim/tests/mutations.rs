@@ -18,7 +18,7 @@ const BOUNDS: [(Mutation, u64); 31] = [
     (Mutation::WrongTimes, 20),
     (Mutation::MiscountPurges, 50),
     (Mutation::MiscountSubjects, 20),
-    (Mutation::LoseResets, 100),
+    (Mutation::LoseResets, 300),
     (Mutation::ShiftStarts, 100),
     (Mutation::IgnorePauses, 100),
     (Mutation::RedeliverInProgress, 100),

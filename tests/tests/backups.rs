@@ -256,6 +256,19 @@ on_both_servers! { JETSTREAM;
         assert_eq!(end.description.as_deref(), Some("No Flow Response"));
     }
 
+    async fn snapshots_that_nobody_listens_to_keep_no_restore_waiting(s) {
+        s.rich_stream(40).await;
+        let backup = s.back_up("S", 1 << 10).await;
+        s.api("STREAM.DELETE.S", Value::Null).await;
+        s.stream(json!({"name": "O", "subjects": ["o"]})).await;
+        s.publish("o", "x").await;
+        for _ in 0..100 {
+            s.api("STREAM.SNAPSHOT.O", json!({"deliver_subject": "nobody.listens"})).await;
+        }
+        let restored = s.restore(&backup).await;
+        assert_eq!(restored["error"], Value::Null, "{restored}");
+    }
+
     /// Clients that have one subscription for all answers make one for the data when the request is answered.
     async fn a_snapshot_waits_for_its_own_subscription(s) {
         s.rich_stream(40).await;

@@ -88,7 +88,7 @@ on_both_servers! { options;
 }
 
 /// Bytes of all blocks in the store.
-fn block_bytes(dir: &Path) -> u64 {
+pub(crate) fn block_bytes(dir: &Path) -> u64 {
     let mut bytes = 0;
     for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
         let path = entry.path();

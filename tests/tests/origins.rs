@@ -187,6 +187,24 @@ mod configuration {
             }
         }
 
+        async fn without_a_prefix_an_external_stream_is_one_of_the_account(s) {
+            s.origin(&["o.1"]).await;
+            for external in [json!({}), json!({"api": "", "deliver": ""}), json!({"deliver": "d"})] {
+                let source = json!({"name": "O", "external": external});
+                let created = s.stream(json!({"name": "S", "sources": [source.clone()]})).await;
+                assert_eq!(created["config"]["sources"][0]["external"]["api"], "");
+                if s.kind == Kind::Linnet {
+                    s.has("S", 1, 1).await;
+                }
+                s.api("STREAM.DELETE.S", Value::Null).await;
+            }
+            let filter = json!({"name": "O", "filter_subject": "a..b"});
+            s.stream(json!({"name": "S", "subjects": ["s"]})).await;
+            let updated = s.update(json!({"name": "S", "subjects": ["s"], "sources": [filter]})).await;
+            let expected = if s.kind == Kind::Linnet { 10049 } else { 0 };
+            assert_eq!(err_code(&updated), expected, "{updated}");
+        }
+
         async fn what_is_reached_twice_is_refused_on_some_ways(s) {
             let source = |name: &str, filter: &str| json!({"name": name, "filter_subject": filter});
             let sources = |names: &[&str]| names.iter().map(|name| source(name, "")).collect::<Vec<_>>();

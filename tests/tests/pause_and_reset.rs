@@ -83,6 +83,25 @@ mod pause {
             assert_eq!(s.pause(json!({"pause_until": "2001-01-01T00:00:00Z"})).await["paused"], false);
         }
 
+        async fn a_pause_that_is_over_is_shown_as_it_was_given(s) {
+            s.three_messages(explicit()).await;
+            let mut told = s.client().await.subscribe("$JS.EVENT.ADVISORY.CONSUMER.PAUSE.S.C").await.unwrap();
+            const OVER: &str = "2001-01-01T00:00:00Z";
+            for (body, until, shown) in [
+                (json!({"pause_until": OVER}), OVER, json!(OVER)),
+                (Value::Null, "0001-01-01T00:00:00Z", Value::Null),
+            ] {
+                let answer = s.pause(body).await;
+                assert_eq!((&answer["paused"], &answer["pause_until"]), (&json!(false), &json!(until)));
+                let info = s.consumer_info("S", "C").await;
+                assert_eq!((&info["paused"], &info["config"]["pause_until"]), (&Value::Null, &shown));
+                let advisory = within("an advisory", told.next()).await.unwrap();
+                let advisory: Value = serde_json::from_slice(&advisory.payload).unwrap();
+                assert_eq!((&advisory["paused"], &advisory["pause_until"]), (&json!(false), &json!(until)), "{advisory}");
+            }
+            assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 3})).await), [1, 2, 3]);
+        }
+
         async fn only_what_exists_can_be_paused(s) {
             s.stream(json!({"name": "S", "subjects": ["s"]})).await;
             assert_eq!(err_code(&s.pause(json!({"pause_until": LATER})).await), 10014);

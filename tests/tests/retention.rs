@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{JETSTREAM, err_code};
+use crate::harness::{JETSTREAM, Kind, err_code, sequences};
 
 on_both_servers! { JETSTREAM;
     async fn the_id_of_a_message_that_nobody_wanted_is_known(s) {
@@ -43,6 +43,25 @@ on_both_servers! { JETSTREAM;
         s.holds(1, 3, 3).await;
         assert_eq!(s.work("B", 1).await, [3]);
         s.holds(0, 4, 3).await;
+    }
+
+    async fn what_was_delivered_as_often_as_allowed_goes_with_its_consumer(s) {
+        s.queue("interest").await;
+        let config = json!({"durable_name": "A", "ack_policy": "explicit", "max_deliver": 1, "ack_wait": 50_000_000});
+        s.consumer("S", config).await;
+        s.reader("B", "s.*").await;
+        s.publish_all(&["s.a", "s.b"]).await;
+        assert_eq!(sequences(&s.pull("S", "A", json!({"batch": 2})).await), [1, 2]);
+        s.consumer_shows("S", "A", &[("/num_ack_pending", 0)]).await;
+        assert_eq!(s.work("B", 2).await, [1, 2]);
+        s.holds(2, 1, 2).await;
+        s.api("CONSUMER.DELETE.S.A", Value::Null).await;
+        if s.kind == Kind::Peer {
+            // Only the newest goes.
+            s.holds(1, 1, 2).await;
+            s.api("CONSUMER.DELETE.S.B", Value::Null).await;
+        }
+        s.holds(0, 3, 2).await;
     }
 
     async fn it_cannot_become_or_stop_being_one(s) {

@@ -119,10 +119,12 @@ impl Writer {
                 ]),
             ),
             Advisory::Paused { consumer, until, paused } => {
-                let mut all = fields([("consumer", consumer.as_str().into()), ("paused", (*paused).into())]);
-                if let Some(until) = until {
-                    all.insert("pause_until".to_owned(), until.rfc3339().into());
-                }
+                let until = until.map_or_else(|| Wall::ZERO_TEXT.to_owned(), Wall::rfc3339);
+                let all = fields([
+                    ("consumer", consumer.as_str().into()),
+                    ("paused", (*paused).into()),
+                    ("pause_until", until.into()),
+                ]);
                 (format!("CONSUMER.PAUSE.{stream}.{consumer}"), "consumer_pause", all)
             }
             Advisory::Damaged { stream_seq } => (

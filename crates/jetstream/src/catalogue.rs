@@ -16,6 +16,7 @@ use linnet_jsapi::stream_rules::OtherStreams;
 use linnet_replication::Assignment;
 use parking_lot::RwLock;
 
+use crate::backup::Slots;
 use crate::cell::StreamCell;
 use crate::inbox::StreamInbox;
 use crate::pump::{GroupKey, PumpHandle};
@@ -27,6 +28,8 @@ pub struct JsAccount {
     pub(crate) streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
     pub(crate) api_total: AtomicU64,
     pub(crate) api_errors: AtomicU64,
+    /// Its snapshots and restores.
+    pub(crate) backups: Slots,
 }
 
 /// A stream on this server: how to reach it and what to know without asking it.
@@ -98,6 +101,7 @@ impl JsAccount {
             streams: RwLock::default(),
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
+            backups: Slots::of_account(),
         }
     }
 

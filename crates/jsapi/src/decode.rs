@@ -59,10 +59,18 @@ pub fn decode_strict<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Ap
     decode(body, Strictness::Strict).map(|decoded| decoded.value)
 }
 
-/// Decodes a body in which unknown fields are ignored. `MSG.NEXT`, `DIRECT.GET`, `RESET` and `UNPIN` do that however
-/// the server is set.
+/// Decodes a body in which unknown fields are ignored. `MSG.NEXT` and `DIRECT.GET` do that however the server is set.
 pub fn decode_lenient<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     decode(body, Strictness::Lenient).map(|decoded| decoded.value)
+}
+
+/// The same for `RESET` and `UNPIN`, whose errors have other words, and for which a blank body is one of them.
+pub fn decode_whole<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    if body.len() > BODY_MAX {
+        return Err(errors::invalid_json("request too large"));
+    }
+    let node = scan::parse(body).map_err(|e| errors::invalid_json(e.unmarshal_text()))?;
+    decode_node(&node, Strictness::Lenient).map(|decoded| decoded.value).map_err(errors::invalid_json)
 }
 
 /// Decodes the body of a request that may have none: what does not start with `{` or `[` is ignored.
@@ -86,11 +94,14 @@ pub fn stream_config_request(
     }
     let mut node = parse(body).map_err(errors::invalid_json)?;
     let mut pedantic = None;
+    let mut names_storage = false;
     if let Kind::Object(members) = &mut node.kind {
         while let Some(at) = members.iter().rposition(|(key, _)| key.eq_ignore_ascii_case("pedantic")) {
             let (_, value) = members.remove(at);
             pedantic.get_or_insert(value);
         }
+        let mut given = members.iter().filter(|(_, value)| !matches!(value.kind, Kind::Null));
+        names_storage = given.any(|(key, _)| key.eq_ignore_ascii_case("storage"));
     }
     let Decoded { value: config, unknown } =
         decode_node::<StreamConfig>(&node, strictness).map_err(errors::invalid_json)?;
@@ -103,7 +114,7 @@ pub fn stream_config_request(
             ));
         }
     };
-    Ok(Decoded { value: StreamConfigRequest { config, pedantic }, unknown })
+    Ok(Decoded { value: StreamConfigRequest { config, pedantic, names_storage }, unknown })
 }
 
 /// Reads the body of `MSG.NEXT`: nothing, a number, or JSON. Text that is neither asks for one message, and so

@@ -19,6 +19,8 @@ pub struct StreamConfigRequest {
     pub config: StreamConfig,
     /// Refuse rather than adjust.
     pub pedantic: bool,
+    /// It says where messages are kept. Then what that takes is judged first.
+    pub names_storage: bool,
 }
 
 macro_rules! requests {

@@ -75,9 +75,11 @@ pub fn check_create(
     if !limits.clustered && existing.is_none() {
         check_counts(wanted, true, limits)?;
     }
-    let mut config = normalize_and_check(wanted, limits, request.pedantic)?;
+    if !limits.clustered && request.names_storage {
+        check_reservation(wanted, existing, limits)?;
+    }
+    let mut config = normalize_and_check(wanted, others, limits, request.pedantic)?;
     origins::follow_origin(&mut config, others);
-    origins::check_beside(&config, others)?;
     if config.first_seq > FIRST_SEQ_MAX {
         return Err(invalid("first sequence is too large"));
     }
@@ -96,6 +98,7 @@ pub fn check_create(
         check_reservation(&config, None, limits)?;
         check_overlap(&config, others)?;
     }
+    origins::check_filters(&config)?;
     Ok(StreamCreate::New(Box::new(config)))
 }
 
@@ -108,9 +111,8 @@ pub fn check_update<'a>(
     others: &(impl OtherStreams + ?Sized),
     limits: &Limits,
 ) -> Result<StreamConfig, ApiError> {
-    let mut config = normalize_and_check(&request.config, limits, request.pedantic)?;
+    let mut config = normalize_and_check(&request.config, others, limits, request.pedantic)?;
     origins::follow_origin(&mut config, others);
-    origins::check_beside(&config, others)?;
     if config.name != name {
         return Err(errors::STREAM_MISMATCH);
     }
@@ -125,6 +127,7 @@ pub fn check_update<'a>(
         check_consumers(&config, consumers)?;
     }
     check_overlap(&config, others)?;
+    origins::check_filters(&config)?;
     Ok(config)
 }
 
@@ -135,9 +138,10 @@ pub fn same_config(a: &StreamConfig, b: &StreamConfig) -> bool {
     metadata::same_user_metadata(&a.metadata, &b.metadata) && without_metadata(a) == without_metadata(b)
 }
 
-/// Applies defaults and judges a configuration by itself, for create, update and restore.
+/// Applies defaults and judges a configuration by itself and beside what it takes from, for create, update and restore.
 pub fn normalize_and_check(
     wanted: &StreamConfig,
+    others: &(impl OtherStreams + ?Sized),
     limits: &Limits,
     pedantic: bool,
 ) -> Result<StreamConfig, ApiError> {
@@ -151,7 +155,7 @@ pub fn normalize_and_check(
     if config.subjects.is_empty() && config.mirror.is_none() && config.sources.is_empty() {
         config.subjects = vec![config.name.clone()];
     }
-    origins::check(&config)?;
+    origins::check(&config, others)?;
     check_subjects(&config)?;
     check_max_bytes(&config, limits)?;
     features::check_transform(&config)?;

@@ -15,10 +15,13 @@ pub(crate) fn equals_model(stream: &StreamFacts, store: &StreamStore) -> Check {
     if expected != found {
         let here =
             std::iter::successors(store.next(0, &Filter::all()), |seq| store.next(seq + 1, &Filter::all()));
-        let differ: Vec<u64> = here.filter(|seq| !model.messages.contains_key(seq)).collect();
+        let here: Vec<u64> = here.collect();
+        let missing: Vec<u64> = model.messages.keys().filter(|seq| !here.contains(seq)).copied().collect();
+        let differ: Vec<u64> = here.into_iter().filter(|seq| !model.messages.contains_key(seq)).collect();
         let name = &stream.name;
-        let text =
-            format!("{name}: messages, bytes, last are {found:?}, not {expected:?}; too many: {differ:?}");
+        let text = format!(
+            "{name}: messages, bytes, last are {found:?}, not {expected:?}; too many: {differ:?}, missing: {missing:?}"
+        );
         return broken("state", text);
     }
     if state.first_seq != model.shown_first() {

@@ -7,6 +7,7 @@ mod acks;
 mod advisories;
 mod buckets;
 mod consumers;
+mod creation;
 mod direct_get;
 mod domains;
 mod limits;

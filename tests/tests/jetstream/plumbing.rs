@@ -39,6 +39,26 @@ on_both_servers! { JETSTREAM;
         }
     }
 
+    async fn what_is_no_json_is_told_in_the_words_of_the_call(s) {
+        s.stream(json!({"name": "S", "subjects": ["s"]})).await;
+        s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
+        let key = "invalid character 'b' looking for beginning of object key string";
+        let with_offset = format!("{key} at offset 2");
+        for (api, body, words) in [
+            ("CONSUMER.UNPIN.S.C", "{bad", key),
+            ("CONSUMER.UNPIN.N.C", "", "unexpected end of JSON input"),
+            ("CONSUMER.UNPIN.S.C", "{}", "consumer group not specified"),
+            ("CONSUMER.UNPIN.S.C", "{\"group\":\"A\"} x", "invalid character 'x' after top-level value"),
+            ("CONSUMER.RESET.S.C", "{bad", key),
+            ("CONSUMER.PAUSE.S.C", "{bad", with_offset.as_str()),
+            ("STREAM.SNAPSHOT.S", "{bad", with_offset.as_str()),
+        ] {
+            let answer = s.request(&format!("$JS.API.{api}"), body).await;
+            assert_eq!(answer["error"]["description"], format!("invalid JSON: {words}"), "{api} {body}");
+        }
+        assert_eq!(err_code(&s.request("$JS.API.STREAM.SNAPSHOT.N", "{bad").await), 10059);
+    }
+
     async fn paging_of_subjects_tells_the_offset_asked_for(s) {
         s.stream(json!({"name": "S", "subjects": ["s.*"]})).await;
         for subject in ["s.0", "s.1", "s.2"] {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{JETSTREAM, err_code};
+use crate::harness::{JETSTREAM, Kind, err_code};
 
 on_both_servers! { JETSTREAM;
     async fn publish_headers_without_a_value_ask_for_nothing(s) {
@@ -90,8 +90,13 @@ on_both_servers! { JETSTREAM;
         for text in ["never", "NEVER", "5s", "1h30m", "10", "1500ms"] {
             assert_eq!(s.publish_with("a", &[("Nats-TTL", text)], "x").await["error"], Value::Null, "{text}");
         }
-        for text in ["500ms", "0", "x", "-1", "5 s"] {
+        assert_eq!(s.publish_with("a", &[("Nats-TTL", "1111111111111111111")], "x").await["error"], Value::Null);
+        for text in ["500ms", "0", "x", "-1", "5 s", "9999999999999999999", "11111111111111111111"] {
             assert_eq!(err_code(&s.publish_with("a", &[("Nats-TTL", text)], "x").await), 10165, "{text}");
         }
+        // Another server counts modulo 2^64.
+        let expected = if s.kind == Kind::Linnet { 10165 } else { 0 };
+        let answer = s.publish_with("a", &[("Nats-TTL", "99999999999999999999")], "x").await;
+        assert_eq!(err_code(&answer), expected, "{answer}");
     }
 }

@@ -299,12 +299,10 @@ impl Stream {
                     Err(errors::CONSUMER_NOT_FOUND)
                 }
             }
-            ConsumerCommand::Pause { consumer, until } => {
-                match self.propose_pause(&consumer, until, token, wall) {
-                    Ok(()) => return,
-                    Err(error) => Err(error),
-                }
-            }
+            ConsumerCommand::Pause { consumer, until } => match self.propose_pause(&consumer, until, token) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
             ConsumerCommand::Reset { consumer, seq } => {
                 match self.propose_reset(&consumer, seq, token, wall, out) {
                     Ok(()) => return,
@@ -417,18 +415,12 @@ impl Stream {
         self.propose(&Entry::ConsumerAttach(Box::new(attach)), Some(token));
     }
 
-    /// Changes until when the consumer is paused; a time that is over resumes it.
-    fn propose_pause(
-        &mut self,
-        name: &str,
-        until: Option<Wall>,
-        token: Token,
-        wall: Wall,
-    ) -> Result<(), ApiError> {
+    /// Changes until when the consumer is paused; with a time that is over it delivers.
+    fn propose_pause(&mut self, name: &str, until: Option<Wall>, token: Token) -> Result<(), ApiError> {
         let consumer = self.by_name.get(name).and_then(|id| self.consumers.get(*id));
         let consumer = consumer.ok_or(errors::CONSUMER_NOT_FOUND)?;
         let mut config = consumer.config.clone();
-        config.pause_until = until.filter(|until| *until > wall);
+        config.pause_until = until;
         let level = metadata::required_consumer_level(&config);
         metadata::set_required_level(&mut config.metadata, level);
         let attach = Attach { name: name.to_owned(), config, created: consumer.created.0, state: None };

@@ -23,8 +23,8 @@ impl Ttl {
         if text.eq_ignore_ascii_case("never") {
             return Some(Self::Never);
         }
-        let duration = match text.parse::<u64>() {
-            Ok(seconds) => Duration::from_secs(seconds),
+        let duration = match text.parse::<i64>() {
+            Ok(seconds) => Duration::from_secs(u64::try_from(seconds).ok()?),
             Err(_) => Duration::from_secs(go_duration::parse(text)?.to_duration().as_secs()),
         };
         (duration >= TTL_MIN).then_some(Self::After(duration))
@@ -123,6 +123,9 @@ mod tests {
             ("0", None),
             ("-1", None),
             ("soon", None),
+            ("9223372036854775807", seconds(i64::MAX as u64)),
+            ("9223372036854775808", None),
+            ("99999999999999999999", None),
         ] {
             assert_eq!(Ttl::parse(text.as_bytes()), expected, "{text}");
         }

@@ -3,12 +3,11 @@ use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::requests::{StreamRestoreRequest, StreamSnapshotRequest};
 use linnet_jsapi::responses::{StreamRestoreResponse, StreamSnapshotResponse};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Call;
 use super::streams::find;
 use crate::advisories::Writer;
-use crate::backup::{Job, RestoreJob, RestoreOrder, SnapshotJob, SnapshotOrder};
+use crate::backup::{Job, Kind, RestoreJob, RestoreOrder, Slot, SnapshotJob, SnapshotOrder};
 
 /// Bytes of a chunk: usual, smallest, largest.
 const CHUNK: (usize, usize, usize) = (128 << 10, 1 << 10, 1 << 20);
@@ -26,12 +25,13 @@ fn bounded(asked: i64, (usual, min, max): (usize, usize, usize)) -> usize {
 /// `STREAM.SNAPSHOT`. The data follows the answer.
 pub(super) async fn snapshot(call: &mut Call<'_>, stream: &str) -> Result<StreamSnapshotResponse, ApiError> {
     decode::require_body(call.body)?;
-    let request: StreamSnapshotRequest = decode::decode(call.body, call.strictness())?.value;
     let handle = find(call, stream)?;
+    let request: StreamSnapshotRequest = decode::decode(call.body, call.strictness())?.value;
     if !linnet_subject::is_valid_literal(request.deliver_subject.as_bytes()) {
         return Err(errors::SNAPSHOT_DELIVER_SUBJECT_INVALID);
     }
-    let permit = permit(call).ok_or_else(|| errors::stream_snapshot("too many backups at a time"))?;
+    let slot = slot(call, Kind::Snapshot);
+    let slot = slot.ok_or_else(|| errors::stream_snapshot("too many backups at a time"))?;
     let command = Command::Snapshot { consumers: !request.no_consumers };
     let CommandOutcome::Snapshot(snapshot) = handle.ask(command).await? else {
         return Err(errors::STREAM_NOT_FOUND);
@@ -52,7 +52,7 @@ pub(super) async fn snapshot(call: &mut Call<'_>, stream: &str) -> Result<Stream
         advisories: Writer::new(broker, &call.engine.config.domain),
         client: call.caller(),
         clock: broker.clock().clone(),
-        _permit: permit,
+        _slot: slot,
     })));
     Ok(response)
 }
@@ -68,8 +68,8 @@ async fn check(snapshot: &Snapshot) -> Result<(), ApiError> {
     checked.await.unwrap_or_else(|_| Err(errors::stream_snapshot("internal error")))
 }
 
-fn permit(call: &Call<'_>) -> Option<OwnedSemaphorePermit> {
-    call.engine.backups.clone().try_acquire_owned().ok()
+fn slot(call: &Call<'_>, kind: Kind) -> Option<Slot> {
+    Slot::take(&call.engine.backups, &call.account.backups, kind)
 }
 
 /// `STREAM.RESTORE`. The client sends the data to the subject of the answer.
@@ -87,10 +87,11 @@ pub(super) async fn restore(call: &mut Call<'_>, stream: &str) -> Result<StreamR
         return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED);
     }
     let config = call.engine.judge_restored(call.account, config)?;
-    let permit = permit(call).ok_or_else(|| errors::stream_restore("too many backups at a time"))?;
+    let slot = slot(call, Kind::Restore);
+    let slot = slot.ok_or_else(|| errors::stream_restore("too many backups at a time"))?;
     let subject = format!("$JS.SNAPSHOT.RESTORE.{stream}.{}", call.names.unique());
     let last_seq = request.state.last_seq;
     let order = RestoreOrder { config, subject: subject.clone(), last_seq, client: call.caller() };
-    call.job = Some(Job::Restore(Box::new(RestoreJob::new(call.engine, call.account, order, permit))));
+    call.job = Some(Job::Restore(Box::new(RestoreJob::new(call.engine, call.account, order, slot))));
     Ok(StreamRestoreResponse { deliver_subject: subject })
 }

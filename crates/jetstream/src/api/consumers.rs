@@ -130,7 +130,7 @@ pub(super) async fn unpin(
     stream: &str,
     consumer: &str,
 ) -> Result<ConsumerUnpinResponse, ApiError> {
-    let request: ConsumerUnpinRequest = decode::decode_lenient(call.body)?;
+    let request: ConsumerUnpinRequest = decode::decode_whole(call.body)?;
     if request.group.is_empty() {
         return Err(errors::invalid_json("consumer group not specified"));
     }
@@ -148,7 +148,7 @@ pub(super) async fn reset(
     let request: ConsumerResetRequest = if decode::require_empty(call.body).is_ok() {
         Default::default()
     } else {
-        decode::decode_lenient(call.body)?
+        decode::decode_whole(call.body)?
     };
     let command = ConsumerCommand::Reset { consumer: consumer.to_owned(), seq: request.seq };
     match find(call, stream)?.ask(Command::Consumer(command)).await? {

@@ -8,14 +8,13 @@ mod consumer;
 mod feed;
 mod incoming;
 mod restore;
+mod slots;
 mod snapshot;
 mod window;
 
 pub(crate) use restore::{RestoreJob, RestoreOrder};
+pub(crate) use slots::{Kind, Slot, Slots};
 pub(crate) use snapshot::{SnapshotJob, SnapshotOrder};
-
-/// Snapshots and restores of a server at a time: each holds a window of chunks, and a thread while it works.
-pub(crate) const AT_ONCE: usize = 16;
 
 /// What goes on behind the answer to a request.
 pub(crate) enum Job {

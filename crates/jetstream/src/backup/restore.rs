@@ -13,10 +13,10 @@ use linnet_jsapi::responses::{self, StreamCreateResponse};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
 use linnet_replication::FLOOR_STEP;
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::feed::Feed;
 use super::incoming::{ChunkReader, ChunkSink, Incoming};
+use super::slots::Slot;
 use crate::advisories::{BackupEvent, Writer};
 use crate::catalogue::{JsAccount, StreamHandle};
 use crate::engine::Engine;
@@ -46,7 +46,7 @@ pub(crate) struct RestoreJob {
     publisher: Publisher,
     source: ChunkReader,
     _chunks: InternalSubscription,
-    _permit: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 /// Why a restore fails.
@@ -81,7 +81,7 @@ impl RestoreJob {
         engine: &Arc<Engine>,
         account: &Arc<JsAccount>,
         order: RestoreOrder,
-        permit: OwnedSemaphorePermit,
+        slot: Slot,
     ) -> Self {
         let incoming = Arc::new(Incoming::default());
         let sink = Arc::new(ChunkSink(incoming.clone()));
@@ -97,7 +97,7 @@ impl RestoreJob {
             publisher: broker.publisher(),
             source: ChunkReader::new(incoming, inner.clone(), broker.publisher()),
             _chunks: chunks,
-            _permit: permit,
+            _slot: slot,
         }
     }
 

@@ -6,9 +6,9 @@ use linnet_assets::{Command, Snapshot};
 use linnet_broker::{Account, ClientDescription, Message, Publisher};
 use linnet_env::Clock;
 use linnet_store::{PinReadError, PinReader};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::consumer::archived;
+use super::slots::Slot;
 use super::window::{AckSink, Stalled, Window};
 use crate::advisories::{BackupEvent, Writer};
 use crate::catalogue::StreamHandle;
@@ -36,7 +36,7 @@ pub(crate) struct SnapshotJob {
     pub(crate) advisories: Writer,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) client: ClientDescription,
-    pub(crate) _permit: OwnedSemaphorePermit,
+    pub(crate) _slot: Slot,
 }
 
 /// Why a snapshot ends early.

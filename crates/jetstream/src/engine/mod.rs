@@ -22,7 +22,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::api::Api;
-use crate::backup::AT_ONCE;
+use crate::backup::Slots;
 use crate::budget::Budget;
 use crate::catalogue::{Accounts, JsAccount, StreamHandle};
 use crate::cell::Health;
@@ -116,7 +116,7 @@ pub struct Engine {
     /// Creating, changing and deleting streams happens one at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
     /// Snapshots and restores that may still begin.
-    pub(crate) backups: Arc<tokio::sync::Semaphore>,
+    pub(crate) backups: Slots,
     budget: Arc<Budget>,
     disk: Arc<dyn Disk>,
     /// The disk without encryption, on which the marker is.
@@ -264,7 +264,7 @@ impl Engine {
             usage,
             health,
             changes: tokio::sync::Mutex::new(()),
-            backups: Arc::new(tokio::sync::Semaphore::new(AT_ONCE)),
+            backups: Slots::of_server(),
             budget,
             log,
             pumps,

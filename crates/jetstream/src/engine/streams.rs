@@ -291,7 +291,7 @@ impl Engine {
 /// Tells the mirror and the sources of a stream that it came or went. Otherwise they would notice by its silence.
 pub(super) fn tell_readers(account: &JsAccount, name: &str) {
     for handle in account.streams.read().values() {
-        let config = handle.config();
+        let config = handle.config.load();
         if config.mirror.iter().chain(&config.sources).any(|origin| origin.name == name) {
             handle.pump.control(Control::OriginChanged { key: handle.key, name: name.to_owned() });
         }

@@ -34,8 +34,24 @@ pub(super) enum Error {
     Literal { byte: u8, word: &'static str, expected: u8, offset: usize },
     #[error("invalid escape sequence `{sequence}` in string at offset {offset}")]
     Escape { sequence: String, offset: usize },
+    #[error("invalid character {} looking for beginning of value at offset {offset}", quoted(*.byte))]
+    Behind { byte: u8, offset: usize },
     #[error("exceeded max depth")]
     TooDeep,
+}
+
+impl Error {
+    /// As Go's `json.Unmarshal` words it, which looks at the whole text first; the words above are those of its decoder.
+    pub(super) fn unmarshal_text(&self) -> String {
+        match self {
+            Self::Truncated => "unexpected end of JSON input".to_owned(),
+            Self::Behind { byte, .. } => format!("invalid character {} after top-level value", quoted(*byte)),
+            other => {
+                let text = other.to_string();
+                text.split(" at offset ").next().unwrap_or_default().to_owned()
+            }
+        }
+    }
 }
 
 /// Parses one value with nothing but blanks around it.
@@ -45,7 +61,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Node<'_>, Error> {
     scanner.skip_blanks();
     match scanner.peek() {
         None => Ok(node),
-        Some(_) => Err(scanner.unexpected("looking for beginning of value")),
+        Some(byte) => Err(Error::Behind { byte, offset: scanner.at + 1 }),
     }
 }
 

@@ -2,7 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::policies::{DeliverPolicy, DiscardPolicy};
-use crate::requests::{CreateConsumerRequest, MsgGetRequest, StreamListRequest, StreamPurgeRequest};
+use crate::requests::{
+    ConsumerUnpinRequest, CreateConsumerRequest, MsgGetRequest, StreamListRequest, StreamPurgeRequest,
+};
 use crate::to_json;
 
 fn stream_error(body: &str) -> String {
@@ -14,6 +16,24 @@ fn stream_error(body: &str) -> String {
 fn consumer_error(body: &str) -> String {
     let error = decode_strict::<CreateConsumerRequest>(body.as_bytes()).unwrap_err();
     error.description.strip_prefix("invalid JSON: ").unwrap().to_owned()
+}
+
+/// Every text was seen on nats-server 2.15.1 as an answer to `CONSUMER.UNPIN`.
+#[test]
+fn some_errors_have_other_words() {
+    for (body, text) in [
+        ("", "unexpected end of JSON input"),
+        (r#"{"group":"A""#, "unexpected end of JSON input"),
+        ("{bad", "invalid character 'b' looking for beginning of object key string"),
+        (r#"{"group":"A"} x"#, "invalid character 'x' after top-level value"),
+        (r#"{"group":tru}"#, "invalid character '}' in literal true (expecting 'e')"),
+        ("[]", "json: cannot unmarshal array into Go value of type server.JSApiConsumerUnpinRequest"),
+    ] {
+        let error = decode_whole::<ConsumerUnpinRequest>(body.as_bytes()).unwrap_err();
+        assert_eq!((error.err_code, error.description), (10025, format!("invalid JSON: {text}").into()));
+    }
+    let group = decode_whole::<ConsumerUnpinRequest>(br#"{"group":"A","unknown":1}"#).unwrap().group;
+    assert_eq!(group, "A");
 }
 
 /// Every text was seen on nats-server 2.15.1.

@@ -40,9 +40,6 @@ pub(super) fn normalize_delete_markers(config: &mut StreamConfig, pedantic: bool
     if ttl.is_zero() {
         return Ok(());
     }
-    if config.mirror.is_some() {
-        return Err(invalid("subject delete markers forbidden on mirrors"));
-    }
     if ttl < MARKER_TTL_MIN {
         return Err(invalid("subject delete marker TTL must be at least 1 second"));
     }
@@ -60,12 +57,6 @@ pub(super) fn normalize_schedules(config: &mut StreamConfig, pedantic: bool) -> 
     }
     if config.discard == DiscardPolicy::New {
         return Err(invalid("message scheduling cannot use discard new"));
-    }
-    if config.mirror.is_some() {
-        return Err(errors::MIRROR_WITH_MSG_SCHEDULES);
-    }
-    if !config.sources.is_empty() {
-        return Err(errors::SOURCE_WITH_MSG_SCHEDULES);
     }
     allow_rollups(config, "message scheduling", pedantic)
 }

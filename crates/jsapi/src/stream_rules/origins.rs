@@ -19,6 +19,7 @@ struct Words {
     multiple_filters: ApiError,
     overlapping_filters: ApiError,
     invalid_consumer: ApiError,
+    too_big: ApiError,
     invalid_filter_subject: fn(&str) -> ApiError,
     invalid_filter: fn(String) -> ApiError,
     invalid_destination: fn(String) -> ApiError,
@@ -29,6 +30,7 @@ const MIRROR: Words = Words {
     multiple_filters: errors::MIRROR_MULTIPLE_FILTERS_NOT_ALLOWED,
     overlapping_filters: errors::MIRROR_OVERLAPPING_SUBJECT_FILTERS,
     invalid_consumer: errors::MIRROR_DURABLE_CONSUMER_CFG_INVALID,
+    too_big: errors::MIRROR_MAX_MESSAGE_SIZE_TOO_BIG,
     invalid_filter_subject: |filter| {
         errors::stream_create(format_args!("subject filter '{filter}' for the mirror invalid subject"))
     },
@@ -41,36 +43,56 @@ const SOURCE: Words = Words {
     multiple_filters: errors::SOURCE_MULTIPLE_FILTERS_NOT_ALLOWED,
     overlapping_filters: errors::SOURCE_OVERLAPPING_SUBJECT_FILTERS,
     invalid_consumer: errors::SOURCE_DURABLE_CONSUMER_CFG_INVALID,
+    too_big: errors::SOURCE_MAX_MESSAGE_SIZE_TOO_BIG,
     invalid_filter_subject: |filter| {
-        errors::stream_create(format_args!("subject filter '{filter}' for the source invalid subject"))
+        errors::stream_create(format_args!("subject filter '{filter}' for the source: invalid subject"))
     },
     invalid_filter: |text| errors::source_invalid_subject_filter(text),
     invalid_destination: |text| errors::source_invalid_transform_destination(text),
 };
 
-/// Judges what can be judged by the configuration alone.
-pub(super) fn check(config: &StreamConfig) -> Result<(), ApiError> {
+/// Judges origins by themselves and beside the account's other streams: sizes must fit, and nothing may go round in
+/// circles. The order is nats-server's (tried).
+pub(super) fn check(config: &StreamConfig, others: &(impl OtherStreams + ?Sized)) -> Result<(), ApiError> {
     if let Some(mirror) = &config.mirror {
         check_mirror(config)?;
-        check_origin(mirror, &MIRROR)?;
-        check_external(mirror)?;
+        check_consumer(mirror, &MIRROR)?;
+        check_one_filter(mirror, &MIRROR)?;
+        if !config.subject_delete_marker_ttl.is_zero() {
+            return Err(invalid("subject delete markers forbidden on mirrors"));
+        }
+        check_transforms(mirror, &MIRROR)?;
+        check_externals(std::slice::from_ref(mirror))?;
+        check_name(mirror, &MIRROR)?;
+        check_size(config, mirror, &MIRROR, others)?;
     }
-    for source in &config.sources {
-        check_origin(source, &SOURCE)?;
-        check_external(source)?;
+    if !config.sources.is_empty() && config.allow_msg_schedules {
+        return Err(errors::SOURCE_WITH_MSG_SCHEDULES);
     }
-    check_distinct(&config.sources)
+    for (at, source) in config.sources.iter().enumerate() {
+        check_name(source, &SOURCE)?;
+        check_one_filter(source, &SOURCE)?;
+        check_transforms(source, &SOURCE)?;
+        check_consumer(source, &SOURCE)?;
+        check_size(config, source, &SOURCE, others)?;
+        if config.sources.iter().take(at).any(|earlier| earlier.key() == source.key()) {
+            return Err(errors::SOURCE_DUPLICATE_DETECTED);
+        }
+    }
+    check_externals(&config.sources)?;
+    check_cycle(config, others)
 }
 
 /// A mirror is its origin: it has nothing of its own.
 fn check_mirror(config: &StreamConfig) -> Result<(), ApiError> {
     let refusals = [
+        (config.first_seq > 0, errors::MIRROR_WITH_FIRST_SEQ),
         (!config.subjects.is_empty(), errors::MIRROR_WITH_SUBJECTS),
         (!config.sources.is_empty(), errors::MIRROR_WITH_SOURCES),
-        (config.first_seq > 0, errors::MIRROR_WITH_FIRST_SEQ),
         (config.allow_msg_counter, errors::MIRROR_WITH_COUNTERS),
         (config.allow_atomic, errors::MIRROR_WITH_ATOMIC_PUBLISH),
         (config.allow_batched, errors::MIRROR_WITH_BATCH_PUBLISH),
+        (config.allow_msg_schedules, errors::MIRROR_WITH_MSG_SCHEDULES),
     ];
     match refusals.into_iter().find(|(applies, _)| *applies) {
         Some((_, error)) => Err(error),
@@ -78,28 +100,29 @@ fn check_mirror(config: &StreamConfig) -> Result<(), ApiError> {
     }
 }
 
-fn check_origin(origin: &StreamSource, words: &Words) -> Result<(), ApiError> {
-    if !is_asset_name(&origin.name) {
-        return Err(words.invalid_name.clone());
-    }
-    if let Some(consumer) = &origin.consumer {
-        let picks = origin.opt_start_seq > 0
-            || origin.opt_start_time.is_some()
-            || !origin.filter_subject.is_empty()
-            || !origin.subject_transforms.is_empty();
-        let fits = is_asset_name(&consumer.name)
-            && subject_rules::is_valid(&consumer.deliver_subject)
-            && subject_rules::is_literal(&consumer.deliver_subject);
-        if picks || !fits {
-            return Err(words.invalid_consumer.clone());
-        }
-    }
-    if !origin.filter_subject.is_empty() && !origin.subject_transforms.is_empty() {
-        return Err(words.multiple_filters.clone());
-    }
-    if !origin.filter_subject.is_empty() && !subject_rules::is_valid(&origin.filter_subject) {
-        return Err((words.invalid_filter_subject)(&origin.filter_subject));
-    }
+fn check_name(origin: &StreamSource, words: &Words) -> Result<(), ApiError> {
+    if is_asset_name(&origin.name) { Ok(()) } else { Err(words.invalid_name.clone()) }
+}
+
+/// A consumer made beforehand says itself what it picks.
+fn check_consumer(origin: &StreamSource, words: &Words) -> Result<(), ApiError> {
+    let Some(consumer) = &origin.consumer else { return Ok(()) };
+    let picks = origin.opt_start_seq > 0
+        || origin.opt_start_time.is_some()
+        || !origin.filter_subject.is_empty()
+        || !origin.subject_transforms.is_empty();
+    let fits = is_asset_name(&consumer.name)
+        && subject_rules::is_valid(&consumer.deliver_subject)
+        && subject_rules::is_literal(&consumer.deliver_subject);
+    if picks || !fits { Err(words.invalid_consumer.clone()) } else { Ok(()) }
+}
+
+fn check_one_filter(origin: &StreamSource, words: &Words) -> Result<(), ApiError> {
+    let has_both = !origin.filter_subject.is_empty() && !origin.subject_transforms.is_empty();
+    if has_both { Err(words.multiple_filters.clone()) } else { Ok(()) }
+}
+
+fn check_transforms(origin: &StreamSource, words: &Words) -> Result<(), ApiError> {
     for (at, transform) in origin.subject_transforms.iter().enumerate() {
         if !transform.src.is_empty() && !subject_rules::is_valid(&transform.src) {
             return Err((words.invalid_filter)(format!("invalid subject {}", transform.src)));
@@ -117,36 +140,52 @@ fn check_origin(origin: &StreamSource, words: &Words) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Prefixes that lead elsewhere must not lead back here.
-fn check_external(origin: &StreamSource) -> Result<(), ApiError> {
-    let Some(external) = &origin.external else { return Ok(()) };
-    if !external.deliver.is_empty() && !subject_rules::is_literal(&external.deliver) {
-        return Err(errors::stream_invalid_external_delivery_subj(&external.deliver));
-    }
-    let prefix = &external.api;
-    if prefix.is_empty() {
-        return Ok(());
-    }
-    if !subject_rules::is_valid(prefix) || !subject_rules::is_literal(prefix) {
-        let text =
-            format_args!("stream external api prefix {prefix:?} must be a valid subject without wildcards");
-        return Err(invalid(text));
-    }
-    if prefix == "$JS.API" {
-        return Err(errors::stream_external_api_overlap(prefix, "$JS.API"));
+/// Judges filters, which nats-server does when everything else fits.
+pub(super) fn check_filters(config: &StreamConfig) -> Result<(), ApiError> {
+    let mirror = config.mirror.iter().map(|origin| (origin, &MIRROR));
+    for (origin, words) in mirror.chain(config.sources.iter().map(|origin| (origin, &SOURCE))) {
+        let filter = &origin.filter_subject;
+        if !filter.is_empty() && !subject_rules::is_valid(filter) {
+            return Err((words.invalid_filter_subject)(filter));
+        }
     }
     Ok(())
 }
 
-fn check_distinct(sources: &[StreamSource]) -> Result<(), ApiError> {
-    for (at, source) in sources.iter().enumerate() {
-        for other in sources.iter().skip(at + 1) {
-            if source.key() == other.key() {
-                return Err(errors::SOURCE_DUPLICATE_DETECTED);
-            }
+/// Prefixes that lead elsewhere must not lead back here.
+fn check_externals(origins: &[StreamSource]) -> Result<(), ApiError> {
+    let externals = || origins.iter().filter_map(|origin| origin.external.as_ref());
+    for deliver in externals().map(|external| &external.deliver).filter(|deliver| !deliver.is_empty()) {
+        if !subject_rules::is_literal(deliver) {
+            return Err(errors::stream_invalid_external_delivery_subj(deliver));
+        }
+    }
+    for prefix in externals().map(|external| &external.api).filter(|prefix| !prefix.is_empty()) {
+        if !subject_rules::is_valid(prefix) || !subject_rules::is_literal(prefix) {
+            return Err(invalid(format_args!(
+                "stream external api prefix {prefix:?} must be a valid subject without wildcards"
+            )));
+        }
+        if prefix == "$JS.API" {
+            return Err(errors::stream_external_api_overlap(prefix, "$JS.API"));
         }
     }
     Ok(())
+}
+
+/// What is taken must not be refused for its size.
+fn check_size(
+    config: &StreamConfig,
+    origin: &StreamSource,
+    words: &Words,
+    others: &(impl OtherStreams + ?Sized),
+) -> Result<(), ApiError> {
+    let bound = config.max_msg_size;
+    if bound <= 0 || origin.external.is_some() {
+        return Ok(());
+    }
+    let is_larger = others.config(&origin.name).is_some_and(|other| other.max_msg_size > bound);
+    if is_larger { Err(words.too_big.clone()) } else { Ok(()) }
 }
 
 /// A mirror may answer direct gets if its origin does.
@@ -156,23 +195,6 @@ pub(super) fn follow_origin(config: &mut StreamConfig, others: &(impl OtherStrea
     {
         config.mirror_direct = other.allow_direct;
     }
-}
-
-/// Judges the configuration beside the account's other streams: sizes must fit, and nothing may go round in circles.
-pub(super) fn check_beside(
-    config: &StreamConfig,
-    others: &(impl OtherStreams + ?Sized),
-) -> Result<(), ApiError> {
-    let bound = config.max_msg_size;
-    let origins = config.mirror.iter().map(|o| (o, errors::MIRROR_MAX_MESSAGE_SIZE_TOO_BIG));
-    let sources = config.sources.iter().map(|o| (o, errors::SOURCE_MAX_MESSAGE_SIZE_TOO_BIG));
-    for (origin, error) in origins.chain(sources).filter(|(o, _)| o.external.is_none()) {
-        let Some(other) = others.config(&origin.name) else { continue };
-        if bound > 0 && other.max_msg_size > bound {
-            return Err(error);
-        }
-    }
-    check_cycle(config, others)
 }
 
 /// Follows the origins, and theirs, one level after the other. Refused is an origin that was looked at before: the stream

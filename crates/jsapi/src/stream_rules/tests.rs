@@ -12,7 +12,7 @@ fn request(json: &str) -> StreamConfigRequest {
 
 fn other() -> StreamConfig {
     let wanted = request(r#"{"name":"OTHER","subjects":["other.>","o.*.x"]}"#);
-    normalize_and_check(&wanted.config, &limits(), false).unwrap()
+    normalize_and_check(&wanted.config, &[][..] as &[StreamConfig], &limits(), false).unwrap()
 }
 
 fn limits() -> Limits {
@@ -105,7 +105,11 @@ fn account_limits_are_kept() {
     assert_eq!(create_code(r#","num_replicas":3"#, &limits), 10113);
     assert_eq!(create_code(r#","subjects":["a b"]"#, &limits), 10052);
     assert_eq!(create_code(r#","max_bytes":60000"#, &limits), 10122);
-    assert_eq!(create_code(r#","max_bytes":600,"storage":"memory""#, &limits), 10122);
+    let empty = Limits { account_reserved: Amounts::default(), ..limits };
+    assert_eq!(create_code(r#","max_bytes":600,"storage":"memory""#, &empty), 10122);
+    // Where the kind of storage is named, what it takes is judged first.
+    assert_eq!(create_code(r#","max_bytes":600,"storage":"memory""#, &limits), 10028);
+    assert_eq!(create_code(r#","max_bytes":60000,"storage":"file","max_age":-1"#, &limits), 10047);
     assert_eq!(create_code(r#","max_bytes":400,"storage":"memory","max_consumers":9"#, &limits), 10026);
     assert_eq!(create_code(r#","max_bytes":400,"storage":"memory","max_consumers":3"#, &limits), 0);
     assert_eq!(create_code(r#","max_bytes":401,"storage":"memory""#, &limits), 10028);
@@ -183,8 +187,10 @@ fn consumers_above_new_limits_are_named() {
     };
     let consumers = [("c2", consumer(1000, 0)), ("c1", consumer(1000, 5)), ("c3", consumer(0, 0))];
     let with_limits = |consumer_limits: ConsumerLimits| {
-        let request =
-            StreamConfigRequest { config: StreamConfig { consumer_limits, ..old.clone() }, pedantic: false };
+        let request = StreamConfigRequest {
+            config: StreamConfig { consumer_limits, ..old.clone() },
+            ..StreamConfigRequest::default()
+        };
         let each = consumers.iter().map(|(name, config)| (*name, config));
         code(check_update("Z", &request, Some(&old), each, &[][..] as &[StreamConfig], &limits()))
     };
@@ -246,7 +252,8 @@ fn many_ways_through_the_origins_are_followed_in_no_time() {
     let mut others: Vec<StreamConfig> =
         layered.map(|(name, layer)| stream(name, sources(layer + 1))).collect();
     others.extend(names(12).map(|name| stream(name, Vec::new())));
-    let request = StreamConfigRequest { config: stream("T".to_owned(), sources(1)), pedantic: false };
+    let request =
+        StreamConfigRequest { config: stream("T".to_owned(), sources(1)), ..StreamConfigRequest::default() };
     let judged = |others: &[StreamConfig]| code(check_create("T", &request, None, others, &limits()));
     assert_eq!(judged(&others), (0, String::new()));
     others.last_mut().unwrap().sources =
