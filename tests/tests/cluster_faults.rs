@@ -6,7 +6,6 @@ mod load;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use async_nats::connection::State;
 use linnet_launch::{Cluster, Deadline, Dial, Member, poll_until};
 
 use crate::harness::{Inside as _, Kind, LONG, eventually, mesh, setting};
@@ -17,10 +16,13 @@ const PINGS: &str = "ping_interval: \"1s\"\nping_max: 2";
 
 struct Scene {
     cluster: Cluster,
+    urls: Vec<String>,
+    /// Two for each server, the first of which stays with it.
     actors: Vec<Actor>,
+    started: usize,
     counts: Arc<Counts>,
-    /// What was heard exactly once, and has to stay so.
-    markers: Vec<String>,
+    /// What was heard exactly once by these clients, and has to stay so.
+    markers: Vec<(String, Vec<usize>)>,
 }
 
 /// Runs a test beside clients that run at the same time.
@@ -36,14 +38,25 @@ impl Scene {
         let urls: Vec<String> =
             cluster.members().iter().map(|member| member.server().client_url().unwrap()).collect();
         let counts = Arc::new(Counts::default());
-        let mut actors = Vec::new();
-        for at in 0..urls.len() {
-            let mut servers = urls.clone();
-            servers.rotate_left(at);
-            actors.push(Actor::start(actors.len(), &servers[..1], &counts).await);
-            actors.push(Actor::start(actors.len(), &servers, &counts).await);
+        let mut scene = Self { cluster, urls, actors: Vec::new(), started: 0, counts, markers: Vec::new() };
+        for at in 0..kinds.len() {
+            let (stays, roams) = (scene.client(at, 1).await, scene.client(at, kinds.len()).await);
+            scene.actors.extend([stays, roams]);
         }
-        Some(Self { cluster, actors, counts, markers: Vec::new() })
+        Some(scene)
+    }
+
+    /// A client of this server, which knows so many servers.
+    async fn client(&mut self, at: usize, known: usize) -> Actor {
+        let mut servers = self.urls.clone();
+        servers.rotate_left(at);
+        self.started += 1;
+        Actor::start(self.started, &servers[..known], &self.counts).await
+    }
+
+    /// Puts a new client in the place of the one that was at this server and may have gone to another one.
+    async fn renew(&mut self, at: usize) {
+        self.actors[2 * at + 1] = self.client(at, self.urls.len()).await;
     }
 
     /// Fails unless everything is as it was before a fault, soon.
@@ -77,26 +90,28 @@ impl Scene {
         }
         let markers: Vec<String> = self.actors.iter().map(marker).collect();
         let (counts, actors) = (&self.counts, &self.actors);
-        let unheard = || {
-            let by =
-                |marker: &String| actors.iter().position(|actor| counts.heard(actor.number(), marker) == 0);
-            markers.iter().find_map(|m| Some((m, by(m)?))).map(|(m, by)| format!("{m:?} not heard by {by}"))
+        let numbers: Vec<usize> = actors.iter().map(Actor::number).collect();
+        let unheard = |marker: &String| {
+            let by = numbers.iter().find(|number| counts.heard(**number, marker) == 0);
+            let by = by.map(|number| format!("{marker:?} was not heard by client {number}"));
+            by.or_else(|| {
+                (counts.grouped(marker) == 0).then(|| format!("{marker:?} was not heard by the group"))
+            })
         };
-        let is_heard = || unheard().is_none() && markers.iter().all(|marker| counts.grouped(marker) > 0);
-        let all_came = poll_until(LONG, || is_heard() || connects() != before);
+        let first_unheard = || markers.iter().find_map(unheard);
+        poll_until(LONG, || first_unheard().is_none() || connects() != before);
         if connects() != before {
             return Err("a client has connected again".to_owned());
         }
-        assert!(all_came, "{:?}", unheard());
-        self.markers.extend(markers);
+        assert_eq!(first_unheard(), None);
+        self.markers.extend(markers.into_iter().map(|marker| (marker, numbers.clone())));
         self.all_heard_once();
         Ok(())
     }
 
     fn all_heard_once(&self) {
-        for marker in &self.markers {
-            let by = |actor: &Actor| self.counts.heard(actor.number(), marker);
-            let heard: Vec<usize> = self.actors.iter().map(by).collect();
+        for (marker, clients) in &self.markers {
+            let heard: Vec<usize> = clients.iter().map(|client| self.counts.heard(*client, marker)).collect();
             assert!(heard.iter().all(|count| *count == 1), "{marker:?} was heard {heard:?} times");
             assert_eq!(self.counts.grouped(marker), 1, "{marker:?} by the group");
         }
@@ -151,21 +166,23 @@ async fn each_server_in_turn(kinds: &[Kind]) {
             scene.cluster.restart(&name, LONG).unwrap();
             scene.heals(&what("kill")).await;
 
+            scene.renew(at).await;
             scene.cluster.pause(&name).unwrap();
             is_given_up(scene.cluster.members(), &name);
             scene.cluster.resume(&name).unwrap();
             scene.heals(&what("pause")).await;
 
             // Its clients notice, and other servers do not.
+            scene.renew(at).await;
+            let clients = &scene.actors[2 * at..2 * at + 2];
+            let connects: Vec<u64> = clients.iter().map(Actor::connects).collect();
             scene.cluster.pause(&name).unwrap();
-            let client = &scene.actors[2 * at].client;
-            eventually("a lost client", async || {
-                (client.connection_state() != State::Connected).then_some(())
-            })
-            .await;
+            let have_left = || clients.iter().zip(&connects).all(|(client, before)| client.has_left(*before));
+            eventually("lost clients", async || have_left().then_some(())).await;
             scene.cluster.resume(&name).unwrap();
             scene.heals(&what("short pause")).await;
 
+            scene.renew(at).await;
             scene.cluster.restart(&name, LONG).unwrap();
             scene.heals(&what("restart")).await;
         }

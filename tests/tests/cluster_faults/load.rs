@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Message};
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
@@ -102,6 +103,11 @@ impl Actor {
     /// How often it has connected.
     pub(super) fn connects(&self) -> u64 {
         self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has no connection, or another one than when it had connected so often.
+    pub(super) fn has_left(&self, connects: u64) -> bool {
+        self.client.connection_state() != State::Connected || self.connects() != connects
     }
 
     /// Whether a question to nobody comes back, for which the server must have read everything before.
