@@ -24,6 +24,7 @@ pub enum CloseReason {
     ClusterNameConflict,
     DuplicateRoute,
     DuplicateServerName,
+    RouteRemoved,
 }
 
 impl CloseReason {
@@ -52,6 +53,7 @@ impl CloseReason {
             Self::ClusterNameConflict => "Cluster Name Conflict",
             Self::DuplicateRoute => "Duplicate Route",
             Self::DuplicateServerName => "Duplicate Server Name",
+            Self::RouteRemoved => "Route Removed",
         }
     }
 }

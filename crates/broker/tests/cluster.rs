@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_auth::Authenticator;
-use linnet_broker::{Account, AccountLimits, Broker, ClusterConfig, Config, RouteUrl, ServerIdentity};
+use linnet_broker::{
+    Account, AccountLimits, Broker, ClusterConfig, Config, RouteUrl, ServerIdentity, WritePolicy,
+};
 use linnet_env::{OsRng, RealClock};
 use linnet_links::{ClusterName, Local, Mode, Thresholds};
 use linnet_wire::ServerInfo;
@@ -102,6 +104,9 @@ fn start_with(name: &str, pool_size: Option<usize>, routes: &[SocketAddr], confi
         connect_retries: 0,
         connect_backoff: false,
         advertises_clients: true,
+        tls: None,
+        permissions: None,
+        write_policy: WritePolicy { deadline: Duration::from_secs(10), is_strict: false },
     });
     let (stop, stopped) = watch::channel(false);
     let serving = broker.clone();

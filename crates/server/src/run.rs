@@ -133,7 +133,8 @@ async fn serve(
     let (listener, bound) = listen(&broker, &options)?;
     let routes = cluster::listen(&broker, &options)?;
     if let Some((_, route)) = &routes {
-        broker.join_cluster(cluster::config(&options, &identity, *route, bound, &OsRng));
+        let tls = tls::of_routes(&options).map_err(|error| anyhow!("{error}"))?;
+        broker.join_cluster(cluster::config(&options, &identity, *route, bound, tls, &OsRng));
     }
     let (stop_accepting, accepting) = watch::channel(false);
     let (stop_routes, routing) = watch::channel(false);
@@ -230,11 +231,11 @@ pub(crate) struct Server {
     stop_accepting: watch::Sender<bool>,
     stop_routes: watch::Sender<bool>,
     /// Where other servers of the cluster connect.
-    route: Option<SocketAddr>,
+    pub(crate) route: Option<SocketAddr>,
     pub(crate) config: Option<String>,
     pub(crate) overrides: Overrides,
     /// Where clients connect.
-    bound: SocketAddr,
+    pub(crate) bound: SocketAddr,
     /// Scheme and address of the monitoring pages.
     monitoring: Option<(&'static str, SocketAddr)>,
     ports_file: Mutex<Option<PathBuf>>,

@@ -10,13 +10,14 @@ const MODES: [&str; 6] = ["off", "accept", "s2_fast", "s2_better", "s2_best", "s
 /// What a stream of frames begins with.
 const FRAMES: &[u8] = b"S2sTwO";
 
-/// What a server of one mode shows about a route to one of another, where both are near.
+/// What a server of one mode shows about a route to one of another; `s2_` stands for any level.
 fn shown(own: &'static str, theirs: &'static str) -> &'static str {
     match (own, theirs) {
         ("off", _) | (_, "off") | ("accept", "accept") => "off",
         ("accept", "s2_auto") => "s2_fast",
         ("accept", level) => level,
-        ("s2_auto", _) => "s2_uncompressed",
+        // Which level it is depends on how busy the machine is.
+        ("s2_auto", _) => "s2_",
         (level, _) => level,
     }
 }
@@ -34,7 +35,10 @@ fn agree(nodes: &[Node]) {
                 let routes = node.routes();
                 let mut to_other =
                     routes.iter().filter(|route| route["remote_name"] == other.setup.name.as_str());
-                to_other.all(|route| route["compression"] == expected)
+                to_other.all(|route| {
+                    let level = route["compression"].as_str().unwrap();
+                    level == expected || (expected == "s2_" && level.starts_with(expected))
+                })
             });
             let (from, to) = (&node.setup.name, &other.setup.name);
             assert!(is_shown, "{from} to {to}: not {expected}, {:#?}", node.routes());

@@ -1,7 +1,12 @@
 //! Routes in detail: compression, TLS, permissions, limits, reloads. Clusters of both programs, with raw clients.
 
 mod compression;
+mod gossip;
+mod limits;
+mod permissions;
 mod proxy;
+mod reload;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -172,7 +177,10 @@ fn formed(nodes: &[Node], per_pair: usize) {
 
 /// The next message: its line without the size, and its content.
 fn message(client: &mut Raw) -> (String, Vec<u8>) {
-    let head = client.line().expect("a message");
+    let mut head = client.line().expect("a message");
+    while head == "PING" {
+        head = client.line().expect("a message");
+    }
     assert!(head.starts_with("MSG ") || head.starts_with("HMSG "), "{head}");
     let size: usize = head.rsplit(' ').next().unwrap().parse().unwrap();
     let body = client.bytes(size);
