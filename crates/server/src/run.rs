@@ -134,6 +134,7 @@ async fn serve(
     let routes = cluster::listen(&broker, &options)?;
     if let Some((_, route)) = &routes {
         let tls = tls::of_routes(&options).map_err(|error| anyhow!("{error}"))?;
+        banner::route_tls(&options);
         broker.join_cluster(cluster::config(&options, &identity, *route, bound, tls, &OsRng));
     }
     let (stop_accepting, accepting) = watch::channel(false);

@@ -105,6 +105,74 @@ fn a_server_that_was_told_of_and_refuses_is_not_asked_for_ever() {
     assert!(!poll_until(Duration::from_secs(6), || attempts() > 4), "{}", other.log_tail());
 }
 
+/// Tells of a server.
+fn tell(raw: &mut Raw, id: &str, address: &str) {
+    raw.send(format!("INFO {{\"server_id\":\"{id}\",\"ip\":\"nats-route://{address}/\"}}\r\n").as_bytes());
+}
+
+#[test]
+fn a_server_that_is_dialled_is_not_dialled_a_second_time_for_being_told_of() {
+    let Some(node) = Setup::new(Kind::Linnet, "n").cluster("pool_size: -1, connect_retries: 4").start()
+    else {
+        return;
+    };
+    let mut raw = node.stranger();
+    enter_as_server(&mut raw);
+    let nobody = format!("127.0.0.1:{}", linnet_launch::free_port().unwrap());
+    let attempts = |nth: u32| node.logged(&format!("(attempt {nth}): dial tcp {nobody}"));
+    tell(&mut raw, "Y", &nobody);
+    // It is told of again while it is dialled.
+    assert!(poll_until(LONG, || {
+        tell(&mut raw, "Y", &nobody);
+        attempts(3) > 0
+    }));
+    assert_eq!(attempts(1), 1, "{}", node.server.log_tail());
+}
+
+#[test]
+fn there_is_not_any_number_of_servers_to_dial_at_a_time() {
+    const LIMIT: usize = 256;
+    let Some(node) = Setup::new(Kind::Linnet, "n").cluster("pool_size: -1").start() else { return };
+    let mut raw = node.stranger();
+    enter_as_server(&mut raw);
+    let mut told = String::new();
+    for n in 0..2 * LIMIT {
+        let (high, low) = (n / 200, n % 200);
+        told += &format!("INFO {{\"server_id\":\"Y{n}\",\"ip\":\"nats-route://127.1.{high}.{low}:1/\"}}\r\n");
+    }
+    raw.send(format!("{told}PING\r\n").as_bytes());
+    while raw.line().unwrap() != "PONG" {}
+    let attempts = || node.logged("Error trying to connect to route (attempt 1)");
+    assert!(poll_until(LONG, || attempts() == LIMIT), "{}", attempts());
+    // Later others have their turn.
+    assert!(poll_until(LONG, || {
+        tell(&mut raw, "Z", "127.1.9.9:1");
+        attempts() > LIMIT
+    }));
+}
+
+/// However often a server comes back, as many dial it as there are places.
+#[test]
+fn as_many_dial_a_server_as_there_are_places() {
+    let Some(first) = Setup::new(Kind::Linnet, "first").start() else { return };
+    let second = Setup::new(Kind::Linnet, "second").dialling(&[first.setup.port]).start().unwrap();
+    let mut nodes = [first, second];
+    for _ in 0..3 {
+        formed(&nodes, PER_PAIR);
+        nodes[0].server.kill().unwrap();
+        nodes[1].is_connected_to(&[], PER_PAIR);
+        nodes[0].server.restart().unwrap();
+    }
+    formed(&nodes, PER_PAIR);
+    let attempts = |node: &super::Node| node.logged("Error trying to connect to route (attempt 2)");
+    let before = attempts(&nodes[1]);
+    nodes[0].server.kill().unwrap();
+    assert!(poll_until(LONG, || attempts(&nodes[1]) == before + PER_PAIR), "{}", nodes[1].server.log_tail());
+    let third = || nodes[1].logged("Error trying to connect to route (attempt 3)") >= PER_PAIR;
+    assert!(poll_until(LONG, third));
+    assert_eq!(attempts(&nodes[1]), before + PER_PAIR, "{}", nodes[1].server.log_tail());
+}
+
 #[test]
 fn messages_of_other_servers_are_not_clients_messages() {
     for kind in [Kind::Linnet, Kind::Peer] {
@@ -120,5 +188,8 @@ fn messages_of_other_servers_are_not_clients_messages() {
         let varz = nodes[0].page("/varz");
         assert_eq!((&varz["in_client_msgs"], &varz["in_client_bytes"]), (&0.into(), &0.into()), "{kind:?}");
         assert!(varz["in_msgs"].as_u64() >= Some(1), "{kind:?}");
+        let varz = nodes[1].page("/varz");
+        assert_eq!((&varz["in_client_msgs"], &varz["out_client_msgs"]), (&1.into(), &0.into()));
+        assert!(varz["out_msgs"].as_u64() >= Some(1));
     }
 }

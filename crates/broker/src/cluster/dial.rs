@@ -141,11 +141,12 @@ pub(super) fn dial_told(shared: &Arc<Shared>, cluster: &Arc<Cluster>, info: &Ser
         let mut told = cluster.told.lock();
         told.len() < TOLD_MAX && told.insert(info.server_id.clone())
     };
-    if is_known || is_configured || !is_new() {
-        return;
-    }
     if info.auth_required {
         url.credentials.clone_from(&cluster.config().local.credentials);
+    }
+    let is_dialled = cluster.dialling.lock().contains_key(&url);
+    if is_known || is_configured || is_dialled || !is_new() {
+        return;
     }
     let (shared, cluster, id) = (shared.clone(), cluster.clone(), info.server_id.clone());
     let told = GossipMode::from_number(info.gossip_mode);

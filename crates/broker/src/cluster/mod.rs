@@ -16,7 +16,7 @@ mod urls;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -217,9 +217,19 @@ impl Cluster {
         }
     }
 
+    /// Messages and bytes that went to other servers by the routes there are.
+    pub(crate) fn delivered(&self) -> (u64, u64) {
+        let each =
+            self.routes.lock().values().map(|route| route.conn.outbound.delivered()).collect::<Vec<_>>();
+        each.into_iter().fold((0, 0), |sum, route| (sum.0 + route.0, sum.1 + route.1))
+    }
+
     /// A connection that carried messages has ended.
     fn leave(&self, shared: &Arc<Shared>, route: &Arc<Route>) {
         self.routes.lock().remove(&route.conn.cid());
+        let (msgs, bytes) = route.conn.outbound.delivered();
+        shared.stats.route_out_msgs.fetch_add(msgs, Ordering::Relaxed);
+        shared.stats.route_out_bytes.fetch_add(bytes, Ordering::Relaxed);
         for account in shared.accounts.load().values() {
             account.announcer.leave(route);
         }

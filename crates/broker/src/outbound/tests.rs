@@ -46,3 +46,35 @@ async fn a_failure_is_told_before_the_socket_is_shut() {
     assert_eq!(told.await.unwrap(), (WriteFailure::Deadline, true));
     drop(deaf);
 }
+
+/// Everything before compression began goes out as it was, everything behind it in frames.
+#[tokio::test]
+async fn compression_begins_at_the_place_where_it_was_asked_for() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut reader = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let outbound = Arc::new(Outbound::new(Arc::new(Link::new(stream))));
+    outbound.push(b"plain ");
+    outbound.push(b"INFO\r\n");
+    outbound.compress(Level::Fast);
+    let expected = b"packed line\r\n".repeat(300_000);
+    for part in expected.chunks(50_000) {
+        outbound.push(part);
+    }
+    assert_eq!(outbound.pending(), 12 + expected.len());
+    outbound.flush(&Handle::current(), Duration::from_secs(10), |_| {});
+    let reading = async {
+        let (mut plain, mut decoder, mut got) = ([0; 12], linnet_s2::Decoder::default(), Vec::new());
+        tokio::io::AsyncReadExt::read_exact(&mut reader, &mut plain).await.unwrap();
+        let mut buffer = vec![0; 10_000];
+        while got.len() < expected.len() {
+            let count = tokio::io::AsyncReadExt::read(&mut reader, &mut buffer).await.unwrap();
+            let mut input = &buffer[..count];
+            while decoder.next(&mut input, &mut got).unwrap() {}
+        }
+        (plain, got)
+    };
+    let (plain, got) = tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
+    assert_eq!(&plain, b"plain INFO\r\n");
+    assert!(got == expected);
+}
