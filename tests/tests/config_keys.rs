@@ -680,6 +680,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("compression.mode", "routes::automatic_levels_are_those_of_the_configured_times"),
     ("compression.rtt_thresholds", "routes::automatic_levels_are_those_of_the_configured_times"),
     ("cluster.permissions", "routes::only_interest_that_is_allowed_crosses"),
+    ("cluster.authorization.permissions", "routes::only_interest_that_is_allowed_crosses"),
     ("cluster.tls", "routes::servers_that_trust_each_other_meet_over_tls"),
     ("tls.insecure", "routes::an_insecure_server_dials_whoever_it_is_told_to"),
     ("cluster.write_deadline", "routes::a_server_that_reads_nothing_is_closed_and_publishers_go_on"),

@@ -2,13 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::anyhow;
 use linnet_broker::{Broker, ClusterConfig, RouteTls, RouteUrl, ServerIdentity, WritePolicy};
 use linnet_conf::Secret;
 use linnet_conf::options::{
-    Cluster, CompressionMode, Options, SubjectFilter, SubjectPermissions, WriteTimeout,
+    Cluster, CompressionMode, Options, PING_INTERVAL_MAX, SubjectFilter, SubjectPermissions, WriteTimeout,
 };
 use linnet_env::Rng;
 use linnet_ids::{NUID_LEN, NuidSequence};
@@ -19,8 +18,6 @@ use tokio::net::TcpListener;
 use crate::address::{HostPort, ListenError, resolve};
 use crate::{build, files};
 
-/// Keep-alives of routes are not further apart than this.
-const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Protocol level between servers.
 const SERVER_PROTO: i32 = 3;
 

@@ -119,11 +119,12 @@ crossed! {
 fn the_wire_carries_frames_only_if_that_was_agreed_on() {
     for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet], [Kind::Linnet, Kind::Linnet]] {
         for (near, far, is_packed, is_small) in [
-            ("off", "s2_fast", false, false),
-            ("accept", "accept", false, false),
-            ("accept", "s2_fast", true, true),
-            ("s2_better", "s2_best", true, true),
-            ("s2_auto", "s2_auto", true, false),
+            ("off", "s2_fast", false, Some(false)),
+            ("accept", "accept", false, Some(false)),
+            ("accept", "s2_fast", true, Some(true)),
+            ("s2_better", "s2_best", true, Some(true)),
+            // Near servers do not compress, unless the machine is so busy that they look far.
+            ("s2_auto", "s2_auto", true, None),
         ] {
             let Some(seed) = Setup::new(kinds[0], "a").cluster(&format!("compression: {far}")).start() else {
                 return;
@@ -145,6 +146,7 @@ fn the_wire_carries_frames_only_if_that_was_agreed_on() {
             }
             let sent = proxy.len() - before;
             assert_eq!(proxy.count(FRAMES) > 8, is_packed, "{near} to {far}: {}", proxy.count(FRAMES));
+            let Some(is_small) = is_small else { continue };
             assert_eq!(sent < 200_000, is_small, "{near} to {far}: {sent}");
             // A message that is not compressed can be read.
             assert_eq!(proxy.count(body.as_bytes()) > 0, !is_small, "{near} to {far}");

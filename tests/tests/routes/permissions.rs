@@ -25,8 +25,10 @@ fn known(node: &Node, all: &[&str], last: &str) -> Vec<String> {
 
 #[test]
 fn only_interest_that_is_allowed_crosses() {
-    for kinds in PAIRS {
-        let Some(nodes) = pair(kinds, RULES) else { return };
+    // In their place, and in that of old.
+    let of_old = format!("authorization {{ {RULES} }}");
+    for (kinds, rules) in PAIRS.iter().flat_map(|kinds| [(*kinds, RULES), (*kinds, of_old.as_str())]) {
+        let Some(nodes) = pair(kinds, rules) else { return };
         let subjects = ["in.a", "in.*", "in.no", "out.a", ">", "b.a", "c"];
         let mut near = nodes[0].client();
         for (sid, subject) in subjects.iter().enumerate() {

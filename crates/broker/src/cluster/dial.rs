@@ -245,7 +245,7 @@ impl Dialler {
         if self.told.is_some() && *ended == Ended::AfterUse {
             return jitter;
         }
-        pause_after(failures, cluster.config().connect_backoff || self.told.is_some()) + jitter
+        pause_after(failures, cluster.config().connect_backoff) + jitter
     }
 
     async fn connect(&self) -> std::io::Result<(TcpStream, SocketAddr)> {

@@ -56,6 +56,9 @@ pub struct Cluster {
     pub export: Option<SubjectPermissions>,
 }
 
+/// Keep-alives of routes are not further apart than this.
+pub const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
+
 /// Where another server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteAddress {
@@ -181,9 +184,7 @@ const KEYS: &[Row<Cluster>] = &[
     key!(["compression"], "boolean, mode or map", "accept", Live, compression => compression,
         "Compression of routes: off, accept, s2_fast (or on), s2_better, s2_best or s2_auto."),
     key!(["ping_interval"], "duration", "(as for clients, at most 30s)", Live,
-        ping_interval => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
-            section.ping_interval = read::duration(field, report);
-        }, "Interval of keep-alive PINGs on routes."),
+        ping_interval => ping_interval, "Interval of keep-alive PINGs on routes."),
     key!(["ping_max"], "integer", "(as for clients)", Live,
         ping_max => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
             section.ping_max = read::positive32(field, report);
@@ -211,6 +212,8 @@ pub(crate) const AUTHORIZATION: Table<Cluster> =
     Table { section: "cluster.authorization", rows: &[AUTHORIZATION_KEYS], unknown: unknown_field };
 
 const AUTHORIZATION_KEYS: &[Row<Cluster>] = &[
+    key!(["permissions"], "map", "(everything)", Live, => permissions_of_authorization,
+        "As permissions of the cluster, which come first."),
     key!(["user", "username"], "string", "", Live,
         user => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
             section.user = read::string(field, report);
@@ -255,6 +258,22 @@ fn listen(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
             section.host = host;
         }
         section.port = listen.port;
+    }
+}
+
+/// Permissions in the place where they were before there was one of their own, which counts more.
+fn permissions_of_authorization(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
+    let text = "invalid use of field \"authorization\": setting \"permissions\" within cluster authorization block is deprecated";
+    report.warning(field.at, text);
+    if !report.explicit.contains("cluster.permissions") {
+        permissions(section, field, report);
+    }
+}
+
+fn ping_interval(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
+    section.ping_interval = read::duration(field, report);
+    if section.ping_interval.is_some_and(|interval| interval > PING_INTERVAL_MAX) {
+        report.warning(field.at, "Cluster 'ping_interval' will reset to 30s which is the max for routes");
     }
 }
 
