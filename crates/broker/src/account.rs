@@ -137,9 +137,16 @@ impl Account {
 
     /// Adds a subscription of this server.
     pub(crate) fn insert(&self, sub: &SubRef) {
-        // Others hear of it before anybody can end it.
-        self.announcer.add(&self.name, sub);
+        // What others hear of is there: their messages may come at once.
         self.insert_remote(sub);
+        self.announcer.add(&self.name, sub);
+    }
+
+    /// Runs `body` while insertions wait.
+    #[cfg(test)]
+    pub(crate) fn while_nothing_is_inserted<T>(&self, body: impl FnOnce() -> T) -> T {
+        let _held = self.interest.read();
+        body()
     }
 
     /// Adds a subscription that other servers are not told of.

@@ -81,9 +81,18 @@ impl Setup {
         )
     }
 
-    /// `None` if there is no program of the kind.
-    fn start(self) -> Option<Node> {
-        let server = Spec::new(program(self.kind)?).config(self.text()).start().unwrap();
+    /// `None` if there is no program of the kind. The port may have been taken by somebody else meanwhile; nobody knows of it
+    /// yet, so that another one does as well.
+    fn start(mut self) -> Option<Node> {
+        const ATTEMPTS: u32 = 5;
+        let program = program(self.kind)?;
+        for _ in 1..ATTEMPTS {
+            if let Ok(server) = Spec::new(&program).config(self.text()).start() {
+                return Some(Node { server, setup: self });
+            }
+            self.port = free_port().unwrap();
+        }
+        let server = Spec::new(&program).config(self.text()).start().unwrap();
         Some(Node { server, setup: self })
     }
 }

@@ -58,19 +58,26 @@ impl Announcer {
         }
     }
 
-    /// A subscription is about to come.
+    /// A subscription has come. Somebody else may be ending it at the same time: whoever gets the lock last finds out.
     pub(crate) fn add(&self, account: &str, sub: &Subscription) {
         if self.is_on.load(Ordering::Relaxed) {
             // What is told under the lock is told in the order of the changes.
             let State { tally, routes, permissions } = &mut *self.state.lock();
+            if sub.is_closed() {
+                return;
+            }
+            sub.announced.store(true, Ordering::Relaxed);
             tally.add(key(sub), |change| tell(routes, permissions.as_deref(), account, &change));
         }
     }
 
-    /// A subscription that was added is gone.
+    /// A subscription is gone, and closed.
     pub(crate) fn remove(&self, account: &str, sub: &Subscription) {
         if self.is_on.load(Ordering::Relaxed) {
             let State { tally, routes, permissions } = &mut *self.state.lock();
+            if !sub.announced.swap(false, Ordering::Relaxed) {
+                return;
+            }
             tally.remove(key(sub), |change| tell(routes, permissions.as_deref(), account, &change));
         }
     }
@@ -119,4 +126,67 @@ fn send(routes: &[Arc<Route>], account: &str, change: &Change<'_>) {
         weight: change.weight,
     };
     routes.iter().for_each(|route| route.tell(&interest));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use linnet_env::{Clock as _, RealClock};
+
+    use super::*;
+    use crate::account::{Account, AccountLimits};
+    use crate::conn::Conn;
+    use crate::link::Link;
+    use crate::subscription::{SubRef, Target};
+
+    /// A route to nobody who reads.
+    async fn route() -> (Arc<Route>, tokio::net::TcpStream) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let clock = RealClock::new();
+        let conn = Conn::new(1, peer, Arc::new(Link::new(stream)), clock.wall(), clock.mono());
+        (Route::new(Arc::new(conn), None, false), far)
+    }
+
+    fn subscription(route: &Arc<Route>) -> SubRef {
+        let target = Target::Client(route.conn.clone());
+        SubRef(Arc::new(Subscription { subject: b"a".as_slice().into(), ..Subscription::new(target) }))
+    }
+
+    #[tokio::test]
+    async fn others_hear_of_what_is_there_already() {
+        let (route, _far) = route().await;
+        let account = Account::new("A", false, AccountLimits::default());
+        account.announcer.switch_on(None);
+        account.announcer.join("A", &route);
+        let sub = subscription(&route);
+        let inserting = account.while_nothing_is_inserted(|| {
+            let (account, sub) = (account.clone(), sub.clone());
+            let inserting = std::thread::spawn(move || account.insert(&sub));
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_millis(100) {
+                assert_eq!(route.conn.outbound.pending(), 0, "a message for it would be lost");
+                std::thread::yield_now();
+            }
+            inserting
+        });
+        inserting.join().unwrap();
+        assert!(account.has_interest(b"a") && route.conn.outbound.pending() > 0);
+    }
+
+    #[tokio::test]
+    async fn what_ends_before_it_is_told_is_not_told_at_all() {
+        let (route, _far) = route().await;
+        let account = Account::new("A", false, AccountLimits::default());
+        account.announcer.switch_on(None);
+        account.announcer.join("A", &route);
+        let sub = subscription(&route);
+        account.insert_remote(&sub);
+        account.remove(&sub);
+        account.announcer.add("A", &sub);
+        assert_eq!(route.conn.outbound.pending(), 0);
+        assert!(account.announcer.state.lock().tally.is_empty());
+    }
 }
