@@ -85,6 +85,12 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cluster.compression", "routes::the_wire_carries_frames_only_if_that_was_agreed_on"),
     ("compression.mode", "routes::automatic_levels_are_those_of_the_configured_times"),
     ("compression.rtt_thresholds", "routes::automatic_levels_are_those_of_the_configured_times"),
+    ("cluster.permissions", "routes::only_interest_that_is_allowed_crosses"),
+    ("cluster.authorization.permissions", "routes::only_interest_that_is_allowed_crosses"),
+    ("cluster.tls", "routes::servers_that_trust_each_other_meet_over_tls"),
+    ("tls.insecure", "routes::an_insecure_server_dials_whoever_it_is_told_to"),
+    ("cluster.write_deadline", "routes::a_server_that_reads_nothing_is_closed_and_publishers_go_on"),
+    ("cluster.write_timeout", "routes::a_slow_server_is_closed_if_that_is_wanted"),
     ("cluster.ping_interval", "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect"),
     ("cluster.ping_max", "cluster::a_route_whose_other_side_is_silent_is_closed"),
     ("cluster.authorization.user", "cluster::a_cluster_with_a_password_lets_only_those_in_who_know_it"),
@@ -99,7 +105,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
 /// Keys of which `docs/operations/differences.md` says that they have no effect, or none beside the default's.
 const WITHOUT_EFFECT: &[&str] = &[
     "write_timeout",
-    "tls.insecure",
     "tls.allow_insecure_cipher_suites",
     "disable_sublist_cache",
     "connect_error_reports",
@@ -130,7 +135,12 @@ fn tests_elsewhere_exist() {
             }
             Some(("cluster", name)) => include_str!("cluster.rs").contains(&format!("fn {name}()")),
             Some(("routes", name)) => {
-                let texts = [include_str!("routes/compression.rs")];
+                let texts = [
+                    include_str!("routes/compression.rs"),
+                    include_str!("routes/limits.rs"),
+                    include_str!("routes/permissions.rs"),
+                    include_str!("routes/tls.rs"),
+                ];
                 texts.iter().any(|text| text.contains(&format!("fn {name}()")))
             }
             Some(("scrub", name)) => include_str!("scrub.rs").contains(&format!("fn {name}()")),

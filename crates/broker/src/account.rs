@@ -168,12 +168,24 @@ impl Account {
         InternalSubscription { account: self.clone(), sub }
     }
 
+    /// Runs `body` while insertions wait.
+    #[cfg(test)]
+    pub(crate) fn while_nothing_is_inserted<T>(&self, body: impl FnOnce() -> T) -> T {
+        let _held = self.interest.read();
+        body()
+    }
+
     /// Adds a subscription.
     pub(crate) fn insert(&self, sub: &SubRef) {
+        self.insert_untold(sub);
         if is_told(sub) {
-            // Others hear of it before anybody can end it.
+            // What others hear of is there: their messages may come at once.
             self.announcer.add(&self.name, sub);
         }
+    }
+
+    /// Adds a subscription without telling other servers.
+    pub(crate) fn insert_untold(&self, sub: &SubRef) {
         {
             let mut interest = self.interest.write();
             interest.insert(&sub.subject, sub.queue.as_deref(), sub.clone());

@@ -186,7 +186,13 @@ impl Broker {
 
     /// Server-wide counters.
     pub fn stats(&self) -> StatsSnapshot {
-        self.shared.stats.snapshot()
+        let mut stats = self.shared.stats.snapshot();
+        if let Some(cluster) = self.shared.cluster.get() {
+            let (msgs, bytes) = cluster.delivered();
+            stats.route_out_msgs += msgs;
+            stats.route_out_bytes += bytes;
+        }
+        stats
     }
 
     /// Open client connections.

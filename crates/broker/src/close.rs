@@ -25,6 +25,7 @@ pub enum CloseReason {
     DuplicateRoute,
     DuplicateServerName,
     Kicked,
+    RouteRemoved,
 }
 
 impl CloseReason {
@@ -54,6 +55,7 @@ impl CloseReason {
             Self::DuplicateRoute => "Duplicate Route",
             Self::DuplicateServerName => "Duplicate Server Name",
             Self::Kicked => "Kicked",
+            Self::RouteRemoved => "Route Removed",
         }
     }
 }

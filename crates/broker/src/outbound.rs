@@ -1,19 +1,27 @@
+#[cfg(test)]
+mod tests;
+
+mod state;
+
 use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use linnet_s2::Level;
 use linnet_wire::encode;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
 
-use crate::chunk::{CHUNK_MAX, Chunk, recycle, take_buffer};
+use crate::chunk::{CHUNK_MAX, Chunk, recycle};
 use crate::link::{Link, Wrote};
-use crate::packing::{PACK_MAX, Packer};
+use crate::packing::Packer;
 use crate::subscription::SubRef;
+use state::{State, Taken, remaining};
 
 /// Payloads of at least this size are shared by reference across a fan-out instead of being copied.
 pub(crate) const SHARE_MIN: usize = 4096;
@@ -26,27 +34,17 @@ pub(crate) struct Outbound {
     state: Mutex<State>,
     /// Set once what is written is compressed.
     packer: OnceLock<Box<Packer>>,
+    /// What holds instead of the deadline that writers name.
+    policy: ArcSwapOption<WritePolicy>,
 }
 
-struct State {
-    link: Option<Arc<Link>>,
-    queue: VecDeque<Chunk>,
-    /// What was queued before compression began, which goes out first and as it is.
-    plain: VecDeque<Chunk>,
-    is_packed: bool,
-    /// Bytes in `queue` and `plain`.
-    queued: usize,
-    /// Bytes a writer has taken out of `queue` and not reported as written.
-    in_flight: usize,
-    /// Somebody has promised to call [`Outbound::flush`].
-    scheduled: bool,
-    writing: bool,
-    /// Nothing more may be appended.
-    sealed: bool,
-    /// What to shut down once the queue of a sealed connection is written.
-    ending: Shutdown,
-    msgs: u64,
-    msg_bytes: u64,
+/// How long a connection may take for its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WritePolicy {
+    /// Time without a byte taken, or for everything that is written at a time.
+    pub deadline: Duration,
+    /// Every byte must be taken within the deadline. Else time begins anew with each that is.
+    pub is_strict: bool,
 }
 
 /// The bytes of a batch.
@@ -104,13 +102,6 @@ impl Frame<'_> {
     }
 }
 
-/// What a writer has taken out of the queue.
-struct Taken {
-    chunks: VecDeque<Chunk>,
-    /// It is to be compressed.
-    is_packed: bool,
-}
-
 /// Why a connection could not take its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteFailure {
@@ -120,7 +111,11 @@ pub(crate) enum WriteFailure {
 
 impl Outbound {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { state: Mutex::new(State::new(Some(link))), packer: OnceLock::new() }
+        Self {
+            state: Mutex::new(State::new(Some(link))),
+            packer: OnceLock::new(),
+            policy: ArcSwapOption::empty(),
+        }
     }
 
     /// Bytes waiting to be written.
@@ -202,6 +197,11 @@ impl Outbound {
         state.schedule()
     }
 
+    /// From now on this holds, whatever deadline a writer names.
+    pub(crate) fn set_write_policy(&self, policy: WritePolicy) {
+        self.policy.store(Some(Arc::new(policy)));
+    }
+
     /// Compresses what is appended from here on; called again, at another level.
     pub(crate) fn compress(&self, level: Level) {
         let packer = self.packer.get_or_init(|| Box::new(Packer::new(level)));
@@ -266,17 +266,25 @@ impl Outbound {
         mut skip: usize,
         deadline: Duration,
     ) -> Result<(), WriteFailure> {
+        let policy = self.policy.load_full();
+        let policy = policy.map_or(WritePolicy { deadline, is_strict: false }, |policy| *policy);
+        let mut until = Instant::now() + policy.deadline;
         loop {
-            match tokio::time::timeout(deadline, link.tcp().writable()).await {
+            match tokio::time::timeout_at(until, link.tcp().writable()).await {
                 Err(_) => return Err(WriteFailure::Deadline),
                 Ok(Err(_)) => return Err(WriteFailure::Error),
                 Ok(Ok(())) => {}
             }
             match link.write(&mut chunks, &mut skip) {
-                Wrote::Blocked => {}
+                Wrote::Blocked if policy.is_strict => {}
+                // The socket had room: bytes were taken.
+                Wrote::Blocked => until = Instant::now() + policy.deadline,
                 Wrote::Failed => return Err(WriteFailure::Error),
                 Wrote::All => match self.more(chunks) {
-                    Some(next) => chunks = self.pack(next),
+                    Some(next) => {
+                        chunks = self.pack(next);
+                        until = Instant::now() + policy.deadline;
+                    }
                     None => return Ok(()),
                 },
             }
@@ -358,158 +366,5 @@ impl Outbound {
             }
         }
         self.flush(runtime, LAST_WORDS, |_| {});
-    }
-}
-
-impl State {
-    fn new(link: Option<Arc<Link>>) -> Self {
-        Self {
-            link,
-            queue: VecDeque::new(),
-            plain: VecDeque::new(),
-            is_packed: false,
-            queued: 0,
-            in_flight: 0,
-            scheduled: false,
-            writing: false,
-            sealed: false,
-            ending: Shutdown::Both,
-            msgs: 0,
-            msg_bytes: 0,
-        }
-    }
-
-    /// The buffer to append `size` bytes to.
-    fn tail(&mut self, size: usize) -> &mut Vec<u8> {
-        let fits = matches!(self.queue.back(), Some(Chunk::Owned(b)) if b.len() + size <= CHUNK_MAX);
-        if !fits {
-            self.queue.push_back(Chunk::Owned(take_buffer()));
-        }
-        match self.queue.back_mut() {
-            Some(Chunk::Owned(buffer)) => buffer,
-            _ => unreachable!("an owned chunk was just pushed"),
-        }
-    }
-
-    /// Moves `bytes` in: as a chunk of its own if it would be well filled or nothing waits, else copied, so that
-    /// half-empty buffers do not pile up.
-    fn append(&mut self, bytes: &mut Vec<u8>) {
-        self.queued += bytes.len();
-        if self.queue.is_empty() || bytes.len() >= CHUNK_MAX / 2 {
-            self.queue.push_back(Chunk::Owned(std::mem::take(bytes)));
-            return;
-        }
-        self.tail(bytes.len()).extend_from_slice(bytes);
-        bytes.clear();
-    }
-
-    fn append_shared(&mut self, bytes: Bytes) {
-        self.queued += bytes.len();
-        self.queue.push_back(Chunk::Shared(bytes));
-    }
-
-    fn schedule(&mut self) -> Pushed {
-        let schedule = !self.scheduled && !self.writing;
-        self.scheduled |= schedule;
-        Pushed::Queued { schedule, pending: self.queued + self.in_flight }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.plain.is_empty()
-    }
-
-    fn take(&mut self) -> Taken {
-        if !self.is_packed {
-            self.in_flight = std::mem::take(&mut self.queued);
-            return Taken { chunks: std::mem::take(&mut self.queue), is_packed: false };
-        }
-        let is_packed = self.plain.is_empty();
-        let chunks = if is_packed { self.take_some() } else { std::mem::take(&mut self.plain) };
-        self.in_flight = remaining(&chunks, 0);
-        self.queued -= self.in_flight;
-        Taken { chunks, is_packed }
-    }
-
-    /// As much of the queue as becomes one stream, a chunk at least.
-    fn take_some(&mut self) -> VecDeque<Chunk> {
-        let mut bytes = 0;
-        let beyond = self.queue.iter().position(|chunk| {
-            bytes += chunk.bytes().len();
-            bytes > PACK_MAX
-        });
-        match beyond {
-            None => std::mem::take(&mut self.queue),
-            Some(count) => self.queue.drain(..count.max(1)).collect(),
-        }
-    }
-
-    fn drop_queue(&mut self) {
-        self.queue = VecDeque::new();
-        self.plain = VecDeque::new();
-        self.queued = 0;
-        self.in_flight = 0;
-    }
-
-    /// Gives up the socket. The peer sees the end of the stream; with `Both` our reader sees it too.
-    fn disconnect(&mut self, ending: Shutdown) {
-        if let Some(link) = self.link.take() {
-            link.shut(ending);
-        }
-    }
-}
-
-fn remaining(chunks: &VecDeque<Chunk>, skip: usize) -> usize {
-    chunks.iter().map(|c| c.bytes().len()).sum::<usize>() - skip
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Appends batches of these sizes; returns the lengths of the chunks they became.
-    fn chunks_of(sizes: &[usize]) -> Vec<usize> {
-        let mut state = State::new(None);
-        let mut expected = Vec::new();
-        for (n, size) in sizes.iter().enumerate() {
-            let mut batch = Vec::with_capacity(CHUNK_MAX);
-            batch.resize(*size, n as u8);
-            expected.extend_from_slice(&batch);
-            state.append(&mut batch);
-            assert!(batch.is_empty());
-        }
-        let kept: Vec<u8> = state.queue.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect();
-        assert!(kept == expected, "bytes were lost or reordered");
-        assert_eq!(state.queued, expected.len());
-        state.queue.iter().map(|chunk| chunk.bytes().len()).collect()
-    }
-
-    #[test]
-    fn large_batches_are_moved_and_small_ones_fill_what_is_there() {
-        assert_eq!(chunks_of(&[10]), [10]);
-        assert_eq!(chunks_of(&[10, 20, 30]), [60]);
-        assert_eq!(chunks_of(&[CHUNK_MAX, CHUNK_MAX]), [CHUNK_MAX, CHUNK_MAX]);
-        assert_eq!(chunks_of(&[100, CHUNK_MAX / 2, 100]), [100, CHUNK_MAX / 2 + 100]);
-    }
-
-    #[test]
-    fn many_small_batches_leave_no_half_empty_chunks() {
-        let chunks = chunks_of(&[1000; 1000]);
-        assert!(chunks.len() <= 1_000_000 / (CHUNK_MAX - 1000) + 1, "{chunks:?}");
-    }
-
-    #[tokio::test]
-    async fn a_failure_is_told_before_the_socket_is_shut() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let deaf = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = listener.accept().await.unwrap();
-        let outbound = Arc::new(Outbound::new(Arc::new(Link::new(stream))));
-        outbound.push(&vec![b'x'; 32 << 20]);
-        let (tell, told) = tokio::sync::oneshot::channel();
-        let open = outbound.clone();
-        outbound.flush(&Handle::current(), Duration::from_millis(10), move |failure| {
-            let _ = tell.send((failure, open.state.lock().link.is_some()));
-        });
-        assert_eq!(told.await.unwrap(), (WriteFailure::Deadline, true));
-        drop(deaf);
     }
 }

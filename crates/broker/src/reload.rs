@@ -12,6 +12,7 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::router::{close_with_text, push_and_flush};
+use crate::tls::is_pinned;
 
 /// What a reload did to connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +49,9 @@ impl Broker {
                 let account = account.unwrap_or_else(|| {
                     let account = Account::new(&name, is_system, limits);
                     if shared.expects_cluster.load(Ordering::Relaxed) {
-                        account.announcer.switch_on();
+                        let cluster = shared.cluster.get();
+                        let permissions = cluster.and_then(|cluster| cluster.config().permissions.clone());
+                        account.announcer.switch_on(permissions);
                     }
                     account
                 });
@@ -87,12 +90,7 @@ impl Broker {
         let policy = self.shared.tls.load_full();
         let Some(pins) = policy.as_ref().and_then(|policy| policy.pinned.as_ref()) else { return 0 };
         let conns = self.connections();
-        let is_strange = |conn: &&Arc<Conn>| {
-            conn.tls.get().is_some_and(|tls| {
-                let key = tls.peer.as_ref().and_then(|peer| peer.certificates.first()).map(|c| c.spki_sha256);
-                key.is_none_or(|key| !pins.contains(&key))
-            })
-        };
+        let is_strange = |conn: &&Arc<Conn>| conn.tls.get().is_some_and(|tls| !is_pinned(Some(pins), tls));
         conns.iter().filter(is_strange).inspect(|conn| conn.close(CloseReason::TlsHandshakeFailure)).count()
     }
 }

@@ -5,6 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) struct Stats {
     pub(crate) in_msgs: AtomicU64,
     pub(crate) in_bytes: AtomicU64,
+    pub(crate) route_in_msgs: AtomicU64,
+    pub(crate) route_in_bytes: AtomicU64,
+    /// Of routes that have ended.
+    pub(crate) route_out_msgs: AtomicU64,
+    pub(crate) route_out_bytes: AtomicU64,
     pub(crate) out_msgs: AtomicU64,
     pub(crate) out_bytes: AtomicU64,
     pub(crate) slow_consumers: AtomicU64,
@@ -22,10 +27,18 @@ pub struct StatsSnapshot {
     pub in_msgs: u64,
     /// Header and payload bytes that arrived.
     pub in_bytes: u64,
-    /// Messages sent to clients.
+    /// Those of them that other servers sent.
+    pub route_in_msgs: u64,
+    /// Their bytes.
+    pub route_in_bytes: u64,
+    /// Messages sent.
     pub out_msgs: u64,
-    /// Header and payload bytes sent to clients.
+    /// Header and payload bytes sent.
     pub out_bytes: u64,
+    /// Those of them that went to other servers.
+    pub route_out_msgs: u64,
+    /// Their bytes.
+    pub route_out_bytes: u64,
     /// Connections closed because they did not keep up.
     pub slow_consumers: u64,
     /// Connections closed because they did not answer PINGs.
@@ -46,8 +59,12 @@ impl Stats {
         StatsSnapshot {
             in_msgs: get(&self.in_msgs),
             in_bytes: get(&self.in_bytes),
+            route_in_msgs: get(&self.route_in_msgs),
+            route_in_bytes: get(&self.route_in_bytes),
             out_msgs: get(&self.out_msgs),
             out_bytes: get(&self.out_bytes),
+            route_out_msgs: get(&self.route_out_msgs),
+            route_out_bytes: get(&self.route_out_bytes),
             slow_consumers: get(&self.slow_consumers),
             stale_connections: get(&self.stale_connections),
             stalled_clients: get(&self.stalled_clients),

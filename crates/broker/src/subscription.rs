@@ -30,6 +30,8 @@ pub struct Subscription {
     /// Deliveries counted towards `max`: all before it was set, and those begun since.
     pub(crate) claimed: AtomicU64,
     pub(crate) closed: AtomicBool,
+    /// Other servers count it. Changes under the lock of the account's announcer.
+    pub(crate) announced: AtomicBool,
 }
 
 /// Where deliveries go.
@@ -55,6 +57,7 @@ impl Subscription {
             delivered: AtomicU64::new(0),
             claimed: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
         }
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_auth::Authenticator;
-use linnet_broker::{Account, AccountLimits, Broker, ClusterConfig, Config, RouteUrl, ServerIdentity};
+use linnet_broker::{
+    Account, AccountLimits, Broker, ClusterConfig, Config, RouteUrl, ServerIdentity, WritePolicy,
+};
 use linnet_env::{OsRng, RealClock};
 use linnet_links::{ClusterName, Local, Mode, Thresholds};
 use linnet_wire::ServerInfo;
@@ -92,7 +94,7 @@ fn start_with(name: &str, pool_size: Option<usize>, routes: &[SocketAddr], confi
     let (listener, route) = broker.bind(anywhere).unwrap();
     let url =
         |addr: &SocketAddr| RouteUrl { host: addr.ip().to_string(), port: addr.port(), credentials: None };
-    broker.expect_cluster();
+    broker.expect_cluster(None);
     broker.join_cluster(ClusterConfig {
         local: local(name, pool_size, route),
         routes: routes.iter().map(url).collect(),
@@ -103,6 +105,9 @@ fn start_with(name: &str, pool_size: Option<usize>, routes: &[SocketAddr], confi
         connect_retries: 0,
         connect_backoff: false,
         advertises_clients: true,
+        tls: None,
+        permissions: None,
+        write_policy: WritePolicy { deadline: Duration::from_secs(10), is_strict: false },
     });
     let (stop, stopped) = watch::channel(false);
     let serving = broker.clone();

@@ -74,6 +74,15 @@ impl Peers {
         &self.local
     }
 
+    /// Other settings of this server; what is connected stays. A server that drains goes on doing so.
+    pub fn set_local(&mut self, mut local: Local) {
+        if self.local.info.ldm {
+            local.info.ldm = true;
+            local.info.connect_urls.clear();
+        }
+        self.local = local;
+    }
+
     /// Takes another cluster's name. What is connected under the old one must be closed: returned are the connections
     /// to all servers but `but`.
     pub fn adopt(&mut self, name: ClusterName, but: &str) -> Vec<ConnId> {
@@ -109,6 +118,14 @@ impl Peers {
     /// True if the account may have a connection of its own to a server of this INFO.
     pub fn is_dedicated(&self, account: &str) -> bool {
         self.local.accounts.iter().any(|dedicated| dedicated == account)
+    }
+
+    /// True if others have not been told of this: of the server itself when its first connection of the pool comes, and of
+    /// each account that it has a connection for.
+    pub fn is_news(&self, established: &Established) -> bool {
+        let is_shared = |slot: &Slot| !matches!(slot, Slot::Account(_));
+        let known = self.peers.get(&established.info.server_id);
+        !is_shared(&established.slot) || known.is_none_or(|peer| !peer.slots.keys().any(is_shared))
     }
 
     /// Gives a connection its place.
@@ -194,8 +211,7 @@ impl Peers {
         }
         let others = self.peers.iter().filter(|(id, _)| **id != about.server_id);
         let told = others.filter_map(|(_, peer)| {
-            // An INFO about an account's connection stays on that account's connections; others go where they may.
-            let conn = *peer.slots.values().next()?;
+            let conn = peer.told_by(&about.route_account)?;
             let mode = match (origin, is_explicit_route(conn)) {
                 (Origin::Accepted, true) | (Origin::Configured, _) => GossipMode::Override,
                 (Origin::Accepted, false) => GossipMode::Disabled,
@@ -215,6 +231,17 @@ impl Peers {
 }
 
 impl Peer {
+    /// The connection for an INFO about a connection of this account, or of the pool if it is empty: one that carries the
+    /// same, else any.
+    fn told_by(&self, account: &str) -> Option<ConnId> {
+        let carries_it = |slot: &Slot| match slot {
+            Slot::Account(name) => name == account,
+            Slot::Only | Slot::Pool(_) => account.is_empty(),
+        };
+        let same = self.slots.iter().find(|(slot, _)| carries_it(slot));
+        same.or_else(|| self.slots.iter().next()).map(|(_, conn)| *conn)
+    }
+
     /// True if the server is connected without a pool and this connection would be of one, or the other way round.
     fn has_other_shape(&self, slot: &Slot) -> bool {
         let has_only = self.slots.contains_key(&Slot::Only);

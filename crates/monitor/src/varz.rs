@@ -181,6 +181,7 @@ pub(crate) fn report(monitor: &Monitor) -> Varz {
         write_timeout: match client.write_timeout {
             WriteTimeout::Default => None,
             WriteTimeout::Close => Some("close"),
+            WriteTimeout::Retry => Some("retry"),
         },
         start: monitor.state.start.rfc3339(),
         now: monitor.now(),
@@ -196,12 +197,12 @@ pub(crate) fn report(monitor: &Monitor) -> Varz {
         leafnodes: 0,
         in_msgs: signed(stats.in_msgs),
         in_bytes: signed(stats.in_bytes),
-        in_client_msgs: signed(stats.in_msgs),
-        in_client_bytes: signed(stats.in_bytes),
+        in_client_msgs: signed(stats.in_msgs.saturating_sub(stats.route_in_msgs)),
+        in_client_bytes: signed(stats.in_bytes.saturating_sub(stats.route_in_bytes)),
         out_msgs: signed(stats.out_msgs),
         out_bytes: signed(stats.out_bytes),
-        out_client_msgs: signed(stats.out_msgs),
-        out_client_bytes: signed(stats.out_bytes),
+        out_client_msgs: signed(stats.out_msgs.saturating_sub(stats.route_out_msgs)),
+        out_client_bytes: signed(stats.out_bytes.saturating_sub(stats.route_out_bytes)),
         slow_consumers: signed(stats.slow_consumers),
         stale_connections: signed(stats.stale_connections),
         stalled_clients: signed(stats.stalled_clients),
@@ -217,12 +218,7 @@ pub(crate) fn report(monitor: &Monitor) -> Varz {
         system_account: monitor.system_account(),
         slow_consumer_stats: PerKind { clients: stats.slow_consumers, ..PerKind::default() },
         stale_connection_stats: PerKind { clients: stats.stale_connections, ..PerKind::default() },
-        tls_cert_not_after: monitor
-            .state
-            .tls
-            .load()
-            .as_ref()
-            .map(|acceptor| Wall(acceptor.not_after.saturating_mul(1_000_000_000)).rfc3339()),
+        tls_cert_not_after: monitor.state.tls.load().as_ref().map(|acceptor| expiry(acceptor.not_after)),
         disk_io_wait_stats: DiskWaits::default(),
     }
 }
@@ -254,6 +250,11 @@ pub(crate) fn feature_flags(options: &Options) -> BTreeMap<String, bool> {
     flags
 }
 
+/// A time of a certificate, in seconds since 1970.
+fn expiry(seconds: i64) -> String {
+    Wall(seconds.saturating_mul(1_000_000_000)).rfc3339()
+}
+
 /// The cluster; nothing of a server that is in none.
 #[derive(Default, Serialize)]
 struct Cluster {
@@ -268,7 +269,19 @@ struct Cluster {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     urls: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls_timeout: Option<f64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_required: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls_verify: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pool_size: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_deadline: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write_timeout: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert_not_after: Option<String>,
 }
 
 impl Cluster {
@@ -280,9 +293,21 @@ impl Cluster {
             name: Some(name),
             addr: Some(cluster.host.clone()),
             cluster_port: port,
-            auth_timeout: Some(cluster.timeout.as_secs_f64()),
+            auth_timeout: Some(cluster.handshake_timeout().as_secs_f64()),
             urls: cluster.routes.iter().map(|route| format!("{}:{}", route.host, route.port)).collect(),
+            tls_timeout: Some(
+                cluster.tls.as_ref().map_or(TLS_TIMEOUT_DEFAULT, |tls| tls.timeout.as_secs_f64()),
+            ),
+            tls_required: cluster.tls.is_some(),
+            tls_verify: cluster.tls.is_some(),
             pool_size: Some(cluster.pool_size.map_or(-1, i64::from)),
+            write_deadline: cluster.write_deadline.and_then(|time| u64::try_from(time.as_nanos()).ok()),
+            write_timeout: match cluster.write_timeout {
+                WriteTimeout::Default => None,
+                WriteTimeout::Close => Some("close"),
+                WriteTimeout::Retry => Some("retry"),
+            },
+            tls_cert_not_after: monitor.broker().route_tls_not_after().map(expiry),
         }
     }
 }

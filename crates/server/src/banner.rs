@@ -103,3 +103,12 @@ pub(crate) fn jetstream(config: &linnet_jetstream::Config, is_temporary: bool) {
 pub(crate) fn git_commit() -> &'static str {
     option_env!("LINNET_GIT_COMMIT").unwrap_or("unknown")
 }
+
+/// What an operator should know about TLS of routes.
+pub(crate) fn route_tls(options: &Options) {
+    if options.cluster.tls.as_ref().is_some_and(|tls| tls.insecure) {
+        tracing::warn!(
+            "TLS certificate chain and hostname of solicited routes will not be verified. DO NOT USE IN PRODUCTION!"
+        );
+    }
+}

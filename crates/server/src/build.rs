@@ -140,17 +140,27 @@ fn user(user: &options::User, account: &str, defaults: Option<&options::Permissi
     }
 }
 
-fn permissions(configured: &options::Permissions) -> Permissions {
+fn rules(subjects: Option<&SubjectPermissions>) -> Rules {
     let text = |filter: &SubjectFilter| match &filter.queue {
         Some(queue) => format!("{} {queue}", filter.subject),
         None => filter.subject.clone(),
     };
-    let rules = |subjects: Option<&SubjectPermissions>| {
-        subjects.map_or_else(Rules::default, |s| Rules {
-            allow: s.allow.as_ref().map(|list| list.iter().map(text).collect()),
-            deny: s.deny.iter().map(text).collect(),
-        })
-    };
+    subjects.map_or_else(Rules::default, |s| Rules {
+        allow: s.allow.as_ref().map(|list| list.iter().map(text).collect()),
+        deny: s.deny.iter().map(text).collect(),
+    })
+}
+
+/// What is told to other servers, as what is published, and what counts of theirs, as what is subscribed to.
+pub(crate) fn route_permissions(cluster: &options::Cluster) -> Option<Permissions> {
+    if cluster.import.is_none() && cluster.export.is_none() {
+        return None;
+    }
+    let (publish, subscribe) = (rules(cluster.import.as_ref()), rules(cluster.export.as_ref()));
+    Some(Permissions { publish, subscribe, responses: None })
+}
+
+fn permissions(configured: &options::Permissions) -> Permissions {
     Permissions {
         publish: rules(configured.publish.as_ref()),
         subscribe: rules(configured.subscribe.as_ref()),

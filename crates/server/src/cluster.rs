@@ -1,23 +1,23 @@
 //! From options to the server's part in its cluster.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::sync::Arc;
 
 use anyhow::anyhow;
-use linnet_broker::{Broker, ClusterConfig, RouteUrl, ServerIdentity};
+use linnet_broker::{Broker, ClusterConfig, RouteTls, RouteUrl, ServerIdentity, WritePolicy};
 use linnet_conf::Secret;
-use linnet_conf::options::{Cluster, CompressionMode, Options};
+use linnet_conf::options::{
+    Cluster, CompressionMode, Options, PING_INTERVAL_MAX, SubjectFilter, SubjectPermissions, WriteTimeout,
+};
 use linnet_env::Rng;
 use linnet_ids::{NUID_LEN, NuidSequence};
 use linnet_links::{ClusterName, Level, Local, Mode, Thresholds};
-use linnet_wire::ServerInfo;
+use linnet_wire::{ServerInfo, SubjectPermission};
 use tokio::net::TcpListener;
 
 use crate::address::{HostPort, ListenError, resolve};
 use crate::{build, files};
 
-/// Keep-alives of routes are not further apart than this.
-const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Protocol level between servers.
 const SERVER_PROTO: i32 = 3;
 
@@ -40,6 +40,7 @@ pub(crate) fn config(
     identity: &ServerIdentity,
     route: SocketAddr,
     client: SocketAddr,
+    tls: Option<RouteTls>,
     rng: &dyn Rng,
 ) -> ClusterConfig {
     let cluster = &options.cluster;
@@ -57,8 +58,12 @@ pub(crate) fn config(
         ip: if is_advertised { format!("nats-route://{}/", HostPort(host, port)) } else { String::new() },
         headers: !options.client.no_header_support,
         auth_required: cluster.user.is_some(),
+        tls_required: tls.is_some(),
+        tls_verify: tls.is_some(),
         max_payload: i64::from(options.limits.max_payload),
         connect_urls: if cluster.no_advertise { Vec::new() } else { connect_urls(options, client) },
+        import: cluster.import.as_ref().map(published),
+        export: cluster.export.as_ref().map(published),
         lnoc: true,
         lnocu: true,
         ln: true,
@@ -71,7 +76,7 @@ pub(crate) fn config(
         accounts: dedicated(options),
         compression: compression(cluster.compression.mode),
         credentials: cluster.user.clone().map(|user| (user, text(cluster.password.as_ref()))),
-        tls: false,
+        tls: tls.is_some(),
     };
     let url = |route: &linnet_conf::options::RouteAddress| RouteUrl {
         host: route.host.clone(),
@@ -83,7 +88,7 @@ pub(crate) fn config(
         routes: cluster.routes.iter().map(url).collect(),
         ping_interval: cluster.ping_interval.unwrap_or(options.client.ping_interval).min(PING_INTERVAL_MAX),
         ping_max: cluster.ping_max.unwrap_or(options.client.ping_max),
-        handshake_timeout: cluster.timeout,
+        handshake_timeout: cluster.handshake_timeout(),
         rtt_thresholds: match cluster.compression.rtt_thresholds.as_slice() {
             [] => Thresholds::default(),
             given => Thresholds(given.to_vec()),
@@ -91,6 +96,21 @@ pub(crate) fn config(
         connect_retries: cluster.connect_retries,
         connect_backoff: cluster.connect_backoff,
         advertises_clients: !cluster.no_advertise,
+        tls,
+        permissions: build::route_permissions(cluster).map(Arc::new),
+        write_policy: WritePolicy {
+            deadline: cluster.write_deadline.unwrap_or(options.client.write_deadline),
+            is_strict: cluster.write_timeout == WriteTimeout::Close,
+        },
+    }
+}
+
+/// Subjects as other servers are told of them.
+fn published(subjects: &SubjectPermissions) -> SubjectPermission {
+    let text = |filter: &SubjectFilter| filter.subject.clone();
+    SubjectPermission {
+        allow: subjects.allow.iter().flatten().map(text).collect(),
+        deny: subjects.deny.iter().map(text).collect(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a reload must leave alone, and how it says so.
 
-use linnet_conf::options::{JetStream, Options, SyncInterval, Tls, WriteTimeout};
+use linnet_conf::options::{
+    DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT, JetStream, Options, SyncInterval, Tls, WriteTimeout,
+};
 use linnet_conf::{Change, Port, Reload, show_duration};
 
 /// A value as nats-server prints it.
@@ -21,6 +23,7 @@ const FIXED: &[(&str, &str, Show)] = &[
     ("write_timeout", "WriteTimeout", |o| match o.client.write_timeout {
         WriteTimeout::Default => String::new(),
         WriteTimeout::Close => "close".to_owned(),
+        WriteTimeout::Retry => "retry".to_owned(),
     }),
     ("no_header_support", "NoHeaderSupport", |o| o.client.no_header_support.to_string()),
     ("disable_sublist_cache", "NoSublistCache", |o| o.client.disable_sublist_cache.to_string()),
@@ -79,6 +82,9 @@ pub(crate) fn reason(old: &Options, new: &Options, changes: &[Change]) -> Option
             return Some(format!("config reload not supported for {}, a restart is needed", change.key));
         }
     }
+    if let Some(reason) = cluster(old, new) {
+        return Some(reason);
+    }
     let maps = |o: &Options| o.client.tls.as_ref().is_some_and(|tls| tls.verify_and_map).to_string();
     if maps(old) != maps(new) {
         return refused("TLSMap", &maps(old), &maps(new));
@@ -92,6 +98,22 @@ pub(crate) fn reason(old: &Options, new: &Options, changes: &[Change]) -> Option
         return Some("TLS cert and key required for HTTPS".to_owned());
     }
     None
+}
+
+/// Why the cluster cannot: where it listens stays, and an account has to be there to get connections of its own.
+fn cluster(old: &Options, new: &Options) -> Option<String> {
+    let (old, cluster) = (&old.cluster, &new.cluster);
+    let fixed =
+        [("host", old.host.clone(), cluster.host.clone()), ("port", port(old.port), port(cluster.port))];
+    if let Some((key, old, new)) = fixed.iter().find(|(_, old, new)| old != new) {
+        return Some(format!("config reload not supported for cluster {key}: old={old}, new={new}"));
+    }
+    let is_missing = |name: &&String| {
+        let is_built_in = *name == GLOBAL_ACCOUNT || *name == DEFAULT_SYSTEM_ACCOUNT;
+        !is_built_in && new.accounts.get(name).is_none()
+    };
+    let missing = cluster.accounts.iter().filter(|name| !old.accounts.contains(name)).find(is_missing)?;
+    Some(format!("unable to add account {missing:?} to the list of dedicated routes: account missing"))
 }
 
 /// Why JetStream cannot take over a key.

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use linnet_conf::options::{HandshakeFirst, Options};
 use linnet_conf::{Change, Parsed, ProcessSource, Reload, check, diff, load};
+use linnet_env::OsRng;
 use linnet_ids::format_bytes;
 use linnet_monitor::ConfigVersion;
 use linnet_tls::Acceptor;
 
 use crate::logging::Log;
 use crate::run::Server;
-use crate::{build, files, refusals, tls};
+use crate::{build, cluster, files, refusals, tls};
 
 impl Server {
     /// Reads the configuration again and says in the log what came of it; fails with the reason.
@@ -31,6 +32,7 @@ impl Server {
         self.overrides.apply(&mut options);
         check(&options).map_err(|errors| errors.first().map_or_else(String::new, ToString::to_string))?;
         let acceptor = tls::acceptor(&options).map_err(|error| error.to_string())?;
+        let route_tls = tls::of_routes(&options).map_err(|error| error.to_string())?;
         let old = self.options.load_full();
         let changes = diff(&old, &options);
         if let Some(reason) = refusals::reason(&old, &options, &changes) {
@@ -65,7 +67,13 @@ impl Server {
         if changed(&changes, "client_advertise") {
             self.advertise(&options);
         }
+        if let Some(route) = self.route {
+            let identity = self.broker.identity();
+            let config = cluster::config(&options, identity, route, self.bound, route_tls, &OsRng);
+            self.broker.reload_cluster(config);
+        }
         self.replace_files(&old, &options);
+        announce_cluster(&old, &options);
         announce(&old, &options, &changes, is_other);
         self.system.accounts_changed().await;
         self.jetstream.reload(jetstream).await;
@@ -100,6 +108,20 @@ impl Server {
 
 fn changed(changes: &[Change], key: &str) -> bool {
     changes.iter().any(|change| change.key == key)
+}
+
+fn announce_cluster(old: &Options, new: &Options) {
+    let without_routes = |options: &Options| {
+        let mut cluster = options.cluster.clone();
+        cluster.routes.clear();
+        cluster
+    };
+    if without_routes(old) != without_routes(new) {
+        tracing::info!("Reloaded: cluster");
+    }
+    if old.cluster.routes != new.cluster.routes {
+        tracing::info!("Reloaded: cluster routes");
+    }
 }
 
 /// One line for each thing that is different now, as nats-server has them.

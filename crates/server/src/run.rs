@@ -102,7 +102,7 @@ async fn serve(
         tokio::runtime::Handle::current(),
     );
     if options.cluster.port.is_some() {
-        broker.expect_cluster();
+        broker.expect_cluster(build::route_permissions(&options.cluster).map(Arc::new));
     }
     let acceptor = tls::acceptor(&options).map_err(|error| anyhow::anyhow!("{error}"))?;
     broker.set_tls(acceptor.as_ref().and_then(|acceptor| tls::policy(&options, acceptor)));
@@ -144,7 +144,9 @@ async fn serve(
     let (listener, bound) = listen(&broker, &options)?;
     let routes = cluster::listen(&broker, &options)?;
     if let Some((_, route)) = &routes {
-        broker.join_cluster(cluster::config(&options, &identity, *route, bound, &OsRng));
+        let tls = tls::of_routes(&options).map_err(|error| anyhow!("{error}"))?;
+        banner::route_tls(&options);
+        broker.join_cluster(cluster::config(&options, &identity, *route, bound, tls, &OsRng));
     }
     let (stop_accepting, accepting) = watch::channel(false);
     let (stop_routes, routing) = watch::channel(false);
@@ -264,11 +266,11 @@ pub(crate) struct Server {
     stop_accepting: watch::Sender<bool>,
     stop_routes: watch::Sender<bool>,
     /// Where other servers of the cluster connect.
-    route: Option<SocketAddr>,
+    pub(crate) route: Option<SocketAddr>,
     pub(crate) config: Option<String>,
     pub(crate) overrides: Overrides,
     /// Where clients connect.
-    bound: SocketAddr,
+    pub(crate) bound: SocketAddr,
     /// Scheme and address of the monitoring pages.
     monitoring: Option<(&'static str, SocketAddr)>,
     ports_file: Mutex<Option<PathBuf>>,

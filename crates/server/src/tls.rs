@@ -1,15 +1,37 @@
 //! TLS from options: reads the files they name and puts the parts together.
 
+use std::collections::HashSet;
 use std::io;
 
-use linnet_broker::{HandshakeFirst, TlsPolicy};
+use linnet_broker::{HandshakeFirst, RouteTls, TlsPolicy};
 use linnet_conf::Diagnostic;
 use linnet_conf::options::{self, Options, Tls, TlsVersion};
-use linnet_tls::{Acceptor, Authorities, KeyPair, Settings, TlsError, Version};
+use linnet_tls::{Acceptor, Authorities, KeyPair, Mutual, Settings, TlsError, Version};
 
-/// Whether the files of the `tls` block can be used, as `-t` and a start want to know.
+/// Whether the files of the `tls` blocks can be used, as `-t` and a start want to know.
 pub fn check_tls(options: &Options) -> Result<(), Diagnostic> {
-    acceptor(options).map(drop)
+    acceptor(options)?;
+    of_routes(options).map(drop)
+}
+
+/// TLS of routes; `None` if the options have none.
+pub(crate) fn of_routes(options: &Options) -> Result<Option<RouteTls>, Diagnostic> {
+    let Some(tls) = &options.cluster.tls else { return Ok(None) };
+    // Both sides always verify.
+    let tls = Tls { verify: true, ..tls.clone() };
+    let built = settings(&tls).and_then(|settings| Mutual::new(&settings, !tls.insecure));
+    let mutual = built.map_err(|error| Diagnostic { at: tls.at.0.clone(), message: error.to_string() })?;
+    Ok(Some(RouteTls {
+        accept: mutual.accept,
+        dial: mutual.dial,
+        not_after: mutual.not_after,
+        timeout: tls.timeout,
+        pinned: pinned(&tls),
+    }))
+}
+
+fn pinned(tls: &Tls) -> Option<HashSet<[u8; 32]>> {
+    tls.pinned_certs.as_ref().map(|pins| pins.iter().filter_map(|pin| hash(pin)).collect())
 }
 
 /// TLS of the options; `None` if they have none.
@@ -32,7 +54,7 @@ pub(crate) fn policy(options: &Options, acceptor: &Acceptor) -> Option<TlsPolicy
         },
         verify: tls.verifies(),
         allow_plain: options.client.allow_non_tls,
-        pinned: tls.pinned_certs.as_ref().map(|pins| pins.iter().filter_map(|pin| hash(pin)).collect()),
+        pinned: pinned(tls),
         rate_limit: tls.connection_rate_limit,
     })
 }

@@ -95,14 +95,10 @@ impl Acceptor {
     pub fn new(settings: &Settings) -> Result<Self, TlsError> {
         let provider = Arc::new(provider(settings)?);
         let shown = Arc::new(Certificates::load(&settings.key_pairs, &provider)?);
-        let versions: &[&SupportedProtocolVersion] = match settings.min_version {
-            Version::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
-            Version::Tls13 => &[&rustls::version::TLS13],
-        };
         let rules = |error: rustls::Error| TlsError::Rules(error.to_string());
         let builder = || {
             ServerConfig::builder_with_provider(provider.clone())
-                .with_protocol_versions(versions)
+                .with_protocol_versions(&versions(settings))
                 .map_err(rules)
         };
         let pages = builder()?.with_no_client_auth().with_cert_resolver(shown.clone());
@@ -155,7 +151,15 @@ fn without_resumption(mut config: ServerConfig) -> ServerConfig {
     config
 }
 
-fn provider(settings: &Settings) -> Result<CryptoProvider, TlsError> {
+/// Versions to speak.
+pub(crate) fn versions(settings: &Settings) -> Vec<&'static SupportedProtocolVersion> {
+    match settings.min_version {
+        Version::Tls12 => vec![&rustls::version::TLS13, &rustls::version::TLS12],
+        Version::Tls13 => vec![&rustls::version::TLS13],
+    }
+}
+
+pub(crate) fn provider(settings: &Settings) -> Result<CryptoProvider, TlsError> {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites = names::suites().collect();
     if !settings.cipher_suites.is_empty() {
@@ -174,7 +178,7 @@ fn provider(settings: &Settings) -> Result<CryptoProvider, TlsError> {
     Ok(provider)
 }
 
-fn roots(authorities: &Authorities) -> Result<RootCertStore, TlsError> {
+pub(crate) fn roots(authorities: &Authorities) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     match authorities {
         Authorities::Pem(pem) => {

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
-use rustls::client::verify_server_name;
+use rustls::SignatureScheme;
+use rustls::client::{ResolvesClientCert, verify_server_name};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -73,5 +74,16 @@ impl ResolvesServerCert for Certificates {
         };
         let usable = || self.all.iter().filter(fits);
         usable().find(named).or_else(|| usable().next()).cloned()
+    }
+}
+
+impl ResolvesClientCert for Certificates {
+    /// The first that the other server can use.
+    fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.all.iter().find(|key| key.key.choose_scheme(schemes).is_some()).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.all.is_empty()
     }
 }

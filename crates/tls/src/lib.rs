@@ -5,9 +5,11 @@
 
 mod acceptor;
 mod certificates;
+mod mutual;
 pub mod names;
 mod peer;
 
 pub use acceptor::{Acceptor, Authorities, Settings, TlsError, Version};
 pub use certificates::KeyPair;
+pub use mutual::Mutual;
 pub use peer::{Peer, PeerCertificate};

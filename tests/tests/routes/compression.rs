@@ -10,13 +10,14 @@ const MODES: [&str; 6] = ["off", "accept", "s2_fast", "s2_better", "s2_best", "s
 /// What a stream of frames begins with.
 const FRAMES: &[u8] = b"S2sTwO";
 
-/// What a server of one mode shows about a route to one of another, where both are near.
+/// What a server of one mode shows about a route to one of another; `s2_` stands for any level.
 fn shown(own: &'static str, theirs: &'static str) -> &'static str {
     match (own, theirs) {
         ("off", _) | (_, "off") | ("accept", "accept") => "off",
         ("accept", "s2_auto") => "s2_fast",
         ("accept", level) => level,
-        ("s2_auto", _) => "s2_uncompressed",
+        // Which level it is depends on how busy the machine is.
+        ("s2_auto", _) => "s2_",
         (level, _) => level,
     }
 }
@@ -34,7 +35,10 @@ fn agree(nodes: &[Node]) {
                 let routes = node.routes();
                 let mut to_other =
                     routes.iter().filter(|route| route["remote_name"] == other.setup.name.as_str());
-                to_other.all(|route| route["compression"] == expected)
+                to_other.all(|route| {
+                    let level = route["compression"].as_str().unwrap();
+                    level == expected || (expected == "s2_" && level.starts_with(expected))
+                })
             });
             let (from, to) = (&node.setup.name, &other.setup.name);
             assert!(is_shown, "{from} to {to}: not {expected}, {:#?}", node.routes());
@@ -58,7 +62,13 @@ fn messages_cross(nodes: &[Node]) {
             publisher.send(format!("PUB {subject} {}\r\n{big}\r\n", big.len()).as_bytes());
             publisher.send(format!("HPUB {subject} 18 20\r\nNATS/1.0\r\na: b\r\n\r\nhi\r\n").as_bytes());
             publisher.send(format!("PUB {subject} 5\r\nsmall\r\n").repeat(3000).as_bytes());
-            assert_eq!(message(&mut listener), (format!("MSG {subject} 1 re.ply"), b"hi".to_vec()));
+            let first = message(&mut listener);
+            let (kind, name) = (other.setup.kind, &other.setup.name);
+            assert!(
+                first == (format!("MSG {subject} 1 re.ply"), b"hi".to_vec()),
+                "{kind:?} {name}: {}",
+                first.0
+            );
             assert!(message(&mut listener).1 == big.as_bytes(), "a large message is another one");
             let (head, body) = message(&mut listener);
             assert_eq!(
@@ -115,11 +125,12 @@ crossed! {
 fn the_wire_carries_frames_only_if_that_was_agreed_on() {
     for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet], [Kind::Linnet, Kind::Linnet]] {
         for (near, far, is_packed, is_small) in [
-            ("off", "s2_fast", false, false),
-            ("accept", "accept", false, false),
-            ("accept", "s2_fast", true, true),
-            ("s2_better", "s2_best", true, true),
-            ("s2_auto", "s2_auto", true, false),
+            ("off", "s2_fast", false, Some(false)),
+            ("accept", "accept", false, Some(false)),
+            ("accept", "s2_fast", true, Some(true)),
+            ("s2_better", "s2_best", true, Some(true)),
+            // Near servers do not compress, unless the machine is so busy that they look far.
+            ("s2_auto", "s2_auto", true, None),
         ] {
             let Some(seed) = Setup::new(kinds[0], "a").cluster(&format!("compression: {far}")).start() else {
                 return;
@@ -141,6 +152,7 @@ fn the_wire_carries_frames_only_if_that_was_agreed_on() {
             }
             let sent = proxy.len() - before;
             assert_eq!(proxy.count(FRAMES) > 8, is_packed, "{near} to {far}: {}", proxy.count(FRAMES));
+            let Some(is_small) = is_small else { continue };
             assert_eq!(sent < 200_000, is_small, "{near} to {far}: {sent}");
             // A message that is not compressed can be read.
             assert_eq!(proxy.count(body.as_bytes()) > 0, !is_small, "{near} to {far}");

@@ -1,7 +1,12 @@
 //! Routes in detail: compression, TLS, permissions, limits, reloads. Clusters of both programs, with raw clients.
 
 mod compression;
+mod gossip;
+mod limits;
+mod permissions;
 mod proxy;
+mod reload;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -76,9 +81,18 @@ impl Setup {
         )
     }
 
-    /// `None` if there is no program of the kind.
-    fn start(self) -> Option<Node> {
-        let server = Spec::new(program(self.kind)?).config(self.text()).start().unwrap();
+    /// `None` if there is no program of the kind. The port may have been taken by somebody else meanwhile; nobody knows of it
+    /// yet, so that another one does as well.
+    fn start(mut self) -> Option<Node> {
+        const ATTEMPTS: u32 = 5;
+        let program = program(self.kind)?;
+        for _ in 1..ATTEMPTS {
+            if let Ok(server) = Spec::new(&program).config(self.text()).start() {
+                return Some(Node { server, setup: self });
+            }
+            self.port = free_port().unwrap();
+        }
+        let server = Spec::new(&program).config(self.text()).start().unwrap();
         Some(Node { server, setup: self })
     }
 }
@@ -172,7 +186,10 @@ fn formed(nodes: &[Node], per_pair: usize) {
 
 /// The next message: its line without the size, and its content.
 fn message(client: &mut Raw) -> (String, Vec<u8>) {
-    let head = client.line().expect("a message");
+    let mut head = client.line().expect("a message");
+    while head == "PING" {
+        head = client.line().expect("a message");
+    }
     assert!(head.starts_with("MSG ") || head.starts_with("HMSG "), "{head}");
     let size: usize = head.rsplit(' ').next().unwrap().parse().unwrap();
     let body = client.bytes(size);

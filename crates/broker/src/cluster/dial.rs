@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use linnet_links::{Origin, Role};
@@ -9,7 +10,7 @@ use linnet_wire::{GossipMode, ServerInfo};
 use tokio::net::TcpStream;
 
 use super::route::Route;
-use super::session::{Ended, RouteSession};
+use super::session::{Attempt, Ended, RouteSession};
 use super::{Cluster, RouteUrl};
 use crate::broker::Shared;
 use crate::conn::Conn;
@@ -23,6 +24,10 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// The longest pause, if pauses grow.
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Attempts after the first to get into a server that another one told of and that refuses.
+const REFUSALS_MAX: u32 = 3;
+/// Connections that others opened and that are in their handshakes.
+const UNFINISHED_MAX: usize = 1024;
 /// Servers that others tell of within a second and that are dialled for it.
 const TOLD_MAX: usize = 256;
 /// Added at random, so that two servers that dial each other do not stay in step.
@@ -30,7 +35,14 @@ const JITTER: Duration = Duration::from_millis(100);
 
 /// Somebody dialled this server.
 pub(super) fn accept(shared: &Arc<Shared>, cluster: &Arc<Cluster>, stream: TcpStream, peer: SocketAddr) {
-    let (route, link) = open(shared, stream, canonical(peer), false, false);
+    // Strangers that say nothing are closed in time; there must not be any number of them until then.
+    let before = cluster.unfinished.fetch_add(1, Ordering::Relaxed);
+    if before >= UNFINISHED_MAX {
+        cluster.unfinished.fetch_sub(1, Ordering::Relaxed);
+        tracing::debug!("{peer} - too many routes in their handshakes");
+        return;
+    }
+    let (route, link) = open(shared, cluster, stream, canonical(peer), None, false);
     let (shared, cluster) = (shared.clone(), cluster.clone());
     tokio::spawn(async move {
         RouteSession::new(shared, cluster, route, link, Role::Accepted, Origin::Accepted, None).run().await;
@@ -39,9 +51,10 @@ pub(super) fn accept(shared: &Arc<Shared>, cluster: &Arc<Cluster>, stream: TcpSt
 
 fn open(
     shared: &Shared,
+    cluster: &Cluster,
     stream: TcpStream,
     peer: SocketAddr,
-    is_dialled: bool,
+    url: Option<RouteUrl>,
     is_explicit: bool,
 ) -> (Arc<Route>, Arc<Link>) {
     // Messages are batched by us, not by the kernel.
@@ -49,7 +62,8 @@ fn open(
     let link = Arc::new(Link::new(stream));
     let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
     let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, link.clone(), wall, mono));
-    (Route::new(conn, is_dialled, is_explicit), link)
+    conn.outbound.set_write_policy(cluster.config().write_policy);
+    (Route::new(conn, url, is_explicit), link)
 }
 
 /// One connection that is dialled again and again.
@@ -69,10 +83,25 @@ pub(super) fn keep_dialling(shared: Arc<Shared>, cluster: Arc<Cluster>, url: Rou
 }
 
 fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, url: &RouteUrl, told: Option<GossipMode>) {
-    let has_pool = cluster.config.local.pool_size.is_some();
-    let accounts = cluster.config.local.accounts.iter().filter(|_| has_pool).cloned().map(Some);
+    let config = cluster.config();
+    let has_pool = config.local.pool_size.is_some();
+    let accounts = config.local.accounts.iter().filter(|_| has_pool).cloned().map(Some);
     for account in accounts.chain([None]) {
         let dialler = Dialler { url: url.clone(), account, told };
+        tokio::spawn(dialler.run(shared.clone(), cluster.clone()));
+    }
+}
+
+/// Dials known servers for an account that has connections of its own now.
+pub(super) fn dial_for_account(
+    shared: &Arc<Shared>,
+    cluster: &Arc<Cluster>,
+    urls: &[RouteUrl],
+    account: &str,
+) {
+    for url in urls {
+        let told = (!cluster.config().routes.contains(url)).then_some(GossipMode::Default);
+        let dialler = Dialler { url: url.clone(), account: Some(account.to_owned()), told };
         tokio::spawn(dialler.run(shared.clone(), cluster.clone()));
     }
 }
@@ -107,16 +136,17 @@ pub(super) fn dial_told(shared: &Arc<Shared>, cluster: &Arc<Cluster>, info: &Ser
         peers.is_known(&info.server_id) || peers.local().info.server_id == info.server_id
     };
     let Some(mut url) = parse_ip(&info.ip) else { return };
-    let is_configured = cluster.config.routes.iter().any(|r| r.host == url.host && r.port == url.port);
+    let is_configured = cluster.config().routes.iter().any(|r| r.host == url.host && r.port == url.port);
     let is_new = || {
         let mut told = cluster.told.lock();
         told.len() < TOLD_MAX && told.insert(info.server_id.clone())
     };
-    if is_known || is_configured || !is_new() {
-        return;
-    }
     if info.auth_required {
-        url.credentials.clone_from(&cluster.config.local.credentials);
+        url.credentials.clone_from(&cluster.config().local.credentials);
+    }
+    let is_dialled = cluster.dialling.lock().contains_key(&url);
+    if is_known || is_configured || is_dialled || !is_new() {
+        return;
     }
     let (shared, cluster, id) = (shared.clone(), cluster.clone(), info.server_id.clone());
     let told = GossipMode::from_number(info.gossip_mode);
@@ -156,16 +186,17 @@ impl Dialler {
 
     async fn dial(&self, shared: &Arc<Shared>, cluster: &Arc<Cluster>) {
         let mut failures: u32 = 0;
-        while !shared.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+        let mut refusals: u32 = 0;
+        while self.is_wanted(shared, cluster) {
             let ended = match self.connect().await {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    self.serve(shared, cluster, stream, peer).await
+                    self.serve(shared, cluster, stream, peer, refusals).await
                 }
                 Err(error) => {
                     failures += 1;
                     self.report(&error, failures);
-                    if self.told.is_some() && failures > cluster.config.connect_retries {
+                    if self.told.is_some() && failures > cluster.config().connect_retries {
                         return;
                     }
                     Ended::Refused
@@ -175,19 +206,33 @@ impl Dialler {
                 Ended::Ourselves => return,
                 // Whoever was told of dials again when it is told of again; the place is in good hands.
                 Ended::Duplicate(_) if self.told.is_some() => return,
-                Ended::AfterUse | Ended::Refused | Ended::Duplicate(_) => {}
+                Ended::AfterUse | Ended::Duplicate(_) => refusals = 0,
+                // What other servers tell is no reason to ask for ever.
+                Ended::Refused if self.told.is_some() && refusals >= REFUSALS_MAX => return,
+                Ended::Refused if failures == 0 => refusals += 1,
+                Ended::Refused => {}
             }
-            tokio::time::sleep(self.pause(shared, cluster, &ended, failures)).await;
+            tokio::time::sleep(self.pause(shared, cluster, &ended, failures.max(refusals))).await;
             if let Ended::Duplicate(server_id) = &ended {
                 self.await_place(shared, cluster, server_id).await;
             }
         }
     }
 
+    /// True as long as the settings in force want the server to be dialled.
+    fn is_wanted(&self, shared: &Shared, cluster: &Cluster) -> bool {
+        let config = cluster.config();
+        let names_server = self.told.is_some() || config.routes.contains(&self.url);
+        let names_account = self.account.as_ref().is_none_or(|account| {
+            config.local.pool_size.is_some() && config.local.accounts.contains(account)
+        });
+        names_server && names_account && !shared.stopping.load(Ordering::Relaxed)
+    }
+
     /// Waits until the connection that has the place is gone.
     async fn await_place(&self, shared: &Shared, cluster: &Cluster, server_id: &str) {
         while !cluster.peers.lock().lacks(server_id, self.account.as_deref()) {
-            if shared.stopping.load(std::sync::atomic::Ordering::Relaxed) {
+            if !self.is_wanted(shared, cluster) {
                 return;
             }
             tokio::time::sleep(RETRY).await;
@@ -200,7 +245,7 @@ impl Dialler {
         if self.told.is_some() && *ended == Ended::AfterUse {
             return jitter;
         }
-        pause_after(failures, cluster.config.connect_backoff) + jitter
+        pause_after(failures, cluster.config().connect_backoff) + jitter
     }
 
     async fn connect(&self) -> std::io::Result<(TcpStream, SocketAddr)> {
@@ -214,8 +259,7 @@ impl Dialler {
     }
 
     fn report(&self, error: &std::io::Error, attempt: u32) {
-        // Every attempt of the first few, then one a minute.
-        if attempt <= 3 || attempt.is_multiple_of(60) {
+        if is_reported(attempt) {
             let RouteUrl { host, port, .. } = &self.url;
             tracing::error!(
                 "Error trying to connect to route (attempt {attempt}): dial tcp {host}:{port}: {error}"
@@ -229,8 +273,10 @@ impl Dialler {
         cluster: &Arc<Cluster>,
         stream: TcpStream,
         peer: SocketAddr,
+        refusals: u32,
     ) -> Ended {
-        let (route, link) = open(shared, stream, canonical(peer), true, self.told.is_none());
+        let (route, link) =
+            open(shared, cluster, stream, canonical(peer), Some(self.url.clone()), self.told.is_none());
         let role = Role::Dialled {
             account: self.account.clone(),
             credentials: self.url.credentials.clone(),
@@ -238,9 +284,14 @@ impl Dialler {
         };
         let origin = self.told.map_or(Origin::Configured, Origin::Told);
         let (shared, cluster) = (shared.clone(), cluster.clone());
-        let url = Some(self.url.clone());
-        RouteSession::new(shared, cluster, route, link, role, origin, url).run().await
+        let attempt = Attempt { url: self.url.clone(), is_quiet: !is_reported(refusals + 1) };
+        RouteSession::new(shared, cluster, route, link, role, origin, Some(attempt)).run().await
     }
+}
+
+/// Every attempt of the first few that fail in a row is worth a line in the log, then about one a minute.
+fn is_reported(attempt: u32) -> bool {
+    attempt <= 3 || attempt.is_multiple_of(60)
 }
 
 /// How long to wait after so many failures in a row.

@@ -46,6 +46,20 @@ impl RemoteInterest {
         self.subs.insert(place, (account.clone(), sub));
     }
 
+    /// Lets go of interest in subjects that are not to be kept.
+    pub(super) fn retain(&mut self, is_kept: impl Fn(&[u8]) -> bool) {
+        for (_, (account, sub)) in self.subs.extract_if(|(_, key), _| !is_kept(&key.subject)) {
+            account.remove(&sub);
+        }
+    }
+
+    /// Lets go of all interest in an account's messages.
+    pub(super) fn forget_account(&mut self, name: &str) {
+        for (_, (account, sub)) in self.subs.extract_if(|(account, _), _| account == name) {
+            account.remove(&sub);
+        }
+    }
+
     /// Different interests.
     pub(super) fn len(&self) -> usize {
         self.subs.len()

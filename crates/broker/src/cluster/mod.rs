@@ -8,15 +8,19 @@ mod announcer;
 mod dial;
 mod interest;
 mod outgoing;
+mod permissions;
+mod reload;
 mod route;
 mod session;
 mod urls;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use linnet_auth::Permissions;
 use linnet_links::{Admission, Established, Local, Origin, Peers, Slot, Thresholds, pool_index};
 use linnet_wire::ServerInfo;
 use parking_lot::Mutex;
@@ -25,7 +29,9 @@ use tokio::sync::watch;
 use crate::account::Account;
 use crate::broker::{Broker, Shared};
 use crate::close::CloseReason;
+use crate::outbound::WritePolicy;
 use crate::router::push_and_flush;
+use crate::tls::RouteTls;
 
 pub(crate) use announcer::Announcer;
 pub(crate) use outgoing::Outgoing;
@@ -52,6 +58,12 @@ pub struct ClusterConfig {
     pub connect_backoff: bool,
     /// Clients are told of the other servers.
     pub advertises_clients: bool,
+    /// TLS of routes; `None` for plain text.
+    pub tls: Option<RouteTls>,
+    /// Interest that is told to other servers (`publish`) and that theirs counts in (`subscribe`); `None` for all.
+    pub permissions: Option<Arc<Permissions>>,
+    /// How long a route may take no byte, and what happens then.
+    pub write_policy: WritePolicy,
 }
 
 /// A server to dial.
@@ -67,7 +79,7 @@ pub struct RouteUrl {
 
 /// The cluster as this server sees it.
 pub(crate) struct Cluster {
-    pub(crate) config: ClusterConfig,
+    config: ArcSwap<ClusterConfig>,
     pub(crate) peers: Mutex<Peers>,
     /// Routes that carry messages.
     routes: Mutex<BTreeMap<u64, Arc<Route>>>,
@@ -75,6 +87,8 @@ pub(crate) struct Cluster {
     told: Mutex<HashSet<String>>,
     /// How many dial each server for its pool.
     dialling: Mutex<HashMap<RouteUrl, usize>>,
+    /// Connections that others opened and that do not carry messages yet.
+    unfinished: AtomicUsize,
 }
 
 /// Values of a route for monitoring.
@@ -110,7 +124,19 @@ pub struct RouteInterest {
 impl Cluster {
     pub(crate) fn new(config: ClusterConfig) -> Self {
         let peers = Mutex::new(Peers::new(config.local.clone()));
-        Self { config, peers, routes: Mutex::default(), told: Mutex::default(), dialling: Mutex::default() }
+        Self {
+            config: ArcSwap::from_pointee(config),
+            peers,
+            routes: Mutex::default(),
+            told: Mutex::default(),
+            dialling: Mutex::default(),
+            unfinished: AtomicUsize::new(0),
+        }
+    }
+
+    /// The settings in force.
+    pub(crate) fn config(&self) -> Arc<ClusterConfig> {
+        self.config.load_full()
     }
 
     /// The accounts whose interest this server tells by a connection.
@@ -140,6 +166,14 @@ impl Cluster {
         }
     }
 
+    /// Tells the other side of a route once more what it may not have taken before.
+    fn repeat(&self, shared: &Shared, route: &Arc<Route>) {
+        let Some(bound) = route.bound() else { return };
+        for account in self.carried(shared, &bound.slot) {
+            account.announcer.repeat(account.name(), route);
+        }
+    }
+
     /// Lets a connection carry messages, if its place is free.
     fn admit(
         &self,
@@ -148,7 +182,10 @@ impl Cluster {
         established: &Established,
         origin: Origin,
     ) -> Admission {
-        let admission = self.peers.lock().admit(route.conn.cid(), established);
+        let (is_news, admission) = {
+            let mut peers = self.peers.lock();
+            (peers.is_news(established), peers.admit(route.conn.cid(), established))
+        };
         if admission == Admission::Duplicate {
             return admission;
         }
@@ -156,8 +193,10 @@ impl Cluster {
         for account in self.carried(shared, &established.slot) {
             account.announcer.join(account.name(), route);
         }
-        if admission == Admission::First {
+        if is_news {
             self.pass_on(shared, route, &established.info, origin);
+        }
+        if admission == Admission::First {
             self.tell_clients(shared);
             if let Some(observer) = shared.observer.get() {
                 observer.server_joined(&established.info.server_id);
@@ -181,9 +220,19 @@ impl Cluster {
         }
     }
 
+    /// Messages and bytes that went to other servers by the routes there are.
+    pub(crate) fn delivered(&self) -> (u64, u64) {
+        let each =
+            self.routes.lock().values().map(|route| route.conn.outbound.delivered()).collect::<Vec<_>>();
+        each.into_iter().fold((0, 0), |sum, route| (sum.0 + route.0, sum.1 + route.1))
+    }
+
     /// A connection that carried messages has ended.
     fn leave(&self, shared: &Arc<Shared>, route: &Arc<Route>) {
         self.routes.lock().remove(&route.conn.cid());
+        let (msgs, bytes) = route.conn.outbound.delivered();
+        shared.stats.route_out_msgs.fetch_add(msgs, Ordering::Relaxed);
+        shared.stats.route_out_bytes.fetch_add(bytes, Ordering::Relaxed);
         for account in shared.accounts.load().values() {
             account.announcer.leave(route);
         }
@@ -220,7 +269,7 @@ impl Cluster {
 
     /// Where clients reach the servers of the cluster; nothing if they are not to know.
     fn urls(&self) -> Vec<String> {
-        if !self.config.advertises_clients {
+        if !self.config().advertises_clients {
             return Vec::new();
         }
         let peers = self.peers.lock();
@@ -255,11 +304,11 @@ fn host_of(route: &Route, info: &ServerInfo) -> String {
 
 impl Broker {
     /// Begins to note what other servers will be told of once the server is part of a cluster. Called before there are
-    /// subscriptions.
-    pub fn expect_cluster(&self) {
+    /// subscriptions. Interest is told as far as `permissions` allow; without any, all of it.
+    pub fn expect_cluster(&self, permissions: Option<Arc<Permissions>>) {
         self.shared.expects_cluster.store(true, Ordering::Relaxed);
         for account in self.shared.accounts.load().values() {
-            account.announcer.switch_on();
+            account.announcer.switch_on(permissions.clone());
         }
     }
 
@@ -275,7 +324,7 @@ impl Broker {
     /// Accepts routes from `listener`, and dials those configured, until `stop` turns true.
     pub async fn serve_routes(&self, listener: tokio::net::TcpListener, mut stop: watch::Receiver<bool>) {
         let Some(cluster) = self.shared.cluster.get() else { return };
-        for url in &cluster.config.routes {
+        for url in &cluster.config().routes {
             dial::keep_dialling(self.shared.clone(), cluster.clone(), url.clone());
         }
         loop {
@@ -296,6 +345,11 @@ impl Broker {
     /// Name of the cluster; `None` if the server is in none.
     pub fn cluster_name(&self) -> Option<String> {
         self.shared.cluster.get().map(|cluster| cluster.peers.lock().local().cluster.name.clone())
+    }
+
+    /// When the certificate that routes use expires, in seconds since 1970; `None` without TLS.
+    pub fn route_tls_not_after(&self) -> Option<i64> {
+        Some(self.shared.cluster.get()?.config().tls.as_ref()?.not_after)
     }
 
     /// Routes that carry messages, oldest first.

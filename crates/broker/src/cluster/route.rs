@@ -6,6 +6,7 @@ use linnet_wire::route::{Form, Interest, write_interest};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::RouteUrl;
 use crate::conn::Conn;
 use crate::outbound::Pushed;
 
@@ -22,6 +23,10 @@ pub(crate) struct Route {
     pub(crate) wake: Notify,
     bound: OnceLock<Bound>,
     compression: Mutex<Compression>,
+    /// What was dialled.
+    url: Option<RouteUrl>,
+    /// User and password that the other side has shown.
+    shown: OnceLock<(String, String)>,
 }
 
 /// How a route is compressed.
@@ -44,15 +49,33 @@ pub(crate) struct Bound {
 }
 
 impl Route {
-    pub(crate) fn new(conn: Arc<Conn>, is_dialled: bool, is_explicit: bool) -> Arc<Self> {
+    pub(crate) fn new(conn: Arc<Conn>, url: Option<RouteUrl>, is_explicit: bool) -> Arc<Self> {
         Arc::new(Self {
             conn,
-            is_dialled,
+            is_dialled: url.is_some(),
             is_explicit,
             wake: Notify::new(),
             bound: OnceLock::new(),
             compression: Mutex::new(Compression { mode: None, level: None }),
+            url,
+            shown: OnceLock::new(),
         })
+    }
+
+    /// What was dialled; `None` if the other side did.
+    pub(crate) fn url(&self) -> Option<&RouteUrl> {
+        self.url.as_ref()
+    }
+
+    /// The other side has shown this.
+    pub(crate) fn note_credentials(&self, user: String, password: String) {
+        // Whoever shows something else later is not let in by it.
+        let _ = self.shown.set((user, password));
+    }
+
+    /// True if what the other side has shown lets it in.
+    pub(crate) fn shows(&self, wanted: Option<&(String, String)>) -> bool {
+        wanted.is_none_or(|wanted| self.shown.get() == Some(wanted))
     }
 
     /// What is sent from here on is compressed, if the mode says so: at its level, or at the one for the round-trip time.

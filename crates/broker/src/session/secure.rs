@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{End, Session};
 use crate::close::CloseReason;
-use crate::tls::{HandshakeError, HandshakeFirst, TlsPolicy, shake_hands};
+use crate::tls::{HandshakeError, HandshakeFirst, TlsPolicy, is_pinned, shake_hands};
 
 /// First byte of a TLS handshake; no command of the protocol begins so.
 const HANDSHAKE_RECORD: u8 = 22;
@@ -54,12 +54,12 @@ impl Session {
     async fn handshake(&self, policy: &TlsPolicy, is_first: bool) -> Result<(), HandshakeError> {
         let prefix = self.conn.log_prefix();
         tracing::debug!("{prefix} - Starting TLS client connection handshake");
-        let shaking = shake_hands(self.link.tcp(), policy.config.clone(), &self.shared.handshake_turns);
+        let begun = rustls::ServerConnection::new(policy.config.clone())?.into();
+        let shaking = shake_hands(self.link.tcp(), begun, &self.shared.handshake_turns);
         let outcome = tokio::time::timeout(policy.timeout, Box::pin(shaking)).await;
         let (tls, mut facts) = outcome.unwrap_or(Err(HandshakeError::TimedOut))?;
         facts.is_first = is_first;
-        let key = facts.peer.as_ref().and_then(|peer| peer.certificates.first()).map(|c| c.spki_sha256);
-        if policy.pinned.as_ref().is_some_and(|pins| key.is_none_or(|key| !pins.contains(&key))) {
+        if !is_pinned(policy.pinned.as_ref(), &facts) {
             return Err(HandshakeError::NotPinned);
         }
         tracing::debug!("{prefix} - TLS handshake complete");

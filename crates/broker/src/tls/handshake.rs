@@ -1,8 +1,7 @@
 use std::io;
-use std::sync::Arc;
 
 use linnet_tls::{Peer, names};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::Connection;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -42,14 +41,13 @@ impl From<rustls::Error> for HandshakeError {
     }
 }
 
-/// The server's side of a handshake. Its computations take turns at `turns`, so that many handshakes at a time leave
+/// One side of a handshake. Its computations take turns at `turns`, so that many handshakes at a time leave
 /// room for messages; clients that do not answer hold no turn.
 pub(crate) async fn shake_hands(
     tcp: &TcpStream,
-    config: Arc<ServerConfig>,
+    mut tls: Connection,
     turns: &Semaphore,
 ) -> Result<(Tls, ConnTls), HandshakeError> {
-    let mut tls = ServerConnection::new(config)?;
     let mut buffer = vec![0; HANDSHAKE_READ];
     let mut rest = Vec::new();
     loop {
@@ -87,7 +85,7 @@ pub(crate) async fn shake_hands(
 }
 
 /// Takes what was read as far as it belongs to the handshake; what comes behind it goes to `rest`.
-fn feed(tls: &mut ServerConnection, mut read: &[u8], rest: &mut Vec<u8>) -> Result<(), HandshakeError> {
+fn feed(tls: &mut Connection, mut read: &[u8], rest: &mut Vec<u8>) -> Result<(), HandshakeError> {
     while !read.is_empty() && tls.is_handshaking() {
         tls.read_tls(&mut read)?;
         tls.process_new_packets()?;
@@ -96,7 +94,7 @@ fn feed(tls: &mut ServerConnection, mut read: &[u8], rest: &mut Vec<u8>) -> Resu
     Ok(())
 }
 
-async fn flush(tcp: &TcpStream, tls: &mut ServerConnection) -> io::Result<()> {
+async fn flush(tcp: &TcpStream, tls: &mut Connection) -> io::Result<()> {
     while tls.wants_write() {
         match tls.write_tls(&mut NonBlocking(tcp)) {
             Ok(_) => {}

@@ -1,4 +1,4 @@
-//! TLS below a client connection: the session that encrypts and decrypts, how it begins, and what the listener asks
+//! TLS below a connection: the session that encrypts and decrypts, how it begins, and what the listener asks
 //! of clients.
 
 mod handshake;
@@ -11,15 +11,15 @@ use std::io::{self, Read as _, Write as _};
 
 use linnet_tls::Peer;
 use parking_lot::Mutex;
-use rustls::ServerConnection;
+use rustls::Connection;
 use tokio::net::TcpStream;
 
 use crate::chunk::Chunk;
 use crate::link::{Wrote, advance, read_socket, with_slices};
 
 pub(crate) use handshake::{HandshakeError, shake_hands};
-pub(crate) use policy::RateLimit;
-pub use policy::{HandshakeFirst, TlsPolicy};
+pub use policy::{HandshakeFirst, RouteTls, TlsPolicy};
+pub(crate) use policy::{RateLimit, is_pinned};
 use socket::NonBlocking;
 
 /// Bytes read from the socket per call.
@@ -49,10 +49,12 @@ pub(crate) struct Tls {
 }
 
 struct Session {
-    tls: ServerConnection,
+    tls: Connection,
     /// Read from the socket and not decrypted yet, because what was decrypted had no room.
     stash: Vec<u8>,
     state: State,
+    /// Why it is broken.
+    error: Option<rustls::Error>,
 }
 
 /// What can still come from the client.
@@ -67,8 +69,8 @@ enum State {
 
 impl Tls {
     /// Over a session whose handshake is done; `stash` was read behind it.
-    fn new(tls: ServerConnection, stash: Vec<u8>) -> Self {
-        Self { session: Mutex::new(Session { tls, stash, state: State::Open }) }
+    fn new(tls: Connection, stash: Vec<u8>) -> Self {
+        Self { session: Mutex::new(Session { tls, stash, state: State::Open, error: None }) }
     }
 
     /// Reads as much as fits into `out`. 0 is the end.
@@ -80,7 +82,10 @@ impl Tls {
             match session.state {
                 State::Open => {}
                 State::Ended => return Ok(0),
-                State::Broken => return Err(io::ErrorKind::InvalidData.into()),
+                State::Broken => {
+                    let error = session.error.clone().unwrap_or(rustls::Error::General(String::new()));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
             }
             let read = CIPHERTEXT.with_borrow_mut(|buffer| {
                 let read = read_socket(tcp, buffer)?;
@@ -150,7 +155,10 @@ impl Session {
             match self.tls.process_new_packets() {
                 Ok(state) if state.peer_has_closed() => self.state = State::Ended,
                 Ok(_) => {}
-                Err(_) => self.state = State::Broken,
+                Err(error) => {
+                    self.state = State::Broken;
+                    self.error = Some(error);
+                }
             }
             // An alert, or an answer to new keys; the next writer takes along what does not fit now.
             let _ = self.flush(tcp);
@@ -192,7 +200,10 @@ mod tests {
         let client = tokio::task::spawn_blocking(move || connect(addr, der));
         let (tcp, _) = listener.accept().await.unwrap();
         let turns = tokio::sync::Semaphore::new(1);
-        let (tls, facts) = shake_hands(&tcp, acceptor.clients, &turns).await.unwrap();
+        let (tls, facts) =
+            shake_hands(&tcp, rustls::ServerConnection::new(acceptor.clients).unwrap().into(), &turns)
+                .await
+                .unwrap();
         assert_eq!((facts.version, facts.cipher_suite), ("1.3", "TLS_AES_128_GCM_SHA256"));
         (tls, tcp, client.await.unwrap())
     }

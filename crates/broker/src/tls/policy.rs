@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use linnet_ids::Mono;
 use parking_lot::Mutex;
-use rustls::ServerConfig;
+use rustls::{ClientConfig, ServerConfig};
+
+use super::ConnTls;
 
 /// TLS of the client listener. Replaced as a whole on reload; connections keep what they began with.
 #[derive(Clone, Debug)]
@@ -23,6 +25,21 @@ pub struct TlsPolicy {
     pub pinned: Option<HashSet<[u8; 32]>>,
     /// New connections per second; `None` for no limit.
     pub rate_limit: Option<u32>,
+}
+
+/// TLS of the connections to other servers. Both sides show certificates.
+#[derive(Clone, Debug)]
+pub struct RouteTls {
+    /// For those that others open.
+    pub accept: Arc<ServerConfig>,
+    /// For those opened here.
+    pub dial: Arc<ClientConfig>,
+    /// When this server's certificate expires, in seconds since 1970.
+    pub not_after: i64,
+    /// Time for a handshake.
+    pub timeout: Duration,
+    /// SHA-256 of the public keys that other servers may have; `None` for any.
+    pub pinned: Option<HashSet<[u8; 32]>>,
 }
 
 /// Whether the handshake comes before INFO.
@@ -44,6 +61,12 @@ pub(crate) struct RateLimit(Mutex<Second>);
 struct Second {
     since: Mono,
     count: u32,
+}
+
+/// Whether the key of the certificate that the other side has shown is one of those pinned.
+pub(crate) fn is_pinned(pins: Option<&HashSet<[u8; 32]>>, facts: &ConnTls) -> bool {
+    let key = facts.peer.as_ref().and_then(|peer| peer.certificates.first()).map(|c| c.spki_sha256);
+    pins.is_none_or(|pins| key.is_some_and(|key| pins.contains(&key)))
 }
 
 impl RateLimit {

@@ -42,6 +42,8 @@ pub enum WriteTimeout {
     Default,
     /// Close.
     Close,
+    /// Go on, unless not a single byte was taken. Of routes only.
+    Retry,
 }
 
 impl Client {
@@ -206,5 +208,13 @@ fn write_timeout(field: &Field<'_>, report: &mut Report) -> Option<WriteTimeout>
             report.error(field.at, format!("{} must be 'default', 'close' or 'retry'", field.name));
             None
         }
+    }
+}
+
+/// Of routes, which go on by default.
+pub(super) fn write_timeout_of_routes(field: &Field<'_>, report: &mut Report) -> Option<WriteTimeout> {
+    match field.value {
+        crate::lang::Value::String(text) if text == "retry" => Some(WriteTimeout::Retry),
+        _ => write_timeout(field, report),
     }
 }

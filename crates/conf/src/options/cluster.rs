@@ -1,10 +1,13 @@
 use std::time::Duration;
 
+use super::client::{self, WriteTimeout};
+use super::permissions::{self, SubjectPermissions};
+use super::tls::{self, Tls};
 use super::{Compression, CompressionMode, Options, compression};
 use crate::read::{self, Port, port_number, split_host_port};
 use crate::report::Report;
 use crate::secret::Secret;
-use crate::table::{Field, Row, Table, key, not_yet, unknown_field};
+use crate::table::{Field, Row, Table, key, unknown_field};
 
 /// The servers of this cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +24,8 @@ pub struct Cluster {
     pub user: Option<String>,
     /// Their password.
     pub password: Option<Secret>,
-    /// Time another server has for the handshake.
-    pub timeout: Duration,
+    /// Time another server has for the handshake, if it is configured.
+    pub timeout: Option<Duration>,
     /// Address that other servers are told, as `host` or `host:port`.
     pub advertise: Option<String>,
     /// Clients are not told of other servers.
@@ -41,7 +44,20 @@ pub struct Cluster {
     pub ping_interval: Option<Duration>,
     /// Unanswered PINGs before a route is stale; `None` as for clients.
     pub ping_max: Option<u32>,
+    /// How long a route may take no byte; `None` as for clients.
+    pub write_deadline: Option<Duration>,
+    /// What happens then.
+    pub write_timeout: WriteTimeout,
+    /// TLS, before anything else is said on a route.
+    pub tls: Option<Tls>,
+    /// Subjects of which interest is told to other servers; `None` for all.
+    pub import: Option<SubjectPermissions>,
+    /// Subjects of which the interest of other servers counts; `None` for all.
+    pub export: Option<SubjectPermissions>,
 }
+
+/// Keep-alives of routes are not further apart than this.
+pub const PING_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
 /// Where another server listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +81,7 @@ impl Default for Cluster {
             routes: Vec::new(),
             user: None,
             password: None,
-            timeout: Duration::from_secs(2),
+            timeout: None,
             advertise: None,
             no_advertise: false,
             connect_retries: 0,
@@ -75,24 +91,35 @@ impl Default for Cluster {
             compression: Compression { mode: CompressionMode::Accept, rtt_thresholds: Vec::new() },
             ping_interval: None,
             ping_max: None,
+            write_deadline: None,
+            write_timeout: WriteTimeout::Default,
+            tls: None,
+            import: None,
+            export: None,
         }
     }
 }
 
 impl Cluster {
+    /// Time another server has for its handshake: as configured, else two seconds, with TLS a second more than that has.
+    pub fn handshake_timeout(&self) -> Duration {
+        let with_tls = self.tls.as_ref().map(|tls| tls.timeout + Duration::from_secs(1));
+        self.timeout.or(with_tls).unwrap_or(Duration::from_secs(2))
+    }
+
     /// The address that other servers are told: as configured, else the host listened on and `bound`, its port.
     pub fn advertised(&self, bound: u16) -> (&str, u16) {
-        super::client::advertised(self.advertise.as_deref(), &self.host, bound)
+        client::advertised(self.advertise.as_deref(), &self.host, bound)
     }
 }
 
 pub(super) const TOP_KEYS: &[Row<Options>] =
-    &[key!(["cluster"], "map", "", Refused, cluster => read_block, "Routes to the servers of this cluster.")];
+    &[key!(["cluster"], "map", "", Live, cluster => read_block, "Routes to the servers of this cluster.")];
 
 pub(crate) const TABLE: Table<Cluster> = Table { section: "cluster", rows: &[KEYS], unknown: unknown_field };
 
 const KEYS: &[Row<Cluster>] = &[
-    key!(["name"], "string", "(made up)", Refused, name => name, "Name of the cluster, without spaces."),
+    key!(["name"], "string", "(made up)", Live, name => name, "Name of the cluster, without spaces."),
     key!(["listen"], "port or host:port", "", Refused, => listen, "Host and port to listen on for routes."),
     key!(["host", "net"], "string", "0.0.0.0", Refused, host = read::string, "Host to listen on for routes."),
     key!(
@@ -107,16 +134,16 @@ const KEYS: &[Row<Cluster>] = &[
         ["routes"],
         "array of URLs",
         "",
-        Refused,
+        Live,
         routes = routes,
         "Servers to connect to, as nats://user:pass@host:port."
     ),
-    key!(["authorization"], "map", "", Refused, user => authorization, "What other servers must show."),
+    key!(["authorization"], "map", "", Live, user => authorization, "What other servers must show."),
     key!(
         ["advertise", "cluster_advertise"],
         "string",
         "",
-        Refused,
+        Live,
         advertise = read::string,
         "Address that other servers are told, as host or host:port."
     ),
@@ -124,7 +151,7 @@ const KEYS: &[Row<Cluster>] = &[
         ["no_advertise"],
         "boolean",
         "false",
-        Refused,
+        Live,
         no_advertise = read::boolean,
         "Whether clients are not told of the cluster's servers."
     ),
@@ -132,7 +159,7 @@ const KEYS: &[Row<Cluster>] = &[
         ["connect_retries"],
         "integer",
         "0",
-        Refused,
+        Live,
         connect_retries = retries,
         "Attempts after the first to reach a server that another one told of."
     ),
@@ -140,54 +167,69 @@ const KEYS: &[Row<Cluster>] = &[
         ["connect_backoff"],
         "boolean",
         "false",
-        Refused,
+        Live,
         connect_backoff = read::boolean,
         "Whether to wait longer after each attempt, up to half a minute."
     ),
-    key!(["pool_size"], "integer", "3", Refused, pool_size => pool_size,
+    key!(["pool_size"], "integer", "3", Live, pool_size => pool_size,
         "Connections between two servers; -1 for one that carries everything."),
     key!(
         ["accounts"],
         "array of strings",
         "",
-        Refused,
+        Live,
         accounts = read::strings,
         "Accounts with connections of their own."
     ),
-    key!(["compression"], "boolean, mode or map", "accept", Refused, compression => compression,
+    key!(["compression"], "boolean, mode or map", "accept", Live, compression => compression,
         "Compression of routes: off, accept, s2_fast (or on), s2_better, s2_best or s2_auto."),
-    key!(["ping_interval"], "duration", "(as for clients, at most 30s)", Refused,
-        ping_interval => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
-            section.ping_interval = read::duration(field, report);
-        }, "Interval of keep-alive PINGs on routes."),
-    key!(["ping_max"], "integer", "(as for clients)", Refused,
+    key!(["ping_interval"], "duration", "(as for clients, at most 30s)", Live,
+        ping_interval => ping_interval, "Interval of keep-alive PINGs on routes."),
+    key!(["ping_max"], "integer", "(as for clients)", Live,
         ping_max => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
             section.ping_max = read::positive32(field, report);
         }, "Unanswered PINGs before a route is closed."),
-    not_yet!(["permissions"], Live, "Subjects of which interest is exchanged."),
-    not_yet!(["tls"], Live, "TLS of routes."),
-    not_yet!(["write_deadline"], Live, "How long a route may take no byte."),
-    not_yet!(["write_timeout"], Live, "What happens then."),
+    key!(["permissions"], "map", "(everything)", Live, import => permissions,
+        "Subjects of which interest is told to other servers (import) and of which theirs counts (export)."),
+    key!(["tls"], "map", "", Live, tls => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
+            section.tls = tls::read(field, report);
+        }, "TLS of routes; both sides show certificates."),
+    key!(["write_deadline"], "duration", "(as for clients)", Live,
+        write_deadline => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
+            section.write_deadline = read::duration(field, report);
+        }, "How long a route may take no byte."),
+    key!(
+        ["write_timeout"],
+        "default, close or retry",
+        "default",
+        Live,
+        write_timeout = client::write_timeout_of_routes,
+        "Whether a route that takes some bytes before the deadline, and not all, is closed (close) or goes on (retry)."
+    ),
 ];
 
 pub(crate) const AUTHORIZATION: Table<Cluster> =
     Table { section: "cluster.authorization", rows: &[AUTHORIZATION_KEYS], unknown: unknown_field };
 
 const AUTHORIZATION_KEYS: &[Row<Cluster>] = &[
-    key!(["user", "username"], "string", "", Refused,
+    key!(["permissions"], "map", "(everything)", Live, => permissions_of_authorization,
+        "As permissions of the cluster, which come first."),
+    key!(["user", "username"], "string", "", Live,
         user => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
             section.user = read::string(field, report);
         }, "User that other servers must show."),
-    key!(["pass", "password"], "string", "", Refused,
+    key!(["pass", "password"], "string", "", Live,
         password => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
             section.password = read::string(field, report).map(Secret::from);
         }, "Their password."),
     key!(
         ["timeout"],
         "seconds or duration",
-        "2",
-        Refused,
-        timeout = read::seconds,
+        "(2, with TLS a second more than its timeout)",
+        Live,
+        timeout => |section: &mut Cluster, field: &Field<'_>, report: &mut Report| {
+            section.timeout = read::seconds(field, report);
+        },
         "Time another server has for the handshake."
     ),
 ];
@@ -217,6 +259,30 @@ fn listen(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
         }
         section.port = listen.port;
     }
+}
+
+/// Permissions in the place where they were before there was one of their own, which counts more.
+fn permissions_of_authorization(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
+    let text = "invalid use of field \"authorization\": setting \"permissions\" within cluster authorization block is deprecated";
+    report.warning(field.at, text);
+    if !report.explicit.contains("cluster.permissions") {
+        permissions(section, field, report);
+    }
+}
+
+fn ping_interval(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
+    section.ping_interval = read::duration(field, report);
+    if section.ping_interval.is_some_and(|interval| interval > PING_INTERVAL_MAX) {
+        report.warning(field.at, "Cluster 'ping_interval' will reset to 30s which is the max for routes");
+    }
+}
+
+fn permissions(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {
+    let Some(found) = permissions::read(field, report) else { return };
+    if found.allow_responses.is_some() {
+        report.error(field.at, "Cluster permissions do not support dynamic responses".to_owned());
+    }
+    (section.import, section.export) = (found.publish, found.subscribe);
 }
 
 fn authorization(section: &mut Cluster, field: &Field<'_>, report: &mut Report) {

@@ -27,7 +27,7 @@ pub use accounts::{Account, Accounts, DEFAULT_SYSTEM_ACCOUNT, GLOBAL_ACCOUNT};
 pub use authorization::Authorization;
 pub use client::{Client, WriteTimeout};
 pub(crate) use cluster::ClusterListen;
-pub use cluster::{Cluster, RouteAddress};
+pub use cluster::{Cluster, PING_INTERVAL_MAX, RouteAddress};
 pub use compression::{Compression, CompressionMode};
 pub use identity::{FEATURE_FLAGS, Identity};
 pub use jetstream::{JetStream, StoreCipher, SyncInterval};

@@ -159,7 +159,8 @@ fn both_compress_or_neither_and_switch_at_the_same_place() {
             let (s_has, a_has) = (s.established.unwrap().compression, a.established.unwrap().compression);
             let is_on = ours_mode.negotiate(theirs_mode).is_on();
             assert_eq!((s_has.is_on(), a_has.is_on()), (is_on, is_on), "{ours_mode:?} {theirs_mode:?}");
-            assert_eq!(s_has, if is_on { ours_mode.negotiate(theirs_mode) } else { Mode::Off });
+            let off = if theirs_mode == Mode::NotSupported { Mode::NotSupported } else { Mode::Off };
+            assert_eq!(s_has, if is_on { ours_mode.negotiate(theirs_mode) } else { off });
         }
     }
     let (s, a) = outcome(|ours, theirs, _| {

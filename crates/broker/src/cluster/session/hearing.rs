@@ -1,0 +1,154 @@
+//! What the other server says on a route that carries messages.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use linnet_links::{Mode, Slot};
+use linnet_wire::route::{Message, Op};
+use linnet_wire::{ServerInfo, encode};
+
+use super::super::dial;
+use super::super::permissions::may_hear;
+use super::{RouteSession, Stop};
+use crate::account::Account;
+use crate::close::CloseReason;
+
+/// Answers that may be on their way to a server that reads none of them.
+const ANSWERS_MAX: u32 = 100_000;
+/// Accounts that need not be looked up.
+const ACCOUNTS_MAX: usize = 8;
+
+impl RouteSession {
+    pub(super) fn on_op(&mut self, op: Op<'_>) -> Result<(), Stop> {
+        if self.established.is_none() {
+            self.note_peer(&op);
+            let effects = self.handshake.on_op(op, &self.cluster.peers.lock());
+            return self.follow(effects);
+        }
+        match op {
+            Op::Message(message) => self.on_message(&message),
+            Op::Interest(interest) => {
+                if !linnet_subject::is_well_formed(interest.subject) {
+                    self.owe_answer()?;
+                    self.say_error("Invalid Subscription");
+                } else if interest.weight > 0 && !may_hear(self.permissions.as_deref(), interest.subject) {
+                    // Other servers tell of everything that theirs are interested in, and need not know.
+                } else if let Some(account) = self.account_of(interest.account) {
+                    self.remote.on_line(&account, &interest, &self.route);
+                }
+            }
+            Op::Ping => {
+                self.owe_answer()?;
+                self.publisher.push(&self.route.conn, encode::PONG);
+            }
+            Op::Pong => self.on_pong(),
+            Op::Info(json) => self.on_info(json)?,
+            Op::Err(text) => {
+                let text = String::from_utf8_lossy(text);
+                tracing::error!("{} - Router Error {text}", self.prefix());
+                return Err(Stop::silent(CloseReason::ParseError));
+            }
+            Op::Connect(_) | Op::Ok | Op::Meaningless => {}
+        }
+        Ok(())
+    }
+
+    /// One more answer is on its way. Servers ask little; whoever asks on and on and reads no answer is not one.
+    pub(super) fn owe_answer(&mut self) -> Result<(), Stop> {
+        self.answers += 1;
+        if self.answers > ANSWERS_MAX {
+            if self.route.conn.outbound.pending() > 0 {
+                return Err(Stop::silent(CloseReason::SlowConsumerPendingBytes));
+            }
+            self.answers = 0;
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_pong(&mut self) {
+        let timers = &self.route.conn.timers;
+        if timers.pings_out.swap(0, Ordering::Relaxed) > 0 {
+            let sent = timers.ping_sent.load(Ordering::Relaxed);
+            let rtt = self.shared.clock.mono().0.saturating_sub(sent);
+            timers.rtt.store(rtt, Ordering::Relaxed);
+            if self.route.compression() == Some(Mode::Auto) {
+                let rtt = Duration::from_nanos(rtt);
+                self.route.compress(Mode::Auto, &self.cluster.config().rtt_thresholds, rtt);
+            }
+        }
+        if std::mem::take(&mut self.owes_next_place)
+            && let Some(url) = &self.url
+        {
+            dial::dial_next_place(&self.shared, &self.cluster, url, self.route.is_explicit, &self.peer_id());
+        }
+    }
+
+    pub(super) fn on_info(&mut self, json: &[u8]) -> Result<(), Stop> {
+        let Ok(info) = ServerInfo::parse(json) else {
+            return Err(Stop::silent(CloseReason::ProtocolViolation));
+        };
+        let is_about_peer = self.route.bound().is_some_and(|bound| bound.server_id == info.server_id);
+        if is_about_peer && !info.route_acc_add_reqid.is_empty() {
+            self.on_moving_account(info);
+            return Ok(());
+        }
+        if is_about_peer && info.export != self.export {
+            self.export.clone_from(&info.export);
+            self.cluster.repeat(&self.shared, &self.route);
+        }
+        if is_about_peer && info.ldm {
+            self.cluster.drains(&self.shared, &info.server_id);
+        }
+        if !is_about_peer && info.gateway.is_empty() && !info.server_id.is_empty() {
+            dial::dial_told(&self.shared, &self.cluster, &info);
+        }
+        Ok(())
+    }
+
+    /// The other server is about to give an account a connection of its own: what it has said about its interest there
+    /// does not count on this one any more, which it waits for to be confirmed.
+    pub(super) fn on_moving_account(&mut self, mut info: ServerInfo) {
+        self.remote.forget_account(&info.route_account);
+        info.route_account.clear();
+        let mut line = Vec::new();
+        info.encode(&mut line);
+        self.publisher.push(&self.route.conn, &line);
+    }
+
+    /// The account that a line names; of a connection of one account that one.
+    pub(super) fn account_of(&mut self, name: &[u8]) -> Option<Arc<Account>> {
+        let name = match &self.established {
+            Some(Slot::Account(account)) => account.as_bytes(),
+            _ => name,
+        };
+        let known = self.accounts.iter().position(|account| account.name().as_bytes() == name);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let name = std::str::from_utf8(name).ok()?;
+                let account = self.shared.accounts.load().get(name)?.clone();
+                self.accounts.truncate(ACCOUNTS_MAX - 1);
+                self.accounts.push(account);
+                self.accounts.len() - 1
+            }
+        };
+        // Whoever is asked for often is found soon.
+        self.accounts.swap(0, at);
+        self.accounts.first().cloned()
+    }
+
+    pub(super) fn on_message(&mut self, message: &Message<'_>) {
+        self.in_msgs += 1;
+        self.in_bytes += message.body.len() as u64;
+        if let Some(account) = self.account_of(message.account) {
+            self.publisher.route_in(&account, message);
+        }
+    }
+
+    pub(super) fn say_error(&mut self, text: &str) {
+        let mut line = Vec::with_capacity(text.len() + 10);
+        encode::err(&mut line, text);
+        self.publisher.push(&self.route.conn, &line);
+    }
+}

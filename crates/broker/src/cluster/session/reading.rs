@@ -1,0 +1,153 @@
+//! Bytes of a route to operations.
+
+use std::sync::atomic::Ordering;
+
+use linnet_wire::client::Error;
+use linnet_wire::route::{Form, Parsed, parse};
+
+use super::super::route::LINE_FACTOR;
+use super::{RouteSession, Stop};
+use crate::close::CloseReason;
+use crate::session::let_drain;
+
+/// Bytes read per call.
+const READ_MAX: usize = 64 * 1024;
+/// Read calls between two chances for other tasks.
+const READS_PER_TURN: usize = 8;
+
+impl RouteSession {
+    /// Reads until the socket is empty and acts on what came.
+    pub(super) async fn read_all(&mut self) -> Result<(), Stop> {
+        let mut reads = 0;
+        while self.read()? {
+            if self.decoder.is_none() {
+                self.act_on_buffer().await?;
+            }
+            let mut packed = std::mem::take(&mut self.packed);
+            let mut input = packed.as_slice();
+            while self.unpack(&mut input)? {
+                self.act_on_buffer().await?;
+            }
+            packed.clear();
+            self.packed = packed;
+            reads += 1;
+            if reads % READS_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads once. False if the socket is empty.
+    pub(super) fn read(&mut self) -> Result<bool, Stop> {
+        let into = if self.decoder.is_some() { &mut self.packed } else { &mut self.buffer };
+        let kept = into.len();
+        into.resize(kept + READ_MAX, 0);
+        let read = self.link.read(&mut into[kept..]);
+        into.truncate(kept + read.as_ref().map_or(0, |n| *n));
+        match read {
+            Ok(0) => Err(Stop::silent(CloseReason::ClientClosed)),
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+            Err(e) => {
+                if e.kind() == std::io::ErrorKind::InvalidData {
+                    self.complain(&format!("read error: {e}"));
+                }
+                Err(Stop::silent(CloseReason::ReadError))
+            }
+        }
+    }
+
+    /// Puts the next block into the buffer, if what is read is compressed and a whole block has come. One at a time: a
+    /// few bytes can be compressed megabytes.
+    pub(super) fn unpack(&mut self, input: &mut &[u8]) -> Result<bool, Stop> {
+        let Some(decoder) = &mut self.decoder else { return Ok(false) };
+        let unpacked = decoder.next(input, &mut self.buffer);
+        if decoder.is_between_chunks() {
+            decoder.shrink_to(READ_MAX);
+        }
+        unpacked.map_err(|error| {
+            self.complain(&format!("read error: {error}"));
+            Stop::silent(CloseReason::ReadError)
+        })
+    }
+
+    /// Acts on what the buffer holds, and waits for whoever does not take it fast enough.
+    pub(super) async fn act_on_buffer(&mut self) -> Result<(), Stop> {
+        self.keep_up();
+        let was_plain = self.decoder.is_none();
+        let buffer = std::mem::take(&mut self.buffer);
+        let acted = self.act(&buffer);
+        self.count();
+        self.publisher.flush();
+        let used = acted?;
+        self.buffer = buffer;
+        self.buffer.drain(..used);
+        if was_plain && self.decoder.is_some() {
+            // What came behind the last plain line is compressed.
+            self.packed.append(&mut self.buffer);
+        }
+        if self.buffer.is_empty() {
+            self.buffer.shrink_to(READ_MAX);
+        }
+        // Who reads here slower than somebody publishes elsewhere is not to be closed for it: the route fills up, and
+        // its other end holds the publisher back.
+        if let Some(slow) = self.publisher.take_slow() {
+            let max_pending = self.shared.config.load().max_pending;
+            let_drain(&slow, max_pending).await;
+        }
+        Ok(())
+    }
+
+    /// Acts on every whole operation, up to one behind which everything is compressed; returns how many bytes they took.
+    pub(super) fn act(&mut self, buffer: &[u8]) -> Result<usize, Stop> {
+        let was_plain = self.decoder.is_none();
+        let mut at = 0;
+        let mut form = self.form();
+        loop {
+            match parse(&buffer[at..], &form) {
+                Parsed::Op(op, used) => {
+                    at += used;
+                    let was_established = self.established.is_some();
+                    self.on_op(op)?;
+                    if !was_established && self.established.is_some() {
+                        form = self.form();
+                    }
+                    if was_plain && self.decoder.is_some() {
+                        return Ok(at);
+                    }
+                }
+                Parsed::Incomplete { .. } => return Ok(at),
+                Parsed::Error(error) => return Err(refusal(error)),
+            }
+        }
+    }
+
+    pub(super) fn form(&self) -> Form {
+        Form { max_line: self.shared.config.load().max_control_line * LINE_FACTOR, ..self.route.form() }
+    }
+
+    pub(super) fn count(&mut self) {
+        let (msgs, bytes) = (std::mem::take(&mut self.in_msgs), std::mem::take(&mut self.in_bytes));
+        let conn = &self.route.conn;
+        conn.in_msgs.fetch_add(msgs, Ordering::Relaxed);
+        conn.in_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.stats.in_msgs.fetch_add(msgs, Ordering::Relaxed);
+        self.shared.stats.in_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.stats.route_in_msgs.fetch_add(msgs, Ordering::Relaxed);
+        self.shared.stats.route_in_bytes.fetch_add(bytes, Ordering::Relaxed);
+        conn.timers.last_activity.store(self.shared.clock.mono().0, Ordering::Relaxed);
+    }
+}
+
+fn refusal(error: Error) -> Stop {
+    let reason = match error {
+        Error::ControlLine => CloseReason::MaximumControlLineExceeded,
+        _ => CloseReason::ProtocolViolation,
+    };
+    let said = match error {
+        Error::Malformed | Error::HeadersUnsupported => None,
+        _ => Some(error.to_string()),
+    };
+    Stop { reason, said }
+}
