@@ -165,7 +165,7 @@ impl Session<'_> {
         let login = self.plan.system_login();
         let _ = writeln!(
             text,
-            "System      nats --server nats://{login}@127.0.0.1:{first} server check connection"
+            "System      nats --server nats://{login}@127.0.0.1:{first} server list"
         );
         let _ = writeln!(text, "Faults      linnet up kill|pause|resume|restart NAME{chosen}");
         if !self.plan.has_jetstream() {
