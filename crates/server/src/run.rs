@@ -361,7 +361,8 @@ impl Server {
         self.broker.close_routes();
         let closed = async {
             while self.broker.connection_count() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // Clients that have noticed may be back elsewhere already; whoever stopped the server waits for it.
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         let _ = tokio::time::timeout(LAST_BYTES, closed).await;
