@@ -1,6 +1,6 @@
 //! What servers tell of themselves every few seconds (monitoring, "STATSZ").
 
-use linnet_broker::{Amount, StatsSnapshot};
+use linnet_broker::Amount;
 use serde::Serialize;
 
 use crate::accstatz::Count;
@@ -8,6 +8,7 @@ use crate::format::signed;
 use crate::jetstream::{JsConfig, JsLimits, JsStats};
 use crate::monitor::Monitor;
 use crate::process;
+use crate::varz::PerKind;
 
 /// The server in numbers.
 #[derive(Serialize)]
@@ -41,15 +42,6 @@ pub(crate) struct Statsz {
     gomaxprocs: i64,
 }
 
-/// A counter by kind of connection.
-#[derive(Default, Serialize)]
-struct PerKind {
-    clients: u64,
-    routes: u64,
-    gateways: u64,
-    leafs: u64,
-}
-
 /// A connection to another server of the cluster.
 #[derive(Serialize)]
 struct Route {
@@ -73,17 +65,23 @@ fn is_zero(n: &i64) -> bool {
 }
 
 fn per_kind(clients: u64) -> Option<PerKind> {
-    (clients > 0).then(|| PerKind { clients, ..PerKind::default() })
+    (clients > 0).then(|| PerKind::of_clients(clients))
+}
+
+/// The rest of an amount. The counters are read one after the other, so that a part may be ahead of the whole.
+fn without(all: Amount, part: Amount) -> Amount {
+    Amount { msgs: all.msgs.saturating_sub(part.msgs), bytes: all.bytes.saturating_sub(part.bytes) }
 }
 
 /// The server now; `active_servers` are all that are known, this one included.
 pub(crate) fn report(monitor: &Monitor, active_servers: usize) -> Statsz {
     let broker = monitor.broker();
     let accounts = broker.accounts();
-    let StatsSnapshot { in_msgs, in_bytes, out_msgs, out_bytes, .. } = broker.stats();
     let stats = broker.stats();
-    let received = Amount { msgs: in_msgs, bytes: in_bytes };
-    let sent = Amount { msgs: out_msgs, bytes: out_bytes };
+    let received = Amount { msgs: stats.in_msgs, bytes: stats.in_bytes };
+    let sent = Amount { msgs: stats.out_msgs, bytes: stats.out_bytes };
+    let from_routes = Amount { msgs: stats.route_in_msgs, bytes: stats.route_in_bytes };
+    let to_routes = Amount { msgs: stats.route_out_msgs, bytes: stats.route_out_bytes };
     Statsz {
         start: monitor.state.start.rfc3339(),
         mem: signed(process::memory().1),
@@ -94,9 +92,9 @@ pub(crate) fn report(monitor: &Monitor, active_servers: usize) -> Statsz {
         active_accounts: signed(accounts.iter().filter(|account| account.connections() > 0).count()),
         subscriptions: signed(accounts.iter().map(|a| a.interest_stats().subscriptions).sum::<u64>()),
         sent: sent.into(),
-        sent_to_clients: sent.into(),
+        sent_to_clients: without(sent, to_routes).into(),
         received: received.into(),
-        received_from_clients: received.into(),
+        received_from_clients: without(received, from_routes).into(),
         slow_consumers: signed(stats.slow_consumers),
         slow_consumer_stats: per_kind(stats.slow_consumers),
         stale_connections: signed(stats.stale_connections),

@@ -105,11 +105,18 @@ pub(crate) struct Varz {
 
 /// A counter by kind of connection.
 #[derive(Default, Serialize)]
-struct PerKind {
+pub(crate) struct PerKind {
     clients: u64,
     routes: u64,
     gateways: u64,
     leafs: u64,
+}
+
+impl PerKind {
+    /// Counted of clients only.
+    pub(crate) fn of_clients(clients: u64) -> Self {
+        Self { clients, ..Self::default() }
+    }
 }
 
 /// nats-server bounds how many of its tasks use the disk at a time and counts the waits; here nothing waits so.
@@ -216,8 +223,8 @@ pub(crate) fn report(monitor: &Monitor) -> Varz {
         metadata: options.identity.server_metadata.clone(),
         feature_flags: feature_flags(&options),
         system_account: monitor.system_account(),
-        slow_consumer_stats: PerKind { clients: stats.slow_consumers, ..PerKind::default() },
-        stale_connection_stats: PerKind { clients: stats.stale_connections, ..PerKind::default() },
+        slow_consumer_stats: PerKind::of_clients(stats.slow_consumers),
+        stale_connection_stats: PerKind::of_clients(stats.stale_connections),
         tls_cert_not_after: monitor.state.tls.load().as_ref().map(|acceptor| expiry(acceptor.not_after)),
         disk_io_wait_stats: DiskWaits::default(),
     }

@@ -2,6 +2,7 @@
 
 mod actions;
 mod cli;
+mod clients;
 mod events;
 mod everybody;
 mod limits;
