@@ -1,9 +1,10 @@
 //! What clients of any account may ask about themselves.
 
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::{SYSTEM, ask, is_silent};
-use crate::harness::round_trip;
+use crate::harness::{Kind, mesh, round_trip, run, within};
 
 on_both_servers! { SYSTEM;
     async fn clients_ask_who_they_are(s) {
@@ -52,9 +53,44 @@ on_both_servers! { SYSTEM;
         let mut nothing = s.user("sys").await;
         ask(&nothing, "$SYS.REQ.SERVER.PING", "").await;
         round_trip(&a).await;
-        assert!(futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut events)).is_none());
+        assert!(futures_util::FutureExt::now_or_never(events.next()).is_none());
         assert!(is_silent(&a, "$SYS.REQ.ACCOUNT.A.CONNS", "").await);
         nothing = s.user("limited").await;
         assert!(is_silent(&nothing, "$SYS.REQ.ACCOUNT.PING.CONNZ", "").await, "not permitted");
+    }
+}
+
+/// The servers that answer a request, by name.
+async fn who_answers(client: &async_nats::Client, subject: &str, count: usize) -> Vec<String> {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await.unwrap();
+    client.publish_with_reply(subject.to_owned(), inbox, "".into()).await.unwrap();
+    let mut names = Vec::new();
+    while names.len() < count {
+        let answer = within(subject, answers.next()).await.unwrap();
+        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!(answer["data"]["num_connections"], 1, "{answer}");
+        names.push(answer["server"]["name"].as_str().unwrap().to_owned());
+    }
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn all_servers_of_a_cluster_answer_about_an_account() {
+    for kinds in [[Kind::Linnet, Kind::Linnet, Kind::Linnet], [Kind::Linnet, Kind::Peer, Kind::Linnet]] {
+        let Some(spec) = mesh(&kinds) else { return };
+        let cluster = spec.start().unwrap();
+        run(async || {
+            let mut clients = Vec::new();
+            for member in cluster.members() {
+                let url = member.server().client_url().unwrap();
+                clients.push(within("connect", async_nats::connect(url)).await.unwrap());
+            }
+            for client in &clients {
+                let names = who_answers(client, "$SYS.REQ.ACCOUNT.PING.CONNZ", 3).await;
+                assert_eq!(names, ["n0", "n1", "n2"]);
+            }
+        });
     }
 }
