@@ -22,6 +22,14 @@ pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause between attempts to reach a server.
 const RETRY: Duration = Duration::from_secs(1);
+/// Pauses after the first attempts to reach a server that the configuration names: servers of a cluster that start
+/// together are a moment apart.
+const FIRST_RETRIES: [Duration; 4] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+];
 /// The longest pause, if pauses grow.
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Attempts after the first to get into a server that another one told of and that refuses.
@@ -212,7 +220,7 @@ impl Dialler {
                 Ended::Refused if failures == 0 => refusals += 1,
                 Ended::Refused => {}
             }
-            tokio::time::sleep(self.pause(shared, cluster, &ended, failures.max(refusals))).await;
+            tokio::time::sleep(self.pause(shared, cluster, &ended, failures, refusals)).await;
             if let Ended::Duplicate(server_id) = &ended {
                 self.await_place(shared, cluster, server_id).await;
             }
@@ -239,13 +247,22 @@ impl Dialler {
         }
     }
 
-    fn pause(&self, shared: &Shared, cluster: &Cluster, ended: &Ended, failures: u32) -> Duration {
+    fn pause(
+        &self,
+        shared: &Shared,
+        cluster: &Cluster,
+        ended: &Ended,
+        failures: u32,
+        refusals: u32,
+    ) -> Duration {
         let jitter_nanos = u64::try_from(JITTER.as_nanos()).unwrap_or(0);
         let jitter = Duration::from_nanos(shared.rng.below(jitter_nanos));
         if self.told.is_some() && *ended == Ended::AfterUse {
             return jitter;
         }
-        pause_after(failures, cluster.config().connect_backoff) + jitter
+        let first = first_pause(failures).filter(|_| self.told.is_none());
+        let later = || pause_after(failures.max(refusals), cluster.config().connect_backoff) + jitter;
+        first.unwrap_or_else(later)
     }
 
     async fn connect(&self) -> std::io::Result<(TcpStream, SocketAddr)> {
@@ -294,6 +311,11 @@ fn is_reported(attempt: u32) -> bool {
     attempt <= 3 || attempt.is_multiple_of(60)
 }
 
+/// How long to wait after the first failures in a row to reach a server at all.
+fn first_pause(failures: u32) -> Option<Duration> {
+    FIRST_RETRIES.get(usize::try_from(failures).ok()?.checked_sub(1)?).copied()
+}
+
 /// How long to wait after so many failures in a row.
 fn pause_after(failures: u32, grows: bool) -> Duration {
     let doublings = if grows { failures.saturating_sub(1).min(5) } else { 0 };
@@ -309,6 +331,12 @@ mod tests {
         let seconds = |grows| [0, 1, 2, 3, 5, 6, 100].map(|failures| pause_after(failures, grows).as_secs());
         assert_eq!(seconds(true), [1, 1, 2, 4, 16, 30, 30]);
         assert_eq!(seconds(false), [1; 7]);
+    }
+
+    #[test]
+    fn servers_that_start_a_moment_later_are_reached_in_a_moment() {
+        let millis = [0, 1, 2, 3, 4, 5, 99].map(|failures| first_pause(failures).map(|p| p.as_millis()));
+        assert_eq!(millis, [None, Some(50), Some(100), Some(200), Some(400), None, None]);
     }
 
     #[test]
