@@ -195,16 +195,10 @@ impl Output {
         }
         for name in queues.iter() {
             let Some(queue) = matches.queues().iter().find(|queue| queue.name == name) else { continue };
-            let start = self.random.below(queue.members.len());
-            let (tail, head) = queue.members.split_at(start);
-            let mut members = head.iter().chain(tail);
-            let is_taken =
-                members.clone().filter(|sub| !sub.is_remote()).any(|sub| self.deliver(source, sub, message))
-                    || members.any(|sub| {
-                        sub.is_remote()
-                            && goes_on(sub, Matter::QueueFallback)
-                            && self.deliver(source, sub, message)
-                    });
+            let is_taken = self.deliver_to_one_of(source, queue, message, |sub| !sub.is_remote())
+                || self.deliver_to_one_of(source, queue, message, |sub| {
+                    sub.is_remote() && goes_on(sub, Matter::QueueFallback)
+                });
             delivered += usize::from(is_taken);
         }
         if !self.outgoing.is_empty() {
@@ -243,6 +237,21 @@ impl Output {
         }
         outgoing.clear();
         self.outgoing = outgoing;
+    }
+
+    /// One of those members that are meant: each of them is the first to be asked as often as the others, however many
+    /// there are that are not meant.
+    fn deliver_to_one_of(
+        &mut self,
+        source: Source<'_>,
+        queue: &QueueMatch<SubRef>,
+        message: &Message<'_>,
+        is_meant: impl Fn(&SubRef) -> bool,
+    ) -> bool {
+        let meant = || queue.members.iter().filter(|sub| is_meant(sub));
+        let count = meant().count();
+        let start = self.random.below(count);
+        meant().skip(start).chain(meant().take(start)).any(|sub| self.deliver(source, sub, message))
     }
 
     /// One member of the group, starting at random, skipping those that cannot take it.

@@ -16,5 +16,5 @@ pub use cluster_name::{ClusterName, Verdict};
 pub use compression::{Level, Mode, Thresholds, UnknownMode};
 pub use handshake::{Closing, Effect, Established, Handshake, Role};
 pub use peers::{Admission, ConnId, Local, Origin, Peers, Slot};
-pub use pool::pool_index;
+pub use pool::{POOL_SIZE_MAX, pool_index};
 pub use tally::{Change, Key, Tally};

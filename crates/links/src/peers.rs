@@ -5,6 +5,7 @@ use linnet_wire::{GossipMode, ServerInfo};
 use crate::cluster_name::ClusterName;
 use crate::compression::Mode;
 use crate::handshake::Established;
+use crate::pool::POOL_SIZE_MAX;
 
 /// A connection, as the caller numbers them.
 pub type ConnId = u64;
@@ -96,7 +97,7 @@ impl Peers {
     /// Connections in the pool shared with a server; `None` if there is no pool between the two.
     pub fn pool_size(&self, theirs: &ServerInfo) -> Option<usize> {
         let theirs = usize::try_from(theirs.route_pool_size).ok().filter(|size| *size > 0)?;
-        Some(self.local.pool_size?.max(theirs))
+        Some(self.local.pool_size?.max(theirs).min(POOL_SIZE_MAX))
     }
 
     /// The first place in the pool that has no connection; `None` if all have one or there is no pool.

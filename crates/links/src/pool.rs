@@ -1,3 +1,6 @@
+/// Connections of a pool, whatever the other server asks for.
+pub const POOL_SIZE_MAX: usize = 256;
+
 /// The connection of a pool that carries an account: FNV-1a of its name (cluster protocols, "Hashes").
 pub fn pool_index(account: &[u8], pool_size: usize) -> usize {
     if pool_size <= 1 {

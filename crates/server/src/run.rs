@@ -26,7 +26,7 @@ use crate::{NATS_VERSION, banner, build, cluster, files, keys, logging, tls};
 /// Reloads asked for over NATS that wait at a time.
 const RELOADS_MAX: usize = 4;
 /// How long connections have to take their last bytes at a stop.
-const LAST_BYTES: Duration = Duration::from_millis(200);
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// Runs a server until it is told to stop. `config` is the file the options come from and its digest; `overrides` are
 /// the flags laid over it, which also belong over the file when it is read again.
@@ -360,7 +360,7 @@ impl Server {
         self.broker.close_clients();
         self.broker.close_routes();
         let closed = async {
-            while self.broker.connection_count() > 0 {
+            while self.broker.connection_count() > 0 || self.broker.route_count() > 0 {
                 // Clients that have noticed may be back elsewhere already; whoever stopped the server waits for it.
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

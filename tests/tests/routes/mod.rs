@@ -1,6 +1,7 @@
 //! Routes in detail: compression, TLS, permissions, limits, reloads. Clusters of both programs, with raw clients.
 
 mod compression;
+mod fairness;
 mod gossip;
 mod limits;
 mod permissions;

@@ -4,7 +4,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use super::{SYSTEM, ask, is_silent};
-use crate::harness::{Kind, mesh, round_trip, run, within};
+use crate::harness::{Inside as _, Kind, mesh, round_trip, run, within};
 
 on_both_servers! { SYSTEM;
     async fn clients_ask_who_they_are(s) {
@@ -87,10 +87,20 @@ fn all_servers_of_a_cluster_answer_about_an_account() {
                 let url = member.server().client_url().unwrap();
                 clients.push(within("connect", async_nats::connect(url)).await.unwrap());
             }
+            // Who listens to everything brings requests to the other servers once more.
+            let mut all = clients[2].subscribe(">").await.unwrap();
+            ask(&clients[2], "$SYS.REQ.USER.INFO", "").await;
+            cluster.members()[0].knows(">", true);
             for client in &clients {
                 let names = who_answers(client, "$SYS.REQ.ACCOUNT.PING.CONNZ", 3).await;
                 assert_eq!(names, ["n0", "n1", "n2"]);
             }
+            let mut answers = 0;
+            let late = tokio::time::Duration::from_millis(400);
+            while let Ok(Some(message)) = tokio::time::timeout(late, all.next()).await {
+                answers += usize::from(message.subject.starts_with("_INBOX"));
+            }
+            assert_eq!(answers, 9, "three for each");
         });
     }
 }

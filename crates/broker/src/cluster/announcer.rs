@@ -85,7 +85,8 @@ impl Announcer {
     /// A route that carries the account is there: it is told everything, once, and every change from here on.
     pub(crate) fn join(&self, account: &str, route: &Arc<Route>) {
         let state = &mut *self.state.lock();
-        if state.routes.iter().any(|other| Arc::ptr_eq(other, route)) {
+        // Whoever ends a route says so before it takes it away here.
+        if route.has_ended() || state.routes.iter().any(|other| Arc::ptr_eq(other, route)) {
             return;
         }
         for change in state.tally.all() {

@@ -229,6 +229,7 @@ impl Cluster {
 
     /// A connection that carried messages has ended.
     fn leave(&self, shared: &Arc<Shared>, route: &Arc<Route>) {
+        route.end();
         self.routes.lock().remove(&route.conn.cid());
         let (msgs, bytes) = route.conn.outbound.delivered();
         shared.stats.route_out_msgs.fetch_add(msgs, Ordering::Relaxed);
@@ -391,10 +392,15 @@ impl Broker {
         found
     }
 
-    /// Closes every route.
+    /// Ends every route once what is queued to it is written: clients have been promised that it goes on.
     pub fn close_routes(&self) {
         let Some(cluster) = self.shared.cluster.get() else { return };
         let routes = cluster.routes.lock().values().cloned().collect::<Vec<_>>();
-        routes.iter().for_each(|route| route.conn.close(CloseReason::ServerShutdown));
+        routes.iter().for_each(|route| route.conn.finish(&self.shared, CloseReason::ServerShutdown));
+    }
+
+    /// Routes that are not closed.
+    pub fn route_count(&self) -> usize {
+        self.shared.cluster.get().map_or(0, |cluster| cluster.routes.lock().len())
     }
 }

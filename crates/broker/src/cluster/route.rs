@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ pub(crate) const LINE_FACTOR: usize = 16;
 /// A connection to another server of the cluster.
 pub(crate) struct Route {
     pub(crate) conn: Arc<Conn>,
+    /// Nothing is to be told any more.
+    has_ended: AtomicBool,
     /// How the connection came to be.
     pub(crate) is_dialled: bool,
     pub(crate) is_explicit: bool,
@@ -52,6 +55,7 @@ impl Route {
     pub(crate) fn new(conn: Arc<Conn>, url: Option<RouteUrl>, is_explicit: bool) -> Arc<Self> {
         Arc::new(Self {
             conn,
+            has_ended: AtomicBool::new(false),
             is_dialled: url.is_some(),
             is_explicit,
             wake: Notify::new(),
@@ -60,6 +64,20 @@ impl Route {
             url,
             shown: OnceLock::new(),
         })
+    }
+
+    /// Nothing is to be told to the other side from here on.
+    pub(crate) fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// Start of a log line about the route.
+    pub(crate) fn log_prefix(&self) -> String {
+        format!("{} - rid:{}", self.conn.peer(), self.conn.cid())
     }
 
     /// What was dialled; `None` if the other side did.

@@ -5,6 +5,7 @@ mod hearing;
 mod reading;
 mod secure;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub(super) struct RouteSession {
     answers: u32,
     /// Accounts of messages before, the last one first.
     accounts: Vec<Arc<Account>>,
+    /// Accounts that are not there, as far as the log has been told.
+    unknown_accounts: HashSet<String>,
     /// Interest of the other side that counts; `None` for all.
     permissions: Option<Arc<Permissions>>,
     /// Whose interest the other side last said to take.
@@ -129,6 +132,7 @@ impl RouteSession {
             packed: Vec::new(),
             answers: 0,
             accounts: Vec::new(),
+            unknown_accounts: HashSet::new(),
             permissions,
             export: None,
             epoch,
@@ -259,7 +263,7 @@ impl RouteSession {
     }
 
     fn prefix(&self) -> String {
-        format!("{} - rid:{}", self.route.conn.peer(), self.route.conn.cid())
+        self.route.log_prefix()
     }
 
     fn end(mut self, stop: &Stop) {

@@ -25,7 +25,6 @@ use crate::trace;
 use crate::traffic::Amount;
 
 pub(crate) use login::greeting;
-pub(crate) use waiting::let_drain;
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;

@@ -50,7 +50,7 @@ impl Session {
 }
 
 /// Waits, for a bounded time, until less than three quarters of what may wait for a connection do.
-pub(crate) async fn let_drain(slow: &Conn, max_pending: usize) {
+async fn let_drain(slow: &Conn, max_pending: usize) {
     let mut waited = Duration::ZERO;
     while waited < STALL_MAX {
         let pending = slow.outbound.pending();

@@ -105,7 +105,8 @@ impl System {
     fn on_open_request(&mut self, request: &Request) {
         let Some(system) = self.subscriptions.system().cloned() else { return };
         let Some(subject) = inside(&request.subject, request.account.name()) else { return };
-        if request.reply.is_empty() {
+        // What came by a route has been passed on by the server that its client is at.
+        if request.reply.is_empty() || request.conn.is_none() {
             return;
         }
         let token = self.names.unique();

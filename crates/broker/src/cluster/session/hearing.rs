@@ -1,5 +1,6 @@
 //! What the other server says on a route that carries messages.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use linnet_wire::{ServerInfo, encode};
 
 use super::super::dial;
 use super::super::permissions::may_hear;
+use super::super::route::Route;
 use super::{RouteSession, Stop};
 use crate::account::Account;
 use crate::close::CloseReason;
@@ -18,6 +20,8 @@ use crate::close::CloseReason;
 const ANSWERS_MAX: u32 = 100_000;
 /// Accounts that need not be looked up.
 const ACCOUNTS_MAX: usize = 8;
+/// Accounts that are not there and that the log is told of, for each route.
+const UNKNOWN_ACCOUNTS_MAX: usize = 16;
 
 impl RouteSession {
     pub(super) fn on_op(&mut self, op: Op<'_>) -> Result<(), Stop> {
@@ -85,9 +89,10 @@ impl RouteSession {
     }
 
     pub(super) fn on_info(&mut self, json: &[u8]) -> Result<(), Stop> {
-        let Ok(info) = ServerInfo::parse(json) else {
-            return Err(Stop::silent(CloseReason::ProtocolViolation));
-        };
+        let info = ServerInfo::parse(json).map_err(|error| {
+            self.complain(&format!("Error parsing the INFO of a route: {error}"));
+            Stop::silent(CloseReason::ProtocolViolation)
+        })?;
         let is_about_peer = self.route.bound().is_some_and(|bound| bound.server_id == info.server_id);
         if is_about_peer && !info.route_acc_add_reqid.is_empty() {
             self.on_moving_account(info);
@@ -127,7 +132,11 @@ impl RouteSession {
             Some(at) => at,
             None => {
                 let name = std::str::from_utf8(name).ok()?;
-                let account = self.shared.accounts.load().get(name)?.clone();
+                let account = self.shared.accounts.load().get(name).cloned();
+                let Some(account) = account else {
+                    note_unknown_account(&mut self.unknown_accounts, name, &self.route);
+                    return None;
+                };
                 self.accounts.truncate(ACCOUNTS_MAX - 1);
                 self.accounts.push(account);
                 self.accounts.len() - 1
@@ -150,5 +159,13 @@ impl RouteSession {
         let mut line = Vec::with_capacity(text.len() + 10);
         encode::err(&mut line, text);
         self.publisher.push(&self.route.conn, &line);
+    }
+}
+
+/// Says once that an account of the other server is not there, so that somebody can add it.
+fn note_unknown_account(told: &mut HashSet<String>, name: &str, route: &Route) {
+    if told.len() < UNKNOWN_ACCOUNTS_MAX && !told.contains(name) {
+        told.insert(name.to_owned());
+        tracing::error!("{} - Unknown account {name:?} in lines of the route", route.log_prefix());
     }
 }

@@ -8,7 +8,6 @@ use linnet_wire::route::{Form, Parsed, parse};
 use super::super::route::LINE_FACTOR;
 use super::{RouteSession, Stop};
 use crate::close::CloseReason;
-use crate::session::let_drain;
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;
@@ -21,12 +20,12 @@ impl RouteSession {
         let mut reads = 0;
         while self.read()? {
             if self.decoder.is_none() {
-                self.act_on_buffer().await?;
+                self.act_on_buffer()?;
             }
             let mut packed = std::mem::take(&mut self.packed);
             let mut input = packed.as_slice();
             while self.unpack(&mut input)? {
-                self.act_on_buffer().await?;
+                self.act_on_buffer()?;
             }
             packed.clear();
             self.packed = packed;
@@ -72,8 +71,8 @@ impl RouteSession {
         })
     }
 
-    /// Acts on what the buffer holds, and waits for whoever does not take it fast enough.
-    pub(super) async fn act_on_buffer(&mut self) -> Result<(), Stop> {
+    /// Acts on what the buffer holds.
+    pub(super) fn act_on_buffer(&mut self) -> Result<(), Stop> {
         self.keep_up();
         let was_plain = self.decoder.is_none();
         let buffer = std::mem::take(&mut self.buffer);
@@ -90,12 +89,8 @@ impl RouteSession {
         if self.buffer.is_empty() {
             self.buffer.shrink_to(READ_MAX);
         }
-        // Who reads here slower than somebody publishes elsewhere is not to be closed for it: the route fills up, and
-        // its other end holds the publisher back.
-        if let Some(slow) = self.publisher.take_slow() {
-            let max_pending = self.shared.config.load().max_pending;
-            let_drain(&slow, max_pending).await;
-        }
+        // A client that does not keep up is not waited for: the route carries the messages of others, too.
+        self.publisher.take_slow();
         Ok(())
     }
 
@@ -118,7 +113,10 @@ impl RouteSession {
                     }
                 }
                 Parsed::Incomplete { .. } => return Ok(at),
-                Parsed::Error(error) => return Err(refusal(error)),
+                Parsed::Error(error) => {
+                    self.complain(&format!("Router protocol violation: {error}"));
+                    return Err(refusal(error));
+                }
             }
         }
     }
