@@ -68,8 +68,8 @@ fn run(kind: Kind, script: &str) {
     let mut running: Option<Running> = None;
     for (number, case) in cases(script).iter().enumerate() {
         // Servers that are dialled are dialled anew for each case.
-        let is_dialled = case.steps.iter().any(|(_, step)| step.starts_with(|c| is_dialled(c)));
-        if is_dialled || running.as_ref().is_none_or(|running| running.config != case.config) {
+        let dials = case.steps.iter().any(|(_, step)| step.starts_with(is_dialled));
+        if dials || running.as_ref().is_none_or(|running| running.config != case.config) {
             running = Some(Running::start(kind, &program, &case.config));
         }
         let Running { fixture, listener, .. } = running.as_mut().unwrap();
@@ -226,7 +226,7 @@ impl Play<'_> {
             }
         }
         if self.own.is_empty() {
-            let id = values["server_id"].as_str().or(values["name"].as_str());
+            let id = values["server_id"].as_str().or_else(|| values["name"].as_str());
             id.unwrap_or_default().clone_into(&mut self.own);
         }
         Ok(())
