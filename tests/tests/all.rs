@@ -35,6 +35,7 @@ mod push_speed;
 mod recorded_rules;
 mod reload;
 mod retention;
+mod route_scripts;
 mod routes;
 mod scrub;
 mod semantics;

@@ -25,10 +25,11 @@ use linnet_launch::{Options, Spec};
 
 use crate::harness::{Fixture, Kind, PLAIN, Raw, program};
 
-struct Case {
-    title: String,
-    config: String,
-    steps: Vec<(usize, String)>,
+pub(crate) struct Case {
+    pub(crate) title: String,
+    pub(crate) config: String,
+    /// Numbers of lines, and what stands there.
+    pub(crate) steps: Vec<(usize, String)>,
 }
 
 fn run(kind: Kind, script: &str) {
@@ -52,7 +53,8 @@ fn run(kind: Kind, script: &str) {
     assert!(failed.is_empty(), "{} cases failed on {kind:?}:\n{}", failed.len(), failed.join("\n"));
 }
 
-fn cases(script: &str) -> Vec<Case> {
+/// The cases of a script.
+pub(crate) fn cases(script: &str) -> Vec<Case> {
     let mut config = String::new();
     let mut found: Vec<Case> = Vec::new();
     for (line, number) in script.lines().zip(1..) {
@@ -125,7 +127,7 @@ fn play_step(step: &str, raw: &mut Raw) -> Result<(), String> {
 }
 
 /// Escapes and repetitions as bytes.
-fn bytes(text: &str) -> Vec<u8> {
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {

@@ -292,6 +292,20 @@ impl Outbound {
         }
     }
 
+    /// Without a socket what is queued stays, for [`Outbound::take_queued`].
+    #[cfg(test)]
+    pub(crate) fn unlink(&self) {
+        self.state.lock().link = None;
+    }
+
+    /// What would have gone to the socket.
+    #[cfg(test)]
+    pub(crate) fn take_queued(&self) -> Vec<u8> {
+        let taken = self.state.lock().take();
+        self.state.lock().in_flight = 0;
+        taken.chunks.iter().flat_map(|chunk| chunk.bytes().to_vec()).collect()
+    }
+
     /// Takes the queue for writing; `None` if there is nothing to do or somebody else is at it.
     fn begin(&self) -> Option<(Arc<Link>, Taken)> {
         let mut state = self.state.lock();

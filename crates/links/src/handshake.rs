@@ -104,6 +104,11 @@ impl Handshake {
         Self { role, step, nonce }
     }
 
+    /// True until the other side has said who it is.
+    pub fn awaits_connect(&self) -> bool {
+        self.step == Step::Connect
+    }
+
     /// What to do first.
     pub fn begin(&self, peers: &Peers) -> Vec<Effect> {
         let first = match &self.role {

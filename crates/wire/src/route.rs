@@ -309,10 +309,13 @@ impl<'a> Head<'a> {
 fn targets(middle: &[u8]) -> Result<(&[u8], Queues<'_>), Error> {
     let mut rest = middle;
     let Ok(first) = word(&mut rest) else { return Ok((b"", Queues::default())) };
+    // One word is a reply subject, also if a client has chosen one that looks like a mark.
+    if words(rest).next().is_none() {
+        return Ok((first, Queues::default()));
+    }
     let (reply, queues) = match first {
         b"+" => (word(&mut rest)?, Queues(rest)),
         b"|" => (b"".as_slice(), Queues(rest)),
-        reply if words(rest).next().is_none() => return Ok((reply, Queues::default())),
         _ => return Err(Error::Malformed),
     };
     if queues.is_empty() { Err(Error::Malformed) } else { Ok((reply, queues)) }
@@ -491,7 +494,10 @@ mod tests {
 
     #[test]
     fn messages() {
-        let rows: [(&[u8], Form, [&str; 6], usize); 11] = [
+        let rows: [(&[u8], Form, [&str; 6], usize); 14] = [
+            (b"RMSG X foo | 2\r\nhi\r\n", POOLED, ["", "X", "foo", "|", "", "hi"], 0),
+            (b"RMSG X foo + 2\r\nhi\r\n", POOLED, ["", "X", "foo", "+", "", "hi"], 0),
+            (b"RMSG X foo + | q 2\r\nhi\r\n", POOLED, ["", "X", "foo", "|", "q", "hi"], 0),
             (b"RMSG X foo 2\r\nhi\r\n", POOLED, ["", "X", "foo", "", "", "hi"], 0),
             (b"RMSG X foo rep.ly 2\r\nhi\r\n", POOLED, ["", "X", "foo", "rep.ly", "", "hi"], 0),
             (b"RMSG X foo | qa qb 1\r\nh\r\n", POOLED, ["", "X", "foo", "", "qa,qb", "h"], 0),
@@ -555,7 +561,6 @@ mod tests {
             (b"RMSG X foo\r\n", Error::Malformed),
             (b"RMSG X foo a b 1\r\n", Error::Malformed),
             (b"RMSG X foo + re 1\r\n", Error::Malformed),
-            (b"RMSG X foo | 1\r\n", Error::Malformed),
             (b"RMSG X foo 1x\r\n", Error::Malformed),
             (b"RMSG X foo 9999999999\r\n", Error::Malformed),
             (b"RMSG X foo 999999999\r\n", Error::MaxPayload(999_999_999)),

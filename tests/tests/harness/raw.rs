@@ -17,6 +17,11 @@ impl Raw {
     /// Connects without reading or sending anything.
     pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&addr, LONG).unwrap();
+        Self::over(stream)
+    }
+
+    /// A connection that is there, whoever opened it.
+    pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         Self { stream, unread: Vec::new(), is_closed: false }
     }

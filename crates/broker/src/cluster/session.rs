@@ -1,6 +1,8 @@
 //! One route: its handshake, then what the other server says.
 
 mod beginning;
+#[cfg(test)]
+mod convergence;
 mod hearing;
 mod reading;
 mod secure;

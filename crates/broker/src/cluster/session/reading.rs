@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use linnet_links::Closing;
 use linnet_wire::client::Error;
 use linnet_wire::route::{Form, Parsed, parse};
 
@@ -113,12 +114,22 @@ impl RouteSession {
                     }
                 }
                 Parsed::Incomplete { .. } => return Ok(at),
+                // As long as nobody knows who it is, what it says is judged by its first letter.
+                Parsed::Error(Error::UnknownOperation) if self.is_no_connect(&buffer[at..]) => {
+                    return Err(self.closing(Closing::Said("Authorization Violation".to_owned())));
+                }
                 Parsed::Error(error) => {
                     self.complain(&format!("Router protocol violation: {error}"));
                     return Err(refusal(error));
                 }
             }
         }
+    }
+
+    /// True if CONNECT is waited for and this cannot become it.
+    fn is_no_connect(&self, bytes: &[u8]) -> bool {
+        self.handshake.awaits_connect()
+            && bytes.first().is_some_and(|first| !first.eq_ignore_ascii_case(&b'C'))
     }
 
     pub(super) fn form(&self) -> Form {
