@@ -163,10 +163,7 @@ impl Session<'_> {
         let _ = writeln!(text, "Directory   {dir} ({kept})");
         let _ = writeln!(text, "Clients     nats --server {} sub hello", all.join(","));
         let login = self.plan.system_login();
-        let _ = writeln!(
-            text,
-            "System      nats --server nats://{login}@127.0.0.1:{first} server list"
-        );
+        let _ = writeln!(text, "System      nats --server nats://{login}@127.0.0.1:{first} server list");
         let _ = writeln!(text, "Faults      linnet up kill|pause|resume|restart NAME{chosen}");
         if !self.plan.has_jetstream() {
             text.push_str("JetStream   off: it is not supported in a cluster yet; --servers 1 has it\n");

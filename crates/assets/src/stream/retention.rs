@@ -109,6 +109,15 @@ impl Stream {
         }
     }
 
+    /// The consumer is about to be replaced by another one of its name. What it did until now goes into the log before
+    /// that one; what it did later would be counted as that one's, so that it does nothing.
+    pub(super) fn prepare_replacement(&mut self, name: &str) {
+        self.write_delta();
+        if let Some(consumer) = self.by_name.get(name).and_then(|id| self.consumers.get_mut(*id)) {
+            consumer.is_replaced = true;
+        }
+    }
+
     /// The retention is about to change. What consumers did until now goes into the log before that, so that their
     /// state is what will be durable when it changes.
     pub(super) fn prepare_retention(&mut self) {
