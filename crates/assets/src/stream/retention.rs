@@ -57,13 +57,21 @@ impl Stream {
             if !at.live {
                 consumer.replay(&ops);
             }
-            let (done, has_left_out_some) = consumer.commit(&ops);
-            for seq in done {
-                self.release_message(seq, at, out);
+            // What was done with before a consumer began anew goes, although it would owe it again afterwards.
+            for ops in ops.chunk_by(|_, next| !matches!(next, ConsumerOp::Reset { .. })) {
+                self.commit_delta(id, ops, at, out);
             }
-            if has_left_out_some {
-                self.sweep_all();
-            }
+        }
+    }
+
+    fn commit_delta(&mut self, id: usize, ops: &[ConsumerOp], at: Moment, out: &mut dyn Output) {
+        let Some(consumer) = self.consumers.get_mut(id) else { return };
+        let (done, has_left_out_some) = consumer.commit(ops);
+        for seq in done {
+            self.release_message(seq, at, out);
+        }
+        if has_left_out_some {
+            self.sweep_all();
         }
     }
 
