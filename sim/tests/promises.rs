@@ -88,6 +88,11 @@ fn what_is_acknowledged_before_a_reset_does_not_come_back() {
 }
 
 #[test]
+fn what_damage_took_and_no_log_removed_is_told_of() {
+    [107, 479, 1661].into_iter().for_each(|seed| holds(seed, Mode::Damage));
+}
+
+#[test]
 fn a_trace_tells_what_happened() {
     let (lines, outcome) = replay(3, Mode::Faults);
     assert_eq!(outcome, Ok(()));

@@ -87,9 +87,12 @@ impl Stream {
         }
     }
 
-    /// True if a consumer owes something for a stored message.
+    /// True if a consumer owes something for a stored message. One that is lost may have been wanted by any of them:
+    /// what was still owed stays known as lost.
     fn is_owed(&mut self, seq: StreamSeq) -> bool {
-        let Some(subject) = self.store.subject_of(seq) else { return false };
+        let Some(subject) = self.store.subject_of(seq) else {
+            return self.store.contains(seq) && self.consumers.iter().any(|(_, c)| c.owes(seq));
+        };
         self.wants.matches(subject, &mut self.matches);
         self.matches.plain().iter().any(|id| self.consumers.get(*id).is_some_and(|c| c.owes(seq)))
     }
