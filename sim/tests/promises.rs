@@ -78,6 +78,21 @@ fn a_last_batch_that_rots_after_a_failing_write_may_look_torn() {
 }
 
 #[test]
+fn what_a_consumer_does_while_it_is_replaced_is_not_its_successors() {
+    [245, 10539].into_iter().for_each(|seed| holds(seed, Mode::Faults));
+}
+
+#[test]
+fn what_is_acknowledged_before_a_reset_does_not_come_back() {
+    holds(11534, Mode::Faults);
+}
+
+#[test]
+fn what_damage_took_and_no_log_removed_is_told_of() {
+    [107, 479, 1661].into_iter().for_each(|seed| holds(seed, Mode::Damage));
+}
+
+#[test]
 fn a_trace_tells_what_happened() {
     let (lines, outcome) = replay(3, Mode::Faults);
     assert_eq!(outcome, Ok(()));

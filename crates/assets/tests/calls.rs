@@ -12,7 +12,7 @@ use linnet_assets::{
 use linnet_ids::{GroupId, Mono, Wall};
 use linnet_jsapi::info::AccountLimits;
 use linnet_jsapi::limits::Limits;
-use linnet_jsapi::policies::{AckPolicy, PriorityPolicy};
+use linnet_jsapi::policies::{AckPolicy, PriorityPolicy, RetentionPolicy};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_jsapi::{ConsumerConfig, Nanos, StreamConfig, errors};
@@ -273,4 +273,23 @@ fn a_message_that_waits_to_be_delivered_again_is_so_once() {
         bench.pull(5);
         assert_eq!(bench.sent.deliveries.len(), 2, "{word}");
     }
+}
+
+#[test]
+fn what_is_acknowledged_before_a_consumer_begins_anew_does_not_come_back() {
+    let mut bench = Bench::new();
+    let kept = StreamConfig { retention: RetentionPolicy::Interest, ..bench.stream.config().clone() };
+    bench.stream.command(Command::Update(Box::new(kept)), 1, bench.at, &mut bench.sent);
+    bench.create(2, config(""));
+    bench.settle();
+    bench.publish();
+    bench.publish();
+    bench.pull(2);
+    // Both stand in one entry of the log.
+    bench.ack(b"+ACK");
+    bench.call(3, ConsumerCommand::Reset { consumer: "C".to_owned(), seq: 1 });
+    bench.settle();
+    assert!(bench.answer(3).is_ok());
+    let state = bench.stream.store().state();
+    assert_eq!((state.msgs, state.first_seq), (1, 2));
 }

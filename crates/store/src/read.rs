@@ -206,6 +206,14 @@ impl StreamStore {
         lost.into_iter().filter(|seq| self.forget_lost(*seq)).count() as u64
     }
 
+    /// Ends the memory of lost messages before the first one that is there. Not while a log is replayed: what it did
+    /// not remove is to be told of.
+    pub fn forget_lost_before_first(&mut self) {
+        if self.damaged.first().is_some_and(|lost| *lost < self.state.first_seq) {
+            self.damaged = self.damaged.split_off(&self.state.first_seq);
+        }
+    }
+
     /// Frees memory that only speeds up reading.
     pub fn release_cache(&mut self) {
         for file in std::mem::take(&mut self.reading).open {

@@ -315,9 +315,6 @@ impl StreamStore {
         self.state.bytes -= removed.accounted;
         if seq == self.state.first_seq {
             self.state.first_seq = self.first_live_from(seq + 1);
-            if self.damaged.first().is_some_and(|lost| *lost < self.state.first_seq) {
-                self.damaged = self.damaged.split_off(&self.state.first_seq);
-            }
         }
         if is_over {
             self.drop_block(at);

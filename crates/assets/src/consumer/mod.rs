@@ -92,6 +92,9 @@ pub struct Consumer {
     polled: Mono,
     /// The message that is being read from disk for this consumer.
     loading: Option<StreamSeq>,
+    /// One that replaces it is on its way to the log: nothing that it did from here on would be told from what that
+    /// one did.
+    pub(crate) is_replaced: bool,
     /// It has more to deliver than fit into its turn.
     pub(crate) wants_turn: bool,
     /// It is on the stream's list of consumers to run.
@@ -141,6 +144,7 @@ impl Consumer {
             resume_at: None,
             polled: now,
             loading: None,
+            is_replaced: false,
             wants_turn: false,
             is_ready: false,
             timer: None,
@@ -275,7 +279,7 @@ impl Consumer {
 
     fn record(&mut self, op: ConsumerOp) {
         // The log does not know a direct consumer.
-        if self.config.direct {
+        if self.config.direct || self.is_replaced {
             return;
         }
         push_op(&mut self.ops, op);

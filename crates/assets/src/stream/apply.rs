@@ -34,6 +34,7 @@ impl Stream {
         }
         let outcome = self.apply_entry(entry, at, out);
         if at.live {
+            self.store.forget_lost_before_first();
             self.schedules.plan(at.now, at.wall);
         }
         if let Some(token) = proposal.token {

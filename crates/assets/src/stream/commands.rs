@@ -370,8 +370,8 @@ impl Stream {
             return;
         }
         let existing = self.by_name.get(&requested).and_then(|id| self.consumers.get(*id));
-        // The other stream goes on behind what it was known to have stored.
-        let restart = existing.filter(|_| is_for_stream).map(|c| c.saved_state().ack_floor.stream + 1);
+        // The other stream goes on behind what it is known to have stored.
+        let restart = existing.filter(|_| is_for_stream).map(|c| c.state.ack_floor.stream + 1);
         let existing = existing
             .filter(|_| restart.is_none())
             .map(|c| ExistingConsumer { config: &c.config, has_interest: c.is_heard(out) });
@@ -410,6 +410,9 @@ impl Stream {
             let info = info.map(|info| CommandOutcome::Consumer(Box::new(info)));
             out.answer(token, info.ok_or(errors::CONSUMER_NOT_FOUND));
             return;
+        }
+        if restart.is_some() {
+            self.prepare_replacement(&attach.name);
         }
         *self.attaching.entry(attach.name.clone()).or_default() += 1;
         self.propose(&Entry::ConsumerAttach(Box::new(attach)), Some(token));

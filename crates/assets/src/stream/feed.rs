@@ -56,7 +56,7 @@ impl Stream {
         }
     }
 
-    /// Lets one consumer act, then notes what changed about it.
+    /// Lets one consumer act, then notes what changed about it. `None` if it is not there or acts no more.
     pub(super) fn with_consumer<R>(
         &mut self,
         id: usize,
@@ -65,7 +65,7 @@ impl Stream {
         out: &mut dyn Output,
         act: impl FnOnce(&mut Consumer, &mut Context<'_>) -> R,
     ) -> Option<R> {
-        let consumer = self.consumers.get_mut(id)?;
+        let consumer = self.consumers.get_mut(id).filter(|consumer| !consumer.is_replaced)?;
         let mut ctx = Context { stream: &self.config.name, store: &mut self.store, out, now, wall };
         let result = act(consumer, &mut ctx);
         if consumer.is_dirty() {

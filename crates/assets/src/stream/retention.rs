@@ -57,13 +57,21 @@ impl Stream {
             if !at.live {
                 consumer.replay(&ops);
             }
-            let (done, has_left_out_some) = consumer.commit(&ops);
-            for seq in done {
-                self.release_message(seq, at, out);
+            // What was done with before a consumer began anew goes, although it would owe it again afterwards.
+            for ops in ops.chunk_by(|_, next| !matches!(next, ConsumerOp::Reset { .. })) {
+                self.commit_delta(id, ops, at, out);
             }
-            if has_left_out_some {
-                self.sweep_all();
-            }
+        }
+    }
+
+    fn commit_delta(&mut self, id: usize, ops: &[ConsumerOp], at: Moment, out: &mut dyn Output) {
+        let Some(consumer) = self.consumers.get_mut(id) else { return };
+        let (done, has_left_out_some) = consumer.commit(ops);
+        for seq in done {
+            self.release_message(seq, at, out);
+        }
+        if has_left_out_some {
+            self.sweep_all();
         }
     }
 
@@ -79,9 +87,12 @@ impl Stream {
         }
     }
 
-    /// True if a consumer owes something for a stored message.
+    /// True if a consumer owes something for a stored message. One that is lost may have been wanted by any of them:
+    /// what was still owed stays known as lost.
     fn is_owed(&mut self, seq: StreamSeq) -> bool {
-        let Some(subject) = self.store.subject_of(seq) else { return false };
+        let Some(subject) = self.store.subject_of(seq) else {
+            return self.store.contains(seq) && self.consumers.iter().any(|(_, c)| c.owes(seq));
+        };
         self.wants.matches(subject, &mut self.matches);
         self.matches.plain().iter().any(|id| self.consumers.get(*id).is_some_and(|c| c.owes(seq)))
     }
@@ -106,6 +117,15 @@ impl Stream {
             self.schedules.retain(|_| false);
         } else {
             self.sweep_all();
+        }
+    }
+
+    /// The consumer is about to be replaced by another one of its name. What it did until now goes into the log before
+    /// that one; what it did later would be counted as that one's, so that it does nothing.
+    pub(super) fn prepare_replacement(&mut self, name: &str) {
+        self.write_delta();
+        if let Some(consumer) = self.by_name.get(name).and_then(|id| self.consumers.get_mut(*id)) {
+            consumer.is_replaced = true;
         }
     }
 
