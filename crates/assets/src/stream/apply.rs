@@ -32,9 +32,12 @@ impl Stream {
         if at.live && matches!(entry, Entry::Config(_)) {
             self.reconfiguring = self.reconfiguring.saturating_sub(1);
         }
+        let first = self.store.state().first_seq;
         let outcome = self.apply_entry(entry, at, out);
         if at.live {
-            self.store.forget_lost_before_first();
+            if self.store.state().first_seq > first {
+                self.store.forget_lost_before_first();
+            }
             self.schedules.plan(at.now, at.wall);
         }
         if let Some(token) = proposal.token {
