@@ -238,7 +238,8 @@ impl System {
         for event in events.drain(..) {
             match event {
                 Event::Connected(conn, account) => {
-                    if account.connections() == 1 {
+                    // It may be gone again by now.
+                    if account.connections() <= 1 {
                         self.ask_for_connections(account.name());
                     }
                     self.tell_connected(&conn, account.name());
