@@ -66,10 +66,6 @@ fn local(name: &str, pool_size: Option<usize>, addr: SocketAddr) -> Local {
 
 /// A server that dials `routes`.
 fn start(name: &str, pool_size: Option<usize>, routes: &[SocketAddr]) -> Server {
-    start_with(name, pool_size, routes, Config::default())
-}
-
-fn start_with(name: &str, pool_size: Option<usize>, routes: &[SocketAddr], config: Config) -> Server {
     let identity = ServerIdentity {
         id: format!("N{name}"),
         xkey: String::new(),
@@ -82,7 +78,7 @@ fn start_with(name: &str, pool_size: Option<usize>, routes: &[SocketAddr], confi
     let accounts = accounts.map(|(name, is_system)| Account::new(name, is_system, AccountLimits::default()));
     let broker = Broker::new(
         identity,
-        config,
+        Config::default(),
         Authenticator::open("$G"),
         accounts,
         Arc::new(RealClock::new()),
@@ -357,29 +353,4 @@ async fn a_message_goes_to_each_server_once_and_not_further() {
     for server in [&a, &b, &c] {
         server.stop();
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn who_reads_slower_than_somebody_publishes_elsewhere_is_not_closed() {
-    const MESSAGES: usize = 100_000;
-    let config = || Config { max_pending: 512 << 10, max_payload: 1 << 10, ..Config::default() };
-    let a = start_with("A", Some(3), &[], config());
-    let b = start_with("B", Some(3), &[a.route], config());
-    formed(&[&a, &b], 4).await;
-    let (mut near, mut far) = (Client::connect(&a).await, Client::connect(&b).await);
-    far.say("SUB much 1\r\n").await;
-    a.wants("much", true).await;
-    let publishing = tokio::spawn(async move {
-        let batch = format!("PUB much 100\r\n{}\r\n", "x".repeat(100)).repeat(1000);
-        for _ in 0..MESSAGES / 1000 {
-            near.say(&batch).await;
-        }
-        near
-    });
-    for _ in 0..MESSAGES {
-        assert_eq!(far.message().await.2.len(), 100);
-    }
-    publishing.await.unwrap();
-    a.stop();
-    b.stop();
 }
