@@ -6,6 +6,7 @@ mod group;
 mod hash;
 mod nkey;
 mod nuid;
+mod peer;
 mod size;
 mod time;
 
@@ -13,6 +14,7 @@ pub use group::GroupId;
 pub use hash::{hash_base62, node_hash};
 pub use nkey::{PublicKeyKind, encode_public_key};
 pub use nuid::{NUID_LEN, NuidSequence};
+pub use peer::{PeerId, PeerIdError};
 pub use size::format_bytes;
 pub use time::{Mono, Wall};
 
