@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock or draws randomness: bytes of entropy come in as arguments.
 
+mod chain;
 mod group;
 mod hash;
 mod nkey;
@@ -10,6 +11,7 @@ mod peer;
 mod size;
 mod time;
 
+pub use chain::{chain_next, chain_start, fold};
 pub use group::GroupId;
 pub use hash::{hash_base62, node_hash};
 pub use nkey::{PublicKeyKind, encode_public_key};

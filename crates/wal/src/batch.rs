@@ -94,7 +94,7 @@ impl Batch {
     }
 
     /// Adds a checkpoint that came from elsewhere: all entries of the group are dropped and its log goes on behind
-    /// `applied`, with `chain` as the hash of its history ([`crate::chain_next`]).
+    /// `applied`, with `chain` as the hash of its history ([`linnet_ids::chain_next`]).
     pub fn install(&mut self, group: GroupId, applied: u64, term: u64, chain: u64, body: &[u8]) {
         let (len, crc) = self.payload(&[body]);
         self.ops.push(Op::Install { group, applied, term, chain, len, crc });

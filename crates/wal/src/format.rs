@@ -1,6 +1,6 @@
 //! Units, checksums and hashes of the disk format.
 
-use linnet_ids::GroupId;
+use linnet_ids::fold;
 
 /// Bytes that a disk writes whole or not at all.
 pub(crate) const SECTOR: usize = 512;
@@ -49,29 +49,6 @@ impl SectorSums {
     }
 }
 
-/// Finalizer with full avalanche (the constants are those of SplitMix64).
-fn mix(mut x: u64) -> u64 {
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
-}
-
-fn fold(hash: u64, word: u64) -> u64 {
-    mix(hash.rotate_left(23) ^ word.wrapping_add(0x9E37_79B9_7F4A_7C15))
-}
-
-/// Chain hash of a group's log before its first entry.
-pub fn chain_start(group: GroupId) -> u64 {
-    fold(fold(u64::from(group.epoch), group.meta_index), group.random)
-}
-
-/// Chain hash of an entry: it names the whole history of the group up to there, and is the same on every replica
-/// that holds the same entries.
-pub fn chain_next(previous: u64, index: u64, term: u64, payload_len: u32, payload_crc: u32) -> u64 {
-    let payload = u64::from(payload_len) << 32 | u64::from(payload_crc);
-    fold(fold(fold(previous, index), term), payload)
-}
-
 /// Hash that the next directory quotes.
 pub(crate) fn directory_hash(lsn: Lsn, body: &[u8]) -> u64 {
     fold(fold(lsn.0, body.len() as u64), u64::from(crc32fast::hash(body)))
@@ -89,8 +66,7 @@ pub(crate) fn byte_offset(sector: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{SectorSums, chain_next, chain_start};
-    use linnet_ids::GroupId;
+    use super::SectorSums;
 
     #[test]
     fn a_sum_depends_on_store_segment_and_place() {
@@ -100,20 +76,5 @@ mod tests {
         assert_ne!(here, sums.of(16, &bytes));
         assert_ne!(here, SectorSums::new(&[1; 16], 8).of(8, &bytes));
         assert_ne!(here, SectorSums::new(&[2; 16], 7).of(8, &bytes));
-    }
-
-    #[test]
-    fn a_chain_depends_on_every_part_and_on_history() {
-        let start = chain_start(GroupId::META);
-        let all = [
-            chain_next(start, 1, 1, 3, 5),
-            chain_next(start, 2, 1, 3, 5),
-            chain_next(start, 1, 2, 3, 5),
-            chain_next(start, 1, 1, 4, 5),
-            chain_next(start, 1, 1, 3, 6),
-            chain_next(start + 1, 1, 1, 3, 5),
-        ];
-        let distinct: std::collections::BTreeSet<_> = all.into_iter().collect();
-        assert_eq!(distinct.len(), all.len());
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use hashbrown::HashMap;
-use linnet_ids::GroupId;
+use linnet_ids::{GroupId, chain_start};
 
 use crate::batch::HardState;
-use crate::format::{SegmentNo, chain_start};
+use crate::format::SegmentNo;
 use crate::record::Position;
 
 /// Where a payload stands.

@@ -31,7 +31,7 @@ mod wal;
 
 pub use batch::{Batch, HardState};
 pub use error::{Error, Failure, Refusal};
-pub use format::{Lsn, SegmentNo, chain_next, chain_start};
+pub use format::{Lsn, SegmentNo};
 pub use read::{Entries, Entry, EntryLocation};
 pub use report::{
     AffectedGroups, CheckpointPosition, Damage, FoundDamage, FoundDamageKind, Integrity, RecoveredGroup,

@@ -1,11 +1,11 @@
 //! Checks a batch against the log and encodes its records, without changing anything.
 
 use hashbrown::HashMap;
-use linnet_ids::GroupId;
+use linnet_ids::{GroupId, chain_next, chain_start};
 
 use crate::batch::{Batch, Op};
 use crate::error::{Error, Refusal};
-use crate::format::{SegmentNo, chain_next, chain_start};
+use crate::format::SegmentNo;
 use crate::group_log::GroupLog;
 use crate::record::{
     CheckpointRecord, HardStateRecord, OpenRun, Position, RunHead, put_checkpoint, put_end_group,

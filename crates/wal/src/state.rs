@@ -2,10 +2,10 @@
 
 use hashbrown::HashMap;
 use linnet_env::DiskFile;
-use linnet_ids::GroupId;
+use linnet_ids::{GroupId, chain_next};
 
 use crate::batch::HardState;
-use crate::format::{SECTOR, SegmentNo, chain_next};
+use crate::format::{SECTOR, SegmentNo};
 use crate::group_log::{CheckpointRef, EntryRef, GroupLog, HardStateRef, Place, SegmentPins};
 use crate::read::read_place;
 use crate::record::{CheckpointRecord, Cursor, HardStateRecord, Record, RunEntries, RunHead};
