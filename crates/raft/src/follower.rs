@@ -1,0 +1,158 @@
+//! Taking what a leader sends.
+
+use linnet_ids::{LogIndex, Mono, Term};
+
+use crate::effect::{Effect, Fault};
+use crate::log::{Entry, LogPoint};
+use crate::membership::Replica;
+use crate::message::{Append, Appended, Body, Outcome, Snapshot};
+use crate::node::Node;
+
+impl Node {
+    /// Follows the sender if its term is not over. One that does not hear this server is not followed: it could not
+    /// take any answer.
+    fn follow(&mut self, now: Mono, from: Replica, term: Term, out: &mut Vec<Effect>) -> bool {
+        if term < self.hard.term {
+            // The answer's term tells the sender.
+            let answer = Appended { outcome: Outcome::Heard, round: 0, remembers: self.remembers() };
+            self.send(from, Body::Appended(answer), out);
+            return false;
+        }
+        if !self.reachable.contains(&from.peer) {
+            return false;
+        }
+        if term > self.hard.term {
+            self.follow_nobody(now, term, out);
+        } else if self.is_leader() {
+            // Two leaders in one term: impossible unless somebody forgot a vote.
+            return false;
+        } else {
+            self.role = crate::node::Role::Follower;
+        }
+        self.set_leader(Some(from.peer), out);
+        self.leader_incarnation = from.incarnation;
+        true
+    }
+
+    pub(crate) fn on_append(
+        &mut self,
+        now: Mono,
+        from: Replica,
+        term: Term,
+        append: Append,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.follow(now, from, term, out) {
+            return;
+        }
+        self.round = self.round.max(append.round);
+        if let Some(mismatch) = self.mismatch(append.previous) {
+            return self.answer(from, mismatch, out);
+        }
+        let held = append.previous.index + append.entries.len() as u64;
+        if let Err(fault) = self.take_entries(&append, out) {
+            return self.halt(fault, out);
+        }
+        self.verified = self.verified.max(held).max(self.commit);
+        self.follow_commit(append.commit, out);
+        self.owes_answer = true;
+        if append.entries.is_empty() && !self.is_written(self.last_write()) {
+            self.answer(from, Outcome::Heard, out);
+        }
+        self.answer_leader();
+        self.end_amnesia(out);
+    }
+
+    fn answer(&self, to: Replica, outcome: Outcome, out: &mut Vec<Effect>) {
+        let answer = Appended { outcome, round: self.round, remembers: self.remembers() };
+        self.send(to, Body::Appended(answer), out);
+    }
+
+    /// What to tell a leader whose entries could not follow anything here.
+    fn mismatch(&self, previous: LogPoint) -> Option<Outcome> {
+        if previous.index <= self.commit {
+            // What is committed here is the leader's.
+            return None;
+        }
+        if self.log.term_at(previous.index) == Some(previous.term) {
+            return None;
+        }
+        let (index, term) = self.log.find_by_term(previous.index, previous.term);
+        Some(Outcome::Mismatch { index: index.max(self.commit), term })
+    }
+
+    /// Appends what is new. Entries that are here already are compared.
+    fn take_entries(&mut self, append: &Append, out: &mut Vec<Effect>) -> Result<(), Fault> {
+        let mut at = append.previous;
+        self.compare(at)?;
+        for entry in &append.entries {
+            let before = at;
+            at = point_after(before, entry);
+            match self.log.term_at(at.index) {
+                _ if at.index <= self.log.base().index => {}
+                Some(term) if term == entry.term => self.compare(at)?,
+                Some(_) => {
+                    self.truncate(at.index, before.chain, out)?;
+                    self.take_one(append.commit, entry, out)?;
+                }
+                None => self.take_one(append.commit, entry, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_one(&mut self, commit: LogIndex, entry: &Entry, out: &mut Vec<Effect>) -> Result<(), Fault> {
+        // Memberships that the leader knows to be committed need not be remembered as ones that may be taken back.
+        let known = commit.min(self.log.last().index);
+        self.hard.configs.commit(known);
+        if self.hard.configs.is_full() {
+            return Err(Fault::Unreadable(self.log.last().index + 1));
+        }
+        self.append(entry.clone(), out).map(|_| ())
+    }
+
+    /// Two histories with one term at one index are one history.
+    fn compare(&self, theirs: LogPoint) -> Result<(), Fault> {
+        let is_same_entry = self.log.term_at(theirs.index) == Some(theirs.term);
+        match self.log.chain_at(theirs.index) {
+            Some(mine) if is_same_entry && mine != theirs.chain => Err(Fault::Diverged(theirs.index)),
+            _ => Ok(()),
+        }
+    }
+
+    fn follow_commit(&mut self, commit: LogIndex, out: &mut Vec<Effect>) {
+        let commit = commit.min(self.verified);
+        if commit > self.commit {
+            self.commit = commit;
+            self.hard.configs.commit(commit);
+            self.release(commit, out);
+        }
+    }
+
+    pub(crate) fn on_snapshot(
+        &mut self,
+        now: Mono,
+        from: Replica,
+        term: Term,
+        snapshot: Snapshot,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.follow(now, from, term, out) {
+            return;
+        }
+        if snapshot.last.index > self.commit {
+            out.push(Effect::SnapshotOffered(snapshot));
+            return;
+        }
+        self.verified = self.verified.max(snapshot.last.index);
+        self.owes_answer = true;
+        self.answer_leader();
+    }
+}
+
+fn point_after(before: LogPoint, entry: &Entry) -> LogPoint {
+    let index = before.index + 1;
+    let len = u32::try_from(entry.payload.len()).unwrap_or(u32::MAX);
+    let chain = linnet_ids::chain_next(before.chain, index, entry.term, len, entry.crc);
+    LogPoint { index, term: entry.term, chain }
+}

@@ -1,0 +1,496 @@
+//! One replica of a group.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
+
+use crate::durable::HardState;
+use crate::effect::{Effect, Fault, Standing, WriteNo};
+use crate::election::Timing;
+use crate::entry::MembershipEntry;
+use crate::leader::Leader;
+use crate::log::{Entry, Log, LogPoint};
+use crate::membership::{Incarnation, Member, Membership, Replica};
+use crate::message::{Appended, Body, Message, Outcome, Snapshot};
+
+/// Bytes of entries that stay in memory for members that are a little behind.
+const HELD_BYTES_MAX: usize = 4 << 20;
+
+/// What makes a node.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The group.
+    pub group: GroupId,
+    /// This server.
+    pub me: PeerId,
+    /// What was written last. For a new group [`Opening::founding`].
+    pub hard: HardState,
+    /// Where the checkpoint ends; everything up to there is applied.
+    pub base: LogPoint,
+    /// First index of every term in the log behind it.
+    pub terms: Vec<(LogIndex, Term)>,
+    /// Where the log ends.
+    pub last: LogPoint,
+    /// The log or the hard state may lack something that was written.
+    pub may_have_forgotten: bool,
+    /// Seed for delays and incarnations; different for every opening.
+    pub seed: u64,
+}
+
+impl Opening {
+    /// A member of a group that begins empty.
+    pub fn founding(group: GroupId, me: Replica, membership: Membership, seed: u64) -> Self {
+        let configs = crate::durable::Configs::new(0, membership);
+        let hard = HardState { incarnation: me.incarnation, configs, ..HardState::default() };
+        let base = LogPoint { chain: linnet_ids::chain_start(group), ..LogPoint::default() };
+        let terms = Vec::new();
+        Self { group, me: me.peer, hard, base, terms, last: base, may_have_forgotten: false, seed }
+    }
+
+    /// A member that a group names and that has nothing of it.
+    pub fn forgotten(group: GroupId, me: PeerId, seed: u64) -> Self {
+        let nobody = Replica { peer: me, incarnation: 0 };
+        Self { may_have_forgotten: true, ..Self::founding(group, nobody, Membership::default(), seed) }
+    }
+}
+
+/// What a node is doing.
+pub(crate) enum Role {
+    Follower,
+    PreCandidate {
+        granted: BTreeSet<PeerId>,
+    },
+    /// `self_write`: its own vote counts, and others are asked, once that is durable.
+    Candidate {
+        granted: BTreeSet<PeerId>,
+        self_write: WriteNo,
+        is_transfer: bool,
+    },
+    Leader(Box<Leader>),
+}
+
+/// A replica as a state machine: messages, time and completions in, [`Effect`]s out. The driver carries effects out
+/// in order, and calls [`Node::flush`] at the end of every pass.
+pub struct Node {
+    pub(crate) group: GroupId,
+    pub(crate) me: PeerId,
+    pub(crate) hard: HardState,
+    pub(crate) log: Log,
+    pub(crate) role: Role,
+    pub(crate) leader: Option<PeerId>,
+    pub(crate) commit: LogIndex,
+    /// What the state machine was told is committed.
+    pub(crate) released: LogIndex,
+    pub(crate) applied: LogIndex,
+    /// The log is durable up to here.
+    pub(crate) durable: LogIndex,
+    /// The log is the present leader's up to here.
+    pub(crate) verified: LogIndex,
+    /// Newest round of the present leader.
+    pub(crate) round: u64,
+    pub(crate) owes_answer: bool,
+    /// Life of the present leader.
+    pub(crate) leader_incarnation: Incarnation,
+    /// The write that made the present term durable.
+    term_write: WriteNo,
+    writes: WriteNo,
+    durable_write: WriteNo,
+    unsynced: VecDeque<(WriteNo, LogIndex)>,
+    /// Messages that promise what is not durable yet.
+    promises: VecDeque<(WriteNo, Message)>,
+    /// Re-admission that is being written.
+    pub(crate) admission: Option<WriteNo>,
+    pub(crate) reachable: BTreeSet<PeerId>,
+    pub(crate) timing: Timing,
+    pub(crate) random: fastrand::Rng,
+    fault: Option<Fault>,
+}
+
+impl Node {
+    /// Opens a replica. If it may have forgotten something it begins another life, unless it decides alone: then
+    /// what it has is all there is.
+    pub fn open(opening: Opening, now: Mono, out: &mut Vec<Effect>) -> Self {
+        let Opening { group, me, hard, base, terms, last, may_have_forgotten, seed } = opening;
+        let mut node = Self {
+            group,
+            me,
+            hard,
+            log: Log::new(base, terms, last),
+            role: Role::Follower,
+            leader: None,
+            commit: base.index,
+            released: base.index,
+            applied: base.index,
+            durable: last.index,
+            verified: 0,
+            round: 0,
+            owes_answer: false,
+            leader_incarnation: 0,
+            term_write: 0,
+            writes: 0,
+            durable_write: 0,
+            unsynced: VecDeque::new(),
+            promises: VecDeque::new(),
+            admission: None,
+            reachable: BTreeSet::from([me]),
+            timing: Timing::default(),
+            random: fastrand::Rng::with_seed(seed),
+            fault: None,
+        };
+        let membership = node.membership();
+        let is_alone = membership.voter_count() == 1 && membership.is_voter(me);
+        if may_have_forgotten && !is_alone {
+            node.forget(now, out);
+        } else {
+            node.write_hard_state(out);
+        }
+        node.schedule_election(now);
+        node
+    }
+
+    /// Takes a message for this server.
+    pub fn on_message(&mut self, now: Mono, message: Message, out: &mut Vec<Effect>) {
+        if self.fault.is_some() || message.to.peer != self.me || message.from.peer == self.me {
+            return;
+        }
+        let Message { from, to, term, body } = message;
+        if let Body::Stranger(stranger) = body {
+            return self.on_stranger(now, from, term, stranger, out);
+        }
+        if to.incarnation != self.hard.incarnation {
+            return self.answer_as_stranger(from, to.incarnation, term, &body);
+        }
+        match body {
+            Body::AskPreVote(candidacy) => self.on_ask_pre_vote(now, from, term, candidacy, out),
+            Body::AskVote(candidacy) => self.on_ask_vote(now, from, term, candidacy, out),
+            Body::PreVote(ballot) if self.is_present(from) => self.on_pre_vote(now, from, term, ballot, out),
+            Body::Vote(ballot) if self.is_present(from) => self.on_vote(now, from, term, ballot, out),
+            Body::Append(append) => self.on_append(now, from, term, append, out),
+            Body::Appended(appended) if self.is_present(from) => {
+                self.on_appended(now, from, term, appended, out)
+            }
+            Body::Snapshot(snapshot) => self.on_snapshot(now, from, term, snapshot, out),
+            Body::GiveWay => self.on_give_way(now, from, term, out),
+            Body::Retired => self.on_retired(now, term, out),
+            Body::PreVote(_) | Body::Vote(_) | Body::Appended(_) | Body::Stranger(_) => {}
+        }
+    }
+
+    /// Does what is due.
+    pub fn on_timeout(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        if self.fault.is_some() {
+            return;
+        }
+        if self.timing.election_at.is_some_and(|at| at <= now) {
+            self.on_election_timeout(now, out);
+        }
+        self.on_leader_timeout(now, out);
+    }
+
+    /// When it wants to be called next.
+    pub fn next_timeout(&self) -> Option<Mono> {
+        if self.fault.is_some() {
+            return None;
+        }
+        [self.timing.election_at, self.next_leader_timeout()].into_iter().flatten().min()
+    }
+
+    /// Everything up to this write is durable.
+    pub fn on_durable(&mut self, now: Mono, write: WriteNo, out: &mut Vec<Effect>) {
+        self.durable_write = self.durable_write.max(write);
+        while let Some((_, index)) = self.unsynced.pop_front_if(|(no, _)| *no <= write) {
+            self.durable = self.durable.max(index);
+        }
+        if self.admission.is_some_and(|no| no <= write) {
+            self.admission = None;
+            out.push(Effect::Remembers);
+            self.owes_answer = true;
+        }
+        while let Some((_, message)) = self.promises.pop_front_if(|(no, _)| *no <= write) {
+            out.push(Effect::Send(message));
+        }
+        if self.fault.is_some() {
+            return;
+        }
+        self.ask_for_votes_when_durable(now, out);
+        self.advance_commit(now, out);
+        self.answer_leader();
+        self.end_amnesia(out);
+    }
+
+    /// The state machine has applied everything up to here.
+    pub fn on_applied(&mut self, index: LogIndex, out: &mut Vec<Effect>) {
+        self.applied = self.applied.max(index);
+        self.log.release(self.applied, HELD_BYTES_MAX);
+        self.lead_when_applied(out);
+    }
+
+    /// The peer's server can be heard or cannot.
+    pub fn set_reachable(&mut self, now: Mono, peer: PeerId, is_reachable: bool, out: &mut Vec<Effect>) {
+        if peer == self.me || self.fault.is_some() {
+            return;
+        }
+        let changed = if is_reachable { self.reachable.insert(peer) } else { self.reachable.remove(&peer) };
+        if !changed {
+            return;
+        }
+        if !is_reachable && self.leader == Some(peer) {
+            self.set_leader(None, out);
+        }
+        self.reachability_changed(now, peer, is_reachable, out);
+        self.schedule_election(now);
+    }
+
+    /// The peer's server began anew: it leads nothing any more, and messages to it may be lost.
+    pub fn on_restarted(&mut self, now: Mono, peer: PeerId, out: &mut Vec<Effect>) {
+        if self.fault.is_some() {
+            return;
+        }
+        if self.leader == Some(peer) {
+            self.set_leader(None, out);
+        }
+        self.probe_again(peer);
+        self.schedule_election(now);
+    }
+
+    /// Sends what has gathered.
+    pub fn flush(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        if self.fault.is_none() {
+            self.send_appends(now, out);
+            self.release_promises(out);
+        }
+    }
+
+    /// Everything up to `to`, which is applied, is in a checkpoint.
+    pub fn compact(&mut self, to: LogPoint) {
+        if to.index <= self.applied {
+            self.log.compact(to);
+        }
+    }
+
+    /// A state that a leader offered is in place. False if it is not wanted any more: nothing was changed then.
+    pub fn install(&mut self, now: Mono, snapshot: &Snapshot, out: &mut Vec<Effect>) -> bool {
+        if self.fault.is_some() || snapshot.last.index <= self.commit || self.is_leader() {
+            return false;
+        }
+        self.log.reset(snapshot.last);
+        self.unsynced.clear();
+        self.durable = 0;
+        let write = self.next_write();
+        out.push(Effect::Install { last: snapshot.last, write });
+        self.unsynced.push_back((write, snapshot.last.index));
+        self.hard.configs = crate::durable::Configs::new(snapshot.last.index, snapshot.membership.clone());
+        self.write_hard_state(out);
+        out.push(Effect::Members(snapshot.membership.clone()));
+        self.verified = snapshot.last.index;
+        self.commit = snapshot.last.index;
+        self.released = snapshot.last.index;
+        self.applied = snapshot.last.index;
+        self.owes_answer = true;
+        self.schedule_election(now);
+        true
+    }
+
+    pub(crate) fn membership(&self) -> &Membership {
+        self.hard.configs.latest().1
+    }
+
+    pub(crate) fn myself(&self) -> Replica {
+        Replica { peer: self.me, incarnation: self.hard.incarnation }
+    }
+
+    /// It may vote, stand and count.
+    pub(crate) fn remembers(&self) -> bool {
+        !self.hard.is_amnesiac && self.admission.is_none()
+    }
+
+    /// The sender is in the life that the membership names.
+    pub(crate) fn is_present(&self, from: Replica) -> bool {
+        self.membership().get(from.peer).is_some_and(|m| m.incarnation == from.incarnation)
+    }
+
+    pub(crate) fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    pub(crate) fn other_members(&self) -> Vec<Member> {
+        self.membership().members().iter().filter(|m| m.peer != self.me).copied().collect()
+    }
+
+    fn next_write(&mut self) -> WriteNo {
+        self.writes += 1;
+        self.writes
+    }
+
+    pub(crate) fn last_write(&self) -> WriteNo {
+        self.writes
+    }
+
+    pub(crate) fn is_written(&self, write: WriteNo) -> bool {
+        write <= self.durable_write
+    }
+
+    pub(crate) fn write_hard_state(&mut self, out: &mut Vec<Effect>) -> WriteNo {
+        let write = self.next_write();
+        out.push(Effect::HardState { state: self.hard.clone(), write });
+        write
+    }
+
+    /// Appends an entry. A membership in it counts at once.
+    pub(crate) fn append(&mut self, entry: Entry, out: &mut Vec<Effect>) -> Result<LogIndex, Fault> {
+        let index = self.log.last().index + 1;
+        let step = MembershipEntry::decode(&entry.payload).map_err(|_| Fault::Unreadable(index))?;
+        self.log.append(entry.clone());
+        let write = self.next_write();
+        out.push(Effect::Append { index, entry, write });
+        self.unsynced.push_back((write, index));
+        if let Some(step) = step {
+            out.push(Effect::Members(step.membership.clone()));
+            self.hard.configs.push(index, step.membership);
+            self.write_hard_state(out);
+        }
+        Ok(index)
+    }
+
+    /// Drops entries from `index` on.
+    pub(crate) fn truncate(
+        &mut self,
+        index: LogIndex,
+        previous_chain: u64,
+        out: &mut Vec<Effect>,
+    ) -> Result<(), Fault> {
+        if index <= self.commit {
+            return Err(Fault::ReplacesCommitted(index));
+        }
+        self.log.truncate_from(index, Some(previous_chain)).ok_or(Fault::ReplacesCommitted(index))?;
+        self.durable = self.durable.min(index - 1);
+        for (_, last) in &mut self.unsynced {
+            *last = (*last).min(index - 1);
+        }
+        if self.hard.configs.truncate_from(index) {
+            out.push(Effect::Members(self.membership().clone()));
+            self.write_hard_state(out);
+        }
+        Ok(())
+    }
+
+    /// Sends a message once everything written so far is durable.
+    pub(crate) fn promise(&mut self, to: Replica, term: Term, body: Body) {
+        let message = Message { from: self.myself(), to, term, body };
+        self.promises.push_back((self.writes, message));
+    }
+
+    /// Sends a message that promises nothing.
+    pub(crate) fn send(&self, to: Replica, body: Body, out: &mut Vec<Effect>) {
+        out.push(Effect::Send(Message { from: self.myself(), to, term: self.hard.term, body }));
+    }
+
+    pub(crate) fn release_promises(&mut self, out: &mut Vec<Effect>) {
+        let durable = self.durable_write;
+        while let Some((_, message)) = self.promises.pop_front_if(|(no, _)| *no <= durable) {
+            out.push(Effect::Send(message));
+        }
+    }
+
+    /// What was promised to be said of a life that is over is not said any more.
+    pub(crate) fn forget_promises(&mut self) {
+        self.promises.clear();
+    }
+
+    pub(crate) fn halt(&mut self, fault: Fault, out: &mut Vec<Effect>) {
+        if self.fault.is_none() {
+            self.fault = Some(fault);
+            self.role = Role::Follower;
+            self.leader = None;
+            self.timing.election_at = None;
+            self.promises.clear();
+            out.push(Effect::Standing(Standing::Leaderless));
+            out.push(Effect::Halted(fault));
+        }
+    }
+
+    /// Why it takes no part any more, if that is so.
+    pub fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    /// Moves to a later term, in which it has not voted.
+    pub(crate) fn adopt_term(&mut self, term: Term, out: &mut Vec<Effect>) {
+        if term > self.hard.term {
+            self.hard.term = term;
+            self.hard.vote = None;
+            self.term_write = self.write_hard_state(out);
+        }
+    }
+
+    pub(crate) fn set_leader(&mut self, leader: Option<PeerId>, out: &mut Vec<Effect>) {
+        if self.leader != leader {
+            self.leader = leader;
+            self.verified = 0;
+            self.round = 0;
+            self.owes_answer = false;
+            match leader {
+                Some(peer) if peer == self.me => {}
+                Some(peer) => out.push(Effect::Standing(Standing::Following(peer))),
+                None => out.push(Effect::Standing(Standing::Leaderless)),
+            }
+        }
+        if leader.is_some() {
+            self.timing.settle();
+        }
+    }
+
+    /// Tells the state machine what is committed.
+    pub(crate) fn release(&mut self, index: LogIndex, out: &mut Vec<Effect>) {
+        if index > self.released {
+            self.released = index;
+            out.push(Effect::Committed(index));
+        }
+    }
+
+    /// Tells the leader how far the log has got, if that is owed.
+    pub(crate) fn answer_leader(&mut self) {
+        if !self.owes_answer || self.is_leader() {
+            return;
+        }
+        let Some(peer) = self.leader else { return };
+        let leader = Replica { peer, incarnation: self.leader_incarnation };
+        let outcome = Outcome::Matched { durable: self.durable.min(self.verified), held: self.verified };
+        let answer = Appended { outcome, round: self.round, remembers: self.remembers() };
+        self.owes_answer = self.durable < self.verified;
+        let message =
+            Message { from: self.myself(), to: leader, term: self.hard.term, body: Body::Appended(answer) };
+        // What is durable is all it promises, but the term must be durable too.
+        self.promises.push_back((self.term_write, message));
+    }
+
+    /// The group.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// Its life.
+    pub fn incarnation(&self) -> Incarnation {
+        self.hard.incarnation
+    }
+
+    /// An entry that is in memory.
+    pub fn payload(&self, index: LogIndex) -> Option<&Bytes> {
+        self.log.entry(index).map(|e| &e.payload)
+    }
+
+    /// The members at a committed index, as a snapshot names them.
+    pub fn members_at(&self, index: LogIndex) -> &Membership {
+        self.hard.configs.at(index)
+    }
+
+    /// Where an entry stands in the history, if memory knows it.
+    pub fn point(&self, index: LogIndex) -> Option<LogPoint> {
+        self.log.point(index)
+    }
+}
+
+/// How long an unanswered message waits before it is sent again.
+pub(crate) const RESEND_AFTER: Duration = Duration::from_millis(500);

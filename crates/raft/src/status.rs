@@ -1,0 +1,54 @@
+use linnet_ids::{LogIndex, PeerId, Term};
+
+use crate::membership::Membership;
+use crate::node::{Node, Role};
+
+/// What a replica shows of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its term.
+    pub term: Term,
+    /// Whom it takes for the leader.
+    pub leader: Option<PeerId>,
+    /// It was elected.
+    pub is_leader: bool,
+    /// It stands for election.
+    pub is_candidate: bool,
+    /// What it knows to be committed.
+    pub commit: LogIndex,
+    /// What is applied.
+    pub applied: LogIndex,
+    /// Where its log ends.
+    pub last: LogIndex,
+    /// Term of the last entry.
+    pub last_term: Term,
+    /// It counts for nothing until it is re-admitted.
+    pub is_amnesiac: bool,
+    /// It has everything that the leader has committed as far as it knows, and has applied it.
+    pub is_current: bool,
+    /// The members.
+    pub membership: Membership,
+}
+
+impl Node {
+    /// What it shows of itself.
+    pub fn status(&self) -> Status {
+        Status {
+            term: self.hard.term,
+            leader: self.leader,
+            is_leader: self.is_leader(),
+            is_candidate: matches!(self.role, Role::PreCandidate { .. } | Role::Candidate { .. }),
+            commit: self.commit,
+            applied: self.applied,
+            last: self.log.last().index,
+            last_term: self.log.last().term,
+            is_amnesiac: !self.remembers(),
+            is_current: self.is_leader()
+                || (self.leader.is_some()
+                    && self.verified >= self.commit
+                    && self.applied >= self.commit
+                    && self.commit > 0),
+            membership: self.membership().clone(),
+        }
+    }
+}
