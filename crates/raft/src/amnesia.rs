@@ -61,6 +61,9 @@ impl Node {
         stranger: Stranger,
         out: &mut Vec<Effect>,
     ) {
+        if self.membership().is_retired(from) && !stranger.is_amnesiac {
+            return self.send(from, Body::Retired { is_recorded: true }, out);
+        }
         let Some(member) = self.membership().get(from.peer).copied() else { return };
         if member.incarnation != stranger.addressed {
             return;
@@ -74,19 +77,19 @@ impl Node {
         if stranger.is_amnesiac {
             self.heard_amnesiac(now, from.peer);
             if from.incarnation != member.incarnation {
-                self.declared(from, out);
+                self.declared(from);
             }
+            self.advance_commit(now, out);
         } else if from.incarnation != member.incarnation {
-            self.send(from, Body::Retired, out);
+            self.send(from, Body::Retired { is_recorded: false }, out);
         }
     }
 
     /// Notes the life that a member declared.
-    fn declared(&mut self, replica: Replica, out: &mut Vec<Effect>) {
+    fn declared(&mut self, replica: Replica) {
         if let Role::Leader(leader) = &mut self.role {
             leader.declared.insert(replica.peer, replica.incarnation);
         }
-        self.admit_next_stranger(out);
     }
 
     /// Proposes the entry that re-admits a member, one at a time.
@@ -113,10 +116,9 @@ impl Node {
             && membership.voters().filter(|m| m.peer != self.me).all(|m| leader.is_amnesiac(m.peer))
     }
 
-    /// A majority has decided that this life is over.
-    pub(crate) fn on_retired(&mut self, now: Mono, term: Term, out: &mut Vec<Effect>) {
-        if term >= self.hard.term && !self.hard.is_amnesiac {
-            self.adopt_term(term, out);
+    /// This life is over: an old disk has come back.
+    pub(crate) fn on_retired(&mut self, now: Mono, term: Term, is_recorded: bool, out: &mut Vec<Effect>) {
+        if (is_recorded || term >= self.hard.term) && !self.hard.is_amnesiac {
             self.forget(now, out);
         }
     }

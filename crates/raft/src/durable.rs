@@ -52,6 +52,11 @@ impl Configs {
         (*index, membership)
     }
 
+    /// Index of the entry that made the oldest, which was known to be committed when this was written.
+    pub(crate) fn committed(&self) -> LogIndex {
+        self.stack.first().map_or(0, |(index, _)| *index)
+    }
+
     pub(crate) fn push(&mut self, index: LogIndex, membership: Membership) {
         self.stack.push((index, membership));
     }
@@ -89,6 +94,11 @@ impl Configs {
 }
 
 impl HardState {
+    /// The newest membership.
+    pub fn membership(&self) -> &Membership {
+        self.configs.latest().1
+    }
+
     /// What the log keeps beside term, vote and incarnation.
     pub fn record(&self) -> Vec<u8> {
         let mut out = vec![VERSION, u8::from(self.is_amnesiac)];

@@ -19,6 +19,8 @@ pub enum Effect {
         index: LogIndex,
         /// What.
         entry: Entry,
+        /// The hard state, if members come or go with the entry: both are written at once or not at all.
+        state: Option<Box<HardState>>,
         /// Its number.
         write: WriteNo,
     },

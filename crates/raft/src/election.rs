@@ -210,6 +210,11 @@ impl Node {
         if !self.remembers() {
             return self.declare_amnesia(from, term);
         }
+        if term > self.hard.term && self.leader == Some(from.peer) {
+            // A leader that asks leads no more.
+            self.set_leader(None, out);
+            self.schedule_election(now);
+        }
         let is_granted = term > self.hard.term && !self.has_leader() && self.is_up_to_date(&candidacy);
         if !is_granted {
             self.help_who_asks(now, from, &candidacy);

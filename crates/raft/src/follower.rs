@@ -5,7 +5,7 @@ use linnet_ids::{LogIndex, Mono, Term};
 use crate::effect::{Effect, Fault};
 use crate::log::{Entry, LogPoint};
 use crate::membership::Replica;
-use crate::message::{Append, Appended, Body, Outcome, Snapshot};
+use crate::message::{Append, Body, Outcome, Snapshot};
 use crate::node::Node;
 
 impl Node {
@@ -14,8 +14,7 @@ impl Node {
     fn follow(&mut self, now: Mono, from: Replica, term: Term, out: &mut Vec<Effect>) -> bool {
         if term < self.hard.term {
             // The answer's term tells the sender.
-            let answer = Appended { outcome: Outcome::Heard, round: 0, remembers: self.remembers() };
-            self.send(from, Body::Appended(answer), out);
+            self.answer(from, Outcome::Heard, out);
             return false;
         }
         if !self.reachable.contains(&from.peer) {
@@ -64,8 +63,7 @@ impl Node {
     }
 
     fn answer(&self, to: Replica, outcome: Outcome, out: &mut Vec<Effect>) {
-        let answer = Appended { outcome, round: self.round, remembers: self.remembers() };
-        self.send(to, Body::Appended(answer), out);
+        self.send(to, Body::Appended(self.answer_of(outcome)), out);
     }
 
     /// What to tell a leader whose entries could not follow anything here.
@@ -92,7 +90,7 @@ impl Node {
                 _ if at.index <= self.log.base().index => {}
                 Some(term) if term == entry.term => self.compare(at)?,
                 Some(_) => {
-                    self.truncate(at.index, before.chain, out)?;
+                    self.truncate(at.index, before.chain)?;
                     self.take_one(append.commit, entry, out)?;
                 }
                 None => self.take_one(append.commit, entry, out)?,

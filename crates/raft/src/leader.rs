@@ -317,25 +317,17 @@ impl Node {
         let last = self.log.last().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from.peer).filter(|_| is_present_term) else { return };
-        progress.heard = Some(now);
-        progress.remembers = appended.remembers;
-        progress.is_amnesiac = !appended.remembers;
-        if appended.remembers {
-            progress.round_answered = progress.round_answered.max(appended.round);
-        }
         match appended.outcome {
-            Outcome::Matched { durable, held } => progress.matched(durable.min(last), held.min(last), now),
+            Outcome::Matched { durable, held } => progress.matched(durable.min(last), held.min(last)),
             Outcome::Mismatch { index, term } => {
                 let (index, _) = self.log.find_by_term(index, term);
-                progress.probe(index + 1);
+                progress.mismatched(index + 1, now);
             }
             Outcome::Heard => {}
         }
+        progress.answered(&appended, now);
         self.advance_commit(now, out);
         self.confirm_reads(out);
-        if !appended.remembers {
-            self.admit_next_stranger(out);
-        }
     }
 
     /// A member of the present term says that it has forgotten what it knew.
@@ -423,7 +415,7 @@ impl Node {
         let Some(leader) = self.leading() else { return };
         let round = leader.round;
         let answered = |peer: &PeerId| match leader.progress.get(peer) {
-            Some(progress) => progress.round_answered,
+            Some(progress) => progress.counted_round(),
             None if *peer == me => round,
             None => 0,
         };
@@ -503,7 +495,7 @@ impl Node {
         for (peer, progress) in &mut leader.progress {
             let is_due = progress.waiting_since.is_some_and(|since| since + patience(progress) <= now);
             if is_due && reachable.contains(peer) {
-                progress.probe(progress.matched + 1);
+                progress.ask_again();
             }
         }
         self.give_way(now, out);

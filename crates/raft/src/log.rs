@@ -166,7 +166,7 @@ impl Log {
         Some(())
     }
 
-    /// The largest index up to `index` whose term is at most `term`, and its term.
+    /// The largest index up to `index` whose term is at most `term`, and its term; 0 if none is known.
     pub(crate) fn find_by_term(&self, index: LogIndex, term: Term) -> (LogIndex, Term) {
         let mut at = index.min(self.last.index);
         while at > self.base.index {
@@ -177,7 +177,7 @@ impl Log {
             }
             at = run.first - 1;
         }
-        (self.base.index.min(index), self.base.term)
+        if self.base.term <= term { (self.base.index.min(index), self.base.term) } else { (0, 0) }
     }
 
     /// Everything up to `to` is in a checkpoint now.

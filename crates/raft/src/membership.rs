@@ -66,10 +66,15 @@ impl Member {
     }
 }
 
+/// Lives that are over and that a group still knows.
+const RETIRED_MAX: usize = 64;
+
 /// All members of a group, ordered by peer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     members: Vec<Member>,
+    /// Lives that members were re-admitted after, newest last: a disk that comes back is told.
+    retired: Vec<Replica>,
 }
 
 /// One step from a membership to the next.
@@ -144,7 +149,7 @@ impl Membership {
     fn from_members(mut members: Vec<Member>) -> Self {
         members.sort_unstable_by_key(|m| m.peer);
         members.dedup_by_key(|m| m.peer);
-        Self { members }
+        Self { members, retired: Vec::new() }
     }
 
     /// All members.
@@ -175,6 +180,11 @@ impl Membership {
     /// True if the peer counts.
     pub fn is_voter(&self, peer: PeerId) -> bool {
         self.get(peer).is_some_and(|m| m.role == Role::Voter)
+    }
+
+    /// True if a member was re-admitted after this life.
+    pub fn is_retired(&self, replica: Replica) -> bool {
+        self.retired.contains(&replica)
     }
 
     /// The membership after a step.
@@ -211,6 +221,10 @@ impl Membership {
                     return Err(ImpossibleChange::OtherIncarnation(peer));
                 }
                 member.incarnation = new;
+                if next.retired.len() == RETIRED_MAX {
+                    next.retired.remove(0);
+                }
+                next.retired.push(Replica { peer, incarnation: old });
                 return Ok(next);
             }
             Change::Add(_) => return Err(ImpossibleChange::IsMember(peer)),
@@ -230,6 +244,10 @@ impl Membership {
             out.extend_from_slice(&member.replica().to_bytes());
             out.push(u8::from(member.role == Role::Voter));
         }
+        out.push(u8::try_from(self.retired.len()).unwrap_or(u8::MAX));
+        for replica in &self.retired {
+            out.extend_from_slice(&replica.to_bytes());
+        }
     }
 
     pub(crate) fn get_from(input: &mut Input<'_>) -> Result<Self, Malformed> {
@@ -246,7 +264,12 @@ impl Membership {
             }
             members.push(Member { peer, incarnation, role });
         }
-        Ok(Self { members })
+        let count = usize::from(input.u8()?);
+        if count > RETIRED_MAX {
+            return Err(Malformed);
+        }
+        let retired = (0..count).map(|_| input.replica()).collect::<Result<_, _>>()?;
+        Ok(Self { members, retired })
     }
 }
 
@@ -303,11 +326,24 @@ mod tests {
         let next = three().after(Change::Reincarnate { peer: peer(2), old: 200, new: 5 }).unwrap();
         assert_eq!(next.get(peer(2)).map(|m| (m.incarnation, m.role)), Some((5, Role::Voter)));
         assert_eq!(next.get(peer(1)).map(|m| m.incarnation), Some(100));
+        assert!(next.is_retired(replica(2)) && !next.is_retired(replica(1)));
+    }
+
+    #[test]
+    fn only_the_newest_lives_that_are_over_are_kept() {
+        let mut group = three();
+        for life in 0..100 {
+            let old = group.get(peer(1)).unwrap().incarnation;
+            group = group.after(Change::Reincarnate { peer: peer(1), old, new: 1000 + life }).unwrap();
+        }
+        assert_eq!(group.retired.len(), RETIRED_MAX);
+        assert!(group.is_retired(Replica { peer: peer(1), incarnation: 1098 }));
     }
 
     #[test]
     fn bytes_round_trip_and_disorder_is_refused() {
         let group = three().after(Change::Add(replica(9))).unwrap();
+        let group = group.after(Change::Reincarnate { peer: peer(2), old: 200, new: 5 }).unwrap();
         let mut bytes = Vec::new();
         group.put(&mut bytes);
         assert_eq!(Membership::get_from(&mut Input::new(&bytes)), Ok(group));

@@ -46,8 +46,11 @@ pub enum Body {
     GiveWay,
     /// I am not the life you speak to.
     Stranger(Stranger),
-    /// The life you are in is over: a majority has decided so.
-    Retired,
+    /// The life you are in is over.
+    Retired {
+        /// My log says so. Otherwise the leader of the message's term does, whose members are others.
+        is_recorded: bool,
+    },
 }
 
 /// What a candidate tells of itself.
@@ -86,6 +89,8 @@ pub struct Append {
 pub struct Appended {
     /// How far its log is durable and the leader's.
     pub outcome: Outcome,
+    /// What it knows to be committed.
+    pub commit: LogIndex,
     /// The round that is answered.
     pub round: u64,
     /// False while it may have forgotten something: it counts for nothing.
@@ -181,7 +186,8 @@ impl Message {
                 out.extend_from_slice(&stranger.addressed.to_le_bytes());
                 out.push(u8::from(stranger.is_amnesiac));
             }
-            Body::GiveWay | Body::Retired => {}
+            Body::Retired { is_recorded } => out.push(u8::from(*is_recorded)),
+            Body::GiveWay => {}
         }
     }
 
@@ -204,7 +210,7 @@ impl Message {
             }),
             GIVE_WAY => Body::GiveWay,
             STRANGER => Body::Stranger(Stranger { addressed: input.u64()?, is_amnesiac: input.flag()? }),
-            RETIRED => Body::Retired,
+            RETIRED => Body::Retired { is_recorded: input.flag()? },
             _ => return Err(Malformed),
         };
         input.end()?;
@@ -224,7 +230,7 @@ impl Body {
             Self::Snapshot(_) => SNAPSHOT,
             Self::GiveWay => GIVE_WAY,
             Self::Stranger(_) => STRANGER,
-            Self::Retired => RETIRED,
+            Self::Retired { .. } => RETIRED,
         }
     }
 }
@@ -273,6 +279,7 @@ fn put_appended(out: &mut Vec<u8>, appended: &Appended) {
         }
         Outcome::Heard => out.push(HEARD),
     }
+    out.extend_from_slice(&appended.commit.to_le_bytes());
     out.extend_from_slice(&appended.round.to_le_bytes());
     out.push(u8::from(appended.remembers));
 }
@@ -313,7 +320,7 @@ fn get_appended(input: &mut Input<'_>) -> Result<Appended, Malformed> {
         HEARD => Outcome::Heard,
         _ => return Err(Malformed),
     };
-    Ok(Appended { outcome, round: input.u64()?, remembers: input.flag()? })
+    Ok(Appended { outcome, commit: input.u64()?, round: input.u64()?, remembers: input.flag()? })
 }
 
 #[cfg(test)]
@@ -328,7 +335,7 @@ mod tests {
         let last = LogPoint { index: 3, term: 2, chain: 77 };
         let candidacy = Candidacy { last, is_transfer: true };
         let entries = vec![Entry::new(2, Bytes::from_static(b"one")), Entry::new(3, Bytes::new())];
-        let appended = |outcome| Body::Appended(Appended { outcome, round: 9, remembers: true });
+        let appended = |outcome| Body::Appended(Appended { outcome, commit: 3, round: 9, remembers: true });
         vec![
             Body::AskPreVote(candidacy),
             Body::PreVote(Ballot { is_granted: false, leader: Some(PeerId::of_name("x")) }),
@@ -345,7 +352,7 @@ mod tests {
             }),
             Body::GiveWay,
             Body::Stranger(Stranger { addressed: 5, is_amnesiac: true }),
-            Body::Retired,
+            Body::Retired { is_recorded: true },
         ]
     }
 

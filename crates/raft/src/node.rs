@@ -95,6 +95,8 @@ pub struct Node {
     pub(crate) leader_incarnation: Incarnation,
     /// The write that made the present term durable.
     term_write: WriteNo,
+    /// Members went with entries that were dropped; the next entry tells so.
+    members_reverted: bool,
     writes: WriteNo,
     durable_write: WriteNo,
     unsynced: VecDeque<(WriteNo, LogIndex)>,
@@ -113,6 +115,7 @@ impl Node {
     /// what it has is all there is.
     pub fn open(opening: Opening, now: Mono, out: &mut Vec<Effect>) -> Self {
         let Opening { group, me, hard, base, terms, last, may_have_forgotten, seed } = opening;
+        let commit = hard.configs.committed().clamp(base.index, last.index);
         let mut node = Self {
             group,
             me,
@@ -120,7 +123,7 @@ impl Node {
             log: Log::new(base, terms, last),
             role: Role::Follower,
             leader: None,
-            commit: base.index,
+            commit,
             released: base.index,
             applied: base.index,
             durable: last.index,
@@ -129,6 +132,7 @@ impl Node {
             owes_answer: false,
             leader_incarnation: 0,
             term_write: 0,
+            members_reverted: false,
             writes: 0,
             durable_write: 0,
             unsynced: VecDeque::new(),
@@ -146,6 +150,7 @@ impl Node {
         } else {
             node.write_hard_state(out);
         }
+        node.release(commit, out);
         node.schedule_election(now);
         node
     }
@@ -173,7 +178,7 @@ impl Node {
             }
             Body::Snapshot(snapshot) => self.on_snapshot(now, from, term, snapshot, out),
             Body::GiveWay => self.on_give_way(now, from, term, out),
-            Body::Retired => self.on_retired(now, term, out),
+            Body::Retired { is_recorded } => self.on_retired(now, term, is_recorded, out),
             Body::PreVote(_) | Body::Vote(_) | Body::Appended(_) | Body::Stranger(_) => {}
         }
     }
@@ -275,6 +280,7 @@ impl Node {
         if self.fault.is_some() || snapshot.last.index <= self.commit || self.is_leader() {
             return false;
         }
+        self.members_reverted = false;
         self.log.reset(snapshot.last);
         self.unsynced.clear();
         self.durable = 0;
@@ -343,24 +349,22 @@ impl Node {
         let index = self.log.last().index + 1;
         let step = MembershipEntry::decode(&entry.payload).map_err(|_| Fault::Unreadable(index))?;
         self.log.append(entry.clone());
-        let write = self.next_write();
-        out.push(Effect::Append { index, entry, write });
-        self.unsynced.push_back((write, index));
+        let members_changed = step.is_some() || std::mem::take(&mut self.members_reverted);
         if let Some(step) = step {
-            out.push(Effect::Members(step.membership.clone()));
             self.hard.configs.push(index, step.membership);
-            self.write_hard_state(out);
+        }
+        let write = self.next_write();
+        let state = members_changed.then(|| Box::new(self.hard.clone()));
+        out.push(Effect::Append { index, entry, state, write });
+        self.unsynced.push_back((write, index));
+        if members_changed {
+            out.push(Effect::Members(self.membership().clone()));
         }
         Ok(index)
     }
 
-    /// Drops entries from `index` on.
-    pub(crate) fn truncate(
-        &mut self,
-        index: LogIndex,
-        previous_chain: u64,
-        out: &mut Vec<Effect>,
-    ) -> Result<(), Fault> {
+    /// Drops entries from `index` on, which another one replaces next.
+    pub(crate) fn truncate(&mut self, index: LogIndex, previous_chain: u64) -> Result<(), Fault> {
         if index <= self.commit {
             return Err(Fault::ReplacesCommitted(index));
         }
@@ -369,10 +373,7 @@ impl Node {
         for (_, last) in &mut self.unsynced {
             *last = (*last).min(index - 1);
         }
-        if self.hard.configs.truncate_from(index) {
-            out.push(Effect::Members(self.membership().clone()));
-            self.write_hard_state(out);
-        }
+        self.members_reverted |= self.hard.configs.truncate_from(index);
         Ok(())
     }
 
@@ -450,6 +451,10 @@ impl Node {
         }
     }
 
+    pub(crate) fn answer_of(&self, outcome: Outcome) -> Appended {
+        Appended { outcome, commit: self.commit, round: self.round, remembers: self.remembers() }
+    }
+
     /// Tells the leader how far the log has got, if that is owed.
     pub(crate) fn answer_leader(&mut self) {
         if !self.owes_answer || self.is_leader() {
@@ -458,7 +463,7 @@ impl Node {
         let Some(peer) = self.leader else { return };
         let leader = Replica { peer, incarnation: self.leader_incarnation };
         let outcome = Outcome::Matched { durable: self.durable.min(self.verified), held: self.verified };
-        let answer = Appended { outcome, round: self.round, remembers: self.remembers() };
+        let answer = self.answer_of(outcome);
         self.owes_answer = self.durable < self.verified;
         let message =
             Message { from: self.myself(), to: leader, term: self.hard.term, body: Body::Appended(answer) };

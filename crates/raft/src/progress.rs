@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use linnet_ids::{LogIndex, Mono};
 
 use crate::membership::Incarnation;
+use crate::message::Appended;
 
 /// Bytes of entries that may be on their way to a member.
 pub(crate) const WINDOW_BYTES: usize = 4 << 20;
@@ -36,9 +37,12 @@ pub(crate) struct Progress {
     pub(crate) remembers: bool,
     /// It said that it does not.
     pub(crate) is_amnesiac: bool,
+    /// The member's log is ours up to here, perhaps not durably.
+    held: LogIndex,
     pub(crate) commit_sent: LogIndex,
+    commit_answered: LogIndex,
     pub(crate) round_sent: u64,
-    pub(crate) round_answered: u64,
+    round_answered: u64,
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
     /// Since when an answer is due.
@@ -55,7 +59,9 @@ impl Progress {
             mode: Mode::Probe { is_sent: false },
             remembers: false,
             is_amnesiac: false,
+            held: 0,
             commit_sent: 0,
+            commit_answered: 0,
             round_sent: 0,
             round_answered: 0,
             in_flight: VecDeque::new(),
@@ -82,18 +88,57 @@ impl Progress {
     }
 
     /// The member's log is ours up to `held`, up to `durable` durably.
-    pub(crate) fn matched(&mut self, durable: LogIndex, held: LogIndex, now: Mono) {
+    pub(crate) fn matched(&mut self, durable: LogIndex, held: LogIndex) {
         self.matched = self.matched.max(durable);
+        self.held = self.held.max(held);
         match self.mode {
             Mode::Reading { .. } => {}
-            Mode::Snapshot { index, .. } if durable < index => return,
+            Mode::Snapshot { index, .. } if durable < index => {}
             Mode::Probe { .. } => self.stream_from(held + 1),
             Mode::Stream | Mode::Snapshot { .. } => self.stream_from(self.next.max(held + 1)),
         }
         while let Some((_, bytes)) = self.in_flight.pop_front_if(|(last, _)| *last <= durable) {
             self.in_flight_bytes -= bytes;
         }
-        self.waiting_since = (!self.in_flight.is_empty()).then_some(now);
+    }
+
+    /// The member answered. It is waited for as long as it may lack something that was sent.
+    pub(crate) fn answered(&mut self, appended: &Appended, now: Mono) {
+        self.heard = Some(now);
+        self.remembers = appended.remembers;
+        self.is_amnesiac = !appended.remembers;
+        self.commit_answered = self.commit_answered.max(appended.commit);
+        self.round_answered = self.round_answered.max(appended.round);
+        let is_owed = match self.mode {
+            Mode::Stream | Mode::Reading { .. } => {
+                self.matched + 1 < self.next
+                    || self.commit_answered < self.commit_sent
+                    || self.round_answered < self.round_sent
+            }
+            Mode::Probe { is_sent } | Mode::Snapshot { is_sent, .. } => is_sent,
+        };
+        self.waiting_since = is_owed.then_some(now);
+    }
+
+    /// The newest round that counts as answered.
+    pub(crate) fn counted_round(&self) -> u64 {
+        if self.remembers { self.round_answered } else { 0 }
+    }
+
+    /// Nothing can follow what was sent; `next` may be the place.
+    pub(crate) fn mismatched(&mut self, next: LogIndex, now: Mono) {
+        let is_news = next > self.matched;
+        self.probe(next);
+        if !is_news {
+            // An old answer, or the member lost what it had: not a reason to ask without pause.
+            self.mode = Mode::Probe { is_sent: true };
+            self.waiting_since = Some(now);
+        }
+    }
+
+    /// No answer came: what was sent may be lost.
+    pub(crate) fn ask_again(&mut self) {
+        self.probe(self.held + 1);
     }
 
     fn stream_from(&mut self, next: LogIndex) {
@@ -104,6 +149,7 @@ impl Progress {
     /// Begins to find out again where the member's log ends.
     pub(crate) fn probe(&mut self, next: LogIndex) {
         self.next = next.max(self.matched + 1);
+        self.held = self.next - 1;
         self.mode = Mode::Probe { is_sent: false };
         self.in_flight.clear();
         self.in_flight_bytes = 0;
@@ -114,38 +160,61 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Outcome;
+
+    fn answer(commit: LogIndex, round: u64) -> Appended {
+        Appended { outcome: Outcome::Heard, commit, round, remembers: true }
+    }
 
     #[test]
     fn a_window_closes_and_opens_with_what_is_durable() {
         let mut progress = Progress::new(1, 5);
-        progress.matched(4, 4, Mono(0));
+        progress.matched(4, 4);
         progress.sent(6, WINDOW_BYTES / 2, Mono(1));
         assert!(progress.may_stream());
         progress.sent(8, WINDOW_BYTES / 2, Mono(2));
         assert!(!progress.may_stream());
-        progress.matched(6, 8, Mono(3));
+        progress.matched(6, 8);
         assert!(progress.may_stream());
-        assert_eq!((progress.next, progress.matched, progress.waiting_since), (9, 6, Some(Mono(3))));
-        progress.matched(8, 8, Mono(4));
-        assert_eq!(progress.waiting_since, None);
+        assert_eq!((progress.next, progress.matched), (9, 6));
+    }
+
+    #[test]
+    fn an_answer_is_awaited_until_nothing_that_was_sent_can_be_lacking() {
+        let mut progress = Progress::new(1, 5);
+        progress.matched(4, 4);
+        progress.sent(6, 10, Mono(1));
+        (progress.commit_sent, progress.round_sent) = (4, 2);
+        progress.matched(4, 6);
+        progress.answered(&answer(3, 2), Mono(2));
+        assert_eq!(progress.waiting_since, Some(Mono(2)), "held, not durable");
+        progress.matched(6, 6);
+        progress.answered(&answer(3, 2), Mono(3));
+        assert_eq!(progress.waiting_since, Some(Mono(3)), "commit");
+        progress.answered(&answer(4, 1), Mono(4));
+        assert_eq!(progress.waiting_since, None, "an older round was answered after a newer one");
     }
 
     #[test]
     fn who_may_have_forgotten_counts_for_nothing() {
         let mut progress = Progress::new(1, 5);
-        progress.matched(4, 4, Mono(0));
-        assert_eq!(progress.counted(), 0);
-        progress.remembers = true;
-        assert_eq!(progress.counted(), 4);
+        progress.matched(4, 4);
+        progress.answered(&Appended { remembers: false, ..answer(0, 7) }, Mono(1));
+        assert_eq!((progress.counted(), progress.counted_round(), progress.is_amnesiac), (0, 0, true));
+        progress.answered(&answer(0, 7), Mono(2));
+        assert_eq!((progress.counted(), progress.counted_round(), progress.is_amnesiac), (4, 7, false));
     }
 
     #[test]
-    fn probing_never_goes_below_what_matches() {
+    fn probing_never_goes_below_what_matches_and_repeats_nothing_that_is_held() {
         let mut progress = Progress::new(1, 9);
-        progress.matched(4, 4, Mono(0));
+        progress.matched(4, 4);
         progress.sent(6, 10, Mono(1));
-        progress.probe(2);
-        assert_eq!((progress.next, progress.waiting_since), (5, None));
+        progress.matched(4, 6);
+        progress.ask_again();
+        assert_eq!((progress.next, progress.waiting_since), (7, None));
         assert_eq!(progress.mode, Mode::Probe { is_sent: false });
+        progress.probe(2);
+        assert_eq!(progress.next, 5);
     }
 }

@@ -1,0 +1,149 @@
+//! What a replica wrote, and how much of it would survive.
+
+use linnet_ids::{GroupId, LogIndex, PeerId, Term, chain_next, chain_start};
+use linnet_raft::{Effect, Entry, HardState, LogPoint, Membership, Opening, WriteNo};
+
+/// A log with its hard state: what a crash leaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Image {
+    pub(crate) hard: Option<HardState>,
+    pub(crate) base: LogPoint,
+    /// Entries behind the base.
+    pub(crate) entries: Vec<Entry>,
+    /// State and members at the base.
+    pub(crate) state: u64,
+    pub(crate) members: Membership,
+}
+
+impl Image {
+    pub(crate) fn new(group: GroupId) -> Self {
+        let base = LogPoint { chain: chain_start(group), ..LogPoint::default() };
+        Self { hard: None, base, entries: Vec::new(), state: 0, members: Membership::default() }
+    }
+
+    pub(crate) fn last(&self) -> LogPoint {
+        self.point(self.base.index + self.entries.len() as u64)
+    }
+
+    pub(crate) fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        self.entries.get(usize::try_from(index.checked_sub(self.base.index + 1)?).ok()?)
+    }
+
+    pub(crate) fn point(&self, index: LogIndex) -> LogPoint {
+        let mut at = self.base;
+        for entry in self.entries.iter().take(usize::try_from(index - self.base.index).unwrap()) {
+            let len = u32::try_from(entry.payload.len()).unwrap();
+            let chain = chain_next(at.chain, at.index + 1, entry.term, len, entry.crc);
+            at = LogPoint { index: at.index + 1, term: entry.term, chain };
+        }
+        at
+    }
+
+    fn terms(&self) -> Vec<(LogIndex, Term)> {
+        let mut terms: Vec<(LogIndex, Term)> = Vec::new();
+        for (index, entry) in (self.base.index + 1..).zip(&self.entries) {
+            if terms.last().is_none_or(|(_, term)| *term != entry.term) {
+                terms.push((index, entry.term));
+            }
+        }
+        terms
+    }
+
+    fn carry_out(&mut self, write: &Write) {
+        match write {
+            Write::Effect(Effect::Append { index, entry, state, .. }) => {
+                assert!(
+                    *index > self.base.index && *index <= self.last().index + 1,
+                    "entry {index} leaves a hole"
+                );
+                self.entries.truncate(usize::try_from(index - self.base.index - 1).unwrap());
+                self.entries.push(entry.clone());
+                if let Some(state) = state {
+                    self.hard = Some((**state).clone());
+                }
+            }
+            Write::Effect(Effect::HardState { state, .. }) => self.hard = Some(state.clone()),
+            Write::Effect(_) => {}
+            Write::Install { last, state, members } => {
+                *self = Self {
+                    base: *last,
+                    entries: Vec::new(),
+                    state: *state,
+                    members: members.clone(),
+                    hard: self.hard.take(),
+                };
+            }
+            Write::Checkpoint { to, state, members } => {
+                if to.index > self.base.index {
+                    self.entries.drain(
+                        ..usize::try_from(to.index - self.base.index).unwrap().min(self.entries.len()),
+                    );
+                    (self.base, self.state, self.members) = (*to, *state, members.clone());
+                }
+            }
+        }
+    }
+
+    pub(crate) fn opening(&self, group: GroupId, me: PeerId, seed: u64) -> Opening {
+        let Some(hard) = self.hard.clone() else { return Opening::forgotten(group, me, seed) };
+        Opening {
+            group,
+            me,
+            hard,
+            base: self.base,
+            terms: self.terms(),
+            last: self.last(),
+            may_have_forgotten: false,
+            seed,
+        }
+    }
+}
+
+/// Something on its way to the disk.
+#[derive(Clone, Debug)]
+pub(crate) enum Write {
+    Effect(Effect),
+    Install { last: LogPoint, state: u64, members: Membership },
+    Checkpoint { to: LogPoint, state: u64, members: Membership },
+}
+
+/// A disk: what is durable, and what waits.
+#[derive(Clone, Debug)]
+pub(crate) struct Disk {
+    pub(crate) durable: Image,
+    /// What a reader of the running process sees.
+    pub(crate) visible: Image,
+    waiting: Vec<(Option<WriteNo>, Write)>,
+}
+
+impl Disk {
+    pub(crate) fn new(group: GroupId) -> Self {
+        Self { durable: Image::new(group), visible: Image::new(group), waiting: Vec::new() }
+    }
+
+    pub(crate) fn write(&mut self, no: Option<WriteNo>, write: Write) {
+        self.visible.carry_out(&write);
+        self.waiting.push((no, write));
+    }
+
+    pub(crate) fn waits(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Makes the oldest `count` writes durable. The last number among them.
+    pub(crate) fn sync(&mut self, count: usize) -> Option<WriteNo> {
+        let mut last = None;
+        for (no, write) in self.waiting.drain(..count) {
+            self.durable.carry_out(&write);
+            last = no.or(last);
+        }
+        last
+    }
+
+    /// The process dies: of what waits, a part from its beginning may be there all the same.
+    pub(crate) fn crash(&mut self, survivors: usize) {
+        self.sync(survivors.min(self.waiting.len()));
+        self.waiting.clear();
+        self.visible = self.durable.clone();
+    }
+}

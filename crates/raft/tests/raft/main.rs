@@ -1,0 +1,7 @@
+//! The production node over fake disks and a fake network.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod disk;
+mod walk;
+mod world;

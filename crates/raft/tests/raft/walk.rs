@@ -1,0 +1,185 @@
+//! Random walks: faults of every kind, and what must hold all the same.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use linnet_raft::{Change, Replica};
+
+use crate::world::{Event, World, peer};
+
+/// Steps of one walk before everything is healed.
+const STEPS: usize = 600;
+
+struct Shape {
+    servers: usize,
+    voters: usize,
+    wipes: bool,
+    changes: bool,
+}
+
+fn walk(seed: u64, shape: &Shape) -> BTreeMap<Event, u64> {
+    let mut world = World::new(seed, shape.servers, shape.voters);
+    for _ in 0..STEPS {
+        step(&mut world, shape);
+    }
+    world.settle(Duration::from_secs(30));
+    world.check_settled();
+    if let Some(leader) = world.leader() {
+        world.propose(leader);
+        world.settle(Duration::from_secs(5));
+        world.check_settled();
+    }
+    world.events
+}
+
+fn step(world: &mut World, shape: &Shape) {
+    let at = world.random.usize(..shape.servers);
+    match world.random.u16(..1000) {
+        0..480 => world.deliver_one(true),
+        480..700 => {
+            let count = world.random.usize(1..6);
+            world.sync(at, count);
+        }
+        700..800 => {
+            let millis = world.random.u64(1..120);
+            world.pass_time(Duration::from_millis(millis));
+        }
+        800..890 => world.propose(at),
+        890..910 => world.read(at),
+        910..925 => world.checkpoint(at),
+        925..935 => world.crash(at),
+        935..965 => restart(world, at, shape),
+        965..975 => {
+            let other = world.random.usize(..shape.servers);
+            if other != at {
+                world.count(Event::Partition);
+                world.set_cut(at, other, true);
+            }
+        }
+        975..985 => world.heal_network(),
+        985..992 => {
+            let to = world.random.usize(..shape.servers);
+            world.transfer(at, peer(to));
+        }
+        _ if shape.changes => change(world, shape),
+        _ => {}
+    }
+}
+
+/// Starts a stopped server, perhaps with another disk. The disks of a majority stay.
+fn restart(world: &mut World, at: usize, shape: &Shape) {
+    if world.servers[at].node.is_some()
+        || (world.servers[at].disk.durable.hard.is_none() && at >= shape.voters)
+    {
+        return;
+    }
+    let membership = world.membership();
+    let remembering = |world: &World, without: usize| {
+        membership
+            .voters()
+            .filter(|m| {
+                let of = world.servers.iter().position(|s| s.peer == m.peer);
+                of.is_some_and(|of| of != without && world.servers[of].remembers(**m))
+            })
+            .count()
+    };
+    let enough = if membership.voter_count() == 2 { 1 } else { membership.quorum() };
+    let may_forget = shape.wipes && world.random.u8(..100) < 30 && remembering(world, at) >= enough;
+    if may_forget && (world.random.bool() || !world.remount(at)) {
+        world.wipe(at);
+    }
+    world.start(at);
+}
+
+fn change(world: &mut World, shape: &Shape) {
+    let Some(leader) = world.leader() else { return };
+    let membership = world.membership();
+    let at = world.random.usize(..shape.servers);
+    let member = membership.get(peer(at)).copied();
+    match (member, world.random.u8(..3)) {
+        (None, _) if world.servers[at].node.is_none() && world.servers[at].disk.durable.hard.is_none() => {
+            let incarnation = world.random.u64(1000..);
+            if world.change(leader, Change::Add(Replica { peer: peer(at), incarnation })) {
+                world.start_added(at, incarnation);
+            }
+        }
+        (Some(_), 0 | 1) => {
+            world.change(leader, Change::Promote(peer(at)));
+        }
+        (Some(_), _) if membership.voter_count() > 2 => {
+            world.change(leader, Change::Remove(peer(at)));
+        }
+        _ => {}
+    }
+}
+
+fn walks(shape: &Shape, from: u64, count: u64) -> BTreeMap<Event, u64> {
+    let count = std::env::var("LINNET_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(count);
+    let only = std::env::var("LINNET_SEED").ok().and_then(|n| n.parse::<u64>().ok());
+    let mut events = BTreeMap::new();
+    for seed in from..from + count {
+        if only.is_some_and(|only| only != seed) {
+            continue;
+        }
+        for (event, times) in walk(seed, shape) {
+            *events.entry(event).or_default() += times;
+        }
+    }
+    events
+}
+
+fn assert_seen(events: &BTreeMap<Event, u64>, expected: &[Event]) {
+    eprintln!("{events:?}");
+    if std::env::var_os("LINNET_SEED").is_some() {
+        return;
+    }
+    for event in expected {
+        assert!(events.get(event).is_some_and(|times| *times > 0), "{event:?} never happened: {events:?}");
+    }
+}
+
+const ALWAYS: &[Event] = &[
+    Event::Crash,
+    Event::Partition,
+    Event::Drop,
+    Event::Duplicate,
+    Event::LeaderElected,
+    Event::Transfer,
+    Event::ReadConfirmed,
+    Event::Acknowledged,
+];
+
+#[test]
+fn three_voters_survive_crashes_partitions_and_lost_messages() {
+    let shape = Shape { servers: 3, voters: 3, wipes: false, changes: false };
+    assert_seen(&walks(&shape, 0, 300), ALWAYS);
+}
+
+#[test]
+fn three_voters_survive_wiped_and_remounted_disks() {
+    let shape = Shape { servers: 3, voters: 3, wipes: true, changes: false };
+    let expected = [ALWAYS, &[Event::Wipe, Event::Remount, Event::SnapshotInstalled]].concat();
+    assert_seen(&walks(&shape, 100_000, 400), &expected);
+}
+
+#[test]
+fn two_voters_survive_wiped_and_remounted_disks() {
+    let shape = Shape { servers: 2, voters: 2, wipes: true, changes: false };
+    let expected = [ALWAYS, &[Event::Wipe, Event::Remount]].concat();
+    assert_seen(&walks(&shape, 200_000, 400), &expected);
+}
+
+#[test]
+fn five_voters_survive_wiped_and_remounted_disks() {
+    let shape = Shape { servers: 5, voters: 5, wipes: true, changes: false };
+    let expected = [ALWAYS, &[Event::Wipe, Event::Remount]].concat();
+    assert_seen(&walks(&shape, 300_000, 200), &expected);
+}
+
+#[test]
+fn members_come_and_go_under_faults() {
+    let shape = Shape { servers: 5, voters: 3, wipes: true, changes: true };
+    let expected =
+        [ALWAYS, &[Event::MemberAdded, Event::MemberPromoted, Event::MemberRemoved, Event::Wipe]].concat();
+    assert_seen(&walks(&shape, 400_000, 400), &expected);
+}
