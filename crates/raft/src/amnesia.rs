@@ -38,7 +38,12 @@ impl Node {
     ) {
         let is_request = matches!(
             body,
-            Body::AskPreVote(_) | Body::AskVote(_) | Body::Append(_) | Body::Snapshot(_) | Body::GiveWay
+            Body::AskPreVote(_)
+                | Body::AskVote(_)
+                | Body::AskLeader
+                | Body::Append(_)
+                | Body::Snapshot(_)
+                | Body::GiveWay
         );
         if is_request {
             let is_amnesiac = !self.remembers();
@@ -61,6 +66,12 @@ impl Node {
         stranger: Stranger,
         out: &mut Vec<Effect>,
     ) {
+        if self.is_led_by(Replica { peer: from.peer, incarnation: stranger.addressed })
+            && term == self.hard.term
+        {
+            // The life that led is over.
+            self.lose_leader(now, out);
+        }
         if self.membership().is_retired(from) && !stranger.is_amnesiac {
             return self.send(from, Body::Retired { is_recorded: true }, out);
         }

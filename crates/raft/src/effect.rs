@@ -35,6 +35,8 @@ pub enum Effect {
     Install {
         /// Where that state ends.
         last: LogPoint,
+        /// The hard state with its members: both are written at once or not at all.
+        state: Box<HardState>,
         /// Its number.
         write: WriteNo,
     },

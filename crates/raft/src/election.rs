@@ -20,6 +20,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_millis(300);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bound of the doubling.
 const DOUBLINGS_MAX: u32 = 4;
+/// How far at most a voter that decides alone goes ahead: far enough that two never meet.
+const LONE_TERM_STEP_MAX: u64 = 1 << 40;
 /// Who should not lead lets others go first by this.
 const RELUCTANCE: Duration = Duration::from_secs(1);
 
@@ -133,6 +135,7 @@ impl Node {
 
     fn ask_for_pre_votes(&mut self, now: Mono, out: &mut Vec<Effect>) {
         self.role = Role::PreCandidate { granted: BTreeSet::from([self.me]) };
+        self.declared_amnesia.clear();
         self.timing.election_at = Some(now + self.timing.doubled(ANSWERS_WITHIN));
         let body = Body::AskPreVote(self.candidacy(false));
         let term = self.hard.term + 1;
@@ -147,8 +150,15 @@ impl Node {
         if let Role::PreCandidate { granted } = &self.role
             && self.is_majority(granted)
         {
-            self.stand(now, false, out);
+            let is_alone = self.needs_amnesiac(granted);
+            self.stand(now, false, is_alone, out);
         }
+    }
+
+    /// True if the majority is one only because a voter has forgotten what it knew.
+    fn needs_amnesiac(&self, granted: &BTreeSet<PeerId>) -> bool {
+        self.membership().voter_count() == 2
+            && self.declared_amnesia.iter().any(|peer| granted.contains(peer))
     }
 
     fn is_majority(&self, granted: &BTreeSet<PeerId>) -> bool {
@@ -156,17 +166,19 @@ impl Node {
         membership.voters().filter(|m| granted.contains(&m.peer)).count() >= membership.quorum()
     }
 
-    /// Begins a term and asks for votes once that is durable.
-    fn stand(&mut self, now: Mono, is_transfer: bool, out: &mut Vec<Effect>) {
-        self.adopt_term(self.hard.term + 1, out);
+    /// Begins a term and asks for votes once that is durable. Who decides alone takes a term that nobody else has: the
+    /// other voter may have led in one that it has forgotten, and its disk may come back.
+    fn stand(&mut self, now: Mono, is_transfer: bool, is_alone: bool, out: &mut Vec<Effect>) {
+        let step = if is_alone { 1 + self.random.u64(1..LONE_TERM_STEP_MAX) } else { 1 };
+        self.adopt_term(self.hard.term + step, out);
         self.hard.vote = Some(self.myself());
         let self_write = self.write_hard_state(out);
-        self.role = Role::Candidate { granted: BTreeSet::new(), self_write, is_transfer };
+        self.role = Role::Candidate { granted: BTreeSet::new(), self_write, is_transfer, is_alone };
         self.timing.election_at = Some(now + self.timing.doubled(ANSWERS_WITHIN));
     }
 
     pub(crate) fn ask_for_votes_when_durable(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        let Role::Candidate { granted, self_write, is_transfer } = &mut self.role else { return };
+        let Role::Candidate { granted, self_write, is_transfer, .. } = &mut self.role else { return };
         let (self_write, is_transfer) = (*self_write, *is_transfer);
         if granted.contains(&self.me) || !self.is_written(self_write) {
             return;
@@ -212,12 +224,11 @@ impl Node {
         }
         if term > self.hard.term && self.leader == Some(from.peer) {
             // A leader that asks leads no more.
-            self.set_leader(None, out);
-            self.schedule_election(now);
+            self.lose_leader(now, out);
         }
         let is_granted = term > self.hard.term && !self.has_leader() && self.is_up_to_date(&candidacy);
         if !is_granted {
-            self.help_who_asks(now, from, &candidacy);
+            self.help_who_asks(now, from, &candidacy, out);
         }
         let leader = self.leader.filter(|_| self.has_leader());
         let term = if is_granted { term } else { self.hard.term };
@@ -225,16 +236,47 @@ impl Node {
         out.push(Effect::Send(crate::Message { from: self.myself(), to: from, term, body }));
     }
 
-    /// Somebody without a leader asks in vain: a leader shows itself, one who knows more stands soon.
-    fn help_who_asks(&mut self, now: Mono, from: Replica, candidacy: &Candidacy) {
+    /// Somebody without a leader asks in vain: a leader shows itself, one who follows a leader makes sure that there
+    /// is one, one who knows more stands soon.
+    fn help_who_asks(&mut self, now: Mono, from: Replica, candidacy: &Candidacy, out: &mut Vec<Effect>) {
         if self.is_leader() {
             self.probe_again(from.peer);
+        } else if let Some(leader) = self.leader.filter(|leader| *leader != from.peer) {
+            let leader = Replica { peer: leader, incarnation: self.leader_incarnation };
+            self.send(leader, Body::AskLeader, out);
         } else if !self.has_leader() && !self.is_up_to_date(candidacy) && matches!(self.role, Role::Follower)
         {
             let soon = now + self.below(FIRST_SPREAD);
             if self.may_stand() && self.timing.election_at.is_none_or(|at| at > soon) {
                 self.timing.election_at = Some(soon);
             }
+        }
+    }
+
+    pub(crate) fn is_led_by(&self, replica: Replica) -> bool {
+        self.leader == Some(replica.peer)
+            && self.leader_incarnation == replica.incarnation
+            && !self.is_leader()
+    }
+
+    /// The one that was followed leads no more.
+    pub(crate) fn lose_leader(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        self.set_leader(None, out);
+        self.schedule_election(now);
+    }
+
+    pub(crate) fn on_ask_leader(&mut self, from: Replica, term: Term, out: &mut Vec<Effect>) {
+        if self.is_leader() && self.hard.term == term {
+            self.probe_again(from.peer);
+        } else if self.hard.term >= term {
+            self.send(from, Body::NotLeading, out);
+        }
+    }
+
+    /// Whoever led in a term and does not any more never leads in it again.
+    pub(crate) fn on_not_leading(&mut self, now: Mono, from: Replica, out: &mut Vec<Effect>) {
+        if self.is_led_by(from) {
+            self.lose_leader(now, out);
         }
     }
 
@@ -272,7 +314,7 @@ impl Node {
             return self.declare_amnesia(from, term);
         }
         if self.has_leader() && !candidacy.is_transfer && self.leader != Some(from.peer) {
-            self.help_who_asks(now, from, &candidacy);
+            self.help_who_asks(now, from, &candidacy, out);
             return self.send(from, Body::Vote(Ballot { is_granted: false, leader: self.leader }), out);
         }
         if term > self.hard.term {
@@ -289,7 +331,7 @@ impl Node {
             self.timing.election_at =
                 self.timing.election_at.map(|_| now + self.timing.doubled(ANSWERS_WITHIN));
         } else {
-            self.help_who_asks(now, from, &candidacy);
+            self.help_who_asks(now, from, &candidacy, out);
         }
         let body = Body::Vote(Ballot { is_granted, leader: self.leader });
         self.promise(from, self.hard.term, body);
@@ -325,9 +367,10 @@ impl Node {
         match &mut self.role {
             Role::PreCandidate { granted } if term == self.hard.term + 1 => {
                 granted.insert(peer);
+                self.declared_amnesia.insert(peer);
                 self.count_pre_votes(now, out);
             }
-            Role::Candidate { granted, .. } if term == self.hard.term => {
+            Role::Candidate { granted, is_alone: true, .. } if term == self.hard.term => {
                 granted.insert(peer);
                 self.count_votes(now, out);
             }
@@ -340,7 +383,7 @@ impl Node {
         let is_leaders = term == self.hard.term && self.leader == Some(from.peer);
         if is_leaders && self.membership().is_voter(self.me) && self.remembers() {
             self.leader = None;
-            self.stand(now, true, out);
+            self.stand(now, true, false, out);
         }
     }
 

@@ -138,13 +138,38 @@ impl Node {
         if !self.follow(now, from, term, out) {
             return;
         }
-        if snapshot.last.index > self.commit {
+        if self.wants(snapshot.last) {
             out.push(Effect::SnapshotOffered(snapshot));
             return;
         }
+        // What the log has beyond stays: the leader may count on it.
         self.verified = self.verified.max(snapshot.last.index);
+        self.follow_commit(snapshot.last.index, out);
         self.owes_answer = true;
         self.answer_leader();
+        self.end_amnesia(out);
+    }
+
+    /// The log does not lead to this place.
+    pub(crate) fn wants(&self, last: LogPoint) -> bool {
+        last.index > self.commit && self.log.term_at(last.index) != Some(last.term)
+    }
+
+    /// Something does not agree with what the leader's server says of this group, or the group has slept for long:
+    /// a follower asks whether it is led, a leader asks what the others have.
+    pub fn verify(&mut self, out: &mut Vec<Effect>) {
+        match self.leader {
+            Some(peer) if peer == self.me => {
+                for member in self.other_members() {
+                    self.probe_again(member.peer);
+                }
+            }
+            Some(peer) => {
+                let leader = Replica { peer, incarnation: self.leader_incarnation };
+                self.send(leader, Body::AskLeader, out);
+            }
+            None => {}
+        }
     }
 }
 

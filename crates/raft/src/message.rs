@@ -42,6 +42,10 @@ pub enum Body {
     Appended(Appended),
     /// The receiver is too far behind for entries: here is a state instead.
     Snapshot(Snapshot),
+    /// Do you still lead in my term?
+    AskLeader,
+    /// I do not lead, and not in your term again.
+    NotLeading,
     /// Stand for election at once: the leader gives way.
     GiveWay,
     /// I am not the life you speak to.
@@ -148,6 +152,8 @@ const SNAPSHOT: u8 = 7;
 const GIVE_WAY: u8 = 8;
 const STRANGER: u8 = 9;
 const RETIRED: u8 = 10;
+const ASK_LEADER: u8 = 11;
+const NOT_LEADING: u8 = 12;
 
 const MATCHED: u8 = 0;
 const MISMATCH: u8 = 1;
@@ -187,7 +193,7 @@ impl Message {
                 out.push(u8::from(stranger.is_amnesiac));
             }
             Body::Retired { is_recorded } => out.push(u8::from(*is_recorded)),
-            Body::GiveWay => {}
+            Body::GiveWay | Body::AskLeader | Body::NotLeading => {}
         }
     }
 
@@ -209,6 +215,8 @@ impl Message {
                 body: input.shared(bytes)?,
             }),
             GIVE_WAY => Body::GiveWay,
+            ASK_LEADER => Body::AskLeader,
+            NOT_LEADING => Body::NotLeading,
             STRANGER => Body::Stranger(Stranger { addressed: input.u64()?, is_amnesiac: input.flag()? }),
             RETIRED => Body::Retired { is_recorded: input.flag()? },
             _ => return Err(Malformed),
@@ -229,6 +237,8 @@ impl Body {
             Self::Appended(_) => APPENDED,
             Self::Snapshot(_) => SNAPSHOT,
             Self::GiveWay => GIVE_WAY,
+            Self::AskLeader => ASK_LEADER,
+            Self::NotLeading => NOT_LEADING,
             Self::Stranger(_) => STRANGER,
             Self::Retired { .. } => RETIRED,
         }
@@ -351,6 +361,8 @@ mod tests {
                 body: Bytes::from_static(b"state"),
             }),
             Body::GiveWay,
+            Body::AskLeader,
+            Body::NotLeading,
             Body::Stranger(Stranger { addressed: 5, is_amnesiac: true }),
             Body::Retired { is_recorded: true },
         ]

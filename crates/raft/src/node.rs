@@ -63,10 +63,12 @@ pub(crate) enum Role {
         granted: BTreeSet<PeerId>,
     },
     /// `self_write`: its own vote counts, and others are asked, once that is durable.
+    /// `is_alone`: the other one of two voters has forgotten what it knew.
     Candidate {
         granted: BTreeSet<PeerId>,
         self_write: WriteNo,
         is_transfer: bool,
+        is_alone: bool,
     },
     Leader(Box<Leader>),
 }
@@ -105,6 +107,8 @@ pub struct Node {
     /// Re-admission that is being written.
     pub(crate) admission: Option<WriteNo>,
     pub(crate) reachable: BTreeSet<PeerId>,
+    /// Voters that said, when asked for a pre-vote, that they have forgotten what they knew.
+    pub(crate) declared_amnesia: BTreeSet<PeerId>,
     pub(crate) timing: Timing,
     pub(crate) random: fastrand::Rng,
     fault: Option<Fault>,
@@ -139,6 +143,7 @@ impl Node {
             promises: VecDeque::new(),
             admission: None,
             reachable: BTreeSet::from([me]),
+            declared_amnesia: BTreeSet::new(),
             timing: Timing::default(),
             random: fastrand::Rng::with_seed(seed),
             fault: None,
@@ -178,6 +183,8 @@ impl Node {
             }
             Body::Snapshot(snapshot) => self.on_snapshot(now, from, term, snapshot, out),
             Body::GiveWay => self.on_give_way(now, from, term, out),
+            Body::AskLeader => self.on_ask_leader(from, term, out),
+            Body::NotLeading => self.on_not_leading(now, from, out),
             Body::Retired { is_recorded } => self.on_retired(now, term, is_recorded, out),
             Body::PreVote(_) | Body::Vote(_) | Body::Appended(_) | Body::Stranger(_) => {}
         }
@@ -277,18 +284,18 @@ impl Node {
 
     /// A state that a leader offered is in place. False if it is not wanted any more: nothing was changed then.
     pub fn install(&mut self, now: Mono, snapshot: &Snapshot, out: &mut Vec<Effect>) -> bool {
-        if self.fault.is_some() || snapshot.last.index <= self.commit || self.is_leader() {
+        if self.fault.is_some() || !self.wants(snapshot.last) || self.is_leader() {
             return false;
         }
         self.members_reverted = false;
         self.log.reset(snapshot.last);
+        self.hard.configs = crate::durable::Configs::new(snapshot.last.index, snapshot.membership.clone());
         self.unsynced.clear();
         self.durable = 0;
         let write = self.next_write();
-        out.push(Effect::Install { last: snapshot.last, write });
+        let state = Box::new(self.hard.clone());
+        out.push(Effect::Install { last: snapshot.last, state, write });
         self.unsynced.push_back((write, snapshot.last.index));
-        self.hard.configs = crate::durable::Configs::new(snapshot.last.index, snapshot.membership.clone());
-        self.write_hard_state(out);
         out.push(Effect::Members(snapshot.membership.clone()));
         self.verified = snapshot.last.index;
         self.commit = snapshot.last.index;

@@ -64,13 +64,13 @@ impl Image {
             }
             Write::Effect(Effect::HardState { state, .. }) => self.hard = Some(state.clone()),
             Write::Effect(_) => {}
-            Write::Install { last, state, members } => {
+            Write::Install { last, hard, state, members } => {
                 *self = Self {
                     base: *last,
                     entries: Vec::new(),
                     state: *state,
                     members: members.clone(),
-                    hard: self.hard.take(),
+                    hard: Some((**hard).clone()),
                 };
             }
             Write::Checkpoint { to, state, members } => {
@@ -103,7 +103,7 @@ impl Image {
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     Effect(Effect),
-    Install { last: LogPoint, state: u64, members: Membership },
+    Install { last: LogPoint, hard: Box<HardState>, state: u64, members: Membership },
     Checkpoint { to: LogPoint, state: u64, members: Membership },
 }
 

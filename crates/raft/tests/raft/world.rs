@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) peer: PeerId,
     pub(crate) node: Option<Node>,
     pub(crate) disk: Disk,
+    /// As what it begins while its disk has nothing of the group and never had.
+    founding: Option<Opening>,
     /// A disk that was taken out and may come back.
     old_disk: Option<Disk>,
     /// Hash of everything applied, and up to where.
@@ -106,6 +108,7 @@ impl World {
             let opening = Opening::founding(GROUP, me, membership.clone(), seed);
             world.servers[at].disk.durable.members = membership.clone();
             world.servers[at].disk.visible.members = membership.clone();
+            world.servers[at].founding = Some(opening.clone());
             world.open(at, opening);
         }
         world
@@ -122,6 +125,11 @@ impl World {
     }
 
     fn fail(&self, text: &str) -> ! {
+        for server in &self.servers {
+            if let Some(node) = &server.node {
+                eprintln!("{:?} {} {:?}", server.peer, node.incarnation(), node.status());
+            }
+        }
         for line in self.trace.iter().flatten() {
             eprintln!("{line}");
         }
@@ -298,11 +306,13 @@ impl World {
             return self.carry_out(at, out);
         }
         let state = u64::from_le_bytes(snapshot.body[..].try_into().unwrap());
-        let install = Write::Install { last: snapshot.last, state, members: snapshot.membership.clone() };
+        let members = snapshot.membership.clone();
         let server = &mut self.servers[at];
         for effect in &out {
-            if let Effect::Install { write, .. } = effect {
-                server.disk.write(Some(*write), install.clone());
+            if let Effect::Install { last, state: hard, write } = effect {
+                let install =
+                    Write::Install { last: *last, hard: hard.clone(), state, members: members.clone() };
+                server.disk.write(Some(*write), install);
             }
         }
         (server.state, server.applied, server.released) = (state, snapshot.last.index, snapshot.last.index);
@@ -420,7 +430,11 @@ impl World {
         }
         self.note(|| format!("n{at} starts"));
         let seed = self.random.u64(..);
-        let opening = self.servers[at].disk.durable.opening(GROUP, peer(at), seed);
+        let image = &self.servers[at].disk.durable;
+        let opening = match &self.servers[at].founding {
+            Some(founding) if image.hard.is_none() => Opening { seed, ..founding.clone() },
+            _ => image.opening(GROUP, peer(at), seed),
+        };
         self.open(at, opening);
     }
 
@@ -429,7 +443,9 @@ impl World {
         let seed = self.random.u64(..);
         let me = Replica { peer: peer(at), incarnation };
         self.servers[at].disk = Disk::new(GROUP);
-        self.open(at, Opening::founding(GROUP, me, Membership::default(), seed));
+        let opening = Opening::founding(GROUP, me, Membership::default(), seed);
+        self.servers[at].founding = Some(opening.clone());
+        self.open(at, opening);
     }
 
     /// The disk of a stopped server is replaced by an empty one.
@@ -438,6 +454,7 @@ impl World {
         self.note(|| format!("n{at} is wiped"));
         let server = &mut self.servers[at];
         let old = std::mem::replace(&mut server.disk, Disk::new(GROUP));
+        server.founding = None;
         server.old_disk.get_or_insert(old);
     }
 
@@ -536,6 +553,14 @@ impl World {
         self.servers.iter().filter_map(of).max_by_key(|(last, _)| *last).map(|(_, m)| m).unwrap_or_default()
     }
 
+    /// Every membership that some disk holds: any of them may be the one that counts.
+    pub(crate) fn memberships(&self) -> Vec<Membership> {
+        let hards = self.servers.iter().filter_map(|s| s.disk.visible.hard.as_ref());
+        let mut found: Vec<Membership> = hards.map(|hard| hard.membership().clone()).collect();
+        found.dedup();
+        found
+    }
+
     /// Without faults, lets the group come to rest.
     pub(crate) fn settle(&mut self, within: Duration) {
         self.heal_network();
@@ -557,7 +582,11 @@ impl World {
             if self.has_mail() {
                 self.deliver_one(false);
             } else {
-                self.pass_time(Duration::from_millis(100));
+                self.pass_time(Duration::from_millis(500));
+                // Servers compare what they think of their groups.
+                for at in 0..self.servers.len() {
+                    self.with(at, |node, _, out| node.verify(out));
+                }
             }
         }
     }
@@ -597,6 +626,7 @@ impl Server {
             peer: peer(at),
             node: None,
             disk: Disk::new(GROUP),
+            founding: None,
             old_disk: None,
             state: 0,
             applied: 0,
