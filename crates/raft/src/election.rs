@@ -226,7 +226,10 @@ impl Node {
             // A leader that asks leads no more.
             self.lose_leader(now, out);
         }
-        let is_granted = term > self.hard.term && !self.has_leader() && self.is_up_to_date(&candidacy);
+        let is_granted = term > self.hard.term
+            && !self.has_leader()
+            && !self.is_removed()
+            && self.is_up_to_date(&candidacy);
         if !is_granted {
             self.help_who_asks(now, from, &candidacy, out);
         }
@@ -320,7 +323,8 @@ impl Node {
         if term > self.hard.term {
             self.follow_nobody(now, term, out);
         }
-        let may_vote = self.hard.vote.is_none_or(|vote| vote == from) && self.leader.is_none();
+        let is_free = self.hard.vote.is_none_or(|vote| vote == from) && self.leader.is_none();
+        let may_vote = is_free && !self.is_removed();
         let is_granted = term == self.hard.term && may_vote && self.is_up_to_date(&candidacy);
         if is_granted && self.hard.vote.is_none() {
             self.hard.vote = Some(from);

@@ -123,7 +123,9 @@ impl Node {
         if commit > self.commit {
             self.commit = commit;
             self.hard.configs.commit(commit);
-            self.release(commit, out);
+            if self.remembers() {
+                self.release(commit, out);
+            }
         }
     }
 

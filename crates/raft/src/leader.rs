@@ -18,6 +18,8 @@ use crate::progress::{Mode, Progress};
 pub const UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of entries sent to a member of which is not known where its log ends.
 const PROBE_BYTES_MAX: usize = 64 << 10;
+/// How long a member that was removed is still told so.
+const FAREWELL: Duration = Duration::from_secs(10);
 /// How long a snapshot may take before the member is asked again what it has.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -68,6 +70,8 @@ pub(crate) struct Leader {
     /// It answers for the group.
     is_announced: bool,
     progress: BTreeMap<PeerId, Progress>,
+    /// Members that were removed and may not know it: until when, and by which entry.
+    leaving: BTreeMap<PeerId, (Mono, LogIndex)>,
     /// Lives that members said they go on as.
     pub(crate) declared: BTreeMap<PeerId, Incarnation>,
     transfer: Option<Transfer>,
@@ -111,6 +115,13 @@ impl Node {
         }
     }
 
+    /// The sender was removed a moment ago.
+    pub(crate) fn is_leaving(&self, from: Replica) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let is_life = |p: &Progress| p.incarnation == from.incarnation;
+        leader.leaving.contains_key(&from.peer) && leader.progress.get(&from.peer).is_some_and(is_life)
+    }
+
     pub(crate) fn become_leader(&mut self, now: Mono, out: &mut Vec<Effect>) {
         let first = self.log.last().index + 1;
         let uncommitted = (self.commit + 1..first).filter_map(|i| self.log.entry(i)).map(Entry::cost).sum();
@@ -118,6 +129,7 @@ impl Node {
             first,
             is_announced: false,
             progress: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             declared: BTreeMap::new(),
             transfer: None,
             round: 0,
@@ -223,6 +235,12 @@ impl Node {
         if reachable < next.quorum() {
             return Err(Refused::NoQuorum);
         }
+        if let Change::Remove(peer) = change {
+            let index = self.log.last().index + 1;
+            if let Some(leader) = self.leading() {
+                leader.leaving.insert(peer, (now + FAREWELL, index));
+            }
+        }
         let index = self.append_change(change, out)?;
         self.advance_commit(now, out);
         Ok(index)
@@ -326,6 +344,10 @@ impl Node {
             Outcome::Heard => {}
         }
         progress.answered(&appended, now);
+        if leader.leaving.get(&from.peer).is_some_and(|(_, index)| appended.commit >= *index) {
+            leader.leaving.remove(&from.peer);
+            leader.progress.remove(&from.peer);
+        }
         self.advance_commit(now, out);
         self.confirm_reads(out);
     }
@@ -486,12 +508,19 @@ impl Node {
         let Role::Leader(leader) = &self.role else { return None };
         let waiting = leader.progress.iter().filter(|(peer, _)| self.reachable.contains(peer));
         let resend = waiting.filter_map(|(_, p)| Some(p.waiting_since? + patience(p)));
-        resend.chain(leader.transfer.as_ref().map(|t| t.until)).min()
+        let farewells = leader.leaving.values().map(|(until, _)| *until);
+        resend.chain(leader.transfer.as_ref().map(|t| t.until)).chain(farewells).min()
     }
 
     pub(crate) fn on_leader_timeout(&mut self, now: Mono, out: &mut Vec<Effect>) {
         let reachable = self.reachable.clone();
         let Some(leader) = self.leading() else { return };
+        let gone: Vec<PeerId> =
+            leader.leaving.iter().filter(|(_, (until, _))| *until <= now).map(|(p, _)| *p).collect();
+        for peer in gone {
+            leader.leaving.remove(&peer);
+            leader.progress.remove(&peer);
+        }
         for (peer, progress) in &mut leader.progress {
             let is_due = progress.waiting_since.is_some_and(|since| since + patience(progress) <= now);
             if is_due && reachable.contains(peer) {

@@ -72,14 +72,35 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// A log whose entries behind `base` are in no memory. `terms` has the first index of every term behind it.
+    /// A log that ends at `last` with the entries `held`; older ones behind `base` are in no memory. `terms` has the
+    /// first index of every term behind the base.
     pub(crate) fn new(
         base: LogPoint,
         terms: impl IntoIterator<Item = (LogIndex, Term)>,
         last: LogPoint,
+        held: Vec<Entry>,
     ) -> Self {
         let terms = terms.into_iter().map(|(first, term)| TermRun { first, term }).collect();
-        Self { base, terms, last, held: VecDeque::new(), held_bytes: 0, chain_before_held: last.chain }
+        let held_bytes = held.iter().map(Entry::cost).sum();
+        let mut log =
+            Self { base, terms, last, held: VecDeque::new(), held_bytes, chain_before_held: last.chain };
+        if held.len() as u64 == last.index - base.index {
+            log.hold_all(held);
+        } else {
+            log.held_bytes = 0;
+        }
+        log
+    }
+
+    /// Takes entries into memory that reach from the base to the end.
+    fn hold_all(&mut self, held: Vec<Entry>) {
+        self.chain_before_held = self.base.chain;
+        let mut chain = self.base.chain;
+        for (index, entry) in (self.base.index + 1..).zip(held) {
+            let len = u32::try_from(entry.payload.len()).unwrap_or(u32::MAX);
+            chain = chain_next(chain, index, entry.term, len, entry.crc);
+            self.held.push_back(Held { entry, chain });
+        }
     }
 
     pub(crate) fn base(&self) -> LogPoint {
@@ -208,7 +229,7 @@ impl Log {
 
     /// Begins again behind a checkpoint that came from elsewhere.
     pub(crate) fn reset(&mut self, base: LogPoint) {
-        *self = Self::new(base, [], base);
+        *self = Self::new(base, [], base, Vec::new());
     }
 }
 
@@ -217,7 +238,7 @@ mod tests {
     use super::*;
 
     fn log_of(terms: &[Term]) -> Log {
-        let mut log = Log::new(LogPoint::default(), [], LogPoint::default());
+        let mut log = Log::new(LogPoint::default(), [], LogPoint::default(), Vec::new());
         for (n, term) in terms.iter().enumerate() {
             log.append(Entry::new(*term, Bytes::from(vec![u8::try_from(n).unwrap()])));
         }

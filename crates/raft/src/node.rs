@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
 
 use crate::durable::HardState;
@@ -33,6 +32,8 @@ pub struct Opening {
     pub terms: Vec<(LogIndex, Term)>,
     /// Where the log ends.
     pub last: LogPoint,
+    /// The entries at its end that stay in memory until they are applied; all of those behind the base, or fewer.
+    pub held: Vec<Entry>,
     /// The log or the hard state may lack something that was written.
     pub may_have_forgotten: bool,
     /// Seed for delays and incarnations; different for every opening.
@@ -45,8 +46,17 @@ impl Opening {
         let configs = crate::durable::Configs::new(0, membership);
         let hard = HardState { incarnation: me.incarnation, configs, ..HardState::default() };
         let base = LogPoint { chain: linnet_ids::chain_start(group), ..LogPoint::default() };
-        let terms = Vec::new();
-        Self { group, me: me.peer, hard, base, terms, last: base, may_have_forgotten: false, seed }
+        Self {
+            group,
+            me: me.peer,
+            hard,
+            base,
+            terms: Vec::new(),
+            last: base,
+            held: Vec::new(),
+            may_have_forgotten: false,
+            seed,
+        }
     }
 
     /// A member that a group names and that has nothing of it.
@@ -118,13 +128,13 @@ impl Node {
     /// Opens a replica. If it may have forgotten something it begins another life, unless it decides alone: then
     /// what it has is all there is.
     pub fn open(opening: Opening, now: Mono, out: &mut Vec<Effect>) -> Self {
-        let Opening { group, me, hard, base, terms, last, may_have_forgotten, seed } = opening;
+        let Opening { group, me, hard, base, terms, last, held, may_have_forgotten, seed } = opening;
         let commit = hard.configs.committed().clamp(base.index, last.index);
         let mut node = Self {
             group,
             me,
             hard,
-            log: Log::new(base, terms, last),
+            log: Log::new(base, terms, last, held),
             role: Role::Follower,
             leader: None,
             commit,
@@ -155,7 +165,9 @@ impl Node {
         } else {
             node.write_hard_state(out);
         }
-        node.release(commit, out);
+        if node.remembers() {
+            node.release(commit, out);
+        }
         node.schedule_election(now);
         node
     }
@@ -178,7 +190,7 @@ impl Node {
             Body::PreVote(ballot) if self.is_present(from) => self.on_pre_vote(now, from, term, ballot, out),
             Body::Vote(ballot) if self.is_present(from) => self.on_vote(now, from, term, ballot, out),
             Body::Append(append) => self.on_append(now, from, term, append, out),
-            Body::Appended(appended) if self.is_present(from) => {
+            Body::Appended(appended) if self.is_present(from) || self.is_leaving(from) => {
                 self.on_appended(now, from, term, appended, out)
             }
             Body::Snapshot(snapshot) => self.on_snapshot(now, from, term, snapshot, out),
@@ -218,6 +230,7 @@ impl Node {
         if self.admission.is_some_and(|no| no <= write) {
             self.admission = None;
             out.push(Effect::Remembers);
+            self.release(self.commit, out);
             self.owes_answer = true;
         }
         while let Some((_, message)) = self.promises.pop_front_if(|(no, _)| *no <= write) {
@@ -326,6 +339,12 @@ impl Node {
 
     pub(crate) fn is_leader(&self) -> bool {
         matches!(self.role, Role::Leader(_))
+    }
+
+    /// It knows for certain that it does not belong to the group any more.
+    pub(crate) fn is_removed(&self) -> bool {
+        let membership = self.hard.configs.at(self.commit);
+        !membership.members().is_empty() && membership.get(self.me).is_none()
     }
 
     pub(crate) fn other_members(&self) -> Vec<Member> {
@@ -489,8 +508,8 @@ impl Node {
     }
 
     /// An entry that is in memory.
-    pub fn payload(&self, index: LogIndex) -> Option<&Bytes> {
-        self.log.entry(index).map(|e| &e.payload)
+    pub fn entry(&self, index: LogIndex) -> Option<&Entry> {
+        self.log.entry(index)
     }
 
     /// The members at a committed index, as a snapshot names them.

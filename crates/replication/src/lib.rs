@@ -18,6 +18,7 @@ mod keeper;
 mod log;
 mod open;
 mod quarantine;
+pub mod raft;
 mod restore;
 mod solo;
 mod turns;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use linnet_raft::{Change, Member, Replica};
 
-use crate::world::{Event, World, peer};
+use crate::world::{Event, Server, World, peer};
 
 /// Steps of one walk before everything is healed.
 const STEPS: usize = 600;
@@ -80,8 +80,15 @@ fn restart(world: &mut World, at: usize, shape: &Shape) {
     world.start(at);
 }
 
-/// Without this server there is still a majority that remembers, of every membership; of two voters, one.
+/// Without this server there is still a majority that remembers, of every membership; of two voters, one. An old disk
+/// must not come back beside a server that was removed and does not know it: together they could be a majority of
+/// members that were.
 fn is_dispensable(world: &World, at: usize) -> bool {
+    let newest = world.membership();
+    let is_member = |s: &Server| s.disk.visible.hard.is_none() || newest.get(s.peer).is_some();
+    if !world.servers.iter().all(is_member) {
+        return false;
+    }
     world.memberships().iter().all(|membership| {
         let server_of = |m: &Member| world.servers.iter().position(|s| s.peer == m.peer);
         let remembers =
@@ -103,6 +110,7 @@ fn change(world: &mut World, shape: &Shape) {
                 world.start_added(at, incarnation);
             }
         }
+        (None, _) => world.give_up(at),
         (Some(_), 0 | 1) => {
             world.change(leader, Change::Promote(peer(at)));
         }

@@ -467,6 +467,15 @@ impl World {
         true
     }
 
+    /// A server that belongs to the group no more is told so, and gives up what it has of it.
+    pub(crate) fn give_up(&mut self, at: usize) {
+        if self.servers[at].node.is_some() {
+            self.crash(at);
+        }
+        self.note(|| format!("n{at} gives up"));
+        self.servers[at] = Server::new(at);
+    }
+
     pub(crate) fn set_cut(&mut self, a: usize, b: usize, is_cut: bool) {
         let pair = (a.min(b), a.max(b));
         let changed = if is_cut { self.cut.insert(pair) } else { self.cut.remove(&pair) };

@@ -1,0 +1,161 @@
+//! What servers send each other for their groups: one frame per server and pass.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use linnet_ids::{GroupId, PeerId};
+use linnet_raft::Message;
+use thiserror::Error;
+
+const VERSION: u8 = 1;
+const BEAT: u8 = 1;
+const MESSAGE: u8 = 2;
+
+/// What a server says of itself and of the receiver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beat {
+    /// When it was sent, nanoseconds on the sender's clock.
+    pub sent: u64,
+    /// The receiver's process that the sender heard last.
+    pub echo_boot: u64,
+    /// When that sent its newest beat that arrived, on the receiver's clock.
+    pub echo: u64,
+    /// Age of the oldest write of the sender's log that is not done.
+    pub oldest_write: Duration,
+}
+
+/// A frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The sender.
+    pub from: PeerId,
+    /// Number of the sender's process.
+    pub boot: u64,
+    /// What it says of itself.
+    pub beat: Option<Beat>,
+    /// Messages of groups, in order.
+    pub messages: Vec<(GroupId, Message)>,
+}
+
+/// A frame that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum FrameError {
+    /// It is of another version.
+    #[error("a frame of version {0}, this server knows version {VERSION}")]
+    Version(u8),
+    /// Its bytes are not what they should be.
+    #[error("a malformed frame")]
+    Malformed,
+}
+
+fn take<'a>(input: &mut &'a [u8], len: usize) -> Result<&'a [u8], FrameError> {
+    let (taken, rest) = input.split_at_checked(len).ok_or(FrameError::Malformed)?;
+    *input = rest;
+    Ok(taken)
+}
+
+fn array<const N: usize>(input: &mut &[u8]) -> Result<[u8; N], FrameError> {
+    let (taken, rest) = input.split_first_chunk().ok_or(FrameError::Malformed)?;
+    *input = rest;
+    Ok(*taken)
+}
+
+impl Frame {
+    /// Encoded form.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend_from_slice(&self.from.to_bytes());
+        out.extend_from_slice(&self.boot.to_le_bytes());
+        if let Some(beat) = &self.beat {
+            let oldest = u64::try_from(beat.oldest_write.as_nanos()).unwrap_or(u64::MAX);
+            out.push(BEAT);
+            for word in [beat.sent, beat.echo_boot, beat.echo, oldest] {
+                out.extend_from_slice(&word.to_le_bytes());
+            }
+        }
+        for (group, message) in &self.messages {
+            out.push(MESSAGE);
+            out.extend_from_slice(&group.to_bytes());
+            let at = out.len();
+            out.extend_from_slice(&[0; 4]);
+            message.encode(&mut out);
+            // A message is bounded by what a group may propose at once.
+            let len = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
+            out[at..at + 4].copy_from_slice(&len.to_le_bytes());
+        }
+        out
+    }
+
+    /// Inverse of [`Frame::encode`]; payloads share `bytes`.
+    pub fn decode(bytes: &Bytes) -> Result<Self, FrameError> {
+        let mut input: &[u8] = bytes;
+        match array::<1>(&mut input)? {
+            [VERSION] => {}
+            [other] => return Err(FrameError::Version(other)),
+        }
+        let from = PeerId::from_bytes(array(&mut input)?).map_err(|_| FrameError::Malformed)?;
+        let boot = u64::from_le_bytes(array(&mut input)?);
+        let mut frame = Self { from, boot, beat: None, messages: Vec::new() };
+        while !input.is_empty() {
+            match array::<1>(&mut input)? {
+                [BEAT] if frame.beat.is_none() => frame.beat = Some(get_beat(&mut input)?),
+                [MESSAGE] => {
+                    let group = GroupId::from_bytes(array(&mut input)?);
+                    let len = u32::from_le_bytes(array(&mut input)?) as usize;
+                    let message = bytes.slice_ref(take(&mut input, len)?);
+                    let message = Message::decode(&message).map_err(|_| FrameError::Malformed)?;
+                    if message.from.peer != from {
+                        return Err(FrameError::Malformed);
+                    }
+                    frame.messages.push((group, message));
+                }
+                _ => return Err(FrameError::Malformed),
+            }
+        }
+        Ok(frame)
+    }
+}
+
+fn get_beat(input: &mut &[u8]) -> Result<Beat, FrameError> {
+    let mut word = || array(input).map(u64::from_le_bytes);
+    let (sent, echo_boot, echo, oldest) = (word()?, word()?, word()?, word()?);
+    Ok(Beat { sent, echo_boot, echo, oldest_write: Duration::from_nanos(oldest) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linnet_raft::{Body, Replica};
+
+    fn frame() -> Frame {
+        let replica = |name: &str| Replica { peer: PeerId::of_name(name), incarnation: 5 };
+        let message = |term, body| {
+            let group = GroupId { epoch: 0, meta_index: term, random: 3 };
+            (group, Message { from: replica("a"), to: replica("b"), term, body })
+        };
+        let beat = Beat { sent: 1, echo_boot: 2, echo: 3, oldest_write: Duration::from_millis(4) };
+        Frame {
+            from: PeerId::of_name("a"),
+            boot: 9,
+            beat: Some(beat),
+            messages: vec![message(1, Body::GiveWay), message(2, Body::AskLeader)],
+        }
+    }
+
+    #[test]
+    fn a_frame_round_trips_and_cannot_be_cut_inside_a_part() {
+        let bytes = Bytes::from(frame().encode());
+        assert_eq!(Frame::decode(&bytes), Ok(frame()));
+        let whole = (0..bytes.len()).filter(|len| Frame::decode(&bytes.slice(..*len)).is_ok()).count();
+        assert_eq!(whole, 3, "with nothing, with a beat, with a beat and a message");
+    }
+
+    #[test]
+    fn another_version_and_another_senders_message_are_refused() {
+        let mut bytes = frame().encode();
+        bytes[0] = 2;
+        assert_eq!(Frame::decode(&bytes.into()), Err(FrameError::Version(2)));
+        let other = Frame { from: PeerId::of_name("c"), ..frame() };
+        assert_eq!(Frame::decode(&other.encode().into()), Err(FrameError::Malformed));
+    }
+}

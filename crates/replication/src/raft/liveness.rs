@@ -1,0 +1,177 @@
+//! Which servers can be heard. Tracked per pair of servers, for all groups at once, so that an idle group costs
+//! nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use linnet_ids::{Mono, PeerId};
+
+use super::frame::Beat;
+
+/// How often servers that share a group tell each other that they are there.
+pub const BEAT_EVERY: Duration = Duration::from_millis(250);
+/// Silence after which a server is suspected to be gone.
+pub const SUSPECT_AFTER: Duration = Duration::from_secs(1);
+/// A lost connection that is not there again by then counts as silence.
+const RECONNECT_WITHIN: Duration = Duration::from_millis(100);
+/// A write of the log that is not done by then makes a server useless as a leader.
+const STUCK_DISK_AFTER: Duration = Duration::from_secs(3);
+
+/// What changed about a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerChange {
+    /// It can be heard, and hears this server.
+    Reachable(PeerId),
+    /// It cannot be heard, or does not hear this server.
+    Unreachable(PeerId),
+    /// It is another process than before.
+    Restarted(PeerId),
+}
+
+struct Peer {
+    boot: u64,
+    /// When it sent its newest beat, by its own clock.
+    sent: u64,
+    heard: Mono,
+    /// The newest moment of this server that the peer had heard of.
+    heard_us: Option<Mono>,
+    lost_connection: Option<Mono>,
+    is_stuck: bool,
+    is_reachable: bool,
+}
+
+/// What this server knows of the others.
+pub struct Liveness {
+    boot: u64,
+    peers: BTreeMap<PeerId, Peer>,
+    next_beat: Mono,
+}
+
+impl Liveness {
+    /// For a process with this number, which no earlier one of the server had.
+    pub fn new(boot: u64, now: Mono) -> Self {
+        Self { boot, peers: BTreeMap::new(), next_beat: now }
+    }
+
+    /// The number of this process.
+    pub fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// The number that a server's process told last; 0 if it was never heard.
+    pub fn boot_of(&self, peer: PeerId) -> u64 {
+        self.peers.get(&peer).map_or(0, |p| p.boot)
+    }
+
+    /// A server said something. Frames of an earlier process of it are to be dropped: then `None`.
+    pub fn on_frame(&mut self, now: Mono, peer: PeerId, boot: u64) -> Option<Vec<PeerChange>> {
+        let mut changes = Vec::new();
+        match self.peers.get_mut(&peer) {
+            Some(known) if boot < known.boot => return None,
+            Some(known) => {
+                if boot > known.boot {
+                    known.boot = boot;
+                    known.sent = 0;
+                    known.heard_us = None;
+                    known.is_stuck = false;
+                    changes.push(PeerChange::Restarted(peer));
+                }
+                known.heard = now;
+                known.lost_connection = None;
+            }
+            None => {
+                let fresh = Peer {
+                    boot,
+                    sent: 0,
+                    heard: now,
+                    heard_us: None,
+                    lost_connection: None,
+                    is_stuck: false,
+                    is_reachable: false,
+                };
+                self.peers.insert(peer, fresh);
+            }
+        }
+        changes.extend(self.judge(now, peer));
+        Some(changes)
+    }
+
+    /// Takes what a server says of itself and of this one. [`Liveness::on_frame`] first.
+    pub fn on_beat(&mut self, now: Mono, peer: PeerId, beat: &Beat) -> Option<PeerChange> {
+        let known = self.peers.get_mut(&peer)?;
+        // Only what was sent by this process tells that it is heard.
+        if beat.echo_boot == self.boot {
+            known.heard_us = known.heard_us.max(Some(Mono(beat.echo)));
+        }
+        known.sent = known.sent.max(beat.sent);
+        known.is_stuck = beat.oldest_write >= STUCK_DISK_AFTER;
+        self.judge(now, peer)
+    }
+
+    /// The connection to a server was lost.
+    pub fn on_disconnected(&mut self, now: Mono, peer: PeerId) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.lost_connection.get_or_insert(now);
+        }
+    }
+
+    /// A server said that it stops.
+    pub fn on_stopping(&mut self, now: Mono, peer: PeerId) -> Option<PeerChange> {
+        let known = self.peers.get_mut(&peer)?;
+        known.heard_us = None;
+        self.judge(now, peer)
+    }
+
+    fn is_reachable(known: &Peer, now: Mono) -> bool {
+        let recent = |at: Mono| now.since(at) < SUSPECT_AFTER;
+        let is_connected = known.lost_connection.is_none_or(|at| now.since(at) < RECONNECT_WITHIN);
+        is_connected && recent(known.heard) && known.heard_us.is_some_and(recent) && !known.is_stuck
+    }
+
+    fn judge(&mut self, now: Mono, peer: PeerId) -> Option<PeerChange> {
+        let known = self.peers.get_mut(&peer)?;
+        let is_reachable = Self::is_reachable(known, now);
+        if is_reachable == known.is_reachable {
+            return None;
+        }
+        known.is_reachable = is_reachable;
+        Some(if is_reachable { PeerChange::Reachable(peer) } else { PeerChange::Unreachable(peer) })
+    }
+
+    /// Looks at the clock: who has been silent for too long, and whether beats are due.
+    pub fn on_timeout(&mut self, now: Mono) -> (Vec<PeerChange>, bool) {
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        let changes = peers.into_iter().filter_map(|peer| self.judge(now, peer)).collect();
+        let is_due = now >= self.next_beat;
+        if is_due {
+            self.next_beat = now + BEAT_EVERY;
+        }
+        (changes, is_due)
+    }
+
+    /// When to look at the clock next.
+    pub fn next_timeout(&self) -> Mono {
+        let reachable = self.peers.values().filter(|p| p.is_reachable);
+        let silent = reachable.flat_map(|p| {
+            let heard = [Some(p.heard), p.heard_us].into_iter().flatten().map(|at| at + SUSPECT_AFTER);
+            heard.chain(p.lost_connection.map(|at| at + RECONNECT_WITHIN))
+        });
+        silent.min().map_or(self.next_beat, |at| at.min(self.next_beat))
+    }
+
+    /// What to tell a server. `oldest_write`: age of the oldest write of this server's log that is not done.
+    pub fn beat_for(&self, now: Mono, peer: PeerId, oldest_write: Duration) -> Beat {
+        let (echo_boot, echo) = self.peers.get(&peer).map_or((0, 0), |p| (p.boot, p.sent));
+        Beat { sent: now.0, echo_boot, echo, oldest_write }
+    }
+
+    /// True if a server can be heard and hears this one.
+    pub fn hears(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|p| p.is_reachable)
+    }
+
+    /// How long a server has been silent; `None` if it was never heard.
+    pub fn silence(&self, now: Mono, peer: PeerId) -> Option<Duration> {
+        self.peers.get(&peer).map(|p| now.since(p.heard))
+    }
+}

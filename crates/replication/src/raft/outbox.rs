@@ -1,0 +1,27 @@
+use std::collections::BTreeMap;
+
+use linnet_ids::{GroupId, PeerId};
+use linnet_raft::Message;
+
+/// Messages of all groups of a server that wait to be sent, by server.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: BTreeMap<PeerId, Vec<(GroupId, Message)>>,
+}
+
+impl Outbox {
+    /// Adds a message of a group.
+    pub fn send(&mut self, group: GroupId, message: Message) {
+        self.waiting.entry(message.to.peer).or_default().push((group, message));
+    }
+
+    /// True if nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Everything that waits, by server.
+    pub fn take(&mut self) -> BTreeMap<PeerId, Vec<(GroupId, Message)>> {
+        std::mem::take(&mut self.waiting)
+    }
+}
