@@ -65,15 +65,16 @@ impl<'a> Planner<'a> {
             return Chosen { best: Vec::new(), refusal };
         }
         let screen = Screen::new(choice, self.fleet.limits());
-        let mut spots: Vec<Spot<'a>> = self
-            .fleet
+        let admitted: Vec<&'a Candidate> =
+            self.fleet.iter().filter(|c| screen.admits(c, &mut refusal)).collect();
+        let mut spots: Vec<Spot<'a>> = admitted
             .iter()
-            .filter(|c| screen.admits(c, &mut refusal))
-            .map(|candidate| Spot {
+            .zip(self.lots(admitted.len()))
+            .map(|(candidate, lot)| Spot {
                 candidate,
                 is_member: screen.is_member(candidate.peer),
                 free: candidate.free(choice.demand.storage),
-                lot: self.rng.next_u64(),
+                lot,
             })
             .collect();
         let is_replicated = choice.demand.replicas > 1;

@@ -97,9 +97,16 @@ impl<'a> Planner<'a> {
 
     /// `peers` in any order.
     pub(super) fn shuffled(&self, peers: &[PeerId]) -> Vec<PeerId> {
-        let mut keyed: Vec<(u64, PeerId)> = peers.iter().map(|p| (self.rng.next_u64(), *p)).collect();
-        keyed.sort_unstable();
-        keyed.into_iter().map(|(_, peer)| peer).collect()
+        let mut drawn: Vec<(u64, PeerId)> = self.lots(peers.len()).zip(peers.iter().copied()).collect();
+        drawn.sort_unstable();
+        drawn.into_iter().map(|(_, peer)| peer).collect()
+    }
+
+    /// Random numbers, from one call: entropy of the operating system costs a system call each time.
+    pub(super) fn lots(&self, count: usize) -> impl Iterator<Item = u64> + use<> {
+        let mut bytes = vec![[0; 8]; count];
+        self.rng.fill(bytes.as_flattened_mut());
+        bytes.into_iter().map(u64::from_le_bytes)
     }
 
     /// Who leads a group of these members: `leader` if it is one of them, or else any that is online.

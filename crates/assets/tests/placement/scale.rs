@@ -1,6 +1,6 @@
 //! More and fewer replicas.
 
-use linnet_assets::placement::{Demand, FleetLimits, Replica, scale_down};
+use linnet_assets::placement::{Demand, FleetLimits, Group, Replica, scale_down};
 use linnet_ids::PeerId;
 
 use crate::harness::{answers, fleet, group, names, no_peers, peers, plain, stream, zoned};
@@ -45,6 +45,16 @@ fn scaling_up_keeps_members_and_their_leader() {
             });
         assert_eq!(found, outcomes, "{fields}");
     }
+}
+
+#[test]
+fn the_only_member_leads_even_if_nobody_was_known_to() {
+    let (fleet, config, members) = (plain("n1; n2; n3"), stream(r#""num_replicas":3"#), peers("n2"));
+    let leaderless = Group { leader: None, ..group(&members) };
+    let found = answers(&fleet, |planner| {
+        planner.scale_up(&Demand::of(&config), &leaderless).map(|p| p.preferred).map_err(|e| e.err_code)
+    });
+    assert_eq!(found, [Ok(Some(members[0]))]);
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! How evenly many assets lie.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use linnet_assets::placement::{Demand, Fleet, Planner};
-use linnet_env::SeededRng;
+use linnet_assets::placement::{Demand, Fleet, FleetLimits, Planner};
+use linnet_env::{Clock, OsRng, RealClock, SeededRng};
 use linnet_ids::PeerId;
 
-use crate::harness::{HOME, plain, stream, zoned};
+use crate::harness::{HOME, fleet, plain, stream, zoned};
 
 /// Creates `count` streams one after another and counts replicas and leaders by server.
 fn place(fleet: &mut Fleet, count: usize, fields: &str) -> BTreeMap<String, (u64, u64)> {
@@ -64,4 +65,24 @@ fn zones_share_evenly_what_each_of_them_gets() {
     let placed = place(&mut fleet, 60, r#""num_replicas":3"#);
     let counts: Vec<u64> = placed.values().map(|v| v.0).collect();
     assert_eq!(counts, [20, 20, 20, 60, 30, 30]);
+}
+
+/// The fastest of many rounds counts, as other work on the machine only ever slows one down.
+#[test]
+fn a_plan_among_a_hundred_servers_takes_microseconds() {
+    let line =
+        |n: u64| format!("n{n} az:{} rack:{n} ssd streams={} replicated={}", n % 10, 3000 + n, 2000 + n % 7);
+    let servers: Vec<String> = (0..100).map(line).collect();
+    let fleet = fleet(FleetLimits::new(100_000, "az:"), &servers.join(";"));
+    let config = stream(r#""num_replicas":5,"max_bytes":1000,"placement":{"tags":["SSD","!arm"]}"#);
+    let clock = RealClock::new();
+    let round = |_| {
+        let start = clock.mono();
+        for _ in 0..20 {
+            Planner::new(&fleet, &OsRng).create_stream(&Demand::of(&config), HOME).unwrap();
+        }
+        clock.mono().since(start) / 20
+    };
+    let fastest = (0..50).map(round).min().unwrap();
+    assert!(fastest < Duration::from_micros(100), "{fastest:?}");
 }

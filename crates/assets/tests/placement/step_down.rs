@@ -6,7 +6,7 @@ use linnet_jsapi::stream_config::Placement;
 
 use crate::harness::{answers, names, peers, plain};
 
-const SERVERS: &str = "n1 az:1 h; n2 az:2; n3 az:3 g @C2; n4 h g offline; a\"b; other";
+const SERVERS: &str = "n1 az:1 h; n2 az:2; n3 az:3 g @C2; n4 h g offline; n5; a\"b; other";
 
 /// Outcomes when `n1` leads, `heard` answered, and the request has this placement (`null` for none).
 fn outcomes(members: &str, heard: &str, placement: &str) -> Vec<String> {
@@ -56,6 +56,7 @@ fn a_member_that_is_not_healthy_is_passed_over() {
     assert_eq!(outcomes("n1 n2 n3 n4", "n3 n4", r#"{"preferred":"n2"}"#), ["n3"]);
     assert_eq!(outcomes("n1 n2 n3", "n3", r#"{"cluster":"C1"}"#), ["n3"]);
     assert_eq!(outcomes("n1 n2 n3", "n3", "{}"), ["n3"]);
+    assert_eq!(outcomes("n1 n2 n3 n5", "n3 n5", r#"{"cluster":"C1"}"#), ["n5"]);
     assert_eq!(outcomes("n1 n2 n3", "n1", "{}"), ["election"]);
     assert_eq!(outcomes("n1 n2 n3", "", "null"), ["election"]);
     assert_eq!(outcomes("n1 n4", "n4", "null"), ["election"]);
