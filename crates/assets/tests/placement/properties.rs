@@ -26,16 +26,16 @@ struct World {
 }
 
 fn server(at: usize) -> impl Strategy<Value = Candidate> {
-    let zone = prop_oneof![1 => Just(None), 6 => (1..5_u8).prop_map(|z| Some(format!("az:{z}")))];
-    let other = prop::collection::vec(prop::sample::select(vec!["h", "g", "!jetstream"]), 0..2);
-    let stats = (0..20_u64, 1..6_u64).prop_map(|(free, ha_assets)| PeerStats {
+    let zone = prop_oneof![1 => Just(None), 9 => (1..6_u8).prop_map(|z| Some(format!("az:{z}")))];
+    let other = prop_oneof![3 => Just(None), 4 => Just(Some("h")), 2 => Just(Some("g")), 1 => Just(Some("!jetstream"))];
+    let stats = (0..20_u64, 1..5_u64).prop_map(|(free, ha_assets)| PeerStats {
         memory_available: 0,
         storage_available: free,
         ha_assets,
     });
-    let facts = (prop::bool::weighted(0.7), prop::option::weighted(0.9, stats), prop::bool::weighted(0.9));
+    let facts = (prop::bool::weighted(0.75), prop::option::weighted(0.95, stats), prop::bool::weighted(0.95));
     (zone, other, facts, 0..4_u64).prop_map(move |(zone, other, (is_online, stats, is_home), ha_streams)| {
-        let tags = zone.into_iter().chain(other.into_iter().map(str::to_owned));
+        let tags = zone.into_iter().chain(other.map(str::to_owned));
         let name = format!("n{at}");
         let peer = PeerId::of_name(&name);
         Candidate {
@@ -52,18 +52,19 @@ fn server(at: usize) -> impl Strategy<Value = Candidate> {
 }
 
 fn world() -> impl Strategy<Value = World> {
-    let servers = (0..9_usize).prop_flat_map(|count| (0..count).map(server).collect::<Vec<_>>());
-    let tags = prop::collection::vec(prop::sample::select(vec!["h", "!g", "!h", "az:1"]), 0..2);
-    (servers, any::<bool>(), 1..6_usize, prop_oneof![Just(0), 0..20_u64], tags, any::<u64>()).prop_map(
-        |(servers, is_zoned, replicas, max_bytes, tags, seed)| World {
+    let servers = prop_oneof![1 => 0..4_usize, 4 => 4..11_usize]
+        .prop_flat_map(|count| (0..count).map(server).collect::<Vec<_>>());
+    let tag = prop::sample::select(vec!["h", "!g", "!h", "!az:1"]);
+    let tags = prop::option::weighted(0.3, tag);
+    (servers, any::<bool>(), 1..6_usize, prop_oneof![3 => Just(0), 1 => 0..20_u64], tags, any::<u64>())
+        .prop_map(|(servers, is_zoned, replicas, max_bytes, tags, seed)| World {
             servers,
             is_zoned,
             replicas,
             max_bytes,
             tags: tags.into_iter().map(str::to_owned).collect(),
             seed,
-        },
-    )
+        })
 }
 
 impl World {
@@ -108,12 +109,12 @@ impl World {
     }
 
     fn zone(&self, server: &Candidate) -> Option<u8> {
-        (1..5).find(|z| server.tags.contains(&format!("az:{z}")))
+        (1..6).find(|z| server.tags.contains(&format!("az:{z}")))
     }
 
     /// Whether `others` may join `kept` as far as their zones go.
     fn zones_fit(&self, kept: &[&Candidate], others: &[&Candidate]) -> bool {
-        if !self.is_zoned || self.tags.iter().any(|t| t.starts_with("az:")) {
+        if !self.is_zoned || self.tags.iter().any(|t| t.contains("az:")) {
             return true;
         }
         let mut taken: Vec<u8> = kept.iter().filter_map(|s| self.zone(s)).collect();
