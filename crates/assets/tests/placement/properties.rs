@@ -216,7 +216,9 @@ proptest! {
     fn vacancies_are_filled_with_online_servers_as_far_as_there_are_any(world in world(), pick: Index) {
         let (fleet, placement) = (world.fleet(), world.placement());
         let members = world.members(pick, world.replicas);
-        prop_assume!(!members.is_empty());
+        if members.is_empty() {
+            return Ok(());
+        }
         let group = Group { cluster: "C1", peers: &members, leader: None };
         let rng = SeededRng::new(world.seed);
         let demand = world.demand(&placement);
