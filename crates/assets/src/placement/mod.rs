@@ -11,7 +11,8 @@
 //! - Assets of one replica are spread in proportion to free storage. nats-server gives every one of them to the
 //!   server with the most free bytes, until the next report of usage says otherwise.
 //! - A move keeps the members that fit the new placement.
-//! - Members count as online only when they are, and no vacancy is filled with a server that is offline.
+//! - Members count as online only when they are. A group that lost a server, or heals, gets online servers only;
+//!   where an operator demands a replacement, an offline one is the last resort.
 //!
 //! Whether a change of members is safe at this moment is for the group itself to say; a plan is where it shall end.
 
