@@ -6,11 +6,14 @@
 //!
 //! Nothing here knows threads, sockets or the log itself: the driver (crate `replication`) turns a stream, and
 //! everything that leaves it goes through an [`Output`]. Start reading at `stream`, then `consumer`.
+//!
+//! Where assets go in a cluster is planned in [`placement`].
 
 mod consumer;
 mod entry;
 mod origin;
 mod output;
+pub mod placement;
 mod schedule;
 mod stream;
 
