@@ -169,9 +169,11 @@ impl Node {
         let next = self.log.last().index + 1;
         let others = self.other_members();
         let Some(leader) = self.leading() else { return };
-        leader
-            .progress
-            .retain(|peer, p| others.iter().any(|m| m.peer == *peer && m.incarnation == p.incarnation));
+        leader.leaving.retain(|peer, _| others.iter().all(|m| m.peer != *peer));
+        leader.progress.retain(|peer, p| {
+            let is_member = others.iter().any(|m| m.peer == *peer && m.incarnation == p.incarnation);
+            is_member || leader.leaving.contains_key(peer)
+        });
         for member in others {
             leader.progress.entry(member.peer).or_insert_with(|| Progress::new(member.incarnation, next));
         }

@@ -179,7 +179,7 @@ fn two_voters_survive_wiped_and_remounted_disks() {
 fn five_voters_survive_wiped_and_remounted_disks() {
     let shape = Shape { servers: 5, voters: 5, wipes: true, changes: false };
     let expected = [ALWAYS, &[Event::Wipe, Event::Remount]].concat();
-    assert_seen(&walks(&shape, 300_000, 200), &expected);
+    assert_seen(&walks(&shape, 300_000, 800), &expected);
 }
 
 #[test]

@@ -128,6 +128,9 @@ impl World {
         for server in &self.servers {
             if let Some(node) = &server.node {
                 eprintln!("{:?} {} {:?}", server.peer, node.incarnation(), node.status());
+                for other in &self.servers {
+                    eprintln!("  {:?} {:?}", other.peer, node.progress(other.peer));
+                }
             }
         }
         for line in self.trace.iter().flatten() {
