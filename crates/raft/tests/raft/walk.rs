@@ -89,6 +89,11 @@ fn is_dispensable(world: &World, at: usize) -> bool {
     if !world.servers.iter().all(is_member) {
         return false;
     }
+    // With two voters, one of them must have the change that the other one has begun.
+    let memberships = world.memberships();
+    if memberships.iter().any(|m| m.voter_count() == 2) && memberships.iter().any(|m| *m != newest) {
+        return false;
+    }
     world.memberships().iter().all(|membership| {
         let server_of = |m: &Member| world.servers.iter().position(|s| s.peer == m.peer);
         let remembers =
