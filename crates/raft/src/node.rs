@@ -497,6 +497,11 @@ impl Node {
         self.promises.push_back((self.term_write, message));
     }
 
+    /// This server.
+    pub fn me(&self) -> PeerId {
+        self.me
+    }
+
     /// The group.
     pub fn group(&self) -> GroupId {
         self.group
