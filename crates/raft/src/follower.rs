@@ -141,6 +141,7 @@ impl Node {
             return;
         }
         if self.wants(snapshot.last) {
+            self.answer(from, Outcome::Heard, out);
             out.push(Effect::SnapshotOffered(snapshot));
             return;
         }

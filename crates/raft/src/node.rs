@@ -14,8 +14,8 @@ use crate::log::{Entry, Log, LogPoint};
 use crate::membership::{Incarnation, Member, Membership, Replica};
 use crate::message::{Appended, Body, Message, Outcome, Snapshot};
 
-/// Bytes of entries that stay in memory for members that are a little behind.
-const HELD_BYTES_MAX: usize = 4 << 20;
+/// Bytes of applied entries that stay in memory, unless asked otherwise.
+pub const HELD_BYTES_MAX: usize = 4 << 20;
 
 /// What makes a node.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Opening {
     pub terms: Vec<(LogIndex, Term)>,
     /// Where the log ends.
     pub last: LogPoint,
+    /// Bytes of applied entries that stay in memory for members that are a little behind.
+    pub held_bytes_max: usize,
     /// The entries at its end that stay in memory until they are applied; all of those behind the base, or fewer.
     pub held: Vec<Entry>,
     /// The log or the hard state may lack something that was written.
@@ -53,6 +55,7 @@ impl Opening {
             base,
             terms: Vec::new(),
             last: base,
+            held_bytes_max: HELD_BYTES_MAX,
             held: Vec::new(),
             may_have_forgotten: false,
             seed,
@@ -117,6 +120,7 @@ pub struct Node {
     /// Re-admission that is being written.
     pub(crate) admission: Option<WriteNo>,
     pub(crate) reachable: BTreeSet<PeerId>,
+    held_bytes_max: usize,
     /// Voters that said, when asked for a pre-vote, that they have forgotten what they knew.
     pub(crate) declared_amnesia: BTreeSet<PeerId>,
     pub(crate) timing: Timing,
@@ -128,7 +132,8 @@ impl Node {
     /// Opens a replica. If it may have forgotten something it begins another life, unless it decides alone: then
     /// what it has is all there is.
     pub fn open(opening: Opening, now: Mono, out: &mut Vec<Effect>) -> Self {
-        let Opening { group, me, hard, base, terms, last, held, may_have_forgotten, seed } = opening;
+        let Opening { group, me, hard, base, terms, last, held_bytes_max, held, may_have_forgotten, seed } =
+            opening;
         let commit = hard.configs.committed().clamp(base.index, last.index);
         let mut node = Self {
             group,
@@ -153,6 +158,7 @@ impl Node {
             promises: VecDeque::new(),
             admission: None,
             reachable: BTreeSet::from([me]),
+            held_bytes_max,
             declared_amnesia: BTreeSet::new(),
             timing: Timing::default(),
             random: fastrand::Rng::with_seed(seed),
@@ -248,7 +254,7 @@ impl Node {
     /// The state machine has applied everything up to here.
     pub fn on_applied(&mut self, index: LogIndex, out: &mut Vec<Effect>) {
         self.applied = self.applied.max(index);
-        self.log.release(self.applied, HELD_BYTES_MAX);
+        self.log.release(self.applied, self.held_bytes_max);
         self.lead_when_applied(out);
     }
 
@@ -278,6 +284,15 @@ impl Node {
         }
         self.probe_again(peer);
         self.schedule_election(now);
+    }
+
+    /// Messages to or from the peer may have been lost.
+    pub fn on_loss(&mut self, peer: PeerId) {
+        if self.fault.is_none() {
+            self.probe_again(peer);
+            self.owes_answer |= self.leader == Some(peer);
+            self.answer_leader();
+        }
     }
 
     /// Sends what has gathered.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use linnet_ids::{LogIndex, Mono};
 
 use crate::membership::Incarnation;
-use crate::message::Appended;
+use crate::message::{Appended, Outcome};
 
 /// Bytes of entries that may be on their way to a member.
 pub(crate) const WINDOW_BYTES: usize = 4 << 20;
@@ -22,7 +22,7 @@ pub(crate) enum Mode {
     /// Entries are being read for it.
     Reading { is_probe: bool },
     /// It gets a state.
-    Snapshot { index: LogIndex, is_sent: bool },
+    Snapshot { index: LogIndex, is_sent: bool, is_heard: bool },
 }
 
 #[derive(Debug)]
@@ -109,6 +109,9 @@ impl Progress {
         self.is_amnesiac = !appended.remembers;
         self.commit_answered = self.commit_answered.max(appended.commit);
         self.round_answered = self.round_answered.max(appended.round);
+        if let Mode::Snapshot { is_heard, .. } = &mut self.mode {
+            *is_heard |= appended.outcome == Outcome::Heard;
+        }
         let is_owed = match self.mode {
             Mode::Stream | Mode::Reading { .. } => {
                 self.matched + 1 < self.next
@@ -160,7 +163,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Outcome;
 
     fn answer(commit: LogIndex, round: u64) -> Appended {
         Appended { outcome: Outcome::Heard, commit, round, remembers: true }

@@ -94,6 +94,8 @@ impl Life {
         // A replica whose checkpoint is lost begins at the beginning, whatever the log has behind it.
         let opening =
             if counter.applied == opening.base.index { opening } else { Opening::forgotten(GROUP, me, boot) };
+        let held_bytes_max = if boot.is_multiple_of(2) { 4 << 10 } else { opening.held_bytes_max };
+        let opening = Opening { held_bytes_max, ..opening };
         let last = opening.base;
         let membership = opening.hard.membership().clone();
         let (mut queue, mut outbox) = (WalQueue::new(), Outbox::default());
@@ -167,6 +169,7 @@ impl Life {
                 PeerChange::Reachable(peer) => driver.set_reachable(now, peer, true, queue, outbox),
                 PeerChange::Unreachable(peer) => driver.set_reachable(now, peer, false, queue, outbox),
                 PeerChange::Restarted(peer) => driver.on_restarted(now, peer, queue, outbox),
+                PeerChange::Lossy(peer) => driver.on_loss(peer),
             }
         }
     }
@@ -350,6 +353,12 @@ impl Life {
         if self.driver.read(number, &mut self.queue, &mut self.outbox).is_err() {
             self.reads.remove(&number);
         }
+    }
+
+    /// The connection to another server broke.
+    pub(super) fn on_disconnected(&mut self, now: Mono, peer: PeerId) {
+        let change = self.liveness.on_disconnected(now, peer);
+        self.tell_changes(now, change);
     }
 
     pub(super) fn verify(&mut self) {

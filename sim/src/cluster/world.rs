@@ -314,7 +314,7 @@ impl World {
         let mut delay = Duration::from_micros(self.random.u64(20..400));
         if self.is_faulty {
             match self.random.u16(..1000) {
-                0..5 => return self.count(ClusterEvent::Reset),
+                0..5 => return self.reset(from, to),
                 5..10 => {
                     self.count(ClusterEvent::Late);
                     delay = Duration::from_millis(self.random.u64(1..4000));
@@ -328,6 +328,18 @@ impl World {
             }
         }
         self.plan(delay, Due::Frame { from, to, bytes });
+    }
+
+    /// The connection between two servers breaks.
+    fn reset(&mut self, from: usize, to: usize) {
+        self.count(ClusterEvent::Reset);
+        let now = self.now;
+        for (at, other) in [(from, to), (to, from)] {
+            let peer = self.servers[other].peer;
+            if let Some(life) = &mut self.servers[at].life {
+                life.on_disconnected(now, peer);
+            }
+        }
     }
 
     pub(super) fn start(&mut self, at: usize) {
