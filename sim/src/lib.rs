@@ -33,7 +33,8 @@ mod world;
 use std::ops::Range;
 
 pub use cluster::{
-    CLUSTER_EVENTS, ClusterEvent, ClusterSummary, fingerprint_cluster, replay_cluster, sweep_clusters,
+    CLUSTER_EVENTS, ClusterEvent, ClusterMutation, ClusterSummary, caught_in_cluster, fingerprint_cluster,
+    replay_cluster, sweep_clusters,
 };
 pub use invariants::Violation;
 pub use mutation::Mutation;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use linnet_env::{DamageKind, FaultyDisk};
 use linnet_raft::Member;
 
-use super::ClusterEvent;
 use super::server::STORE;
 use super::world::{Server, World};
+use super::{ClusterEvent, ClusterMutation};
 
 impl World {
     /// One fault, or the end of some.
@@ -143,7 +143,9 @@ impl World {
         let old =
             (std::mem::replace(&mut server.disk, disk), std::mem::replace(&mut server.store_id, store_id));
         server.old.get_or_insert(old);
-        server.founding = None;
+        if self.mutation != Some(ClusterMutation::WipedRemembers) {
+            server.founding = None;
+        }
     }
 
     fn remount(&mut self, at: usize) {

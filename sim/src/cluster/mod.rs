@@ -98,6 +98,47 @@ pub const CLUSTER_EVENTS: &[ClusterEvent] = &[
     ClusterEvent::Read,
 ];
 
+/// A server that is broken on purpose, which the checks must notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClusterMutation {
+    /// Syncs of the disk do nothing.
+    IgnoreSyncs,
+    /// What is queued for the log counts as durable.
+    DurableTooEarly,
+    /// Terms are written down as they were first.
+    ForgetTerms,
+    /// An empty store is taken for that of a member that has nothing to remember.
+    WipedRemembers,
+    /// A checkpoint holds the state before the newest entry.
+    StaleCheckpoint,
+    /// A state that a leader offers is recorded and not taken over.
+    InstallNothing,
+    /// Additions are acknowledged when they are proposed.
+    AckOnProposal,
+}
+
+impl ClusterMutation {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::IgnoreSyncs,
+        Self::DurableTooEarly,
+        Self::ForgetTerms,
+        Self::WipedRemembers,
+        Self::StaleCheckpoint,
+        Self::InstallNothing,
+        Self::AckOnProposal,
+    ];
+}
+
+/// The first seed at which broken servers are caught, and how.
+pub fn caught_in_cluster(mutation: ClusterMutation, seeds: Range<u64>) -> Option<(u64, String)> {
+    seeds.into_iter().find_map(|seed| {
+        let mut world = World::new(seed, false);
+        world.mutation = Some(mutation);
+        world.run().err().map(|failure| (seed, failure))
+    })
+}
+
 /// What a sweep of clusters found.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterSummary {

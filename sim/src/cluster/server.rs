@@ -13,6 +13,7 @@ use linnet_replication::raft::{Frame, Liveness, Outbox, PeerChange, RaftDriver, 
 use linnet_replication::{LogKeeper, Ticket, Written};
 use linnet_wal::{Batch, Config, Opened, PrepareSegment, StoreIdentity, Wal};
 
+use super::ClusterMutation;
 use super::counter::{Checkpoint, Counter};
 use super::queue::WalQueue;
 
@@ -46,6 +47,8 @@ pub(super) struct Life {
     refused: Option<(Ticket, Batch)>,
     asked_for_checkpoint: bool,
     last_checkpoint: LogIndex,
+    before_newest: Counter,
+    mutation: Option<ClusterMutation>,
 }
 
 /// What a pass brought about.
@@ -79,6 +82,7 @@ impl Life {
         founding: Option<Opening>,
         boot: u64,
         now: Mono,
+        mutation: Option<ClusterMutation>,
     ) -> Option<Self> {
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let opened = Wal::open(shared, Path::new(STORE), config(), StoreIdentity { store_id });
@@ -98,7 +102,7 @@ impl Life {
         let opening = Opening { held_bytes_max, ..opening };
         let last = opening.base;
         let membership = opening.hard.membership().clone();
-        let (mut queue, mut outbox) = (WalQueue::new(), Outbox::default());
+        let (mut queue, mut outbox) = (WalQueue::new(mutation), Outbox::default());
         let driver = RaftDriver::open(opening, now, &mut queue, &mut outbox);
         let checkpoint = (last.index > 0).then_some(Checkpoint { counter, last, membership });
         Some(Self {
@@ -120,6 +124,8 @@ impl Life {
             refused: None,
             asked_for_checkpoint: false,
             last_checkpoint: last.index,
+            before_newest: counter,
+            mutation,
         })
     }
 
@@ -133,6 +139,10 @@ impl Life {
         self.tell_changes(now, changes);
         if self.driver.next_timeout().is_some_and(|at| at <= now) {
             self.driver.on_timeout(now, &mut self.queue, &mut self.outbox);
+        }
+        if self.mutation == Some(ClusterMutation::DurableTooEarly) {
+            let queued = self.queue.batches.last_ticket();
+            self.driver.on_durable(now, queued, &mut self.queue, &mut self.outbox);
         }
         if let Some((ticket, _)) = self.written.take_if(|(_, at)| *at <= now) {
             self.driver.on_durable(now, ticket, &mut self.queue, &mut self.outbox);
@@ -176,6 +186,7 @@ impl Life {
 
     fn apply(&mut self, passed: &mut Passed) {
         while let Some(committed) = self.driver.next_committed() {
+            self.before_newest = self.counter;
             self.counter.apply(committed.index, committed.payload.as_deref());
             passed.applied.push((committed.index, committed.term, committed.payload));
         }
@@ -214,7 +225,11 @@ impl Life {
                 let body = snapshot.body.to_vec();
                 if self.driver.install(now, snapshot, body, &mut self.queue, &mut self.outbox) {
                     passed.snapshots += 1;
-                    self.counter = counter;
+                    if self.mutation == Some(ClusterMutation::InstallNothing) {
+                        self.counter.applied = counter.applied;
+                    } else {
+                        self.counter = counter;
+                    }
                     self.last_checkpoint = counter.applied;
                     let membership = snapshot.membership.clone();
                     self.checkpoint = Some(Checkpoint { counter, last: snapshot.last, membership });
@@ -265,8 +280,12 @@ impl Life {
             return;
         }
         let membership = self.driver.node().members_at(applied).clone();
-        self.driver.checkpoint(last, &self.counter.to_bytes(), &mut self.queue);
-        self.checkpoint = Some(Checkpoint { counter: self.counter, last, membership });
+        let mut counter = self.counter;
+        if self.mutation == Some(ClusterMutation::StaleCheckpoint) {
+            counter = Counter { applied, ..self.before_newest };
+        }
+        self.driver.checkpoint(last, &counter.to_bytes(), &mut self.queue);
+        self.checkpoint = Some(Checkpoint { counter, last, membership });
         self.last_checkpoint = applied;
         self.asked_for_checkpoint = false;
         passed.checkpoints += 1;
@@ -280,7 +299,9 @@ impl Life {
         if self.written.is_some() {
             return;
         }
-        let Some((ticket, mut batch)) = self.refused.take().or_else(|| self.queue.0.take()) else { return };
+        let Some((ticket, mut batch)) = self.refused.take().or_else(|| self.queue.batches.take()) else {
+            return;
+        };
         let asked = &mut self.asked_for_checkpoint;
         let mut ask = |_| {
             *asked = true;
@@ -290,7 +311,7 @@ impl Life {
             Written::Durable => {
                 let bytes = batch.bytes();
                 batch.clear();
-                self.queue.0.written(bytes, batch);
+                self.queue.batches.written(bytes, batch);
                 self.written = Some((ticket, now + write_time));
             }
             Written::NoSpace(_) => self.refused = Some((ticket, batch)),
@@ -332,19 +353,19 @@ impl Life {
 
     /// True if something waits for the log that nobody is writing.
     pub(super) fn has_work(&self) -> bool {
-        self.written.is_none() && !self.queue.0.is_empty()
+        self.written.is_none() && !self.queue.batches.is_empty()
     }
 
     /// A client adds a number.
-    pub(super) fn add(&mut self, number: u64) {
+    pub(super) fn add(&mut self, number: u64) -> Option<LogIndex> {
         if !self.driver.node().is_leading() {
-            return;
+            return None;
         }
         let term = self.driver.status().term;
         let payload = super::counter::addition(number);
-        if let Ok(index) = self.driver.propose([payload], &mut self.queue, &mut self.outbox) {
-            self.pending.insert(index, (term, number));
-        }
+        let index = self.driver.propose([payload], &mut self.queue, &mut self.outbox).ok()?;
+        self.pending.insert(index, (term, number));
+        Some(index)
     }
 
     /// A client asks for the sum. `newest` is what had been acknowledged to anybody before.

@@ -10,9 +10,9 @@ use linnet_ids::{LogIndex, Mono, PeerId, Term, fold};
 use linnet_raft::{Membership, Opening, Replica, Standing};
 use linnet_replication::raft::RaftEvent;
 
-use super::ClusterEvent;
 use super::counter::number_of;
 use super::server::{GROUP, Life, Passed};
+use super::{ClusterEvent, ClusterMutation};
 
 /// Simulated time under faults.
 const FAULTS_FOR: Duration = Duration::from_secs(12);
@@ -67,6 +67,7 @@ pub(super) struct World {
     leaders: BTreeMap<Term, PeerId>,
     next_number: u64,
     failure: Option<String>,
+    pub(super) mutation: Option<ClusterMutation>,
 }
 
 impl World {
@@ -109,6 +110,7 @@ impl World {
             leaders: BTreeMap::new(),
             next_number: 0,
             failure: None,
+            mutation: None,
         }
     }
 
@@ -224,8 +226,10 @@ impl World {
         let Some(life) = self.servers[at].life.as_mut().filter(|_| !is_paused) else { return };
         if asks {
             life.ask(number, newest);
-        } else {
-            life.add(number);
+        } else if let Some(index) = life.add(number)
+            && self.mutation == Some(ClusterMutation::AckOnProposal)
+        {
+            self.acknowledged.insert(index, number);
         }
     }
 
@@ -352,7 +356,9 @@ impl World {
         server.boots += 1;
         let boot = server.boots << 32 | u64::from(self.random.u32(..));
         let founding = server.founding.clone();
-        server.life = Life::open(server.peer, &server.disk, server.store_id, founding, boot, now);
+        server.disk.ignore_syncs(self.mutation == Some(ClusterMutation::IgnoreSyncs));
+        let me = server.peer;
+        server.life = Life::open(me, &server.disk, server.store_id, founding, boot, now, self.mutation);
         if self.servers[at].life.is_none()
             && (self.servers[at].disk.is_off() || self.is_faulty && !self.servers[at].is_damaged)
         {
