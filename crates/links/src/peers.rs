@@ -54,6 +54,8 @@ pub enum Admission {
 #[derive(Debug)]
 struct Peer {
     info: ServerInfo,
+    /// The connection that it came by; it need not be there any more.
+    first: ConnId,
     slots: BTreeMap<Slot, ConnId>,
 }
 
@@ -134,7 +136,7 @@ impl Peers {
         let id = &established.info.server_id;
         let Some(peer) = self.peers.get_mut(id) else {
             let slots = BTreeMap::from([(established.slot.clone(), conn)]);
-            self.peers.insert(id.clone(), Peer { info: established.info.clone(), slots });
+            self.peers.insert(id.clone(), Peer { info: established.info.clone(), first: conn, slots });
             return Admission::First;
         };
         if peer.slots.contains_key(&established.slot) || peer.has_other_shape(&established.slot) {
@@ -161,6 +163,11 @@ impl Peers {
     /// True if there is a connection to the server.
     pub fn is_known(&self, server_id: &str) -> bool {
         self.peers.contains_key(server_id)
+    }
+
+    /// The ids of the other servers, each with the connection that it came by: whoever goes and comes back has another.
+    pub fn present(&self) -> BTreeMap<String, ConnId> {
+        self.peers.iter().map(|(id, peer)| (id.clone(), peer.first)).collect()
     }
 
     /// The other servers, by id.

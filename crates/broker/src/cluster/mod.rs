@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use linnet_auth::Permissions;
-use linnet_links::{Admission, Established, Local, Origin, Peers, Slot, Thresholds, pool_index};
+use linnet_links::{Admission, ConnId, Established, Local, Origin, Peers, Slot, Thresholds, pool_index};
 use linnet_wire::ServerInfo;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -199,7 +199,7 @@ impl Cluster {
         if admission == Admission::First {
             self.tell_clients(shared);
             if let Some(observer) = shared.observer.get() {
-                observer.server_joined(&established.info.server_id);
+                observer.servers_changed();
             }
         }
         admission
@@ -238,10 +238,10 @@ impl Cluster {
             account.announcer.leave(route);
         }
         let left = self.peers.lock().leave(route.conn.cid());
-        if let Some((info, true)) = left {
+        if let Some((_, true)) = left {
             self.tell_clients(shared);
             if let Some(observer) = shared.observer.get() {
-                observer.server_left(&info.server_id);
+                observer.servers_changed();
             }
         }
     }
@@ -346,6 +346,11 @@ impl Broker {
     /// Name of the cluster; `None` if the server is in none.
     pub fn cluster_name(&self) -> Option<String> {
         self.shared.cluster.get().map(|cluster| cluster.peers.lock().local().cluster.name.clone())
+    }
+
+    /// Ids of the servers that there are routes to. The number is another one when a server has been away meanwhile.
+    pub fn connected_servers(&self) -> BTreeMap<String, ConnId> {
+        self.shared.cluster.get().map_or_else(BTreeMap::new, |cluster| cluster.peers.lock().present())
     }
 
     /// When the certificate that routes use expires, in seconds since 1970; `None` without TLS.

@@ -167,6 +167,7 @@ impl System {
                     Some(command) => self.obey(command),
                 },
                 Some(request) = mail.requests.recv() => self.serve(request).await,
+                () = mail.servers.notified() => self.look_around(),
                 _ = mail.events.recv_many(&mut events, EVENTS_AT_ONCE) => self.tell(&mut events),
                 () = tokio::time::sleep_until(self.schedule.next) => {
                     self.broadcast();
@@ -206,12 +207,12 @@ impl System {
         for account in self.servers.expire(now) {
             self.recount(&account);
         }
+        let dropped = self.postbox.take_dropped();
         for account in self.monitor.broker().accounts() {
-            if account.connections() > 0 {
+            if is_due(&account, dropped) {
                 self.tell_connections(account.name());
             }
         }
-        let dropped = self.postbox.take_dropped();
         if dropped > 0 {
             tracing::warn!("System services: {dropped} messages or events found no room");
         }
@@ -246,12 +247,20 @@ impl System {
                 }
                 Event::Disconnected(conn) => self.tell_disconnected(&conn),
                 Event::Refused(conn) => self.tell_refused(&conn),
-                Event::ServerJoined(id) => {
-                    self.servers.joined(&id, self.monitor.broker().clock().mono());
-                    self.schedule.hurry(Instant::now());
-                }
-                Event::ServerLeft(id) => self.forget(&id),
             }
+        }
+    }
+
+    /// Compares who is there with who was.
+    fn look_around(&mut self) {
+        let broker = self.monitor.broker();
+        let (present, now) = (broker.connected_servers(), broker.clock().mono());
+        let found = self.servers.compare(present, now);
+        for account in &found.left_by {
+            self.recount(account);
+        }
+        if found.has_new {
+            self.schedule.hurry(Instant::now());
         }
     }
 
@@ -276,9 +285,34 @@ impl System {
     }
 }
 
+/// True if others are told how many connections an account has: if it has any. If events have been lost, the end of its
+/// last one may be among them.
+fn is_due(account: &Account, dropped: u64) -> bool {
+    account.connections() > 0 || dropped > 0
+}
+
 #[cfg(test)]
 mod tests {
+    use linnet_broker::AccountLimits;
+
     use super::*;
+
+    #[test]
+    fn accounts_without_connections_are_told_of_if_that_may_be_news() {
+        let account = Account::new("A", false, AccountLimits::default());
+        assert!(!is_due(&account, 0));
+        assert!(is_due(&account, 1));
+    }
+
+    #[tokio::test]
+    async fn news_of_servers_wait_for_whoever_looks_later() {
+        let (postbox, mail) = mail::mail();
+        let observer: &dyn linnet_broker::Observer = postbox.as_ref();
+        (0..2).for_each(|_| observer.servers_changed());
+        mail.servers.notified().await;
+        assert!(futures_util::FutureExt::now_or_never(mail.servers.notified()).is_none(), "once is enough");
+        assert_eq!(postbox.take_dropped(), 0);
+    }
 
     #[test]
     fn broadcasts_are_regular_and_hurried_ones_a_second_apart() {
