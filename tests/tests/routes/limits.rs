@@ -35,10 +35,41 @@ fn a_server_that_reads_nothing_is_closed_and_publishers_go_on() {
         publisher.ping();
         assert!(!deadline.has_passed());
         assert!(poll_until(LONG, || node.routes().is_empty()), "{}", node.server.log_tail());
-        node.logs("Slow Consumer");
+        node.logs(" - rid:");
+        let log = node.log();
+        let line = log.lines().find(|line| line.contains("Slow Consumer Detected: ")).unwrap();
+        assert!(line.contains(" - rid:") && !line.contains("cid:"), "{line}");
+        let is_said = ["WriteDeadline of 300ms exceeded with ", "MaxPending of 32000000 Exceeded"];
+        assert!(is_said.iter().any(|text| line.contains(&format!("Detected: {text}"))), "{line}");
+        let counted = node.page("/varz")["slow_consumer_stats"].clone();
+        assert_eq!((&counted["clients"], &counted["routes"]), (&0.into(), &1.into()));
         let after = node.server.usage().unwrap().rss_bytes;
         assert!(after < before + (64 << 20), "{before} became {after}");
         drop(raw);
+    }
+}
+
+#[test]
+fn more_than_may_wait_for_a_client_waits_for_a_server() {
+    const MESSAGES: usize = 14_000;
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let Some(node) = Setup::new(kind, "n").top("max_pending: 4M").start() else { return };
+        let mut raw = deaf(&node);
+        let mut publisher = node.client();
+        let message = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000));
+        publisher.send(message.repeat(MESSAGES).as_bytes());
+        publisher.ping();
+        let waits = || node.routes().first().is_some_and(|r| r["pending_size"].as_u64() > Some(4_000_000));
+        assert!(poll_until(LONG, waits), "{kind:?}: {:?}", node.routes());
+        let mut got = 0;
+        while got < MESSAGES {
+            let line = raw.line().expect("the route stays");
+            if line.starts_with("RMSG $G a ") {
+                raw.bytes(1002);
+                got += 1;
+            }
+        }
+        assert_eq!(node.routes().len(), 1, "{kind:?}");
     }
 }
 

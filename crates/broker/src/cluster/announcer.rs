@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
     use crate::account::{Account, AccountLimits};
-    use crate::conn::Conn;
+    use crate::conn::{Conn, ConnKind};
     use crate::link::Link;
     use crate::subscription::{SubRef, Target};
 
@@ -147,7 +147,8 @@ mod tests {
         let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let clock = RealClock::new();
-        let conn = Conn::new(1, peer, Arc::new(Link::new(stream)), clock.wall(), clock.mono());
+        let conn =
+            Conn::new(ConnKind::Route, 1, peer, Arc::new(Link::new(stream)), clock.wall(), clock.mono());
         (Route::new(Arc::new(conn), None, false), far)
     }
 

@@ -13,7 +13,7 @@ use super::route::Route;
 use super::session::{Attempt, Ended, RouteSession};
 use super::{Cluster, RouteUrl};
 use crate::broker::Shared;
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnKind};
 use crate::link::Link;
 use crate::listen::canonical;
 
@@ -69,7 +69,8 @@ fn open(
     let _ = stream.set_nodelay(true);
     let link = Arc::new(Link::new(stream));
     let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
-    let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, link.clone(), wall, mono));
+    let conn =
+        Arc::new(Conn::new(ConnKind::Route, shared.registry.next_cid(), peer, link.clone(), wall, mono));
     conn.outbound.set_write_policy(cluster.config().write_policy);
     (Route::new(conn, url, is_explicit), link)
 }

@@ -67,7 +67,7 @@ fn close_misfits(shared: &Arc<Shared>, routes: &[Arc<Route>], old: &ClusterConfi
         } else if places_differ && !keeps_place(slot, old, new) {
             conn.close(CloseReason::RouteRemoved);
         } else if !route.is_dialled && !route.shows(new.local.credentials.as_ref()) {
-            tracing::error!("{} - rid:{} - authentication error", conn.peer(), conn.cid());
+            tracing::error!("{} - authentication error", conn.log_prefix());
             close_with_text(shared, conn, CloseReason::AuthenticationFailure, "Authorization Violation");
         } else if conn.tls.get().is_some_and(|facts| !is_pinned(pins, facts)) {
             conn.close(CloseReason::TlsHandshakeFailure);

@@ -75,11 +75,6 @@ impl Route {
         self.has_ended.load(Ordering::Relaxed)
     }
 
-    /// Start of a log line about the route.
-    pub(crate) fn log_prefix(&self) -> String {
-        format!("{} - rid:{}", self.conn.peer(), self.conn.cid())
-    }
-
     /// What was dialled; `None` if the other side did.
     pub(crate) fn url(&self) -> Option<&RouteUrl> {
         self.url.as_ref()

@@ -223,13 +223,14 @@ impl RouteSession {
     }
 
     fn write(&self) {
-        flush_conn(&self.shared, &self.route.conn, self.shared.config.load().write_deadline);
+        flush_conn(&self.shared, &self.route.conn, self.shared.config.load().write_policy);
     }
 
     fn ping(&mut self) -> Result<(), Stop> {
         let timers = &self.route.conn.timers;
         if timers.pings_out.load(Ordering::Relaxed) >= self.cluster.config().ping_max {
             self.shared.stats.stale_connections.fetch_add(1, Ordering::Relaxed);
+            self.shared.stats.stale_routes.fetch_add(1, Ordering::Relaxed);
             let said = Some("Stale Connection".to_owned());
             return Err(Stop { reason: CloseReason::StaleConnection, said });
         }
@@ -265,7 +266,7 @@ impl RouteSession {
     }
 
     fn prefix(&self) -> String {
-        self.route.log_prefix()
+        self.route.conn.log_prefix()
     }
 
     fn end(mut self, stop: &Stop) {

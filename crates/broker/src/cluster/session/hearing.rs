@@ -166,6 +166,6 @@ impl RouteSession {
 fn note_unknown_account(told: &mut HashSet<String>, name: &str, route: &Route) {
     if told.len() < UNKNOWN_ACCOUNTS_MAX && !told.contains(name) {
         told.insert(name.to_owned());
-        tracing::error!("{} - Unknown account {name:?} in lines of the route", route.log_prefix());
+        tracing::error!("{} - Unknown account {name:?} in lines of the route", route.conn.log_prefix());
     }
 }

@@ -21,7 +21,7 @@ use crate::account::{Account, AccountLimits, InternalSubscription};
 use crate::broker::{Broker, ServerIdentity};
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnKind};
 use crate::link::Link;
 use crate::outbound::WritePolicy;
 use crate::sink::{Delivery, Sink};
@@ -207,7 +207,8 @@ impl End {
     fn new(on: &Node, role: Role, link: &Arc<Link>) -> Self {
         let shared = on.broker.shared.clone();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let conn = Conn::new(shared.registry.next_cid(), peer, link.clone(), Wall(0), Mono(0));
+        let conn =
+            Conn::new(ConnKind::Route, shared.registry.next_cid(), peer, link.clone(), Wall(0), Mono(0));
         conn.outbound.unlink();
         let route = Route::new(Arc::new(conn), None, false);
         let origin = if role == Role::Accepted { Origin::Accepted } else { Origin::Configured };
