@@ -95,7 +95,17 @@ impl Announcer {
         state.routes.push(route.clone());
     }
 
-    /// The route is gone.
+    /// The account has a connection of its own to the other side of a route, which is told what it knew is gone.
+    pub(crate) fn take_back(&self, account: &str, route: &Arc<Route>) {
+        let state = &mut *self.state.lock();
+        let Some(at) = state.routes.iter().position(|other| Arc::ptr_eq(other, route)) else { return };
+        let route = state.routes.swap_remove(at);
+        for change in state.tally.all() {
+            state.tell(std::slice::from_ref(&route), account, &Change { weight: 0, ..change });
+        }
+    }
+
+    /// The route is gone, or does not carry the account any more.
     pub(crate) fn leave(&self, route: &Arc<Route>) {
         self.state.lock().routes.retain(|other| !Arc::ptr_eq(other, route));
     }

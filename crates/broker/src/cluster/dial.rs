@@ -1,5 +1,6 @@
 //! Where routes come from: the listener, the configuration, and what other servers tell.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -105,7 +106,7 @@ fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, url: &RouteUrl, told: Opt
 pub(super) fn dial_for_account(
     shared: &Arc<Shared>,
     cluster: &Arc<Cluster>,
-    urls: &[RouteUrl],
+    urls: &HashSet<RouteUrl>,
     account: &str,
 ) {
     for url in urls {
@@ -168,7 +169,7 @@ pub(super) fn dial_told(shared: &Arc<Shared>, cluster: &Arc<Cluster>, info: &Ser
 }
 
 /// `nats-route://host:port/`.
-fn parse_ip(text: &str) -> Option<RouteUrl> {
+pub(super) fn parse_ip(text: &str) -> Option<RouteUrl> {
     let address = text.strip_prefix("nats-route://")?.trim_end_matches('/');
     let (host, port) = address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();

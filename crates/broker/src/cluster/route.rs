@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::RouteUrl;
+use super::moving::Asked;
 use crate::conn::Conn;
 use crate::outbound::Pushed;
 
@@ -28,6 +29,8 @@ pub(crate) struct Route {
     compression: Mutex<Compression>,
     /// What was dialled.
     url: Option<RouteUrl>,
+    /// Accounts that the other side has been asked to give connections of their own.
+    pub(super) asked: Asked,
     /// User and password that the other side has shown.
     shown: OnceLock<(String, String)>,
 }
@@ -62,6 +65,7 @@ impl Route {
             bound: OnceLock::new(),
             compression: Mutex::new(Compression { mode: None, level: None }),
             url,
+            asked: Asked::default(),
             shown: OnceLock::new(),
         })
     }
