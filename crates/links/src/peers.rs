@@ -105,16 +105,19 @@ impl Peers {
     }
 
     /// True if this server tells a connection of an account's interest. By a place of the pool it tells of the accounts that
-    /// its own pool size puts there, but for those with connections of their own.
+    /// the larger of the two pool sizes puts there, but for those with connections of their own. Whoever goes by the same
+    /// size tells its own interest by the same connection, and messages come by that: an answer cannot overtake the interest
+    /// in it. nats-server goes by its own size, whichever is larger.
     pub fn tells(&self, server_id: &str, slot: &Slot, account: &str) -> bool {
         match slot {
             Slot::Only => true,
             Slot::Account(name) => name == account,
             Slot::Pool(at) => {
-                let size = self.local.pool_size.unwrap_or(1);
-                pool_index(account.as_bytes(), size) == *at
+                let peer = self.peers.get(server_id);
+                let size = peer.and_then(|peer| self.pool_size(&peer.info)).or(self.local.pool_size);
+                pool_index(account.as_bytes(), size.unwrap_or(1)) == *at
                     && !self.local.has_own(account)
-                    && !self.peers.get(server_id).is_some_and(|peer| peer.moved.contains(account))
+                    && !peer.is_some_and(|peer| peer.moved.contains(account))
             }
         }
     }
@@ -126,14 +129,14 @@ impl Peers {
             && self.peers.get(server_id).is_some_and(|peer| peer.moved.contains(account))
     }
 
-    /// The places of the pool shared with a server that carry an account: by this server's pool size and by its own.
+    /// The places of the pool shared with a server that carry an account: by the larger size and by its own.
     pub fn places(&self, server_id: &str, account: &str) -> [Option<usize>; 2] {
-        let ours = self.local.pool_size;
-        let theirs = self.peers.get(server_id).map(|peer| peer.info.route_pool_size);
-        let theirs = theirs.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
+        let info = self.peers.get(server_id).map(|peer| &peer.info);
         let place = |size: usize| pool_index(account.as_bytes(), size);
-        let (ours, theirs) = (ours.map(place), theirs.map(place));
-        [ours, theirs.filter(|_| theirs != ours)]
+        let shared = info.and_then(|info| self.pool_size(info)).map(place);
+        let theirs = info.and_then(|info| usize::try_from(info.route_pool_size).ok());
+        let theirs = theirs.filter(|size| *size > 0).map(place);
+        [shared, theirs.filter(|_| theirs != shared)]
     }
 
     /// Takes another cluster's name. What is connected under the old one must be closed: returned are the connections
@@ -196,6 +199,10 @@ impl Peers {
             return Admission::Duplicate;
         }
         peer.slots.insert(established.slot.clone(), conn);
+        if !matches!(established.slot, Slot::Account(_)) {
+            // It may have been reloaded while connections of single accounts stayed.
+            peer.info.route_pool_size = established.info.route_pool_size;
+        }
         peer.note_own_account(&established.slot);
         Admission::Another
     }

@@ -325,15 +325,13 @@ fn accounts_move_when_others_ask_for_it_and_back_when_the_settings_say_so() {
         Established { info, slot, compression: Mode::Off }
     };
     let mut peers = Peers::new(local("S", "C"));
+    let place = Slot::Pool(pool_index(b"ORDERS", 4));
     for (conn, server) in ["A", "B"].into_iter().enumerate() {
-        peers.admit(conn as u64, &established(server, Slot::Pool(1)));
+        peers.admit(conn as u64, &established(server, place.clone()));
     }
-    let tells = |peers: &Peers| ["ID-A", "ID-B"].map(|id| peers.tells(id, &Slot::Pool(1), "ORDERS"));
+    let tells = |peers: &Peers| ["ID-A", "ID-B"].map(|id| peers.tells(id, &place, "ORDERS"));
     assert_eq!((tells(&peers), peers.is_dedicated("ORDERS")), ([true, true], false));
-    assert_eq!(
-        peers.places("ID-A", "ORDERS"),
-        [Some(1), Some(pool_index(b"ORDERS", 4)).filter(|at| *at != 1)]
-    );
+    assert_eq!(peers.places("ID-A", "ORDERS"), [Some(pool_index(b"ORDERS", 4)), None]);
     peers.move_account("ID-A", "ORDERS");
     assert_eq!((tells(&peers), peers.is_dedicated("ORDERS")), ([false, true], true));
     assert!(peers.has_moved("ID-A", "ORDERS") && !peers.has_moved("ID-B", "ORDERS"));
@@ -348,4 +346,32 @@ fn accounts_move_when_others_ask_for_it_and_back_when_the_settings_say_so() {
     assert!(!peers.has_moved("ID-A", "ORDERS"), "others may have moved it back before");
     peers.set_local(with(&["$SYS"]));
     assert_eq!((tells(&peers), peers.is_dedicated("ORDERS")), ([true, true], false));
+}
+
+/// Each of the two by the same connection as the other, however large they want the pool to be.
+#[test]
+fn both_sides_tell_of_an_account_by_the_same_place() {
+    for ours in 1..6 {
+        for theirs in 1..6 {
+            let side = |id: &str, size, other: &str, other_size: usize| {
+                let mut peers = Peers::new(Local { pool_size: Some(size), ..local(id, "C") });
+                let mut info = local(other, "C").info;
+                info.route_pool_size = i64::try_from(other_size).unwrap();
+                peers.admit(1, &Established { info, slot: Slot::Pool(0), compression: Mode::Off });
+                peers
+            };
+            let (a, b) = (side("A", ours, "B", theirs), side("B", theirs, "A", ours));
+            for account in ["$G", "A", "B", "ORDERS", "x", "y", "z"] {
+                let place = |peers: &Peers, to: &str| {
+                    let places =
+                        (0..ours.max(theirs)).filter(|at| peers.tells(to, &Slot::Pool(*at), account));
+                    places.collect::<Vec<_>>()
+                };
+                let told = place(&a, "ID-B");
+                assert_eq!((told.len(), &told), (1, &place(&b, "ID-A")), "{account} {ours} {theirs}");
+                assert!(a.places("ID-B", account).contains(&Some(told[0])));
+                assert!(a.places("ID-B", account).contains(&Some(pool_index(account.as_bytes(), theirs))));
+            }
+        }
+    }
 }
