@@ -289,8 +289,11 @@ async fn messages_reach_who_is_interested_elsewhere() {
     far.say(&format!("PUB {reply} 1\r\n!\r\n")).await;
     assert_eq!(near.message().await, got("_INBOX.1", "", "!"));
 
+    let interests = || a.broker.routes().iter().map(|route| route.interests).sum::<usize>();
+    assert_eq!(interests(), 1);
     far.say("UNSUB 7\r\n").await;
     a.wants("orders.new", false).await;
+    eventually("no interest is left", || interests() == 0).await;
     near.say("PUB orders.new _INBOX.1 1\r\nx\r\n").await;
     // Nobody listens any more, which whoever asks is told.
     let (subject, _, header) = near.message().await;

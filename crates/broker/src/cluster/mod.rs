@@ -110,6 +110,8 @@ pub struct RouteSnapshot {
     pub did_solicit: bool,
     /// The only account the route carries; empty for several.
     pub account: String,
+    /// Different interests of the other server that came by it.
+    pub interests: usize,
     /// How what is sent is compressed.
     pub compression: &'static str,
 }
@@ -376,6 +378,7 @@ impl Broker {
                     Slot::Account(name) => name.clone(),
                     Slot::Only | Slot::Pool(_) => String::new(),
                 },
+                interests: route.interests.load(Ordering::Relaxed),
                 compression: route.shown_compression(),
             })
         });

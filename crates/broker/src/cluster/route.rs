@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub(crate) struct Route {
     compression: Mutex<Compression>,
     /// What was dialled.
     url: Option<RouteUrl>,
+    /// Different interests of the other side.
+    pub(crate) interests: AtomicUsize,
     /// Accounts that the other side has been asked to give connections of their own.
     pub(super) asked: Asked,
     /// User and password that the other side has shown.
@@ -65,6 +67,7 @@ impl Route {
             bound: OnceLock::new(),
             compression: Mutex::new(Compression { mode: None, level: None }),
             url,
+            interests: AtomicUsize::new(0),
             asked: Asked::default(),
             shown: OnceLock::new(),
         })

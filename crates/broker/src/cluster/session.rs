@@ -18,7 +18,7 @@ use linnet_s2::Decoder;
 use linnet_wire::{SubjectPermission, encode};
 
 use super::interest::RemoteInterest;
-use super::permissions::may_hear;
+use super::permissions::hearing;
 use super::route::Route;
 use super::{Cluster, RouteUrl};
 use crate::account::Account;
@@ -116,6 +116,7 @@ impl RouteSession {
     ) -> Self {
         let (permissions, epoch) =
             (cluster.config().permissions.clone(), shared.epoch.load(Ordering::SeqCst));
+        route.conn.set_permissions(permissions.clone());
         let is_counted = role == Role::Accepted;
         let nonce = format!("{:015x}", shared.rng.next_u64() & 0xfff_ffff_ffff_ffff);
         Self {
@@ -253,7 +254,9 @@ impl RouteSession {
         self.accounts.clear();
         self.permissions = self.cluster.config().permissions.clone();
         let permissions = self.permissions.clone();
-        self.remote.retain(|subject| may_hear(permissions.as_deref(), subject));
+        self.route.conn.set_permissions(permissions.clone());
+        self.remote.judge(|subject| hearing(permissions.as_deref(), subject));
+        self.route.interests.store(self.remote.len(), Ordering::Relaxed);
     }
 
     /// Logs what is wrong; an attempt like many before it is not worth an operator's attention.

@@ -4,6 +4,7 @@
 //! One task owns all of it. Messages and events come to it through bounded queues (`mail`); reports, which may have to
 //! wait for streams, are made by tasks of their own and are those of the HTTP pages (`reports`).
 
+mod counting;
 mod description;
 mod events;
 mod mail;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::counting::Counts;
 use self::description::ServerDescription;
 use self::mail::{Event, Mail, Postbox};
 use self::relay::Relay;
@@ -81,6 +83,7 @@ struct System {
     subscriptions: Subscriptions,
     servers: Servers,
     relay: Relay,
+    counts: Counts,
     reports: JoinSet<()>,
     reloads: mpsc::Sender<ReloadRequest>,
     schedule: Schedule,
@@ -142,6 +145,7 @@ impl Monitor {
             subscriptions: Subscriptions::default(),
             servers: Servers::default(),
             relay: Relay::default(),
+            counts: Counts::default(),
             reports: JoinSet::new(),
             schedule: Schedule::new(Instant::now()),
             monitor: self.clone(),
@@ -174,6 +178,7 @@ impl System {
                     self.schedule.made(Instant::now());
                 }
                 _ = ticks.tick() => self.tick(),
+                () = at(self.counts.due()) => self.answer_late_counts(),
                 Some(_) = self.reports.join_next() => {}
             }
             self.publisher.flush();
@@ -282,6 +287,14 @@ impl System {
 
     fn publish_in(&mut self, account: &Arc<Account>, subject: &str, payload: &[u8]) {
         voice::publish(&mut self.publisher, account, subject.as_bytes(), b"", 0, payload);
+    }
+}
+
+/// Waits until then; without a time, for ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use linnet_auth::SubscribeVerdict;
 use linnet_links::{Mode, Slot};
 use linnet_wire::route::{Message, Op};
 use linnet_wire::{ServerInfo, encode};
 
 use super::super::dial;
-use super::super::permissions::may_hear;
+use super::super::permissions::hearing;
 use super::super::route::Route;
 use super::{RouteSession, Stop};
 use crate::account::Account;
@@ -36,12 +37,16 @@ impl RouteSession {
                 if !linnet_subject::is_well_formed(interest.subject) {
                     self.owe_answer()?;
                     self.say_error("Invalid Subscription");
-                } else if interest.weight > 0 && !may_hear(self.permissions.as_deref(), interest.subject) {
+                    return Ok(());
+                }
+                let verdict = hearing(self.permissions.as_deref(), interest.subject);
+                if interest.weight > 0 && verdict == SubscribeVerdict::Denied {
                     // Other servers tell of everything that theirs are interested in, and need not know.
                 } else if let Some(account) = self.account_of(interest.account)
                     && !self.has_moved(&account)
                 {
-                    self.remote.on_line(&account, &interest, &self.route);
+                    let is_filtered = verdict == SubscribeVerdict::Filtered;
+                    self.remote.on_line(&account, &interest, is_filtered, &self.route);
                 }
             }
             Op::Ping => {

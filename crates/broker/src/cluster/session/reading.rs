@@ -138,6 +138,7 @@ impl RouteSession {
 
     pub(super) fn count(&mut self) {
         let (msgs, bytes) = (std::mem::take(&mut self.in_msgs), std::mem::take(&mut self.in_bytes));
+        self.route.interests.store(self.remote.len(), Ordering::Relaxed);
         let conn = &self.route.conn;
         conn.in_msgs.fetch_add(msgs, Ordering::Relaxed);
         conn.in_bytes.fetch_add(bytes, Ordering::Relaxed);
