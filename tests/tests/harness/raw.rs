@@ -83,6 +83,11 @@ impl Raw {
         }
     }
 
+    /// To send from another thread what is not compressed.
+    pub(crate) fn sending_end(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
+    }
+
     /// The next line without its end; `None` once the server has closed the connection.
     pub(crate) fn line(&mut self) -> Option<String> {
         let deadline = Deadline::after(LONG);

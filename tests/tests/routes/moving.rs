@@ -11,7 +11,7 @@ use crate::harness::{Kind, Raw};
 const ACCOUNTS: &str = "accounts { A { users: [{user: a, password: p}] }, $SYS {} }\nno_auth_user: a";
 
 /// Shakes hands as the server `X`, for all accounts or for one.
-fn enter(raw: &mut Raw, account: Option<&str>) {
+pub(super) fn enter(raw: &mut Raw, account: Option<&str>) {
     raw.line();
     let mut info = json!({"server_id": "X", "server_name": "x", "cluster": "C", "route_pool_size": 1});
     if let Some(account) = account {

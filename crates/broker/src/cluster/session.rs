@@ -197,7 +197,7 @@ impl RouteSession {
                     if ready.is_err() {
                         return Stop::silent(CloseReason::ReadError);
                     }
-                    if let Err(stop) = self.read_all().await {
+                    if let Err(stop) = self.read_some().await {
                         return stop;
                     }
                 }

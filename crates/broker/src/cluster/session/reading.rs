@@ -16,10 +16,13 @@ const READ_MAX: usize = 64 * 1024;
 const READS_PER_TURN: usize = 8;
 
 impl RouteSession {
-    /// Reads until the socket is empty and acts on what came.
-    pub(super) async fn read_all(&mut self) -> Result<(), Stop> {
-        let mut reads = 0;
-        while self.read()? {
+    /// Reads until the socket is empty or others are to have their turn, and acts on what came. Lines that wait to be written
+    /// and keep-alives are among those others: a route that is never silent must not hold them up.
+    pub(super) async fn read_some(&mut self) -> Result<(), Stop> {
+        for _ in 0..READS_PER_TURN {
+            if !self.read()? {
+                return Ok(());
+            }
             if self.decoder.is_none() {
                 self.act_on_buffer()?;
             }
@@ -30,11 +33,8 @@ impl RouteSession {
             }
             packed.clear();
             self.packed = packed;
-            reads += 1;
-            if reads % READS_PER_TURN == 0 {
-                tokio::task::yield_now().await;
-            }
         }
+        tokio::task::yield_now().await;
         Ok(())
     }
 
