@@ -1,5 +1,6 @@
 //! Bytes of a route to operations.
 
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
 use linnet_links::Closing;
@@ -14,6 +15,11 @@ use crate::close::CloseReason;
 const READ_MAX: usize = 64 * 1024;
 /// Read calls between two chances for other tasks.
 const READS_PER_TURN: usize = 8;
+
+thread_local! {
+    /// What is read never outlives a call here: clearing room for the most that can come would cost more than most reads.
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_MAX]);
+}
 
 impl RouteSession {
     /// Reads until the socket is empty or others are to have their turn, and acts on what came. Lines that wait to be written
@@ -41,10 +47,11 @@ impl RouteSession {
     /// Reads once. False if the socket is empty.
     pub(super) fn read(&mut self) -> Result<bool, Stop> {
         let into = if self.decoder.is_some() { &mut self.packed } else { &mut self.buffer };
-        let kept = into.len();
-        into.resize(kept + READ_MAX, 0);
-        let read = self.link.read(&mut into[kept..]);
-        into.truncate(kept + read.as_ref().map_or(0, |n| *n));
+        let read = READ_BUFFER.with_borrow_mut(|buffer| {
+            let read = self.link.read(buffer);
+            into.extend_from_slice(buffer.get(..*read.as_ref().unwrap_or(&0)).unwrap_or_default());
+            read
+        });
         match read {
             Ok(0) => Err(Stop::silent(CloseReason::ClientClosed)),
             Ok(_) => Ok(true),
