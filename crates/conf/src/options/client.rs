@@ -18,7 +18,7 @@ pub struct Client {
     pub tls: Option<Tls>,
     /// Serve clients without TLS, too, although there is TLS.
     pub allow_non_tls: bool,
-    /// How long a write to a client may block.
+    /// How long a client may take no byte; with `write_timeout: close`, how long it may take for what is written at a time.
     pub write_deadline: Duration,
     /// What happens when a write takes longer.
     pub write_timeout: WriteTimeout,
