@@ -244,6 +244,7 @@ impl Engine {
             pumps: pumps.clone(),
             workers: workers.clone(),
             is_stuck: false,
+            budget: budget.clone(),
             full_since: None,
             cannot_prepare: false,
             clock: clock.clone(),
