@@ -50,9 +50,10 @@ impl Wal {
         self.spares.len() >= self.config.reserve_segments as usize
     }
 
-    /// True if the disk has the space for a segment, as far as it tells.
+    /// True if the disk has the space for a segment, as far as it tells, and some besides.
     pub fn can_make_segment(&self) -> bool {
-        self.disk.0.free_space(&self.paths.wal).is_ok_and(|free| free >= self.config.segment_bytes)
+        let least = self.config.segment_bytes + self.config.left_free();
+        self.disk.0.free_space(&self.paths.wal).is_ok_and(|free| free >= least)
     }
 
     /// Bytes of payloads, checkpoints and memberships the log needs of each group, by id.
@@ -116,6 +117,7 @@ impl Wal {
         let no = target.no;
         let made =
             PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), vec![], vec![], Some(target))
+                .leaving(self.config.left_free())
                 .run();
         let made = made.inspect_err(|_| self.give_back(no))?;
         let Some(PreparedSegment(made)) = made else { return Err(Error::Config) };
@@ -155,7 +157,9 @@ impl Wal {
         }
         self.preparing = true;
         self.prepared_no = target.as_ref().map(|target| target.no);
-        Some(PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), quarantined, removed, target))
+        let job =
+            PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), quarantined, removed, target);
+        Some(job.leaving(self.config.left_free()))
     }
 
     /// True between [`Wal::prepare_next`] and its outcome.
