@@ -310,9 +310,13 @@ impl Rows {
         if self.live_count as usize == self.len() {
             return RoaringBitmap::new();
         }
-        let dead = (0..self.len()).filter(|row| !self.is_live(*row)).filter_map(|r| u32::try_from(r).ok());
+        let words = self.live.iter().enumerate().filter(|(_, live)| **live != u64::MAX);
+        let dead = words.flat_map(|(word, live)| {
+            let rows = word * 64..self.len();
+            Bits { word, left: !live & bits_in(word, &rows) }
+        });
         // Ascending by construction; were it not, collecting would still give the same set.
-        let mut bitmap: RoaringBitmap = dead.collect();
+        let mut bitmap: RoaringBitmap = dead.filter_map(|row| u32::try_from(row).ok()).collect();
         bitmap.optimize();
         bitmap
     }
