@@ -56,7 +56,7 @@ fn settings() -> linnet_jetstream::Config {
         request_queue_limit: 100,
         max_ack_pending: 0,
         max_request_batch: 0,
-        batches: Arc::default(),
+        batches: linnet_jetstream::BatchBounds::default(),
         default_max_consumers: 0,
         max_duplicate_window: 0,
         log: LogConfig::default(),
