@@ -401,7 +401,10 @@ impl Stream {
         let mut earlier = Earlier::default();
         let mut drafts = Vec::with_capacity(parts.len());
         for message in parts {
-            self.check_part(message, &earlier).map_err(Judged::Refused)?;
+            if message.wishes.expected_last_id.is_some() {
+                let header = "Nats-Expected-Last-Msg-Id";
+                return Err(errors::atomic_publish_unsupported_header_batch(header).into());
+            }
             let draft = self.judge(message, limits, &earlier, now)?;
             earlier.note(message, &draft);
             drafts.push(draft);
@@ -409,19 +412,17 @@ impl Stream {
         Ok(drafts)
     }
 
-    /// What a part may not ask for because of where it stands in its batch.
-    fn check_part(&self, message: &Incoming<'_>, earlier: &Earlier) -> Result<(), ApiError> {
+    /// What a part may not expect because of those before it in its batch: they are not stored yet, so that it is
+    /// refused also where they will meet what it expects.
+    pub(super) fn check_expected_in_batch(
+        &self,
+        message: &Incoming<'_>,
+        earlier: &Earlier,
+    ) -> Result<(), ApiError> {
         let wishes = &message.wishes;
-        if wishes.expected_last_id.is_some() {
-            return Err(errors::atomic_publish_unsupported_header_batch("Nats-Expected-Last-Msg-Id"));
-        }
-        if !wishes.id.is_empty() && earlier.has_id(wishes.id) {
-            return Err(errors::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE);
-        }
         if let Some(expected) = wishes.expected_last.filter(|_| earlier.msgs > 0) {
             let last = self.head_seq + earlier.msgs;
             let is_met = number(expected) == Some(last);
-            // Also where it is met: what comes before it in the batch is not stored yet.
             let met = errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
             return Err(if is_met { met } else { errors::stream_wrong_last_sequence(last) });
         }
@@ -429,15 +430,21 @@ impl Stream {
         if wishes.expected_last_of_subject.is_some() && earlier.on(followed) > 0 {
             return Err(errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT);
         }
-        let is = |scope: &str| wishes.rollup.is_some_and(|r| r.eq_ignore_ascii_case(scope.as_bytes()));
-        if (is("sub") || wishes.schedule.is_some()) && earlier.on(message.subject) > 0 {
-            return Err(errors::stream_rollup_failed("batch rollup sub invalid"));
-        }
-        if is("all") && earlier.msgs > 0 {
-            return Err(errors::stream_rollup_failed("batch rollup all invalid"));
-        }
         Ok(())
     }
+}
+
+/// What a part may not remove: those before it in its batch.
+pub(super) fn check_rollup_in_batch(message: &Incoming<'_>, earlier: &Earlier) -> Result<(), ApiError> {
+    let wishes = &message.wishes;
+    let is = |scope: &str| wishes.rollup.is_some_and(|r| r.eq_ignore_ascii_case(scope.as_bytes()));
+    if (is("sub") || wishes.schedule.is_some()) && earlier.on(message.subject) > 0 {
+        return Err(errors::stream_rollup_failed("batch rollup sub invalid"));
+    }
+    if is("all") && earlier.msgs > 0 {
+        return Err(errors::stream_rollup_failed("batch rollup all invalid"));
+    }
+    Ok(())
 }
 
 fn too_large(bounds: &BatchBounds) -> ApiError {
