@@ -88,7 +88,11 @@ impl Origins {
             self.all.push(Origin::new(role, origin.clone(), nth, &taken, due));
         }
         for mut origin in before {
-            origin.close(now, out);
+            if self.all.iter().any(|other| other.shares_consumer_with(&origin)) {
+                origin.close(now, out);
+            } else {
+                origin.leave(now, out);
+            }
         }
     }
 
@@ -112,8 +116,8 @@ impl Stream {
 
     /// Stops reading the origins.
     pub(super) fn leave_origins(&mut self, now: Mono, out: &mut dyn Output) {
-        for mut origin in std::mem::take(&mut self.origins.all) {
-            origin.close(now, out);
+        for origin in std::mem::take(&mut self.origins.all) {
+            origin.leave(now, out);
         }
     }
 
