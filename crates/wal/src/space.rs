@@ -130,8 +130,7 @@ impl Wal {
         let no = self.next_no;
         self.next_no = no.checked_add(1).ok_or(Error::Config)?;
         let sectors = sectors_of(self.config.segment_bytes);
-        let reusable =
-            |s: &Segment| s.damage.is_none() && s.sectors == sectors && Arc::strong_count(&s.file) == 1;
+        let reusable = |s: &Segment| is_reusable(s, sectors);
         let recycled = self.freed.iter().position(reusable).map(|at| self.freed.swap_remove(at).path);
         Ok(Target { no, sectors, recycled })
     }
@@ -144,11 +143,18 @@ impl Wal {
         }
         let wanted = 1 + self.config.reserve_segments as usize;
         let target = if self.spares.len() < wanted { self.next_target().ok() } else { None };
+        // The next ones are made of what is left, where the disk may have no space for others.
+        let mut kept = wanted.saturating_sub(self.spares.len() + usize::from(target.is_some()));
+        let sectors = sectors_of(self.config.segment_bytes);
         let mut quarantined = Vec::new();
         let mut removed = Vec::new();
-        for segment in self.freed.drain(..) {
+        for segment in std::mem::take(&mut self.freed) {
             match segment.damage {
                 Some(reason) => quarantined.push((segment.no, reason)),
+                None if kept > 0 && is_reusable(&segment, sectors) => {
+                    kept -= 1;
+                    self.freed.push(segment);
+                }
                 None => removed.push(segment.path),
             }
         }
@@ -196,4 +202,9 @@ impl Wal {
             self.next_no = no;
         }
     }
+}
+
+/// True if a segment that is not needed any more may be filled again.
+fn is_reusable(segment: &Segment, sectors: u32) -> bool {
+    segment.damage.is_none() && segment.sectors == sectors && Arc::strong_count(&segment.file) == 1
 }
