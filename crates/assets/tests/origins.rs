@@ -407,6 +407,27 @@ fn what_a_schedule_of_the_origin_published_is_taken() {
 }
 
 #[test]
+fn a_rollup_of_the_origin_removes_nothing_where_it_may_not() {
+    for is_mirror in [true, false] {
+        for (may, deny_purge) in [(true, false), (true, true), (false, false)] {
+            let mut world = World::new(is_mirror);
+            let origin =
+                StreamConfig { subjects: vec!["o".to_owned()], allow_rollup_hdrs: true, ..config("O") };
+            world.origin = stream(origin, world.now);
+            let follower = StreamConfig { allow_rollup_hdrs: may, deny_purge, ..world.config.clone() };
+            world.follower = stream(follower, world.now);
+            world.publish("a");
+            world.publish("b");
+            world.wait();
+            world.publish_with("NATS/1.0\r\nNats-Rollup: sub\r\n\r\n", "c");
+            world.wait();
+            let expected: &[&str] = if may && !deny_purge { &["c"] } else { &["a", "b", "c"] };
+            assert_eq!(payloads(&mut world.follower), expected, "{is_mirror} {may} {deny_purge}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_is_too_old_is_asked_for_less() {
     for (is_mirror, levels) in [(true, [4, 0].as_slice()), (false, &[5, 4, 0])] {
         for oldest in levels {

@@ -255,7 +255,7 @@ impl Stream {
     fn check_rollup(&self, message: &Incoming<'_>, earlier: &Earlier) -> Result<(), ApiError> {
         let wishes = &message.wishes;
         if let Some(rollup) = wishes.rollup {
-            if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+            if !self.may_roll_up() {
                 return Err(errors::stream_rollup_failed("rollup not permitted"));
             }
             let known = rollup.eq_ignore_ascii_case(b"sub") || rollup.eq_ignore_ascii_case(b"all");

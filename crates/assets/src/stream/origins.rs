@@ -278,6 +278,7 @@ impl Stream {
         message.wishes.scheduler = None;
         message.wishes.schedule_next = None;
         message.wishes.ttl.take_if(|_| !self.config.allow_msg_ttl);
+        message.wishes.rollup.take_if(|_| !self.may_roll_up());
         let judged = self.judge(&message, limits, &Earlier::default(), now);
         if let Ok(draft) = &judged {
             self.make_room_in_entry(subject.len() + draft.body.len());
