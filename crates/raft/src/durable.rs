@@ -8,7 +8,7 @@ use crate::membership::{Incarnation, Membership, Replica};
 const VERSION: u8 = 1;
 
 /// Term, vote, incarnation and memberships of a replica, always written whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// Highest term the replica has seen.
     pub term: Term,
@@ -23,7 +23,7 @@ pub struct HardState {
 }
 
 /// The newest committed membership and those behind it in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configs {
     /// Ascending by index, never empty; all but the first are uncommitted as far as is known.
     stack: Vec<(LogIndex, Membership)>,

@@ -26,7 +26,7 @@ const LONE_TERM_STEP_MAX: u64 = 1 << 40;
 const RELUCTANCE: Duration = Duration::from_secs(1);
 
 /// When to stand for election.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Timing {
     pub(crate) election_at: Option<Mono>,
     /// Attempts since the last leader.

@@ -1,6 +1,7 @@
 //! Leading: entries out, answers in, what is committed, who belongs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,18 +53,21 @@ pub enum Refused {
     IsLeader,
 }
 
+#[derive(Clone)]
 struct Transfer {
     to: PeerId,
     until: Mono,
     is_asked: bool,
 }
 
+#[derive(Clone, Hash)]
 struct Read {
     round: u64,
     number: u64,
     index: LogIndex,
 }
 
+#[derive(Clone)]
 pub(crate) struct Leader {
     /// Its first entry.
     first: LogIndex,
@@ -81,6 +85,18 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&PeerId, &Progress)> {
+        self.progress.iter()
+    }
+
+    /// Its part of [`Node::hash_state`], without what it knows of members.
+    pub(crate) fn hash_own<H: Hasher>(&self, state: &mut H) {
+        let transfer = self.transfer.as_ref().map(|t| (t.to, t.is_asked));
+        let leaving: Vec<_> = self.leaving.iter().map(|(peer, (_, index))| (peer, index)).collect();
+        (self.first, self.is_announced, leaving, &self.declared, transfer).hash(state);
+        (self.round, &self.reads, self.uncommitted_bytes).hash(state);
+    }
+
     pub(crate) fn has_reads(&self) -> bool {
         !self.reads.is_empty()
     }
@@ -542,6 +558,7 @@ impl Node {
 
     fn send_appends_to(&mut self, now: Mono, peer: PeerId, out: &mut Vec<Effect>) {
         loop {
+            let commit = self.commit_for(peer);
             let Role::Leader(leader) = &mut self.role else { return };
             let round = leader.round;
             let Some(progress) = leader.progress.get_mut(&peer) else { return };
@@ -549,7 +566,7 @@ impl Node {
             let is_probe = match progress.mode {
                 Mode::Probe { is_sent: false } => true,
                 Mode::Stream if next <= last && progress.may_stream() => false,
-                Mode::Stream if progress.commit_sent < self.commit || progress.round_sent < round => false,
+                Mode::Stream if progress.commit_sent < commit || progress.round_sent < round => false,
                 Mode::Probe { .. } | Mode::Reading { .. } | Mode::Snapshot { .. } | Mode::Stream => return,
             };
             if next <= self.log.base().index {
@@ -567,6 +584,14 @@ impl Node {
             let entries = if window { self.entries_from(next, bytes_max) } else { Vec::new() };
             self.send_append(now, peer, previous, entries, is_probe, out);
         }
+    }
+
+    /// What a member is told to be committed. What this replica has committed alone it tells only the voter that must
+    /// know it to count again: others would apply what no majority has.
+    fn commit_for(&self, peer: PeerId) -> LogIndex {
+        let Role::Leader(leader) = &self.role else { return 0 };
+        let is_awaited = leader.is_amnesiac(peer) && self.membership().is_voter(peer);
+        if is_awaited { self.commit } else { self.released }
     }
 
     fn entries_from(&self, next: LogIndex, bytes_max: usize) -> Vec<Entry> {
@@ -592,12 +617,12 @@ impl Node {
         is_probe: bool,
         out: &mut Vec<Effect>,
     ) {
-        let commit = self.commit;
+        let commit = self.commit_for(peer);
         let Some(leader) = self.leading() else { return };
         let round = leader.round;
         let Some(progress) = leader.progress.get_mut(&peer) else { return };
         let to = Replica { peer, incarnation: progress.incarnation };
-        progress.commit_sent = commit;
+        progress.commit_sent = progress.commit_sent.max(commit);
         progress.round_sent = round;
         let last = previous.index + entries.len() as u64;
         let bytes = entries.iter().map(Entry::cost).sum();

@@ -1,6 +1,7 @@
 //! One replica of a group.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
@@ -67,6 +68,7 @@ impl Opening {
 }
 
 /// What a node is doing.
+#[derive(Clone)]
 pub(crate) enum Role {
     Follower,
     PreCandidate {
@@ -85,6 +87,7 @@ pub(crate) enum Role {
 
 /// A replica as a state machine: messages, time and completions in, [`Effect`]s out. The driver carries effects out
 /// in order, and calls [`Node::flush`] at the end of every pass.
+#[derive(Clone)]
 pub struct Node {
     pub(crate) group: GroupId,
     pub(crate) me: PeerId,
@@ -165,7 +168,8 @@ impl Node {
         } else {
             node.write_hard_state(out);
         }
-        if node.remembers() {
+        // One of two voters may have committed alone what the other one lacks.
+        if node.remembers() && node.hard.configs.at(commit).voter_count() != 2 {
             node.release(commit, out);
         }
         node.schedule_election(now);
@@ -358,6 +362,23 @@ impl Node {
 
     pub(crate) fn last_write(&self) -> WriteNo {
         self.writes
+    }
+
+    /// Feeds what is on its way to the disk; numbers count from what is durable.
+    pub(crate) fn hash_writes<H: Hasher>(&self, state: &mut H) {
+        (self.behind(self.term_write), self.members_reverted, self.behind(self.writes)).hash(state);
+        self.admission.map(|write| self.behind(write)).hash(state);
+        for (write, index) in &self.unsynced {
+            (self.behind(*write), index).hash(state);
+        }
+        for (write, message) in &self.promises {
+            (self.behind(*write), message).hash(state);
+        }
+    }
+
+    /// How many writes must become durable before this one is; 0 if it is.
+    pub(crate) fn behind(&self, write: WriteNo) -> u64 {
+        write.saturating_sub(self.durable_write)
     }
 
     pub(crate) fn is_written(&self, write: WriteNo) -> bool {

@@ -1,6 +1,7 @@
 //! What a leader knows of another member.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use linnet_ids::{LogIndex, Mono};
 
@@ -13,7 +14,7 @@ pub(crate) const WINDOW_BYTES: usize = 4 << 20;
 const WINDOW_MESSAGES: usize = 256;
 
 /// How entries are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     /// Where the member's log ends is unknown: one message at a time.
     Probe { is_sent: bool },
@@ -25,7 +26,7 @@ pub(crate) enum Mode {
     Snapshot { index: LogIndex, is_sent: bool },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) incarnation: Incarnation,
     /// The member's log is ours up to here, durably.
@@ -69,6 +70,11 @@ impl Progress {
             waiting_since: None,
             heard: None,
         }
+    }
+
+    /// Feeds what is on its way and what was answered.
+    pub(crate) fn hash_window<H: Hasher>(&self, state: &mut H) {
+        (self.held, self.commit_answered, self.round_answered, &self.in_flight).hash(state);
     }
 
     /// What counts for a majority.

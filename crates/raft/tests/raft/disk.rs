@@ -4,7 +4,7 @@ use linnet_ids::{GroupId, LogIndex, PeerId, Term, chain_next, chain_start};
 use linnet_raft::{Effect, Entry, HardState, LogPoint, Membership, Opening, WriteNo};
 
 /// A log with its hard state: what a crash leaves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Image {
     pub(crate) hard: Option<HardState>,
     pub(crate) base: LogPoint,
@@ -122,6 +122,12 @@ impl Disk {
         Self { durable: Image::new(group), visible: Image::new(group), waiting: Vec::new() }
     }
 
+    /// The members that a group begins with.
+    pub(crate) fn found(&mut self, members: &Membership) {
+        self.durable.members = members.clone();
+        self.visible.members = members.clone();
+    }
+
     pub(crate) fn write(&mut self, no: Option<WriteNo>, write: Write) {
         self.visible.carry_out(&write);
         self.waiting.push((no, write));
@@ -139,6 +145,21 @@ impl Disk {
             last = no.or(last);
         }
         last
+    }
+
+    /// What is behind an index is lost.
+    pub(crate) fn cut_behind(&mut self, index: LogIndex) {
+        for image in [&mut self.durable, &mut self.visible] {
+            if let Some(keep) = index.checked_sub(image.base.index) {
+                image.entries.truncate(usize::try_from(keep).unwrap());
+            }
+        }
+        self.waiting.clear();
+    }
+
+    /// Number of the newest write.
+    pub(crate) fn newest(&self) -> Option<WriteNo> {
+        self.waiting.iter().rev().find_map(|(no, _)| *no)
     }
 
     /// The process dies: of what waits, a part from its beginning may be there all the same.

@@ -3,5 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod disk;
+mod effects;
+mod faults;
+mod ghost;
+mod mutation;
+mod settle;
 mod walk;
 mod world;

@@ -1,26 +1,56 @@
 //! Random walks: faults of every kind, and what must hold all the same.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use linnet_raft::{Change, Member, Replica};
 
-use crate::world::{Event, Server, World, peer};
+use crate::mutation::Mutation;
+use crate::world::{Event, Server, Violation, World, peer};
 
 /// Steps of one walk before everything is healed.
 const STEPS: usize = 600;
 
-struct Shape {
-    servers: usize,
-    voters: usize,
-    wipes: bool,
-    changes: bool,
+pub(crate) struct Shape {
+    pub(crate) servers: usize,
+    pub(crate) voters: usize,
+    pub(crate) wipes: bool,
+    pub(crate) changes: bool,
 }
 
-fn walk(seed: u64, shape: &Shape) -> BTreeMap<Event, u64> {
-    let mut world = World::new(seed, shape.servers, shape.voters);
-    for _ in 0..STEPS {
-        step(&mut world, shape);
+/// One walk; what is wrong, if something is.
+pub(crate) fn attempt(
+    seed: u64,
+    shape: &Shape,
+    mutation: Option<Mutation>,
+) -> Result<BTreeMap<Event, u64>, String> {
+    caught(|| walk(seed, shape, mutation))
+}
+
+/// What a world threw, or a node that panicked.
+pub(crate) fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(act)).map_err(|thrown| match thrown.downcast::<Violation>() {
+        Ok(violation) => violation.0,
+        Err(other) => match other.downcast::<String>() {
+            Ok(text) => *text,
+            Err(_) => "a panic".into(),
+        },
+    })
+}
+
+fn walk(seed: u64, shape: &Shape, mutation: Option<Mutation>) -> BTreeMap<Event, u64> {
+    let mut world = World::with_mutation(seed, shape.servers, shape.voters, mutation);
+    // Some walks are calm enough for much to be committed, some are not.
+    let calm = usize::try_from(seed % 3).unwrap();
+    for _ in 0..STEPS * shape.servers / 2 {
+        if step_is_quiet(&mut world, calm) {
+            let at = world.random.usize(..shape.servers);
+            world.sync(at, usize::MAX);
+            world.deliver_one(false);
+        } else {
+            step(&mut world, shape);
+        }
     }
     world.settle(Duration::from_secs(20));
     world.check_settled();
@@ -30,6 +60,10 @@ fn walk(seed: u64, shape: &Shape) -> BTreeMap<Event, u64> {
         world.check_settled();
     }
     world.events
+}
+
+fn step_is_quiet(world: &mut World, calm: usize) -> bool {
+    world.random.usize(..4) < calm
 }
 
 fn step(world: &mut World, shape: &Shape) {
@@ -127,8 +161,9 @@ fn walks(shape: &Shape, from: u64, count: u64) -> BTreeMap<Event, u64> {
     let seeds = only.map_or(from..from + count, |only| only..only + 1);
     let mut events = BTreeMap::new();
     for seed in seeds {
-        for (event, times) in walk(seed, shape) {
-            *events.entry(event).or_default() += times;
+        match attempt(seed, shape, None) {
+            Ok(seen) => seen.into_iter().for_each(|(event, times)| *events.entry(event).or_default() += times),
+            Err(text) => panic!("{text}"),
         }
     }
     events
