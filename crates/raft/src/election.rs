@@ -62,7 +62,14 @@ impl Node {
     fn may_stand(&self) -> bool {
         let membership = self.membership();
         let reachable = membership.voters().filter(|m| self.reachable.contains(&m.peer)).count();
-        membership.is_voter(self.me) && self.remembers() && reachable >= membership.quorum()
+        (membership.is_voter(self.me) || self.may_still_be_voter())
+            && self.remembers()
+            && reachable >= membership.quorum()
+    }
+
+    /// The step that took its vote is not known to be committed: it may be the only one with what comes before.
+    fn may_still_be_voter(&self) -> bool {
+        self.hard.configs.latest().0 > self.commit && self.hard.configs.at(self.commit).is_voter(self.me)
     }
 
     /// How many reachable voters come before this one. The order differs from group to group, so that the groups of
@@ -364,7 +371,9 @@ impl Node {
     /// A member in answer to whom we stood says that it has forgotten what it knew. Of two voters the other one then
     /// decides alone: everything that was ever committed is in its log.
     pub(crate) fn count_amnesiac(&mut self, now: Mono, peer: PeerId, term: Term, out: &mut Vec<Effect>) {
-        let is_other_of_two = self.membership().voter_count() == 2 && self.membership().is_voter(peer);
+        let membership = self.membership();
+        let is_other_of_two =
+            membership.voter_count() == 2 && membership.is_voter(peer) && membership.is_voter(self.me);
         if !is_other_of_two {
             return;
         }

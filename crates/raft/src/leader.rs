@@ -45,7 +45,8 @@ pub enum Refused {
     /// The step leads nowhere.
     #[error(transparent)]
     Impossible(#[from] ImpossibleChange),
-    /// The members after the step could not decide anything: too many of them are not heard from.
+    /// The members after the step could not decide anything: too many of them are not heard from or have forgotten
+    /// what they knew.
     #[error("the members that would be left are not a reachable majority")]
     NoQuorum,
     /// The leader cannot go before it has handed over.
@@ -185,9 +186,11 @@ impl Node {
         let next = self.log.last().index + 1;
         let others = self.other_members();
         let Some(leader) = self.leading() else { return };
-        leader
-            .progress
-            .retain(|peer, p| others.iter().any(|m| m.peer == *peer && m.incarnation == p.incarnation));
+        leader.leaving.retain(|peer, _| others.iter().all(|m| m.peer != *peer));
+        leader.progress.retain(|peer, p| {
+            let is_member = others.iter().any(|m| m.peer == *peer && m.incarnation == p.incarnation);
+            is_member || leader.leaving.contains_key(peer)
+        });
         for member in others {
             leader.progress.entry(member.peer).or_insert_with(|| Progress::new(member.incarnation, next));
         }
@@ -247,8 +250,8 @@ impl Node {
             return Err(Refused::IsLeader);
         }
         let next = self.membership().after(change)?;
-        let reachable = next.voters().filter(|m| self.reachable.contains(&m.peer)).count();
-        if reachable < next.quorum() {
+        let able = next.voters().filter(|m| self.is_able(m.peer)).count();
+        if able < next.quorum() {
             return Err(Refused::NoQuorum);
         }
         if let Change::Remove(peer) = change {
@@ -260,6 +263,13 @@ impl Node {
         let index = self.append_change(change, out)?;
         self.advance_commit(now, out);
         Ok(index)
+    }
+
+    /// The member can be heard and remembers.
+    fn is_able(&self, peer: PeerId) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let remembers = leader.progress.get(&peer).is_some_and(|p| p.remembers);
+        peer == self.me || (remembers && self.reachable.contains(&peer))
     }
 
     /// An entry of this term is committed, and no other change is on its way.
@@ -412,10 +422,15 @@ impl Node {
         if commit > self.commit {
             self.committed(commit);
         }
+        let (changed_at, membership) = self.hard.configs.latest();
+        let is_out = changed_at <= self.commit && !membership.is_voter(self.me);
         if majority >= first {
             self.release(self.commit.min(majority), out);
         }
         self.lead_when_applied(out);
+        if is_out {
+            return self.step_down(now, out);
+        }
         self.admit_next_stranger(out);
         self.give_way(now, out);
     }

@@ -73,7 +73,7 @@ const RETIRED_MAX: usize = 64;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     members: Vec<Member>,
-    /// Lives that members were re-admitted after, newest last: a disk that comes back is told.
+    /// Lives that members were re-admitted after or removed in, newest last: a disk that comes back is told.
     retired: Vec<Replica>,
 }
 
@@ -182,7 +182,7 @@ impl Membership {
         self.get(peer).is_some_and(|m| m.role == Role::Voter)
     }
 
-    /// True if a member was re-admitted after this life.
+    /// True if a member was re-admitted after this life or removed in it.
     pub fn is_retired(&self, replica: Replica) -> bool {
         self.retired.contains(&replica)
     }
@@ -194,6 +194,9 @@ impl Membership {
         let found = next.members.binary_search_by_key(&peer, |m| m.peer);
         let at = match (change, found) {
             (Change::Add(_), Ok(_)) => return Err(ImpossibleChange::IsMember(peer)),
+            (Change::Add(replica), Err(_)) if self.is_retired(replica) => {
+                return Err(ImpossibleChange::OtherIncarnation(peer));
+            }
             (Change::Add(_), Err(_)) if self.members.len() >= MEMBERS_MAX => {
                 return Err(ImpossibleChange::Full);
             }
@@ -213,7 +216,8 @@ impl Membership {
             }
             Change::Demote(_) => Role::Learner,
             Change::Remove(_) => {
-                next.members.remove(at);
+                let removed = next.members.remove(at).replica();
+                next.retire(removed);
                 return Ok(next);
             }
             Change::Reincarnate { old, new, .. } => {
@@ -221,10 +225,7 @@ impl Membership {
                     return Err(ImpossibleChange::OtherIncarnation(peer));
                 }
                 member.incarnation = new;
-                if next.retired.len() == RETIRED_MAX {
-                    next.retired.remove(0);
-                }
-                next.retired.push(Replica { peer, incarnation: old });
+                next.retire(Replica { peer, incarnation: old });
                 return Ok(next);
             }
             Change::Add(_) => return Err(ImpossibleChange::IsMember(peer)),
@@ -234,6 +235,13 @@ impl Membership {
         }
         member.role = role;
         Ok(next)
+    }
+
+    fn retire(&mut self, life: Replica) {
+        if self.retired.len() == RETIRED_MAX {
+            self.retired.remove(0);
+        }
+        self.retired.push(life);
     }
 
     pub(crate) fn put(&self, out: &mut Vec<u8>) {

@@ -347,8 +347,8 @@ impl Node {
 
     /// It knows for certain that it does not belong to the group any more.
     pub(crate) fn is_removed(&self) -> bool {
-        let membership = self.hard.configs.at(self.commit);
-        !membership.members().is_empty() && membership.get(self.me).is_none()
+        let (index, membership) = self.hard.configs.latest();
+        index <= self.commit && membership.is_retired(self.myself())
     }
 
     pub(crate) fn other_members(&self) -> Vec<Member> {

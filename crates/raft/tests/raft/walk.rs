@@ -123,6 +123,11 @@ fn is_dispensable(world: &World, at: usize) -> bool {
     if !world.servers.iter().all(is_member) {
         return false;
     }
+    // With two voters, one of them must have the change that the other one has begun.
+    let memberships = world.memberships();
+    if memberships.iter().any(|m| m.voter_count() == 2) && memberships.iter().any(|m| *m != newest) {
+        return false;
+    }
     world.memberships().iter().all(|membership| {
         let server_of = |m: &Member| world.servers.iter().position(|s| s.peer == m.peer);
         let remembers =
@@ -214,7 +219,7 @@ fn two_voters_survive_wiped_and_remounted_disks() {
 fn five_voters_survive_wiped_and_remounted_disks() {
     let shape = Shape { servers: 5, voters: 5, wipes: true, changes: false };
     let expected = [ALWAYS, &[Event::Wipe, Event::Remount]].concat();
-    assert_seen(&walks(&shape, 300_000, 200), &expected);
+    assert_seen(&walks(&shape, 300_000, 800), &expected);
 }
 
 #[test]

@@ -135,7 +135,10 @@ impl World {
         if self.trace.is_some() {
             for server in &self.servers {
                 if let Some(node) = &server.node {
-                    eprintln!("{:?} {:x} {:?}", server.peer, node.incarnation(), node.status());
+                    eprintln!("{:?} {} {:?}", server.peer, node.incarnation(), node.status());
+                    for other in &self.servers {
+                        eprintln!("  {:?} {:?}", other.peer, node.progress(other.peer));
+                    }
                 }
             }
         }
