@@ -438,7 +438,7 @@ impl Node {
     fn committed(&mut self, commit: LogIndex) {
         let cost: usize = (self.commit + 1..=commit).filter_map(|i| self.log.entry(i)).map(Entry::cost).sum();
         self.commit = commit;
-        self.hard.configs.commit(commit);
+        self.commit_members(commit);
         if let Some(leader) = self.leading() {
             leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(cost);
         }

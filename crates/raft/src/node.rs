@@ -18,6 +18,9 @@ use crate::message::{Appended, Body, Message, Outcome, Snapshot};
 /// Bytes of entries that stay in memory for members that are a little behind.
 const HELD_BYTES_MAX: usize = 4 << 20;
 
+/// Memberships that are over and wait for what they were in force for to be applied.
+const PASSED_MAX: usize = 64;
+
 /// What makes a node.
 #[derive(Clone, Debug)]
 pub struct Opening {
@@ -119,6 +122,8 @@ pub struct Node {
     promises: VecDeque<(WriteNo, Message)>,
     /// Re-admission that is being written.
     pub(crate) admission: Option<WriteNo>,
+    /// Committed memberships that are over and that something applied, or to be applied, falls under.
+    passed: VecDeque<(LogIndex, Membership)>,
     pub(crate) reachable: BTreeSet<PeerId>,
     /// Voters that said, when asked for a pre-vote, that they have forgotten what they knew.
     pub(crate) declared_amnesia: BTreeSet<PeerId>,
@@ -155,6 +160,7 @@ impl Node {
             unsynced: VecDeque::new(),
             promises: VecDeque::new(),
             admission: None,
+            passed: VecDeque::new(),
             reachable: BTreeSet::from([me]),
             declared_amnesia: BTreeSet::new(),
             timing: Timing::default(),
@@ -253,6 +259,7 @@ impl Node {
     pub fn on_applied(&mut self, index: LogIndex, out: &mut Vec<Effect>) {
         self.applied = self.applied.max(index);
         self.log.release(self.applied, HELD_BYTES_MAX);
+        self.forget_passed();
         self.lead_when_applied(out);
     }
 
@@ -307,6 +314,7 @@ impl Node {
         self.members_reverted = false;
         self.log.reset(snapshot.last);
         self.hard.configs = crate::durable::Configs::new(snapshot.last.index, snapshot.membership.clone());
+        self.passed.clear();
         self.unsynced.clear();
         self.durable = 0;
         let write = self.next_write();
@@ -533,9 +541,31 @@ impl Node {
         self.log.entry(index)
     }
 
-    /// The members at a committed index, as a snapshot names them.
-    pub fn members_at(&self, index: LogIndex) -> &Membership {
-        self.hard.configs.at(index)
+    /// The members at an applied index, as a snapshot names them. `None` if they are not known: the index is below
+    /// what was committed when the replica was opened, or the newest of what is applied is far above.
+    pub fn members_at(&self, index: LogIndex) -> Option<&Membership> {
+        let is_under = |(at, _): &&(LogIndex, Membership)| *at <= index;
+        if self.hard.configs.committed() <= index {
+            return Some(self.hard.configs.at(index));
+        }
+        self.passed.iter().rfind(is_under).map(|(_, membership)| membership)
+    }
+
+    /// Entries up to `index` are committed, and the memberships in them.
+    pub(crate) fn commit_members(&mut self, index: LogIndex) {
+        self.passed.extend(self.hard.configs.commit(index));
+        self.forget_passed();
+    }
+
+    fn forget_passed(&mut self) {
+        let next = |passed: &VecDeque<(LogIndex, Membership)>| passed.get(1).map(|(at, _)| *at);
+        while let Some(oldest) = self.passed.front() {
+            let over_at = next(&self.passed).unwrap_or(self.hard.configs.committed());
+            if over_at > self.applied && oldest.0 <= over_at && self.passed.len() <= PASSED_MAX {
+                break;
+            }
+            self.passed.pop_front();
+        }
     }
 
     /// Where an entry stands in the history, if memory knows it.

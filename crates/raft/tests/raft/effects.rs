@@ -266,7 +266,7 @@ impl World {
             return;
         }
         let to = server.disk.visible.point(applied);
-        let members = node.members_at(applied).clone();
+        let Some(members) = node.members_at(applied).cloned() else { return };
         server.disk.write(None, Write::Checkpoint { to, state: server.state, members });
         // The checkpoint is durable before the log forgets anything.
         let waits = server.disk.waits();
