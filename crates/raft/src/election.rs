@@ -395,7 +395,7 @@ impl Node {
     pub(crate) fn on_give_way(&mut self, now: Mono, from: Replica, term: Term, out: &mut Vec<Effect>) {
         let is_leaders = term == self.hard.term && self.leader == Some(from.peer);
         if is_leaders && self.membership().is_voter(self.me) && self.remembers() {
-            self.leader = None;
+            self.set_leader(None, out);
             self.stand(now, true, false, out);
         }
     }

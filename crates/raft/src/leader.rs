@@ -19,6 +19,8 @@ use crate::progress::{Mode, Progress};
 pub const UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of entries sent to a member of which is not known where its log ends.
 const PROBE_BYTES_MAX: usize = 64 << 10;
+/// Rounds of reads that may wait for a majority.
+const READS_MAX: usize = 4096;
 /// How long a member that was removed is still told so.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long a snapshot may take before the member is asked again what it has.
@@ -33,8 +35,8 @@ pub enum Refused {
     /// Leadership is being handed over.
     #[error("leadership is being handed over")]
     GivingWay,
-    /// Too much waits to be committed.
-    #[error("too many entries wait for a majority")]
+    /// Too much waits to be committed or confirmed.
+    #[error("too much waits for a majority")]
     Full,
     /// Entries of the state machine must not look like those of consensus.
     #[error("an entry begins with a reserved byte")]
@@ -265,11 +267,15 @@ impl Node {
         Ok(index)
     }
 
+    /// The member said, in its present life, that it remembers.
+    pub(crate) fn counts(&self, peer: PeerId) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        leader.progress.get(&peer).is_some_and(|p| p.remembers)
+    }
+
     /// The member can be heard and remembers.
     fn is_able(&self, peer: PeerId) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
-        let remembers = leader.progress.get(&peer).is_some_and(|p| p.remembers);
-        peer == self.me || (remembers && self.reachable.contains(&peer))
+        peer == self.me || (self.counts(peer) && self.reachable.contains(&peer))
     }
 
     /// An entry of this term is committed, and no other change is on its way.
@@ -289,7 +295,8 @@ impl Node {
         Ok(index)
     }
 
-    /// Hands leadership to a voter. It is taken back if that takes longer than `within`.
+    /// Hands leadership to a voter, from the next [`Node::flush`] on. It is taken back if that takes longer than
+    /// `within`.
     pub fn transfer(&mut self, now: Mono, to: PeerId, within: Duration) -> Result<(), Refused> {
         let is_voter = self.membership().is_voter(to) && to != self.me;
         let is_reachable = self.reachable.contains(&to);
@@ -301,8 +308,10 @@ impl Node {
         if !is_reachable || !counts {
             return Err(Refused::NoQuorum);
         }
-        if leader.transfer.is_none() {
-            leader.transfer = Some(Transfer { to, until: now + within, is_asked: false });
+        match &leader.transfer {
+            Some(transfer) if transfer.to != to => return Err(Refused::GivingWay),
+            Some(_) => {}
+            None => leader.transfer = Some(Transfer { to, until: now + within, is_asked: false }),
         }
         Ok(())
     }
@@ -336,8 +345,19 @@ impl Node {
         if !leader.is_announced {
             return Err(Refused::NotLeader);
         }
+        if leader.reads.len() >= READS_MAX {
+            return Err(Refused::Full);
+        }
         if is_alone {
             out.push(Effect::ReadsConfirmed { number, index: released });
+            return Ok(());
+        }
+        let is_asked = leader.progress.values().any(|p| p.round_sent >= leader.round);
+        if let Some(last) = leader.reads.back_mut()
+            && !is_asked
+        {
+            // The round has not begun yet: it serves this one too.
+            (last.number, last.index) = (number, released);
             return Ok(());
         }
         leader.round += 1;
@@ -381,10 +401,7 @@ impl Node {
     /// A member of the present term says that it has forgotten what it knew.
     pub(crate) fn heard_amnesiac(&mut self, now: Mono, peer: PeerId) {
         if let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) {
-            progress.heard = Some(now);
-            progress.remembers = false;
-            progress.is_amnesiac = true;
-            progress.matched = 0;
+            progress.forgot(now);
         }
     }
 
@@ -485,7 +502,7 @@ impl Node {
     }
 
     /// Asks the successor to stand once it has everything.
-    fn give_way(&mut self, now: Mono, out: &mut Vec<Effect>) {
+    pub(crate) fn give_way(&mut self, now: Mono, out: &mut Vec<Effect>) {
         let last = self.log.last().index;
         let Some(leader) = self.leading() else { return };
         let Some(transfer) = &mut leader.transfer else { return };
@@ -664,9 +681,12 @@ impl Node {
     ) {
         let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) else { return };
         let Mode::Reading { is_probe } = progress.mode else { return };
-        let is_expected = previous.index + 1 == progress.next && !entries.is_empty();
+        let is_expected = previous.index.checked_add(1) == Some(progress.next) && !entries.is_empty();
         progress.mode = if is_probe { Mode::Probe { is_sent: false } } else { Mode::Stream };
-        let is_valid = is_expected && self.log.term_at(previous.index) == Some(previous.term);
+        // What was read may have been replaced since.
+        let terms = std::iter::once(previous.term).chain(entries.iter().map(|entry| entry.term));
+        let mut places = (previous.index..).zip(terms);
+        let is_valid = is_expected && places.all(|(index, term)| self.log.term_at(index) == Some(term));
         if is_valid {
             self.send_append(now, peer, previous, entries, is_probe, out);
         } else {

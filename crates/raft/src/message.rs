@@ -162,7 +162,23 @@ const HEARD: u8 = 2;
 /// Bytes of an entry beside its payload.
 const ENTRY_HEAD: usize = 16;
 
+/// Terms and indexes beyond this are damage: counting never gets there, and from below it nothing overflows.
+const NUMBER_MAX: u64 = 1 << 62;
+
 impl Message {
+    /// False if a number in it could not have come about.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let is_point = |point: LogPoint| point.index <= NUMBER_MAX && point.term <= self.term;
+        self.term <= NUMBER_MAX
+            && match &self.body {
+                Body::Append(append) => {
+                    is_point(append.previous) && append.entries.iter().all(|entry| entry.term <= self.term)
+                }
+                Body::Snapshot(snapshot) => is_point(snapshot.last),
+                _ => true,
+            }
+    }
+
     /// Appends the encoded form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.body.kind());

@@ -18,6 +18,8 @@ use crate::message::{Appended, Body, Message, Outcome, Snapshot};
 /// Bytes of entries that stay in memory for members that are a little behind.
 const HELD_BYTES_MAX: usize = 4 << 20;
 
+/// Messages that may wait for the disk.
+const PROMISES_MAX: usize = 1024;
 /// Memberships that are over and wait for what they were in force for to be applied.
 const PASSED_MAX: usize = 64;
 
@@ -187,6 +189,9 @@ impl Node {
         if self.fault.is_some() || message.to.peer != self.me || message.from.peer == self.me {
             return;
         }
+        if !message.is_plausible() {
+            return;
+        }
         let Message { from, to, term, body } = message;
         if let Body::Stranger(stranger) = body {
             return self.on_stranger(now, from, term, stranger, out);
@@ -294,6 +299,7 @@ impl Node {
     /// Sends what has gathered.
     pub fn flush(&mut self, now: Mono, out: &mut Vec<Effect>) {
         if self.fault.is_none() {
+            self.give_way(now, out);
             self.send_appends(now, out);
             self.release_promises(out);
         }
@@ -435,7 +441,15 @@ impl Node {
     /// Sends a message once everything written so far is durable.
     pub(crate) fn promise(&mut self, to: Replica, term: Term, body: Body) {
         let message = Message { from: self.myself(), to, term, body };
-        self.promises.push_back((self.writes, message));
+        self.promise_after(self.writes, message);
+    }
+
+    fn promise_after(&mut self, write: WriteNo, message: Message) {
+        // A disk that hangs does not collect them: whoever waits for one asks again.
+        if self.promises.len() >= PROMISES_MAX {
+            self.promises.pop_front();
+        }
+        self.promises.push_back((write, message));
     }
 
     /// Sends a message that promises nothing.
@@ -523,7 +537,7 @@ impl Node {
         let message =
             Message { from: self.myself(), to: leader, term: self.hard.term, body: Body::Appended(answer) };
         // What is durable is all it promises, but the term must be durable too.
-        self.promises.push_back((self.term_write, message));
+        self.promise_after(self.term_write, message);
     }
 
     /// The group.

@@ -86,6 +86,14 @@ impl Progress {
         self.in_flight_bytes < WINDOW_BYTES && self.in_flight.len() < WINDOW_MESSAGES
     }
 
+    /// The member said, for a life that is over or has not begun to count, that it has forgotten what it knew.
+    pub(crate) fn forgot(&mut self, now: Mono) {
+        self.heard = Some(now);
+        self.remembers = false;
+        self.is_amnesiac = true;
+        self.matched = 0;
+    }
+
     pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize, now: Mono) {
         self.next = last + 1;
         self.in_flight.push_back((last, bytes));
@@ -111,10 +119,11 @@ impl Progress {
     /// The member answered. It is waited for as long as it may lack something that was sent.
     pub(crate) fn answered(&mut self, appended: &Appended, now: Mono) {
         self.heard = Some(now);
-        self.remembers = appended.remembers;
-        self.is_amnesiac = !appended.remembers;
+        // Within a life nobody forgets: who says so after having counted said it before.
+        self.remembers |= appended.remembers;
+        self.is_amnesiac = !self.remembers;
         self.commit_answered = self.commit_answered.max(appended.commit);
-        self.round_answered = self.round_answered.max(appended.round);
+        self.round_answered = self.round_answered.max(appended.round.min(self.round_sent));
         let is_owed = match self.mode {
             Mode::Stream | Mode::Reading { .. } => {
                 self.matched + 1 < self.next
@@ -205,10 +214,30 @@ mod tests {
     fn who_may_have_forgotten_counts_for_nothing() {
         let mut progress = Progress::new(1, 5);
         progress.matched(4, 4);
+        progress.round_sent = 7;
         progress.answered(&Appended { remembers: false, ..answer(0, 7) }, Mono(1));
         assert_eq!((progress.counted(), progress.counted_round(), progress.is_amnesiac), (0, 0, true));
         progress.answered(&answer(0, 7), Mono(2));
         assert_eq!((progress.counted(), progress.counted_round(), progress.is_amnesiac), (4, 7, false));
+    }
+
+    #[test]
+    fn an_old_answer_does_not_make_a_member_forget() {
+        let mut progress = Progress::new(1, 5);
+        progress.matched(4, 4);
+        progress.answered(&answer(0, 0), Mono(1));
+        progress.answered(&Appended { remembers: false, ..answer(0, 0) }, Mono(2));
+        assert_eq!((progress.counted(), progress.is_amnesiac), (4, false));
+        progress.forgot(Mono(3));
+        assert_eq!((progress.counted(), progress.is_amnesiac), (0, true));
+    }
+
+    #[test]
+    fn a_round_that_was_not_asked_for_is_not_answered() {
+        let mut progress = Progress::new(1, 5);
+        progress.round_sent = 3;
+        progress.answered(&answer(0, u64::MAX), Mono(1));
+        assert_eq!(progress.counted_round(), 3);
     }
 
     #[test]
