@@ -11,8 +11,9 @@ impl Node {
     /// Feeds what decides how the replica goes on. Left out is what only delays: points in time (not whether one is
     /// set), the source of randomness, and how many writes there were before those that are not durable.
     pub fn hash_state<H: Hasher>(&self, state: &mut H) {
-        let Self { group: _, me, hard, log, role, leader, commit, released, applied, durable, verified, .. } =
-            self;
+        let Self {
+            group: _, me, hard, log, role, leader, commit, released, applied, durable, verified, ..
+        } = self;
         (me, hard, log, leader, commit, released, applied, durable, verified).hash(state);
         (self.round, self.owes_answer, self.leader_incarnation, &self.reachable).hash(state);
         (&self.declared_amnesia, self.fault()).hash(state);

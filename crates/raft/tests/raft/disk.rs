@@ -1,5 +1,7 @@
 //! What a replica wrote, and how much of it would survive.
 
+use std::hash::{Hash, Hasher};
+
 use linnet_ids::{GroupId, LogIndex, PeerId, Term, chain_next, chain_start};
 use linnet_raft::{Effect, Entry, HardState, LogPoint, Membership, Opening, WriteNo};
 
@@ -155,6 +157,25 @@ impl Disk {
             }
         }
         self.waiting.clear();
+    }
+
+    /// Feeds what waits, without its numbers.
+    pub(crate) fn hash_waiting<H: Hasher>(&self, state: &mut H) {
+        for (_, write) in &self.waiting {
+            match write {
+                Write::Effect(Effect::Append { index, entry, state: hard, .. }) => {
+                    (0_u8, index, entry, hard).hash(state);
+                }
+                Write::Effect(Effect::HardState { state: hard, .. }) => (1_u8, hard).hash(state),
+                Write::Effect(_) => {}
+                Write::Install { last, hard, state: contents, members } => {
+                    (2_u8, last, hard, contents, members).hash(state);
+                }
+                Write::Checkpoint { to, state: contents, members } => {
+                    (3_u8, to, contents, members).hash(state);
+                }
+            }
+        }
     }
 
     /// Number of the newest write.

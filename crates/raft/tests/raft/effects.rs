@@ -20,6 +20,7 @@ impl World {
         }
         if self.has(Mutation::AcknowledgedBeforeSync)
             && let Some(no) = self.servers[at].disk.newest()
+            && no > self.servers[at].reported
         {
             self.report_durable(at, no);
         }
@@ -69,6 +70,7 @@ impl World {
     }
 
     pub(crate) fn report_durable(&mut self, at: usize, no: WriteNo) {
+        self.servers[at].reported = no;
         self.with(at, |node, now, out| node.on_durable(now, no, out));
     }
 
@@ -99,6 +101,9 @@ impl World {
         let outcome = self.check_promise(at, &message);
         self.require(outcome);
         self.note(|| format!("send {message:?}"));
+        if self.is_mail_a_set && self.network.contains(&message) {
+            return;
+        }
         if self.network.len() >= IN_FLIGHT_MAX {
             let lost = self.random.usize(..self.network.len());
             self.network.swap_remove(lost);
@@ -275,7 +280,6 @@ impl World {
         }
         self.with(at, |node, _, _| node.compact(to));
     }
-
 }
 
 fn next_state(state: u64, payload: &[u8]) -> u64 {

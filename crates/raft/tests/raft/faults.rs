@@ -56,7 +56,9 @@ impl World {
         let remembered = self.founders.get(peer(at)).filter(|_| self.has(Mutation::WipedStoreRemembers));
         let opening = match &self.servers[at].founding {
             Some(founding) if image.hard.is_none() => Opening { seed, ..founding.clone() },
-            None if image.hard.is_none() && let Some(member) = remembered => {
+            None if image.hard.is_none()
+                && let Some(member) = remembered =>
+            {
                 Opening::founding(GROUP, member.replica(), self.founders.clone(), seed)
             }
             _ => image.opening(GROUP, peer(at), seed),
@@ -127,7 +129,15 @@ impl World {
         }
     }
 
+    /// Nothing reaches a server any more, and nobody knows.
+    pub(crate) fn deafen(&mut self, at: usize) {
+        self.count(Event::Deafness);
+        self.note(|| format!("n{at} is deaf"));
+        self.deaf.insert(at);
+    }
+
     pub(crate) fn heal_network(&mut self) {
+        self.deaf.clear();
         for (a, b) in self.cut.clone() {
             self.set_cut(a, b, false);
         }
@@ -158,7 +168,7 @@ impl World {
     /// A message arrives, if its servers hear each other.
     pub(crate) fn deliver(&mut self, mut message: Message) {
         let (Some(from), Some(to)) = (self.at(message.from.peer), self.at(message.to.peer)) else { return };
-        if !self.hears(from, to) {
+        if !self.hears(from, to) || self.deaf.contains(&to) {
             return;
         }
         let mut bytes = Vec::new();
@@ -185,5 +195,4 @@ impl World {
             }
         }
     }
-
 }

@@ -112,6 +112,10 @@ impl World {
         {
             return Err(format!("{other:?} and {me:?} lead in term {term}"));
         }
+        let hard = self.servers[at].disk.durable.hard.as_ref();
+        if hard.is_some_and(|hard| hard.term == term && hard.vote == Some(me)) {
+            self.ghost.note_vote(me, term, me)?;
+        }
         let members = self.members_of(at);
         let votes =
             members.voters().filter(|m| self.ghost.votes.get(&(m.replica(), term)) == Some(&me)).count();
@@ -143,41 +147,44 @@ impl World {
         self.ghost.note_history(last.index, last.term, last.chain)
     }
 
-    /// What a message promises is durable, and who promises may.
+    /// Who promises something may, and does not contradict what it promised.
     pub(crate) fn check_promise(&mut self, at: usize, message: &Message) -> Result<(), String> {
-        let image = &self.servers[at].disk.durable;
-        let (durable_term, durable_vote) = image.hard.as_ref().map_or((0, None), |h| (h.term, h.vote));
-        let last = image.last().index;
-        let term = message.term;
+        if self.sees_disks {
+            self.check_durable(at, message)?;
+        }
+        let (from, term) = (message.from, message.term);
         match &message.body {
             Body::Vote(ballot) if ballot.is_granted => {
-                if durable_term < term || (durable_term == term && durable_vote != Some(message.to)) {
-                    return Err(format!("n{at} votes and could forget it: {message:?}"));
-                }
-                self.check_counts(at, message.from)?;
-                self.ghost.note_vote(message.from, term, message.to)
+                self.check_counts(at, from)?;
+                self.ghost.note_vote(from, term, message.to)
             }
             Body::AskVote(_) => {
-                if durable_term < term || (durable_term == term && durable_vote != Some(message.from)) {
-                    return Err(format!("n{at} stands and could forget it: {message:?}"));
-                }
-                self.check_counts(at, message.from)?;
-                self.ghost.note_vote(message.from, term, message.from)
+                self.check_counts(at, from)?;
+                self.ghost.note_vote(from, term, from)
             }
-            Body::PreVote(ballot) if ballot.is_granted => self.check_counts(at, message.from),
-            Body::Appended(appended) => {
-                if let Outcome::Matched { durable, .. } = appended.outcome {
-                    if durable > last {
-                        return Err(format!("n{at} has {last} durably and says {message:?}"));
-                    }
-                    if durable_term < term {
-                        return Err(format!("n{at} could forget term {term}: {message:?}"));
-                    }
-                }
-                if appended.remembers { self.check_counts(at, message.from) } else { Ok(()) }
-            }
+            Body::PreVote(ballot) if ballot.is_granted => self.check_counts(at, from),
+            Body::Appended(appended) if appended.remembers => self.check_counts(at, from),
             _ => Ok(()),
         }
+    }
+
+    /// What a message promises is durable.
+    fn check_durable(&self, at: usize, message: &Message) -> Result<(), String> {
+        let image = &self.servers[at].disk.durable;
+        let (term, vote) = image.hard.as_ref().map_or((0, None), |h| (h.term, h.vote));
+        let has_voted = |whom| term > message.term || (term == message.term && vote == Some(whom));
+        let is_durable = match &message.body {
+            Body::Vote(ballot) => !ballot.is_granted || has_voted(message.to),
+            Body::AskVote(_) => has_voted(message.from),
+            Body::Appended(appended) => match appended.outcome {
+                Outcome::Matched { durable, .. } => {
+                    durable <= image.last().index && (durable == 0 || term >= message.term)
+                }
+                _ => true,
+            },
+            _ => true,
+        };
+        if is_durable { Ok(()) } else { Err(format!("n{at} could forget what it says: {message:?}")) }
     }
 
     /// A life counts if it has the entry that admits it, and that is committed.
@@ -186,9 +193,8 @@ impl World {
             return Ok(());
         }
         let image = &self.servers[at].disk.durable;
-        let is_named = |members: &Membership| {
-            members.get(life.peer).is_some_and(|m| m.incarnation == life.incarnation)
-        };
+        let is_named =
+            |members: &Membership| members.get(life.peer).is_some_and(|m| m.incarnation == life.incarnation);
         if !is_named(&image.members) {
             let Some((index, entry)) = admission(image, life) else {
                 return Err(format!("{life:?} counts, and has no entry that admits it"));

@@ -4,8 +4,10 @@
 
 mod disk;
 mod effects;
+mod explore;
 mod faults;
 mod ghost;
+mod mutants;
 mod mutation;
 mod settle;
 mod walk;

@@ -134,8 +134,7 @@ impl World {
             (Mutation::SentCountsAsCommitted, Body::Append(append)) => {
                 append.commit = append.previous.index + append.entries.len() as u64;
             }
-            (Mutation::StaleVoteCounts, Body::Vote(_))
-            | (Mutation::StaleAnswerCounts, Body::Appended(_)) => {
+            (Mutation::StaleVoteCounts, Body::Vote(_)) | (Mutation::StaleAnswerCounts, Body::Appended(_)) => {
                 message.term = status.term;
             }
             (Mutation::CandidatesLogIgnored, Body::AskVote(candidacy) | Body::AskPreVote(candidacy)) => {

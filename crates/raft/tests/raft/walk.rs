@@ -41,6 +41,8 @@ pub(crate) fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
 
 fn walk(seed: u64, shape: &Shape, mutation: Option<Mutation>) -> BTreeMap<Event, u64> {
     let mut world = World::with_mutation(seed, shape.servers, shape.voters, mutation);
+    // What is wrong must be noticed by what comes of it.
+    world.sees_disks = mutation.is_none();
     // Some walks are calm enough for much to be committed, some are not.
     let calm = usize::try_from(seed % 3).unwrap();
     for _ in 0..STEPS * shape.servers / 2 {
@@ -74,12 +76,14 @@ fn step(world: &mut World, shape: &Shape) {
             let count = world.random.usize(1..6);
             world.sync(at, count);
         }
-        700..800 => {
+        700..710 => world.doubt(at),
+        710..713 => world.deafen(at),
+        713..800 => {
             let millis = world.random.u64(1..120);
             world.pass_time(Duration::from_millis(millis));
         }
-        800..890 => world.propose(at),
-        890..910 => world.read(at),
+        800..880 => world.propose(at),
+        880..910 => world.read(at),
         910..925 => world.checkpoint(at),
         925..935 => world.crash(at),
         935..965 => restart(world, at, shape),
@@ -117,7 +121,7 @@ fn restart(world: &mut World, at: usize, shape: &Shape) {
 /// Without this server there is still a majority that remembers, of every membership; of two voters, one. An old disk
 /// must not come back beside a server that was removed and does not know it: together they could be a majority of
 /// members that were.
-fn is_dispensable(world: &World, at: usize) -> bool {
+pub(crate) fn is_dispensable(world: &World, at: usize) -> bool {
     let newest = world.membership();
     let is_member = |s: &Server| s.disk.visible.hard.is_none() || newest.get(s.peer).is_some();
     if !world.servers.iter().all(is_member) {
@@ -167,7 +171,9 @@ fn walks(shape: &Shape, from: u64, count: u64) -> BTreeMap<Event, u64> {
     let mut events = BTreeMap::new();
     for seed in seeds {
         match attempt(seed, shape, None) {
-            Ok(seen) => seen.into_iter().for_each(|(event, times)| *events.entry(event).or_default() += times),
+            Ok(seen) => {
+                seen.into_iter().for_each(|(event, times)| *events.entry(event).or_default() += times)
+            }
             Err(text) => panic!("{text}"),
         }
     }
@@ -187,6 +193,7 @@ fn assert_seen(events: &BTreeMap<Event, u64>, expected: &[Event]) {
 const ALWAYS: &[Event] = &[
     Event::Crash,
     Event::Partition,
+    Event::Deafness,
     Event::Drop,
     Event::Duplicate,
     Event::LeaderElected,

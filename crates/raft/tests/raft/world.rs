@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
-use linnet_raft::{Effect, Member, Membership, Message, Node, Opening, Replica, Standing};
+use linnet_raft::{Effect, Member, Membership, Message, Node, Opening, Replica, Standing, WriteNo};
 
 use crate::disk::Disk;
 use crate::ghost::Ghost;
@@ -30,6 +30,8 @@ pub(crate) struct Server {
     pub(crate) applied: LogIndex,
     pub(crate) standing: Standing,
     pub(crate) timer: Option<Mono>,
+    /// The newest write that the node takes for durable.
+    pub(crate) reported: WriteNo,
     /// Commit and applied as last shown.
     pub(crate) seen: (LogIndex, LogIndex),
 }
@@ -41,6 +43,7 @@ pub(crate) enum Event {
     Wipe,
     Remount,
     Partition,
+    Deafness,
     Drop,
     Duplicate,
     LeaderElected,
@@ -62,8 +65,12 @@ pub(crate) struct World {
     pub(crate) now: Mono,
     pub(crate) servers: Vec<Server>,
     pub(crate) network: Vec<Message>,
+    /// Of equal messages on their way there is one.
+    pub(crate) is_mail_a_set: bool,
     /// Pairs that do not hear each other.
     pub(crate) cut: BTreeSet<(usize, usize)>,
+    /// Servers that nothing reaches, though others take them for reachable.
+    pub(crate) deaf: BTreeSet<usize>,
     pub(crate) founders: Membership,
     pub(crate) ghost: Ghost,
     pub(crate) proposed: BTreeMap<(PeerId, LogIndex), (Term, bytes::Bytes)>,
@@ -73,6 +80,8 @@ pub(crate) struct World {
     pub(crate) events: BTreeMap<Event, u64>,
     pub(crate) trace: Option<Vec<String>>,
     pub(crate) mutation: Option<Mutation>,
+    /// Promises are held against disks; else only what comes of them is looked at.
+    pub(crate) sees_disks: bool,
 }
 
 /// What a world found wrong: thrown, so that whoever looks for it needs not ask after every step.
@@ -99,7 +108,9 @@ impl World {
             now: Mono(1),
             servers: (0..servers).map(Server::new).collect(),
             network: Vec::new(),
+            is_mail_a_set: false,
             cut: BTreeSet::new(),
+            deaf: BTreeSet::new(),
             founders: membership.clone(),
             ghost: Ghost::default(),
             proposed: BTreeMap::new(),
@@ -109,6 +120,7 @@ impl World {
             events: BTreeMap::new(),
             trace: std::env::var_os("LINNET_TRACE").map(|_| Vec::new()),
             mutation,
+            sees_disks: true,
         };
         for (at, me) in founders.into_iter().enumerate() {
             let seed = world.random.u64(..);
@@ -166,7 +178,7 @@ impl World {
         let server = &mut self.servers[at];
         server.node = Some(node);
         (server.state, server.applied, server.seen) = (server.disk.durable.state, base, (0, 0));
-        server.standing = Standing::Leaderless;
+        (server.standing, server.reported) = (Standing::Leaderless, 0);
         if server.node.as_ref().is_some_and(|n| !n.status().is_amnesiac) {
             let outcome = self.check_counts(at, self.life(at));
             self.require(outcome);
@@ -249,6 +261,7 @@ impl Server {
             applied: 0,
             standing: Standing::Leaderless,
             timer: None,
+            reported: 0,
             seen: (0, 0),
         }
     }
