@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use linnet_ids::{LogIndex, PeerId};
-use linnet_raft::{Change, Effect, Entry, Message, Node, Replica, Snapshot, Standing, WriteNo, is_reserved};
+use linnet_raft::{Change, Effect, Entry, Message, Node, Refused, Replica, Snapshot, Standing, WriteNo, is_reserved};
 
 use crate::disk::Write;
 use crate::mutation::Mutation;
@@ -55,7 +55,7 @@ impl World {
             Effect::Halted(fault) => self.fail(&format!("{:?} halted: {fault}", self.servers[at].peer)),
             Effect::Remembers => self.readmitted(at),
             Effect::Amnesiac => self.forgotten(at),
-            Effect::Members(members) => self.note(|| format!("n{at} members {members:?}")),
+            Effect::Members(members) => self.note(|world| format!("n{at} has members {}", world.tell_members(&members))),
         }
     }
 
@@ -75,7 +75,7 @@ impl World {
     }
 
     fn readmitted(&mut self, at: usize) {
-        self.note(|| format!("n{at} remembers"));
+        self.note(|_| format!("n{at} remembers"));
         self.count(Event::Readmitted);
         let life = self.life(at);
         let outcome = self.check_counts(at, life);
@@ -84,7 +84,8 @@ impl World {
 
     /// The life that its disk is in is over.
     fn forgotten(&mut self, at: usize) {
-        self.note(|| format!("n{at} is amnesiac"));
+        self.know_life(self.life(at));
+        self.note(|_| format!("n{at} is amnesiac"));
         let image = self.servers[at].disk.durable.clone();
         if let Some(hard) = &image.hard {
             let life = Replica { peer: self.servers[at].peer, incarnation: hard.incarnation };
@@ -100,7 +101,6 @@ impl World {
     fn send(&mut self, at: usize, message: Message) {
         let outcome = self.check_promise(at, &message);
         self.require(outcome);
-        self.note(|| format!("send {message:?}"));
         if self.is_mail_a_set && self.network.contains(&message) {
             return;
         }
@@ -122,7 +122,7 @@ impl World {
                 Ok(false) => {}
                 Err(text) => self.fail(&format!("n{at}: {text}")),
             }
-            self.note(|| format!("n{at} applies {index} of term {}", entry.term));
+            self.note(|world| format!("n{at} applies {index}: {}", world.tell_entry(&entry)));
             self.acknowledge(at, index, &entry);
             let server = &mut self.servers[at];
             server.state = next_state(server.state, &entry.payload);
@@ -138,12 +138,13 @@ impl World {
         if is_own && proposed.is_some_and(|(term, payload)| *term == entry.term && *payload == entry.payload)
         {
             self.ghost.acknowledged.insert(index, entry.payload.clone());
+            self.note(|_| format!("n{at} acknowledges {index}"));
             self.count(Event::Acknowledged);
         }
     }
 
     fn stand(&mut self, at: usize, standing: Standing) {
-        self.note(|| format!("n{at} {standing:?}"));
+        self.note(|world| world.tell_standing(at, standing));
         if let Standing::Elected(term) = standing {
             self.count(Event::LeaderElected);
             let outcome = self.check_elected(at, term);
@@ -195,6 +196,7 @@ impl World {
             }
         }
         (server.state, server.applied) = (state, snapshot.last.index);
+        self.note(|_| format!("n{at} begins anew behind {}", snapshot.last.index));
         self.count(Event::SnapshotInstalled);
         self.carry_out(at, out);
     }
@@ -209,6 +211,7 @@ impl World {
                     "n{at} would answer a read from {index}, {asked_at} was acknowledged before"
                 ));
             }
+            self.note(|_| format!("n{at} may answer read {number} from {index}"));
             self.count(Event::ReadConfirmed);
         }
     }
@@ -217,48 +220,62 @@ impl World {
     pub(crate) fn propose(&mut self, at: usize) {
         self.next_value += 1;
         let payload = Bytes::from(format!("v{}", self.next_value));
-        let term = self.servers[at].node.as_ref().map(|n| n.status().term);
-        let peer = self.servers[at].peer;
-        let given = payload.clone();
-        let mut out = Vec::new();
-        let Some(node) = self.servers[at].node.as_mut().filter(|n| n.is_leading()) else { return };
-        if let Ok(index) = node.propose([given], &mut out) {
-            self.proposed.insert((peer, index), (term.unwrap_or(0), payload));
+        if self.node(at).is_some_and(Node::is_leading) {
+            // Whoever is refused asks again, or not.
+            let _ = self.propose_value(at, payload);
         }
-        self.carry_out(at, out);
     }
 
-    pub(crate) fn read(&mut self, at: usize) {
+    pub(crate) fn propose_value(&mut self, at: usize, payload: Bytes) -> Result<LogIndex, Refused> {
+        let term = self.node(at).map_or(0, |n| n.status().term);
+        let peer = self.servers[at].peer;
+        let mut out = Vec::new();
+        let node = self.servers[at].node.as_mut().ok_or(Refused::NotLeader)?;
+        let result = node.propose([payload.clone()], &mut out);
+        if let Ok(index) = result {
+            self.proposed.insert((peer, index), (term, payload));
+        }
+        self.carry_out(at, out);
+        result
+    }
+
+    pub(crate) fn read(&mut self, at: usize) -> Result<(), Refused> {
         self.next_read += 1;
         let number = self.next_read;
         let newest = self.ghost.acknowledged.keys().next_back().copied().unwrap_or(0);
         let peer = self.servers[at].peer;
         self.reads.insert((peer, number), newest);
-        if !matches!(self.with(at, |node, _, out| node.read(number, out)), Some(Ok(()))) {
+        let result = self.with(at, |node, _, out| node.read(number, out)).unwrap_or(Err(Refused::NotLeader));
+        if result.is_err() {
             self.reads.remove(&(peer, number));
         } else if self.has(Mutation::ReadUnconfirmed) {
             self.reads_confirmed(at, number, self.servers[at].applied);
         }
+        result
     }
 
-    pub(crate) fn change(&mut self, at: usize, change: Change) -> bool {
-        let done =
-            self.with(at, |node, now, out| node.change_membership(now, change, out).is_ok()) == Some(true);
-        if done {
+    pub(crate) fn change(&mut self, at: usize, change: Change) -> Result<LogIndex, Refused> {
+        let result = self
+            .with(at, |node, now, out| node.change_membership(now, change, out))
+            .unwrap_or(Err(Refused::NotLeader));
+        if result.is_ok() {
             self.count(match change {
                 Change::Add(_) => Event::MemberAdded,
                 Change::Promote(_) => Event::MemberPromoted,
                 _ => Event::MemberRemoved,
             });
         }
-        done
+        result
     }
 
-    pub(crate) fn transfer(&mut self, at: usize, to: PeerId) {
+    pub(crate) fn transfer(&mut self, at: usize, to: PeerId) -> Result<(), Refused> {
         let within = Duration::from_secs(1);
-        if self.with(at, |node, now, _| node.transfer(now, to, within).is_ok()) == Some(true) {
+        let result =
+            self.with(at, |node, now, _| node.transfer(now, to, within)).unwrap_or(Err(Refused::NotLeader));
+        if result.is_ok() {
             self.count(Event::Transfer);
         }
+        result
     }
 
     /// Makes a checkpoint of what is applied.

@@ -30,7 +30,7 @@ impl World {
     /// Of what waited for the disk, the oldest `survivors` are there.
     pub(crate) fn crash_keeping(&mut self, at: usize, survivors: usize) {
         self.count(Event::Crash);
-        self.note(|| format!("n{at} crashes"));
+        self.note(|_| format!("n{at} crashes"));
         let server = &mut self.servers[at];
         server.node = None;
         server.timer = None;
@@ -51,7 +51,7 @@ impl World {
     }
 
     pub(crate) fn start_with(&mut self, at: usize, seed: u64) {
-        self.note(|| format!("n{at} starts"));
+        self.note(|_| format!("n{at} starts"));
         let image = &self.servers[at].disk.durable;
         let remembered = self.founders.get(peer(at)).filter(|_| self.has(Mutation::WipedStoreRemembers));
         let opening = match &self.servers[at].founding {
@@ -80,7 +80,7 @@ impl World {
     /// The disk of a stopped server is replaced by an empty one.
     pub(crate) fn wipe(&mut self, at: usize) {
         self.count(Event::Wipe);
-        self.note(|| format!("n{at} is wiped"));
+        self.note(|_| format!("n{at} is wiped"));
         let server = &mut self.servers[at];
         let old = std::mem::replace(&mut server.disk, Disk::new(GROUP));
         server.founding = None;
@@ -99,7 +99,7 @@ impl World {
     pub(crate) fn remount(&mut self, at: usize) -> bool {
         let Some(old) = self.servers[at].old_disk.take() else { return false };
         self.count(Event::Remount);
-        self.note(|| format!("n{at} gets its old disk back"));
+        self.note(|_| format!("n{at} gets its old disk back"));
         let taken_out = std::mem::replace(&mut self.servers[at].disk, old);
         self.depart(at, &taken_out);
         true
@@ -110,7 +110,7 @@ impl World {
         if self.servers[at].node.is_some() {
             self.crash(at);
         }
-        self.note(|| format!("n{at} gives up"));
+        self.note(|_| format!("n{at} gives up"));
         let taken_out = self.servers[at].disk.clone();
         self.depart(at, &taken_out);
         self.servers[at] = Server::new(at);
@@ -122,7 +122,7 @@ impl World {
         if a == b || !changed {
             return;
         }
-        self.note(|| format!("n{a} and n{b} {}", if is_cut { "are cut" } else { "hear each other" }));
+        self.note(|_| format!("n{a} and n{b} {}", if is_cut { "are cut" } else { "hear each other" }));
         for (at, other) in [(a, b), (b, a)] {
             let is_up = self.servers[other].node.is_some() && !is_cut;
             self.with(at, |node, now, out| node.set_reachable(now, peer(other), is_up, out));
@@ -132,7 +132,7 @@ impl World {
     /// Nothing reaches a server any more, and nobody knows.
     pub(crate) fn deafen(&mut self, at: usize) {
         self.count(Event::Deafness);
-        self.note(|| format!("n{at} is deaf"));
+        self.note(|_| format!("n{at} is deaf"));
         self.deaf.insert(at);
     }
 
@@ -174,7 +174,7 @@ impl World {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         assert_eq!(Message::decode(&bytes.into()).as_ref(), Ok(&message));
-        self.note(|| format!("deliver {message:?}"));
+        self.note(|world| world.tell_message(&message));
         self.mutate_tail(to, &message);
         self.mutate_delivery(to, &mut message);
         self.with(to, |node, now, out| node.on_message(now, message, out));

@@ -9,6 +9,8 @@ mod faults;
 mod ghost;
 mod mutants;
 mod mutation;
+mod script;
 mod settle;
+mod tell;
 mod walk;
 mod world;

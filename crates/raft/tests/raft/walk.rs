@@ -83,7 +83,9 @@ fn step(world: &mut World, shape: &Shape) {
             world.pass_time(Duration::from_millis(millis));
         }
         800..880 => world.propose(at),
-        880..910 => world.read(at),
+        880..910 => {
+            let _ = world.read(at);
+        }
         910..925 => world.checkpoint(at),
         925..935 => world.crash(at),
         935..965 => restart(world, at, shape),
@@ -97,7 +99,7 @@ fn step(world: &mut World, shape: &Shape) {
         975..985 => world.heal_network(),
         985..992 => {
             let to = world.random.usize(..shape.servers);
-            world.transfer(at, peer(to));
+            let _ = world.transfer(at, peer(to));
         }
         _ if shape.changes => change(world, shape),
         _ => {}
@@ -149,16 +151,17 @@ fn change(world: &mut World, shape: &Shape) {
     match (member, world.random.u8(..3)) {
         (None, _) if world.servers[at].node.is_none() && world.servers[at].disk.durable.hard.is_none() => {
             let incarnation = world.random.u64(1000..);
-            if world.change(leader, Change::Add(Replica { peer: peer(at), incarnation })) {
+            let added = Change::Add(Replica { peer: peer(at), incarnation });
+            if world.change(leader, added).is_ok() {
                 world.start_added(at, incarnation);
             }
         }
         (None, _) => world.give_up(at),
         (Some(_), 0 | 1) => {
-            world.change(leader, Change::Promote(peer(at)));
+            let _ = world.change(leader, Change::Promote(peer(at)));
         }
         (Some(_), _) if membership.voter_count() > 2 => {
-            world.change(leader, Change::Remove(peer(at)));
+            let _ = world.change(leader, Change::Remove(peer(at)));
         }
         _ => {}
     }

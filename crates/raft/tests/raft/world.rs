@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
-use linnet_raft::{Effect, Member, Membership, Message, Node, Opening, Replica, Standing, WriteNo};
+use linnet_raft::{Effect, Incarnation, Member, Membership, Message, Node, Opening, Replica, Standing, WriteNo};
 
 use crate::disk::Disk;
 use crate::ghost::Ghost;
@@ -78,7 +78,10 @@ pub(crate) struct World {
     pub(crate) next_read: u64,
     pub(crate) next_value: u64,
     pub(crate) events: BTreeMap<Event, u64>,
+    /// What happened, if somebody wants to know.
     pub(crate) trace: Option<Vec<String>>,
+    /// Lives of servers, in the order in which they were seen.
+    pub(crate) lives: BTreeMap<PeerId, Vec<Incarnation>>,
     pub(crate) mutation: Option<Mutation>,
     /// Promises are held against disks; else only what comes of them is looked at.
     pub(crate) sees_disks: bool,
@@ -119,6 +122,7 @@ impl World {
             next_value: 0,
             events: BTreeMap::new(),
             trace: std::env::var_os("LINNET_TRACE").map(|_| Vec::new()),
+            lives: BTreeMap::new(),
             mutation,
             sees_disks: true,
         };
@@ -137,9 +141,10 @@ impl World {
         *self.events.entry(event).or_default() += 1;
     }
 
-    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!("{:>9} {}", self.now.0 / 1000, text()));
+    pub(crate) fn note(&mut self, text: impl FnOnce(&Self) -> String) {
+        if self.trace.is_some() {
+            let text = text(self);
+            self.trace.get_or_insert_default().push(text);
         }
     }
 
@@ -183,6 +188,7 @@ impl World {
             let outcome = self.check_counts(at, self.life(at));
             self.require(outcome);
         }
+        self.know_life(self.life(at));
         self.carry_out(at, out);
         for other in 0..self.servers.len() {
             if other != at && self.hears(at, other) {
