@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use linnet_ids::{LogIndex, PeerId};
-use linnet_raft::{Change, Effect, Entry, Message, Node, Refused, Replica, Snapshot, Standing, WriteNo, is_reserved};
+use linnet_raft::{
+    Change, Effect, Entry, Message, Node, Refused, Replica, Snapshot, Standing, WriteNo, is_reserved,
+};
 
 use crate::disk::Write;
 use crate::mutation::Mutation;
@@ -55,7 +57,9 @@ impl World {
             Effect::Halted(fault) => self.fail(&format!("{:?} halted: {fault}", self.servers[at].peer)),
             Effect::Remembers => self.readmitted(at),
             Effect::Amnesiac => self.forgotten(at),
-            Effect::Members(members) => self.note(|world| format!("n{at} has members {}", world.tell_members(&members))),
+            Effect::Members(members) => {
+                self.note(|world| format!("n{at} has members {}", world.tell_members(&members)))
+            }
         }
     }
 

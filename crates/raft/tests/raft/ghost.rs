@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use linnet_ids::{LogIndex, Term};
+use linnet_ids::{LogIndex, PeerId, Term};
 use linnet_raft::{Body, Change, Entry, Membership, MembershipEntry, Message, Outcome, Replica};
 
 use crate::disk::Image;
@@ -30,6 +30,13 @@ impl Ghost {
     /// The life began with all that its group knew.
     pub(crate) fn may_count(&mut self, life: Replica) {
         self.counting.insert(life);
+    }
+
+    /// The newest membership that is committed does not have it.
+    pub(crate) fn is_gone(&self, peer: PeerId) -> bool {
+        let steps = self.committed.values().rev();
+        let newest = steps.filter_map(|entry| MembershipEntry::decode(&entry.payload).ok().flatten()).next();
+        newest.is_some_and(|step| step.membership.get(peer).is_none())
     }
 
     pub(crate) fn depart(&mut self, life: Replica, image: Image) {

@@ -91,7 +91,8 @@ impl World {
                     .iter()
                     .map(|entry| format!("{} of {}", self.tell_entry(entry), tell_term(entry.term)))
                     .collect();
-                let round = if append.round == 0 { String::new() } else { format!(", round {}", append.round) };
+                let round =
+                    if append.round == 0 { String::new() } else { format!(", round {}", append.round) };
                 let (previous, commit) = (tell_point(append.previous), append.commit);
                 format!("append behind {previous} [{}], commit {commit}{round}", entries.join(", "))
             }
@@ -118,7 +119,11 @@ impl World {
             Body::NotLeading => "I do not lead".into(),
             Body::GiveWay => "give way".into(),
             Body::Stranger(stranger) => {
-                if stranger.is_amnesiac { "I am amnesiac".into() } else { "I am another life".into() }
+                if stranger.is_amnesiac {
+                    "I am amnesiac".into()
+                } else {
+                    "I am another life".into()
+                }
             }
             Body::Retired { is_recorded } => {
                 format!("your life is over, {}", if *is_recorded { "it is written" } else { "I lead others" })

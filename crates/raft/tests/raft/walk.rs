@@ -156,7 +156,9 @@ fn change(world: &mut World, shape: &Shape) {
                 world.start_added(at, incarnation);
             }
         }
-        (None, _) => world.give_up(at),
+        // Its removal may still be taken back, and then it is needed.
+        (None, _) if world.ghost.is_gone(peer(at)) => world.give_up(at),
+        (None, _) => {}
         (Some(_), 0 | 1) => {
             let _ = world.change(leader, Change::Promote(peer(at)));
         }

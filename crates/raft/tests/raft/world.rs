@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
-use linnet_raft::{Effect, Incarnation, Member, Membership, Message, Node, Opening, Replica, Standing, WriteNo};
+use linnet_raft::{
+    Effect, Incarnation, Member, Membership, Message, Node, Opening, Replica, Standing, WriteNo,
+};
 
 use crate::disk::Disk;
 use crate::ghost::Ghost;
