@@ -9,6 +9,7 @@ mod faults;
 mod ghost;
 mod mutants;
 mod mutation;
+mod paper;
 mod script;
 mod settle;
 mod tell;
