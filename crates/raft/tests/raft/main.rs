@@ -7,6 +7,7 @@ mod effects;
 mod explore;
 mod faults;
 mod ghost;
+mod hostile;
 mod mutants;
 mod mutation;
 mod paper;

@@ -45,8 +45,10 @@ fn with_logs(logs: &[&[Term]], seen: Term) -> World {
     }
     for (at, log) in logs.iter().enumerate() {
         let disk = &mut world.servers[at].disk;
-        let entries: Vec<Entry> =
-            (1..).zip(*log).map(|(n, term)| Entry::new(*term, Bytes::from(format!("{n} of {term}")))).collect();
+        let entries: Vec<Entry> = (1..)
+            .zip(*log)
+            .map(|(n, term)| Entry::new(*term, Bytes::from(format!("{n} of {term}"))))
+            .collect();
         for image in [&mut disk.durable, &mut disk.visible] {
             image.entries.clone_from(&entries);
             let hard = image.hard.as_mut().unwrap();
