@@ -441,9 +441,7 @@ impl Node {
         }
         let (changed_at, membership) = self.hard.configs.latest();
         let is_out = changed_at <= self.commit && !membership.is_voter(self.me);
-        if majority >= first {
-            self.release(self.commit.min(majority), out);
-        }
+        self.release(self.commit.min(majority), out);
         self.lead_when_applied(out);
         if is_out {
             return self.step_down(now, out);

@@ -437,44 +437,44 @@ fn led(servers: usize, voters: usize) -> World {
 #[test]
 fn every_first_election_of_three() {
     let budget = Budget { timeouts: 4, repeats: 1, restarts: 1, doubts: 1, ..Budget::default() };
-    run_to_the_end("first election of 3", &World::new(1, 3, 3), budget, 8_000);
+    run_to_the_end("first election of 3", &World::new(1, 3, 3), budget, 4_000);
 }
 
 #[test]
 fn every_change_of_leaders_of_three() {
     let budget = Budget { timeouts: 3, doubts: 2, proposals: 2, restarts: 1, ..Budget::default() };
-    run_to_the_end("leaders of 3", &led(3, 3), budget, 8_000);
+    run_to_the_end("leaders of 3", &led(3, 3), budget, 4_000);
 }
 
 #[test]
 fn every_wipe_and_remount_of_three() {
     let budget = Budget { timeouts: 3, doubts: 1, proposals: 2, wipes: 1, remounts: 1, ..Budget::default() };
-    run_to_the_end("wipes of 3", &led(3, 3), budget, 8_000);
+    run_to_the_end("wipes of 3", &led(3, 3), budget, 4_000);
 }
 
 #[test]
 fn every_wipe_and_remount_of_two() {
     let budget =
         Budget { timeouts: 3, proposals: 2, wipes: 2, remounts: 1, restarts: 1, ..Budget::default() };
-    run_to_the_end("wipes of 2", &led(2, 2), budget, 8_000);
+    run_to_the_end("wipes of 2", &led(2, 2), budget, 4_000);
 }
 
 #[test]
 fn every_wipe_of_two_with_a_learner() {
     let budget = Budget { timeouts: 3, proposals: 1, wipes: 2, restarts: 1, repeats: 1, ..Budget::default() };
-    run_to_the_end("wipes of 2 and a learner", &led(3, 2), budget, 8_000);
+    run_to_the_end("wipes of 2 and a learner", &led(3, 2), budget, 4_000);
 }
 
 #[test]
 fn every_snapshot_and_transfer_of_three() {
     let budget =
         Budget { timeouts: 3, proposals: 1, checkpoints: 2, wipes: 1, transfers: 1, ..Budget::default() };
-    run_to_the_end("snapshots of 3", &led(3, 3), budget, 8_000);
+    run_to_the_end("snapshots of 3", &led(3, 3), budget, 4_000);
 }
 
 #[test]
 fn every_read_of_three() {
-    run_to_the_end("reads of 3", &led(3, 3), READS, 8_000);
+    run_to_the_end("reads of 3", &led(3, 3), READS, 4_000);
 }
 
 /// What a leader needs that does not know that it leads no more.
@@ -499,7 +499,7 @@ fn a_read_that_nobody_confirms_is_noticed() {
     let mut world = led(3, 3);
     world.mutation = Some(Mutation::ReadUnconfirmed);
     let budget = Budget { departures: Some(0), ..READS };
-    let noticed = explore(world, budget, Limits::new(8_000)).err();
+    let noticed = explore(world, budget, Limits::new(4_000)).err();
     assert!(noticed.as_ref().is_some_and(|text| text.contains("would answer a read")), "{noticed:?}");
 }
 
@@ -507,7 +507,7 @@ fn a_read_that_nobody_confirms_is_noticed() {
 fn every_removal_of_three() {
     let budget =
         Budget { timeouts: 3, doubts: 1, proposals: 1, removals: 2, restarts: 1, ..Budget::default() };
-    run_to_the_end("removals of 3", &led(3, 3), budget, 8_000);
+    run_to_the_end("removals of 3", &led(3, 3), budget, 4_000);
 }
 
 #[test]

@@ -320,3 +320,35 @@ fn an_old_confession_does_not_let_the_other_voter_decide_alone() {
         assert_eq!(world.node(0).map(|n| n.status().commit), Some(commit));
     }
 }
+
+/// A leader that restarted does not say what is committed of two voters before a majority has it; the others take no
+/// more memberships before they are told.
+#[test]
+fn a_leader_tells_what_is_committed_as_far_as_a_majority_has_it() {
+    let mut world = World::new(1, 4, 3);
+    world.elect(0);
+    let empty = world.servers[2].disk.clone();
+    world.change(0, Change::Remove(peer(1))).unwrap();
+    world.quiesce();
+    let learner = Replica { peer: peer(3), incarnation: 100 };
+    world.change(0, Change::Add(learner)).unwrap();
+    world.start_added(3, 100);
+    let joined = world.servers[3].disk.clone();
+    world.quiesce();
+    world.change(0, Change::Promote(peer(3))).unwrap();
+    world.quiesce();
+    for at in [0, 1, 2, 3] {
+        world.crash_keeping(at, 0);
+    }
+    // Both others have to be told everything again.
+    (world.servers[2].disk, world.servers[3].disk) = (empty, joined);
+    for at in [0, 2, 3] {
+        world.start(at);
+    }
+    world.elect(0);
+    world.quiesce();
+    let last = world.node(0).map_or(0, |node| node.status().last);
+    for at in [0, 2, 3] {
+        assert_eq!(world.node(at).map(|node| node.status().commit), Some(last), "n{at}");
+    }
+}
