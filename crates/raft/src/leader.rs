@@ -440,7 +440,7 @@ impl Node {
             self.committed(commit);
         }
         let (changed_at, membership) = self.hard.configs.latest();
-        let is_out = changed_at <= self.commit && !membership.is_voter(self.me);
+        let is_out = changed_at.max(first) <= self.commit && !membership.is_voter(self.me);
         self.release(self.commit.min(majority), out);
         self.lead_when_applied(out);
         if is_out {

@@ -2,7 +2,6 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::election::Timing;
 use crate::leader::Leader;
 use crate::node::{Node, Role};
 use crate::progress::Progress;
@@ -27,12 +26,6 @@ impl Node {
             }
             Role::Leader(leader) => leader.hash_state(state),
         }
-    }
-}
-
-impl Timing {
-    fn hash_state<H: Hasher>(&self, state: &mut H) {
-        self.election_at.is_some().hash(state);
     }
 }
 
