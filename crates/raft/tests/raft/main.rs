@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod differential;
 mod disk;
 mod effects;
 mod explore;
