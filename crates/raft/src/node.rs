@@ -574,7 +574,7 @@ impl Node {
     fn forget_passed(&mut self) {
         let next = |passed: &VecDeque<(LogIndex, Membership)>| passed.get(1).map(|(at, _)| *at);
         while let Some(oldest) = self.passed.front() {
-            let over_at = next(&self.passed).unwrap_or(self.hard.configs.committed());
+            let over_at = next(&self.passed).unwrap_or_else(|| self.hard.configs.committed());
             if over_at > self.applied && oldest.0 <= over_at && self.passed.len() <= PASSED_MAX {
                 break;
             }

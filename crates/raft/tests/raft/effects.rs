@@ -192,7 +192,7 @@ impl World {
         let server = &mut self.servers[at];
         for effect in &out {
             if let Effect::Install { last, state: hard, write } = effect
-                && !self.mutation.is_some_and(|m| m == Mutation::InstallNotPersisted)
+                && self.mutation != Some(Mutation::InstallNotPersisted)
             {
                 let install =
                     Write::Install { last: *last, hard: hard.clone(), state, members: members.clone() };

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use linnet_raft::{Membership, Message, Opening, Replica};
+use linnet_ids::Mono;
+use linnet_raft::{Membership, Message, Node, Opening, Replica};
 
 use crate::disk::Disk;
 use crate::mutation::Mutation;
@@ -194,5 +195,43 @@ impl World {
                 self.with(at, |node, now, out| node.on_timeout(now, out));
             }
         }
+    }
+
+    /// What a replica waits for is due.
+    pub(crate) fn time_out(&mut self, at: usize) {
+        if let Some(due) = self.node(at).and_then(Node::next_timeout) {
+            self.now = Mono(self.now.0.max(due.0));
+            self.with(at, |node, now, out| node.on_timeout(now, out));
+        }
+    }
+
+    /// A server does not hear its leader for a moment.
+    pub(crate) fn doubt(&mut self, at: usize) {
+        let Some(leader) = self.node(at).and_then(|n| n.status().leader) else { return };
+        self.with(at, |node, now, out| node.set_reachable(now, leader, false, out));
+        self.with(at, |node, now, out| node.set_reachable(now, leader, true, out));
+    }
+
+    /// Everything that is on its way arrives, and no time passes.
+    pub(crate) fn quiesce(&mut self) {
+        for _ in 0..10_000 {
+            for at in 0..self.servers.len() {
+                self.sync(at, usize::MAX);
+            }
+            if self.has_mail() {
+                let message = self.network.remove(0);
+                self.deliver(message);
+            } else if self.servers.iter().all(|s| s.node.is_none() || s.disk.waits() == 0) {
+                return;
+            }
+        }
+        self.fail("messages follow each other without end");
+    }
+
+    /// Makes a server stand, and lets the group come to rest.
+    pub(crate) fn elect(&mut self, at: usize) {
+        self.with(at, |node, now, _| node.campaign(now));
+        self.with(at, |node, now, out| node.on_timeout(now, out));
+        self.quiesce();
     }
 }
