@@ -292,7 +292,7 @@ impl Node {
 
     pub(crate) fn on_ask_leader(&mut self, from: Replica, term: Term, out: &mut Vec<Effect>) {
         if self.is_leader() && self.hard.term == term {
-            self.probe_again(from.peer);
+            self.show_leader(from.peer);
         } else if self.hard.term >= term {
             self.send(from, Body::NotLeading, out);
         }

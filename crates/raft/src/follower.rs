@@ -168,7 +168,7 @@ impl Node {
         match self.leader {
             Some(peer) if peer == self.me => {
                 for member in self.other_members() {
-                    self.probe_again(member.peer);
+                    self.show_leader(member.peer);
                 }
             }
             Some(peer) => {

@@ -395,7 +395,6 @@ impl Node {
             leader.progress.remove(&from.peer);
         }
         self.advance_commit(now, out);
-        self.confirm_reads(out);
     }
 
     /// A member of the present term says that it has forgotten what it knew.
@@ -443,6 +442,7 @@ impl Node {
         let is_out = changed_at.max(first) <= self.commit && !membership.is_voter(self.me);
         self.release(self.commit.min(majority), out);
         self.lead_when_applied(out);
+        self.confirm_reads(out);
         if is_out {
             return self.step_down(now, out);
         }
@@ -547,6 +547,14 @@ impl Node {
         if let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) {
             let next = progress.next;
             progress.probe(next);
+        }
+    }
+
+    /// Shows a member that this replica leads, and finds out what it has. One that fetches a state is busy with that.
+    pub(crate) fn show_leader(&mut self, peer: PeerId) {
+        let progress = self.leading().and_then(|l| l.progress.get(&peer));
+        if progress.is_some_and(|p| !matches!(p.mode, Mode::Snapshot { is_sent: true, .. })) {
+            self.probe_again(peer);
         }
     }
 

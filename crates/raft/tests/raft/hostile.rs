@@ -352,3 +352,39 @@ fn a_leader_tells_what_is_committed_as_far_as_a_majority_has_it() {
         assert_eq!(world.node(at).map(|node| node.status().commit), Some(last), "n{at}");
     }
 }
+
+#[test]
+fn reads_do_not_wait_for_a_voter_that_was_removed() {
+    let mut world = led(2, 2);
+    world.deafen(1);
+    world.read(0).unwrap();
+    world.quiesce();
+    assert_eq!(world.reads.len(), 1);
+    world.change(0, Change::Remove(peer(1))).unwrap();
+    world.quiesce();
+    assert_eq!(world.reads.len(), 0);
+}
+
+#[test]
+fn who_fetches_a_state_is_not_sent_another_one_for_asking() {
+    let mut world = led(3, 3);
+    world.crash_keeping(2, 0);
+    world.propose(0);
+    world.quiesce();
+    world.checkpoint(0);
+    world.start(2);
+    let snapshots = |world: &World| {
+        world.network.iter().filter(|message| matches!(message.body, Body::Snapshot(_))).count()
+    };
+    assert_eq!(snapshots(&world), 1);
+    for _ in 0..3 {
+        let (from, to) = (world.life(2), world.life(0));
+        world.deliver(Message { from, to, term: 1, body: Body::AskLeader });
+        world.with(0, |node, _, out| node.verify(out));
+    }
+    assert_eq!(snapshots(&world), 1, "it has not arrived yet");
+    world.network.retain(|message| !matches!(message.body, Body::Snapshot(_)));
+    world.time_out(0);
+    world.quiesce();
+    assert_eq!(world.node(2).map(|node| node.status().commit), Some(2), "the first one may be lost");
+}
