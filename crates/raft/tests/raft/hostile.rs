@@ -384,6 +384,7 @@ fn who_fetches_a_state_is_not_sent_another_one_for_asking() {
     }
     assert_eq!(snapshots(&world), 1, "it has not arrived yet");
     world.network.retain(|message| !matches!(message.body, Body::Snapshot(_)));
+    world.quiesce();
     world.time_out(0);
     world.quiesce();
     assert_eq!(world.node(2).map(|node| node.status().commit), Some(2), "the first one may be lost");
