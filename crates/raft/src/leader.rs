@@ -550,6 +550,13 @@ impl Node {
         }
     }
 
+    /// A member may be another life now: it does not count before it answers.
+    pub(crate) fn doubt(&mut self, peer: PeerId) {
+        if let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) {
+            progress.remembers = false;
+        }
+    }
+
     /// Shows a member that this replica leads, and finds out what it has. One that fetches a state is busy with that.
     pub(crate) fn show_leader(&mut self, peer: PeerId) {
         let progress = self.leading().and_then(|l| l.progress.get(&peer));

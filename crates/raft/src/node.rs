@@ -292,6 +292,7 @@ impl Node {
         if self.leader == Some(peer) {
             self.set_leader(None, out);
         }
+        self.doubt(peer);
         self.probe_again(peer);
         self.schedule_election(now);
     }

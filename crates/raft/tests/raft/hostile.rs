@@ -389,3 +389,15 @@ fn who_fetches_a_state_is_not_sent_another_one_for_asking() {
     world.quiesce();
     assert_eq!(world.node(2).map(|node| node.status().commit), Some(2), "the first one may be lost");
 }
+
+/// It may have come with another disk.
+#[test]
+fn who_restarted_is_not_relied_on_before_it_answers() {
+    let mut world = led(4, 3);
+    world.set_cut(0, 1, true);
+    world.crash_keeping(3, 0);
+    world.start(3);
+    assert_eq!(world.change(0, Change::Promote(peer(3))), Err(Refused::NoQuorum));
+    world.quiesce();
+    world.change(0, Change::Promote(peer(3))).unwrap();
+}
