@@ -9,6 +9,7 @@
 
 mod adoption;
 mod backups;
+mod cluster;
 mod consumer_facts;
 mod facts;
 mod flows;
@@ -31,6 +32,10 @@ mod world;
 
 use std::ops::Range;
 
+pub use cluster::{
+    CLUSTER_EVENTS, ClusterEvent, ClusterMutation, ClusterSummary, caught_in_cluster, fingerprint_cluster,
+    replay_cluster, sweep_clusters,
+};
 pub use invariants::Violation;
 pub use mutation::Mutation;
 pub use summary::{Failure, Summary};

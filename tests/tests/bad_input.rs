@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use linnet_launch::{Options, Spec, poll_until};
 
@@ -290,4 +291,43 @@ fn a_pull_far_larger_than_max_pending_is_served_at_the_speed_of_the_client() {
     }
     let log = std::fs::read_to_string(server.log_file()).unwrap();
     assert!(!log.contains("Slow Consumer"), "{log}");
+}
+
+/// Bytes that are taken now and then are enough for one policy and too little for the other. Without one, ours goes on.
+#[test]
+fn a_client_that_reads_slowly_is_closed_if_that_is_wanted() {
+    const MESSAGES: u64 = 30;
+    for (kind, policy, is_closed) in [
+        (Kind::Linnet, "default", false),
+        (Kind::Linnet, "retry", false),
+        (Kind::Linnet, "close", true),
+        (Kind::Peer, "retry", false),
+        (Kind::Peer, "close", true),
+    ] {
+        let Some(program) = program(kind) else { return };
+        let extra = format!("http: \"127.0.0.1:-1\"\nwrite_deadline: \"1s\"\nwrite_timeout: {policy}");
+        let server = Spec::new(program).options(Options { extra, ..PLAIN() }).start().unwrap();
+        let addr = server.client_addr().unwrap();
+        let mut slow = Raw::login(addr);
+        slow.send(b"SUB flood 1\r\n");
+        slow.ping();
+        let mut publisher = Raw::login(addr);
+        let body = "x".repeat(1 << 20);
+        (0..MESSAGES).for_each(|_| {
+            publisher.send(format!("PUB flood {}\r\n{body}\r\n", body.len()).as_bytes());
+        });
+        publisher.ping();
+        let connections = || {
+            let page = server.monitor_get("/varz").unwrap().body;
+            serde_json::from_str::<serde_json::Value>(&page).unwrap()["connections"].as_u64().unwrap()
+        };
+        // A megabyte now and then, for three deadlines.
+        for _ in 0..15 {
+            if poll_until(Duration::from_millis(200), || connections() == 1) {
+                break;
+            }
+            slow.bytes(1 << 20);
+        }
+        assert_eq!(connections() == 1, is_closed, "{kind:?} {policy}: {}", server.log_tail());
+    }
 }

@@ -68,6 +68,35 @@ fn pool_sizes_of_both_programs_fit() {
     }
 }
 
+/// Somebody who begins to listen and asks at once is answered: interest and answer come by the same connection. Where the
+/// smaller pool is nats-server's, answers can overtake the interest, as between two of them.
+#[test]
+fn no_answer_comes_too_early_between_pools_of_different_sizes() {
+    const QUESTIONS: u32 = 200;
+    for large in [Kind::Linnet, Kind::Peer] {
+        let Some(program) = program(large) else { return };
+        let small = single(Kind::Linnet, "small").unwrap().pool_size(1).start().unwrap();
+        let port = small[0].server().ports().cluster[0].port();
+        let config = format!(
+            "server_name: large\nlisten: \"127.0.0.1:-1\"\nhttp: \"127.0.0.1:-1\"\n\
+             cluster {{ name: C, listen: \"127.0.0.1:-1\", routes: [\"nats://127.0.0.1:{port}\"], pool_size: 3 }}\n"
+        );
+        let large = Spec::new(program).config(config).start().unwrap();
+        assert!(poll_until(LONG, || small[0].peers().len() == PER_PAIR));
+        let mut worker = Raw::login(large.client_addr().unwrap());
+        worker.send(b"SUB ask 1\r\n");
+        worker.ping();
+        small[0].knows("ask", true);
+        for number in 0..QUESTIONS {
+            let mut asking = small[0].client();
+            asking.send(format!("SUB answer.{number} 9\r\nPUB ask answer.{number} 1\r\n?\r\n").as_bytes());
+            assert_eq!(message(&mut worker).1, "?");
+            worker.send(format!("PUB answer.{number} 1\r\n!\r\n").as_bytes());
+            assert_eq!(message(&mut asking).1, "!");
+        }
+    }
+}
+
 #[test]
 fn servers_meet_through_a_third() {
     for kinds in MIXES {

@@ -90,6 +90,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("cluster.tls", "routes::servers_that_trust_each_other_meet_over_tls"),
     ("tls.insecure", "routes::an_insecure_server_dials_whoever_it_is_told_to"),
     ("cluster.write_deadline", "routes::a_server_that_reads_nothing_is_closed_and_publishers_go_on"),
+    ("write_timeout", "bad_input::a_client_that_reads_slowly_is_closed_if_that_is_wanted"),
     ("cluster.write_timeout", "routes::a_slow_server_is_closed_if_that_is_wanted"),
     ("cluster.ping_interval", "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect"),
     ("cluster.ping_max", "cluster::a_route_whose_other_side_is_silent_is_closed"),
@@ -104,7 +105,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 /// Keys of which `docs/operations/differences.md` says that they have no effect, or none beside the default's.
 const WITHOUT_EFFECT: &[&str] = &[
-    "write_timeout",
     "tls.allow_insecure_cipher_suites",
     "disable_sublist_cache",
     "connect_error_reports",
@@ -125,6 +125,7 @@ fn tests_elsewhere_exist() {
             Some(("logins.txt", title)) => {
                 include_str!("../testdata/logins.txt").contains(&format!("== {title}\n"))
             }
+            Some(("bad_input", name)) => include_str!("bad_input.rs").contains(&format!("fn {name}()")),
             Some(("processes", name)) => include_str!("processes.rs").contains(&format!("fn {name}()")),
             Some(("tls", name)) => {
                 let text = include_str!("tls.rs");

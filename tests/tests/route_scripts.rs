@@ -4,6 +4,8 @@
 //! ```text
 //! A> RS+ $G a                   the server A sends this line
 //! A>> half a line               the server A sends these bytes
+//! A>! \xff\x06                  the same as they are, where others are compressed
+//! A packed                      from here on both sides compress
 //! A< RS+ $G a                   the server under test sends A this line; `…` at the end: one that starts so
 //! A<~ INFO {"cluster":"C","nonce":true,"ip":null}
 //!                               it sends A such a JSON: these values; `true` for a text that is there, null for none
@@ -130,7 +132,12 @@ impl Play<'_> {
             };
             self.connections.insert(who, raw);
         }
-        if let Some(text) = step.strip_prefix(">> ") {
+        if step == "packed" {
+            self.connections.get_mut(&who).unwrap().pack();
+        } else if let Some(text) = step.strip_prefix(">! ") {
+            let bytes = bytes(&self.named(text));
+            self.connections.get_mut(&who).unwrap().send_as_it_is(&bytes);
+        } else if let Some(text) = step.strip_prefix(">> ") {
             self.send(who, &bytes(&self.named(text)));
         } else if let Some(text) = step.strip_prefix("> ") {
             self.send(who, &[bytes(&self.named(text)), b"\r\n".to_vec()].concat());
@@ -275,4 +282,4 @@ macro_rules! scripts {
     };
 }
 
-scripts! { route_handshake route_interest route_messages route_infos route_dialled }
+scripts! { route_compression route_handshake route_interest route_messages route_infos route_dialled }

@@ -1,4 +1,4 @@
-//! Developer tasks: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask tools`.
+//! Developer tasks: `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask tools`, `cargo xtask sim`.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line program talks on its terminal")]
 
@@ -6,6 +6,7 @@ mod ci;
 mod layers;
 mod links;
 mod metadata;
+mod sim;
 mod text;
 mod tidy;
 mod tools;
@@ -16,7 +17,8 @@ const USAGE: &str = "usage: cargo xtask <task>
 
   ci      format, lints, tidy, tools, and all tests
   tidy    layers of the crates, and rules for the text of the files
-  tools   installs what the tests need beyond Rust under the target directory";
+  tools   installs what the tests need beyond Rust under the target directory
+  sim     long sweeps of the simulator: --seeds N (1000), --from N, --minutes M";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
+        ["sim", rest @ ..] => sim::run(rest),
         ["tools"] => tools::install().map(|_| ()),
         _ => {
             eprintln!("{USAGE}");

@@ -103,6 +103,9 @@ fn chosen(args: &Args) -> Result<Vec<Workload>> {
 fn measure(args: &Args, workload: &Workload, source: &Source) -> Result<Sample> {
     let target = match source {
         Source::Url(url) => Target::running(url)?,
+        Source::Program(program) if workload.servers > 1 => {
+            Target::launch_cluster(program, workload.servers, START_TIMEOUT)?
+        }
         Source::Program(program) => Target::launched(spec(args, workload, program).start()?)?,
     };
     let default_duration = Duration::from_millis(if args.quick { 400 } else { 1000 });

@@ -1,22 +1,44 @@
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use linnet_launch::{Server, Usage};
+use anyhow::{Context as _, Result, bail};
+use linnet_launch::{Cluster, ClusterSpec, Server, Usage, poll_until};
 
-/// The server under load.
+/// How long interest may take to be known at another server.
+const INTEREST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The server under load, or a cluster of them.
 #[derive(Debug)]
 pub(crate) struct Target {
-    /// Where its clients connect.
+    /// Where clients connect, of a cluster to its first server.
     pub(crate) addr: SocketAddr,
-    /// The process, if it was started for this measurement.
-    server: Option<Server>,
+    processes: Processes,
+}
+
+/// What was started for this measurement.
+#[derive(Debug)]
+enum Processes {
+    /// Nothing: the server runs already.
+    None,
+    One(Server),
+    Several(Cluster),
 }
 
 impl Target {
     /// A server that was started for this measurement.
     pub(crate) fn launched(server: Server) -> Result<Self> {
-        Ok(Self { addr: server.client_addr()?, server: Some(server) })
+        Ok(Self { addr: server.client_addr()?, processes: Processes::One(server) })
+    }
+
+    /// Starts a cluster of so many servers of a program.
+    pub(crate) fn launch_cluster(program: &Path, servers: usize, timeout: Duration) -> Result<Self> {
+        let mut spec = ClusterSpec::new("bench").timeout(timeout);
+        for number in 0..servers {
+            spec = spec.server(format!("n{number}"), program);
+        }
+        let cluster = spec.start().context("starting the cluster")?;
+        Ok(Self { addr: cluster[0].server().client_addr()?, processes: Processes::Several(cluster) })
     }
 
     /// A server that runs already.
@@ -24,28 +46,76 @@ impl Target {
         let host = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/');
         let host = if host.contains(':') { host.to_owned() } else { format!("{host}:4222") };
         let addr = host.to_socket_addrs().with_context(|| format!("cannot resolve {host}"))?.next();
-        Ok(Self { addr: addr.with_context(|| format!("{host} has no address"))?, server: None })
+        let addr = addr.with_context(|| format!("{host} has no address"))?;
+        Ok(Self { addr, processes: Processes::None })
     }
 
-    /// What the process has used so far; `None` if it is not ours to look at.
-    pub(crate) fn usage(&self) -> Result<Option<Usage>> {
-        self.server.as_ref().map(|server| server.usage().context("reading the server's usage")).transpose()
-    }
-
-    /// Stops the process, if it was started for this measurement.
-    pub(crate) fn stop(self, timeout: Duration) -> Result<()> {
-        let Some(mut server) = self.server else { return Ok(()) };
-        match server.terminate(timeout) {
-            Ok(_) => Ok(()),
-            Err(linnet_launch::Error::StillRunning { .. }) => {
-                server.kill().map(|_| ()).context("killing the server")
-            }
-            Err(error) => Err(error).context("stopping the server"),
+    /// The processes that are ours to look at.
+    fn servers(&self) -> Vec<&Server> {
+        match &self.processes {
+            Processes::None => Vec::new(),
+            Processes::One(server) => vec![server],
+            Processes::Several(cluster) => cluster.members().iter().map(|member| member.server()).collect(),
         }
     }
 
-    /// The end of the server's log, for an error.
+    /// Where clients of a server of the cluster connect, the first being 0.
+    pub(crate) fn addr_of(&self, place: usize) -> Result<SocketAddr> {
+        if place == 0 {
+            return Ok(self.addr);
+        }
+        let servers = self.servers();
+        let server = servers.get(place).context("the workload needs a cluster that is started for it")?;
+        server.client_addr().context("a server of the cluster")
+    }
+
+    /// Waits until so many other servers have told the first one of their interest.
+    pub(crate) fn await_interest(&self, others: usize) -> Result<()> {
+        let Some(first) = self.servers().into_iter().next().filter(|_| others > 0) else { return Ok(()) };
+        let known = || {
+            let page = first.monitor_get("/routez?subs=1").map(|page| page.body).unwrap_or_default();
+            page.matches("\"bench.").count() >= others
+        };
+        if !poll_until(INTEREST_TIMEOUT, known) {
+            bail!("interest of {others} other servers is not known within {INTEREST_TIMEOUT:?}");
+        }
+        Ok(())
+    }
+
+    /// What the processes have used so far, together; `None` if they are not ours to look at.
+    pub(crate) fn usage(&self) -> Result<Option<Usage>> {
+        let mut sum: Option<Usage> = None;
+        for server in self.servers() {
+            let usage = server.usage().context("reading the server's usage")?;
+            sum = Some(match sum {
+                None => usage,
+                Some(sum) => Usage { cpu: sum.cpu + usage.cpu, rss_bytes: sum.rss_bytes + usage.rss_bytes },
+            });
+        }
+        Ok(sum)
+    }
+
+    /// Stops what was started for this measurement.
+    pub(crate) fn stop(self, timeout: Duration) -> Result<()> {
+        match self.processes {
+            Processes::None => Ok(()),
+            Processes::Several(mut cluster) => {
+                // Those that are late are killed, which is all the same for a measurement.
+                cluster.stop(timeout);
+                Ok(())
+            }
+            Processes::One(mut server) => match server.terminate(timeout) {
+                Ok(_) => Ok(()),
+                Err(linnet_launch::Error::StillRunning { .. }) => {
+                    server.kill().map(|_| ()).context("killing the server")
+                }
+                Err(error) => Err(error).context("stopping the server"),
+            },
+        }
+    }
+
+    /// The end of the servers' logs, for an error.
     pub(crate) fn log_tail(&self) -> String {
-        self.server.as_ref().map(Server::log_tail).unwrap_or_default()
+        self.servers().into_iter().map(Server::log_tail).collect::<Vec<_>>().join("\n")
     }
 }

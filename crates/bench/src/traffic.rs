@@ -89,6 +89,8 @@ pub(crate) struct Traffic {
     pub(crate) payload_bytes: usize,
     /// SUB and UNSUB pairs per second by another connection meanwhile.
     pub(crate) churn_per_second: Option<u32>,
+    /// The servers that subscribers are at, in turn. Publishers are at the first.
+    pub(crate) places: &'static [usize],
 }
 
 impl Traffic {
@@ -96,12 +98,13 @@ impl Traffic {
     pub(crate) fn run(&self, target: &Target, limit: Limit) -> Result<Sample> {
         let mut scratch = Scratch::large();
         let mut subscribers = Vec::new();
-        for lines in &self.subscriptions {
-            let mut conn = Conn::open(target.addr, &mut scratch)?;
+        for (lines, place) in self.subscriptions.iter().zip(self.places.iter().cycle()) {
+            let mut conn = Conn::open(target.addr_of(*place)?, &mut scratch)?;
             conn.send(lines)?;
             conn.flush(&mut scratch)?;
             subscribers.push(conn);
         }
+        target.await_interest(self.places.iter().filter(|place| **place > 0).count())?;
         let readers = Readers::spawn(subscribers)?;
         let mut publishers = Vec::new();
         for _ in &self.feeds {

@@ -113,7 +113,7 @@ impl MatchCache {
         account.matches(subject, &mut slot.matches);
         slot.matches.retain(|sub| {
             !sub.filtered.load(Ordering::Relaxed)
-                || sub.conn().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
+                || sub.receiver().is_none_or(|c| c.permissions().is_none_or(|p| p.may_receive(subject)))
         });
         slot.matches.for_each_queue(repeat_by_weight);
         at

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::outbound::WritePolicy;
+
 /// What the broker enforces. Replaced as a whole on reload.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -17,8 +19,8 @@ pub struct Config {
     pub max_pending: usize,
     /// Closed connections remembered for monitoring.
     pub max_closed_clients: usize,
-    /// How long a socket may take no byte before its connection is closed.
-    pub write_deadline: Duration,
+    /// How long clients may take for their bytes.
+    pub write_policy: WritePolicy,
     /// Drop for a full subscriber instead of pausing the producer.
     pub no_fast_producer_stall: bool,
     /// Interval of keep-alive PINGs.
@@ -48,7 +50,7 @@ impl Default for Config {
             max_payload: 1 << 20,
             max_pending: 64 << 20,
             max_closed_clients: 10_000,
-            write_deadline: Duration::from_secs(10),
+            write_policy: WritePolicy { deadline: Duration::from_secs(10), is_strict: false },
             no_fast_producer_stall: false,
             ping_interval: Duration::from_secs(120),
             ping_max: 2,

@@ -18,9 +18,29 @@ use crate::reply_permissions::ReplyPermissions;
 use crate::subscription::SubRef;
 use crate::tls::ConnTls;
 
-/// A client connection as others see it: publishers append to its queue, monitoring reads its counters. The
+/// What is at the other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ConnKind {
+    Client,
+    /// Another server of the cluster.
+    Route,
+}
+
+impl ConnKind {
+    /// How many times `max_pending` may wait. A route carries what everybody publishes: it is not closed for a moment in
+    /// which its other side pauses. nats-server sets no bound.
+    fn pending_factor(self) -> usize {
+        match self {
+            Self::Client => 1,
+            Self::Route => 4,
+        }
+    }
+}
+
+/// A connection as others see it: publishers append to its queue, monitoring reads its counters. The
 /// parsing state belongs to the reader task (`session`).
 pub struct Conn {
+    kind: ConnKind,
     cid: u64,
     peer: SocketAddr,
     start: Wall,
@@ -118,14 +138,22 @@ pub struct ConnSnapshot {
 }
 
 impl Conn {
-    pub(crate) fn new(cid: u64, peer: SocketAddr, link: Arc<Link>, start: Wall, start_mono: Mono) -> Self {
+    pub(crate) fn new(
+        kind: ConnKind,
+        cid: u64,
+        peer: SocketAddr,
+        link: Arc<Link>,
+        start: Wall,
+        start_mono: Mono,
+    ) -> Self {
         let timers = Timers { last_activity: AtomicU64::new(start_mono.0), ..Timers::default() };
         Self {
+            kind,
             cid,
             peer,
             start,
             start_mono,
-            outbound: Arc::new(Outbound::new(link)),
+            outbound: Arc::new(Outbound::new(link, kind.pending_factor())),
             client: Mutex::default(),
             login: Mutex::default(),
             permissions: Mutex::default(),
@@ -142,6 +170,10 @@ impl Conn {
             tls: OnceLock::new(),
             close_reason: OnceLock::new(),
         }
+    }
+
+    pub(crate) fn kind(&self) -> ConnKind {
+        self.kind
     }
 
     /// Id, shared by all kinds of connections.
@@ -222,6 +254,9 @@ impl Conn {
 
     /// Start of a log line about this connection, as nats-server writes it (configuration, "Log").
     pub fn log_prefix(&self) -> String {
+        if self.kind == ConnKind::Route {
+            return format!("{} - rid:{}", self.peer, self.cid);
+        }
         let client = self.client.lock();
         let mut text = format!("{} - cid:{}", self.peer, self.cid);
         let parts: Vec<&str> = [&client.version, &client.lang, &client.name]

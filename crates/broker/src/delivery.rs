@@ -409,7 +409,8 @@ impl Output {
             }
             Pushed::Closed => false,
             Pushed::Full => {
-                slow_consumer(&self.shared, conn, CloseReason::SlowConsumerPendingBytes);
+                let what = format!("MaxPending of {} Exceeded", conn.outbound.bound(self.max_pending));
+                slow_consumer(&self.shared, conn, CloseReason::SlowConsumerPendingBytes, &what);
                 false
             }
         }

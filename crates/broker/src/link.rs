@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
 use std::sync::OnceLock;
 
@@ -18,6 +18,38 @@ const SLICES_MAX: usize = 64;
 pub(crate) struct Link {
     tcp: TcpStream,
     tls: OnceLock<Box<Tls>>,
+}
+
+/// Which sockets are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Those that the runtime takes for writable.
+    WhenReady,
+    /// Any. The kernel calls a socket writable when a third of its buffer is free.
+    Anyway,
+}
+
+/// Writes to a socket of the runtime without waiting.
+pub(crate) struct NonBlocking<'a>(pub(crate) &'a TcpStream, pub(crate) How);
+
+impl Write for NonBlocking<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.1 {
+            How::WhenReady => self.0.try_write(bytes),
+            How::Anyway => SockRef::from(self.0).send(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self.1 {
+            How::WhenReady => self.0.try_write_vectored(slices),
+            How::Anyway => SockRef::from(self.0).send_vectored(slices),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// How a write attempt ended.
@@ -55,10 +87,11 @@ impl Link {
 
     /// Writes from the front of `chunks` until all is written or the socket is full. `skip` bytes of the first chunk
     /// are written already; it is 0 after everything is.
-    pub(crate) fn write(&self, chunks: &mut VecDeque<Chunk>, skip: &mut usize) -> Wrote {
+    pub(crate) fn write(&self, chunks: &mut VecDeque<Chunk>, skip: &mut usize, how: How) -> Wrote {
+        let socket = NonBlocking(&self.tcp, how);
         match self.tls.get() {
-            None => write_socket(&self.tcp, chunks, skip),
-            Some(tls) => tls.write(&self.tcp, chunks, skip),
+            None => write_socket(socket, chunks, skip),
+            Some(tls) => tls.write(socket, chunks, skip),
         }
     }
 
@@ -88,12 +121,12 @@ pub(crate) fn read_socket(tcp: &TcpStream, out: &mut [u8]) -> io::Result<usize> 
     }
 }
 
-fn write_socket(tcp: &TcpStream, chunks: &mut VecDeque<Chunk>, skip: &mut usize) -> Wrote {
+fn write_socket(mut socket: NonBlocking<'_>, chunks: &mut VecDeque<Chunk>, skip: &mut usize) -> Wrote {
     while let Some(first) = chunks.front() {
         let result = if chunks.len() == 1 {
-            tcp.try_write(&first.bytes()[*skip..])
+            socket.write(&first.bytes()[*skip..])
         } else {
-            with_slices(chunks, *skip, |slices| tcp.try_write_vectored(slices))
+            with_slices(chunks, *skip, |slices| socket.write_vectored(slices))
         };
         match result {
             Ok(written) => {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::close::CloseReason;
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnKind};
 use crate::link::Link;
 use crate::listen::{canonical, listen};
 use crate::registry::{ClosedConn, describe};
@@ -60,7 +60,8 @@ impl Broker {
         let _ = stream.set_nodelay(true);
         let link = Arc::new(Link::new(stream));
         let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
-        let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, link.clone(), wall, mono));
+        let conn =
+            Arc::new(Conn::new(ConnKind::Client, shared.registry.next_cid(), peer, link.clone(), wall, mono));
         shared.stats.total_connections.fetch_add(1, Ordering::Relaxed);
         let config = shared.config.load_full();
         let limit = shared.tls.load().as_ref().and_then(|policy| policy.rate_limit);

@@ -16,11 +16,8 @@ pub trait Observer: Send + Sync {
     /// A client's login has been refused; it is gone soon.
     fn refused(&self, conn: &Arc<Conn>);
 
-    /// The first connection to another server of the cluster carries messages.
-    fn server_joined(&self, server_id: &str);
-
-    /// The last connection to another server of the cluster has ended.
-    fn server_left(&self, server_id: &str);
+    /// Other servers have come or gone: [`Broker::connected_servers`] says who is there now.
+    fn servers_changed(&self);
 }
 
 impl Broker {

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::chunk::{CHUNK_MAX, Chunk, recycle};
-use crate::link::{Link, Wrote};
+use crate::link::{How, Link, Wrote};
 use crate::packing::Packer;
 use crate::subscription::SubRef;
 use state::{State, Taken, remaining};
@@ -34,8 +34,10 @@ pub(crate) struct Outbound {
     state: Mutex<State>,
     /// Set once what is written is compressed.
     packer: OnceLock<Box<Packer>>,
-    /// What holds instead of the deadline that writers name.
+    /// What holds instead of the policy that writers name.
     policy: ArcSwapOption<WritePolicy>,
+    /// How many times `max_pending` may wait.
+    pending_factor: usize,
 }
 
 /// How long a connection may take for its bytes.
@@ -43,7 +45,7 @@ pub(crate) struct Outbound {
 pub struct WritePolicy {
     /// Time without a byte taken, or for everything that is written at a time.
     pub deadline: Duration,
-    /// Every byte must be taken within the deadline. Else time begins anew with each that is.
+    /// Everything must be taken within the deadline. Else time begins anew with each byte that is.
     pub is_strict: bool,
 }
 
@@ -105,17 +107,32 @@ impl Frame<'_> {
 /// Why a connection could not take its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WriteFailure {
-    Deadline,
+    Deadline(Late),
     Error,
 }
 
+/// What was not written in time, in nats-server's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("WriteDeadline of {deadline:?} exceeded with {chunks} chunks of {bytes} total bytes.")]
+pub(crate) struct Late {
+    deadline: Duration,
+    chunks: usize,
+    bytes: usize,
+}
+
 impl Outbound {
-    pub(crate) fn new(link: Arc<Link>) -> Self {
+    pub(crate) fn new(link: Arc<Link>, pending_factor: usize) -> Self {
         Self {
             state: Mutex::new(State::new(Some(link))),
             packer: OnceLock::new(),
             policy: ArcSwapOption::empty(),
+            pending_factor,
         }
+    }
+
+    /// Bytes that may wait.
+    pub(crate) fn bound(&self, max_pending: usize) -> usize {
+        max_pending.saturating_mul(self.pending_factor)
     }
 
     /// Bytes waiting to be written.
@@ -140,8 +157,9 @@ impl Outbound {
         runs: impl Iterator<Item = (SubRef, u64)>,
         max_pending: usize,
     ) -> Pushed {
+        let bound = self.bound(max_pending);
         let mut state = self.state.lock();
-        if state.sealed || state.queued + state.in_flight + content.len() > max_pending {
+        if state.sealed || state.queued + state.in_flight + content.len() > bound {
             content.discard();
             return if state.sealed { Pushed::Closed } else { Pushed::Full };
         }
@@ -165,12 +183,13 @@ impl Outbound {
         delivered: &AtomicU64,
         max_pending: usize,
     ) -> Pushed {
+        let bound = self.bound(max_pending);
         let mut state = self.state.lock();
         if state.sealed {
             return Pushed::Closed;
         }
         let size = frame.size_bound();
-        if state.queued + state.in_flight + size > max_pending {
+        if state.queued + state.in_flight + size > bound {
             return Pushed::Full;
         }
         let line = state.tail(size.min(CHUNK_MAX));
@@ -197,7 +216,7 @@ impl Outbound {
         state.schedule()
     }
 
-    /// From now on this holds, whatever deadline a writer names.
+    /// From now on this holds, whatever policy a writer names.
     pub(crate) fn set_write_policy(&self, policy: WritePolicy) {
         self.policy.store(Some(Arc::new(policy)));
     }
@@ -229,14 +248,14 @@ impl Outbound {
     pub(crate) fn flush(
         self: &Arc<Self>,
         runtime: &Handle,
-        write_deadline: Duration,
+        policy: WritePolicy,
         on_failure: impl FnOnce(WriteFailure) + Send + 'static,
     ) {
         let Some((link, taken)) = self.begin() else { return };
         let mut chunks = self.pack(taken);
         let mut skip = 0;
         loop {
-            match link.write(&mut chunks, &mut skip) {
+            match link.write(&mut chunks, &mut skip, How::WhenReady) {
                 Wrote::All => match self.more(chunks) {
                     Some(next) => chunks = self.pack(next),
                     None => return,
@@ -244,7 +263,7 @@ impl Outbound {
                 Wrote::Blocked => {
                     let this = self.clone();
                     runtime.spawn(async move {
-                        if let Err(failure) = this.drain(&link, chunks, skip, write_deadline).await {
+                        if let Err(failure) = this.drain(&link, chunks, skip, policy).await {
                             this.fail(failure, on_failure);
                         }
                     });
@@ -264,21 +283,32 @@ impl Outbound {
         link: &Link,
         mut chunks: VecDeque<Chunk>,
         mut skip: usize,
-        deadline: Duration,
+        policy: WritePolicy,
     ) -> Result<(), WriteFailure> {
-        let policy = self.policy.load_full();
-        let policy = policy.map_or(WritePolicy { deadline, is_strict: false }, |policy| *policy);
+        let policy = self.policy.load_full().map_or(policy, |policy| *policy);
         let mut until = Instant::now() + policy.deadline;
         loop {
-            match tokio::time::timeout_at(until, link.tcp().writable()).await {
-                Err(_) => return Err(WriteFailure::Deadline),
+            let how = match tokio::time::timeout_at(until, link.tcp().writable()).await {
+                // The runtime hears of room only when there is much of it.
+                Err(_) => How::Anyway,
                 Ok(Err(_)) => return Err(WriteFailure::Error),
-                Ok(Ok(())) => {}
-            }
-            match link.write(&mut chunks, &mut skip) {
-                Wrote::Blocked if policy.is_strict => {}
-                // The socket had room: bytes were taken.
-                Wrote::Blocked => until = Instant::now() + policy.deadline,
+                Ok(Ok(())) => How::WhenReady,
+            };
+            let before = remaining(&chunks, skip);
+            match link.write(&mut chunks, &mut skip, how) {
+                Wrote::Blocked if how == How::WhenReady && policy.is_strict => {}
+                Wrote::Blocked => {
+                    let left = remaining(&chunks, skip);
+                    if how == How::Anyway && (policy.is_strict || left == before) {
+                        let deadline = policy.deadline;
+                        return Err(WriteFailure::Deadline(Late {
+                            deadline,
+                            chunks: chunks.len(),
+                            bytes: left,
+                        }));
+                    }
+                    until = Instant::now() + policy.deadline;
+                }
                 Wrote::Failed => return Err(WriteFailure::Error),
                 Wrote::All => match self.more(chunks) {
                     Some(next) => {
@@ -379,6 +409,6 @@ impl Outbound {
                 return;
             }
         }
-        self.flush(runtime, LAST_WORDS, |_| {});
+        self.flush(runtime, WritePolicy { deadline: LAST_WORDS, is_strict: false }, |_| {});
     }
 }

@@ -8,9 +8,9 @@ use crate::account::Account;
 use crate::broker::Shared;
 use crate::cache::MatchCache;
 use crate::close::CloseReason;
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnKind};
 use crate::delivery::{Output, Source};
-use crate::outbound::{Pushed, WriteFailure};
+use crate::outbound::{Pushed, WriteFailure, WritePolicy};
 use crate::trace;
 
 /// A message to publish. Borrows the publisher's buffer.
@@ -112,7 +112,7 @@ impl Publisher {
         self.out.hand_over_all();
         let config = self.shared.config.load();
         for conn in self.out.staging.drain() {
-            flush_conn(&self.shared, &conn, config.write_deadline);
+            flush_conn(&self.shared, &conn, config.write_policy);
         }
         self.out.staging.shrink();
         self.out.fold_sums();
@@ -186,15 +186,17 @@ fn split_reply(reply: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Writes what is queued to a connection.
-pub(crate) fn flush_conn(shared: &Arc<Shared>, conn: &Arc<Conn>, write_deadline: std::time::Duration) {
+pub(crate) fn flush_conn(shared: &Arc<Shared>, conn: &Arc<Conn>, policy: WritePolicy) {
     let on_failure = {
         let (shared, conn) = (shared.clone(), conn.clone());
         move |failure| match failure {
-            WriteFailure::Deadline => slow_consumer(&shared, &conn, CloseReason::SlowConsumerWriteDeadline),
+            WriteFailure::Deadline(late) => {
+                slow_consumer(&shared, &conn, CloseReason::SlowConsumerWriteDeadline, &late.to_string());
+            }
             WriteFailure::Error => conn.close(CloseReason::WriteError),
         }
     };
-    conn.outbound.flush(&shared.runtime, write_deadline, on_failure);
+    conn.outbound.flush(&shared.runtime, policy, on_failure);
 }
 
 /// Appends protocol bytes to a connection from outside its reader task and writes them.
@@ -203,7 +205,7 @@ pub(crate) fn push_and_flush(shared: &Arc<Shared>, conn: &Arc<Conn>, bytes: &[u8
         trace::said(conn, bytes);
     }
     if let Pushed::Queued { schedule: true, .. } = conn.outbound.push(bytes) {
-        flush_conn(shared, conn, shared.config.load().write_deadline);
+        flush_conn(shared, conn, shared.config.load().write_policy);
     }
 }
 
@@ -216,13 +218,17 @@ pub(crate) fn close_with_text(shared: &Arc<Shared>, conn: &Arc<Conn>, reason: Cl
     conn.outbound.finish(&shared.runtime, Shutdown::Both);
 }
 
-pub(crate) fn slow_consumer(shared: &Arc<Shared>, conn: &Arc<Conn>, reason: CloseReason) {
+/// Closes a connection that does not keep up; `what` has been too much for it.
+pub(crate) fn slow_consumer(shared: &Arc<Shared>, conn: &Arc<Conn>, reason: CloseReason, what: &str) {
     if conn.close_reason().is_none() {
         shared.stats.slow_consumers.fetch_add(1, Ordering::Relaxed);
+        if conn.kind() == ConnKind::Route {
+            shared.stats.slow_routes.fetch_add(1, Ordering::Relaxed);
+        }
         if let Some(account) = conn.account() {
             account.traffic.slow_consumers.fetch_add(1, Ordering::Relaxed);
         }
-        tracing::info!("{} - Slow Consumer Detected: {}", conn.log_prefix(), reason.as_str());
+        tracing::info!("{} - Slow Consumer Detected: {what}", conn.log_prefix());
     }
     conn.close(reason);
 }

@@ -13,7 +13,9 @@ pub(crate) struct Stats {
     pub(crate) out_msgs: AtomicU64,
     pub(crate) out_bytes: AtomicU64,
     pub(crate) slow_consumers: AtomicU64,
+    pub(crate) slow_routes: AtomicU64,
     pub(crate) stale_connections: AtomicU64,
+    pub(crate) stale_routes: AtomicU64,
     pub(crate) stalled_clients: AtomicU64,
     pub(crate) total_connections: AtomicU64,
     pub(crate) matches: AtomicU64,
@@ -41,8 +43,12 @@ pub struct StatsSnapshot {
     pub route_out_bytes: u64,
     /// Connections closed because they did not keep up.
     pub slow_consumers: u64,
+    /// Those of them that are routes.
+    pub slow_routes: u64,
     /// Connections closed because they did not answer PINGs.
     pub stale_connections: u64,
+    /// Those of them that are routes.
+    pub stale_routes: u64,
     /// Times a producer was paused for a slow subscriber.
     pub stalled_clients: u64,
     /// Connections ever accepted.
@@ -66,7 +72,9 @@ impl Stats {
             route_out_msgs: get(&self.route_out_msgs),
             route_out_bytes: get(&self.route_out_bytes),
             slow_consumers: get(&self.slow_consumers),
+            slow_routes: get(&self.slow_routes),
             stale_connections: get(&self.stale_connections),
+            stale_routes: get(&self.stale_routes),
             stalled_clients: get(&self.stalled_clients),
             total_connections: get(&self.total_connections),
             matches: get(&self.matches),

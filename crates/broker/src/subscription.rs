@@ -21,7 +21,7 @@ pub struct Subscription {
     pub(crate) is_import: bool,
     /// Members of the queue group that it stands for.
     pub(crate) weight: AtomicU32,
-    /// Messages on subjects denied to the client must be kept from it.
+    /// Messages on subjects denied to the receiver must be kept from it.
     pub(crate) filtered: AtomicBool,
     /// Ends after this many deliveries; 0 for never.
     pub(crate) max: AtomicU64,
@@ -91,6 +91,11 @@ impl Subscription {
             Target::Client(conn) => Some(conn),
             Target::Sink(_) | Target::Route(_) => None,
         }
+    }
+
+    /// The connection that its messages go to; `None` for services.
+    pub(crate) fn receiver(&self) -> Option<&Arc<Conn>> {
+        self.route().map(|route| &route.conn).or_else(|| self.conn())
     }
 
     /// The route to the server it belongs to; `None` for those of this server.

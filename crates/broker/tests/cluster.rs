@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use linnet_auth::Authenticator;
 use linnet_broker::{
-    Account, AccountLimits, Broker, ClusterConfig, Config, RouteUrl, ServerIdentity, WritePolicy,
+    Account, AccountLimits, Broker, ClusterConfig, Config, Conn, Observer, RouteUrl, ServerIdentity,
+    WritePolicy,
 };
 use linnet_env::{OsRng, RealClock};
 use linnet_links::{ClusterName, Local, Mode, Thresholds};
 use linnet_wire::ServerInfo;
+use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -235,6 +237,38 @@ async fn pools_fill_and_servers_that_do_not_know_each_other_meet() {
     }
 }
 
+/// Looks when it is told that servers have come or gone.
+struct Lookout(Broker, Mutex<Vec<Vec<String>>>);
+
+impl Observer for Lookout {
+    fn connected(&self, _: &Arc<Conn>, _: &Arc<Account>) {}
+    fn disconnected(&self, _: &Arc<Conn>) {}
+    fn refused(&self, _: &Arc<Conn>) {}
+    fn servers_changed(&self) {
+        self.1.lock().push(self.0.connected_servers().into_keys().collect());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_seen_as_they_come_and_go() {
+    let a = start("A", Some(3), &[]);
+    let lookout = Arc::new(Lookout(a.broker.clone(), Mutex::default()));
+    a.broker.observe(lookout.clone());
+    let b = start("B", Some(3), &[a.route]);
+    formed(&[&a, &b], 4).await;
+    let before = a.broker.connected_servers();
+    b.stop();
+    eventually("B leaves", || a.routes_to("B") == 0).await;
+    eventually("both are seen", || lookout.1.lock().len() == 2).await;
+    assert_eq!(*lookout.1.lock(), [vec!["NB".to_owned()], Vec::new()]);
+    let again = start("B", Some(3), &[a.route]);
+    formed(&[&a, &again], 4).await;
+    let after = a.broker.connected_servers();
+    assert!(before.keys().eq(after.keys()) && before != after, "{before:?} {after:?}");
+    again.stop();
+    a.stop();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_reach_who_is_interested_elsewhere() {
     let a = start("A", Some(3), &[]);
@@ -255,8 +289,11 @@ async fn messages_reach_who_is_interested_elsewhere() {
     far.say(&format!("PUB {reply} 1\r\n!\r\n")).await;
     assert_eq!(near.message().await, got("_INBOX.1", "", "!"));
 
+    let interests = || a.broker.routes().iter().map(|route| route.interests).sum::<usize>();
+    assert_eq!(interests(), 1);
     far.say("UNSUB 7\r\n").await;
     a.wants("orders.new", false).await;
+    eventually("no interest is left", || interests() == 0).await;
     near.say("PUB orders.new _INBOX.1 1\r\nx\r\n").await;
     // Nobody listens any more, which whoever asks is told.
     let (subject, _, header) = near.message().await;

@@ -1,11 +1,11 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use linnet_wire::{GossipMode, ServerInfo};
 
 use crate::cluster_name::ClusterName;
 use crate::compression::Mode;
 use crate::handshake::Established;
-use crate::pool::POOL_SIZE_MAX;
+use crate::pool::{POOL_SIZE_MAX, pool_index};
 
 /// A connection, as the caller numbers them.
 pub type ConnId = u64;
@@ -54,7 +54,11 @@ pub enum Admission {
 #[derive(Debug)]
 struct Peer {
     info: ServerInfo,
+    /// The connection that it came by; it need not be there any more.
+    first: ConnId,
     slots: BTreeMap<Slot, ConnId>,
+    /// Accounts that it wants connections of their own for: their interest is not told by the pool any more.
+    moved: BTreeSet<String>,
 }
 
 /// The other servers of the cluster and the connections to them.
@@ -62,12 +66,14 @@ struct Peer {
 pub struct Peers {
     local: Local,
     peers: BTreeMap<String, Peer>,
+    /// Accounts that others have asked for: they may have connections of their own, whatever the settings say.
+    asked_for: BTreeSet<String>,
 }
 
 impl Peers {
     /// Nobody but this server.
     pub fn new(local: Local) -> Self {
-        Self { local, peers: BTreeMap::new() }
+        Self { local, peers: BTreeMap::new(), asked_for: BTreeSet::new() }
     }
 
     /// This server.
@@ -81,7 +87,56 @@ impl Peers {
             local.info.ldm = true;
             local.info.connect_urls.clear();
         }
-        self.local = local;
+        let before = std::mem::replace(&mut self.local, local);
+        for account in before.accounts.iter().filter(|account| !self.local.accounts.contains(account)) {
+            self.asked_for.remove(account);
+            self.peers.values_mut().for_each(|peer| {
+                peer.moved.remove(account);
+            });
+        }
+    }
+
+    /// Another server has asked for connections of its own for an account.
+    pub fn move_account(&mut self, server_id: &str, account: &str) {
+        if let Some(peer) = self.peers.get_mut(server_id) {
+            peer.moved.insert(account.to_owned());
+            self.asked_for.insert(account.to_owned());
+        }
+    }
+
+    /// True if this server tells a connection of an account's interest. By a place of the pool it tells of the accounts that
+    /// the larger of the two pool sizes puts there, but for those with connections of their own. Whoever goes by the same
+    /// size tells its own interest by the same connection, and messages come by that: an answer cannot overtake the interest
+    /// in it. nats-server goes by its own size, whichever is larger.
+    pub fn tells(&self, server_id: &str, slot: &Slot, account: &str) -> bool {
+        match slot {
+            Slot::Only => true,
+            Slot::Account(name) => name == account,
+            Slot::Pool(at) => {
+                let peer = self.peers.get(server_id);
+                let size = peer.and_then(|peer| self.pool_size(&peer.info)).or(self.local.pool_size);
+                pool_index(account.as_bytes(), size.unwrap_or(1)) == *at
+                    && !self.local.has_own(account)
+                    && !peer.is_some_and(|peer| peer.moved.contains(account))
+            }
+        }
+    }
+
+    /// True if what a server says of its interest in an account by the pool does not count: it has asked for connections of
+    /// the account's own. Where this server's settings say the same, the other one may have changed its own back before.
+    pub fn has_moved(&self, server_id: &str, account: &str) -> bool {
+        !self.local.has_own(account)
+            && self.peers.get(server_id).is_some_and(|peer| peer.moved.contains(account))
+    }
+
+    /// The places of the pool shared with a server that carry an account: by the larger size and by its own.
+    pub fn places(&self, server_id: &str, account: &str) -> [Option<usize>; 2] {
+        let info = self.peers.get(server_id).map(|peer| &peer.info);
+        let place = |size: usize| pool_index(account.as_bytes(), size);
+        let shared = info.and_then(|info| self.pool_size(info)).map(place);
+        let theirs = info.and_then(|info| usize::try_from(info.route_pool_size).ok());
+        let theirs = theirs.filter(|size| *size > 0).map(place);
+        [shared, theirs.filter(|_| theirs != shared)]
     }
 
     /// Takes another cluster's name. What is connected under the old one must be closed: returned are the connections
@@ -116,9 +171,9 @@ impl Peers {
         }
     }
 
-    /// True if the account may have a connection of its own to a server of this INFO.
+    /// True if the account may have connections of its own: the settings say so, or another server has asked for it.
     pub fn is_dedicated(&self, account: &str) -> bool {
-        self.local.accounts.iter().any(|dedicated| dedicated == account)
+        self.local.has_own(account) || self.asked_for.contains(account)
     }
 
     /// True if others have not been told of this: of the server itself when its first connection of the pool comes, and of
@@ -134,13 +189,21 @@ impl Peers {
         let id = &established.info.server_id;
         let Some(peer) = self.peers.get_mut(id) else {
             let slots = BTreeMap::from([(established.slot.clone(), conn)]);
-            self.peers.insert(id.clone(), Peer { info: established.info.clone(), slots });
+            let mut peer =
+                Peer { info: established.info.clone(), first: conn, slots, moved: BTreeSet::new() };
+            peer.note_own_account(&established.slot);
+            self.peers.insert(id.clone(), peer);
             return Admission::First;
         };
         if peer.slots.contains_key(&established.slot) || peer.has_other_shape(&established.slot) {
             return Admission::Duplicate;
         }
         peer.slots.insert(established.slot.clone(), conn);
+        if !matches!(established.slot, Slot::Account(_)) {
+            // It may have been reloaded while connections of single accounts stayed.
+            peer.info.route_pool_size = established.info.route_pool_size;
+        }
+        peer.note_own_account(&established.slot);
         Admission::Another
     }
 
@@ -163,6 +226,11 @@ impl Peers {
         self.peers.contains_key(server_id)
     }
 
+    /// The ids of the other servers, each with the connection that it came by: whoever goes and comes back has another.
+    pub fn present(&self) -> BTreeMap<String, ConnId> {
+        self.peers.iter().map(|(id, peer)| (id.clone(), peer.first)).collect()
+    }
+
     /// The other servers, by id.
     pub fn infos(&self) -> impl Iterator<Item = &ServerInfo> {
         self.peers.values().map(|peer| &peer.info)
@@ -181,20 +249,6 @@ impl Peers {
         self.local.info.connect_urls.clear();
         self.local.info.ldm = true;
         self.peers.values().filter_map(|peer| peer.slots.values().next().copied()).collect()
-    }
-
-    /// The connection by which an account's interest goes to a server: its own, else the one of the pool that this
-    /// server's pool size picks.
-    pub fn carrier(&self, server_id: &str, account: &str) -> Option<ConnId> {
-        let slots = &self.peers.get(server_id)?.slots;
-        if let Some(conn) = slots.get(&Slot::Only) {
-            return Some(*conn);
-        }
-        if let Some(conn) = slots.get(&Slot::Account(account.to_owned())) {
-            return Some(*conn);
-        }
-        let index = crate::pool_index(account.as_bytes(), self.local.pool_size.unwrap_or(1));
-        slots.get(&Slot::Pool(index)).copied()
     }
 
     /// Whom to tell of a server whose first connection was just admitted: a connection to each other server, with what
@@ -231,7 +285,21 @@ impl Peers {
     }
 }
 
+impl Local {
+    /// True if the settings want connections of its own for the account.
+    pub fn has_own(&self, account: &str) -> bool {
+        self.accounts.iter().any(|own| own == account)
+    }
+}
+
 impl Peer {
+    /// An account that has a connection of its own has moved there.
+    fn note_own_account(&mut self, slot: &Slot) {
+        if let Slot::Account(account) = slot {
+            self.moved.insert(account.clone());
+        }
+    }
+
     /// The connection for an INFO about a connection of this account, or of the pool if it is empty: one that carries the
     /// same, else any.
     fn told_by(&self, account: &str) -> Option<ConnId> {

@@ -85,14 +85,13 @@ pub(crate) fn report(monitor: &Monitor, question: &Question) -> Routez {
 
 fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
     let conn = route.conn;
-    let interests = monitor.broker().route_interests(conn.cid);
+    let interests = || monitor.broker().route_interests(conn.cid).into_iter();
     let last_activity =
         conn.start.0.saturating_add(signed((conn.uptime - conn.idle.min(conn.uptime)).as_nanos()));
-    let subscriptions = signed(interests.len());
     let (subjects, details) = match subs {
         ListSubs::No => (None, None),
-        ListSubs::Subjects => (Some(interests.into_iter().map(|interest| interest.subject).collect()), None),
-        ListSubs::Detail => (None, Some(interests.into_iter().map(|i| detail(i, conn.cid)).collect())),
+        ListSubs::Subjects => (Some(interests().map(|interest| interest.subject).collect()), None),
+        ListSubs::Detail => (None, Some(interests().map(|i| detail(i, conn.cid)).collect())),
     };
     Route {
         rid: conn.cid,
@@ -112,7 +111,7 @@ fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
         out_msgs: signed(conn.out_msgs),
         in_bytes: signed(conn.in_bytes),
         out_bytes: signed(conn.out_bytes),
-        subscriptions,
+        subscriptions: signed(route.interests),
         subscriptions_list: subjects,
         subscriptions_list_detail: details,
         account: route.account,

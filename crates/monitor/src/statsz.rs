@@ -64,8 +64,8 @@ fn is_zero(n: &i64) -> bool {
     *n == 0
 }
 
-fn per_kind(clients: u64) -> Option<PerKind> {
-    (clients > 0).then(|| PerKind::of_clients(clients))
+fn per_kind(all: u64, routes: u64) -> Option<PerKind> {
+    (all > 0).then(|| PerKind::of(all, routes))
 }
 
 /// The rest of an amount. The counters are read one after the other, so that a part may be ahead of the whole.
@@ -96,9 +96,9 @@ pub(crate) fn report(monitor: &Monitor, active_servers: usize) -> Statsz {
         received: received.into(),
         received_from_clients: without(received, from_routes).into(),
         slow_consumers: signed(stats.slow_consumers),
-        slow_consumer_stats: per_kind(stats.slow_consumers),
+        slow_consumer_stats: per_kind(stats.slow_consumers, stats.slow_routes),
         stale_connections: signed(stats.stale_connections),
-        stale_connection_stats: per_kind(stats.stale_connections),
+        stale_connection_stats: per_kind(stats.stale_connections, stats.stale_routes),
         stalled_clients: signed(stats.stalled_clients),
         routes: routes(monitor),
         active_servers: signed(active_servers),

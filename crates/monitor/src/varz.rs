@@ -113,9 +113,9 @@ pub(crate) struct PerKind {
 }
 
 impl PerKind {
-    /// Counted of clients only.
-    pub(crate) fn of_clients(clients: u64) -> Self {
-        Self { clients, ..Self::default() }
+    /// Counted of clients and routes.
+    pub(crate) fn of(all: u64, routes: u64) -> Self {
+        Self { clients: all.saturating_sub(routes), routes, ..Self::default() }
     }
 }
 
@@ -223,8 +223,8 @@ pub(crate) fn report(monitor: &Monitor) -> Varz {
         metadata: options.identity.server_metadata.clone(),
         feature_flags: feature_flags(&options),
         system_account: monitor.system_account(),
-        slow_consumer_stats: PerKind::of_clients(stats.slow_consumers),
-        stale_connection_stats: PerKind::of_clients(stats.stale_connections),
+        slow_consumer_stats: PerKind::of(stats.slow_consumers, stats.slow_routes),
+        stale_connection_stats: PerKind::of(stats.stale_connections, stats.stale_routes),
         tls_cert_not_after: monitor.state.tls.load().as_ref().map(|acceptor| expiry(acceptor.not_after)),
         disk_io_wait_stats: DiskWaits::default(),
     }

@@ -146,6 +146,7 @@ impl Node {
             return;
         }
         if self.wants(snapshot.last) {
+            self.answer(from, Outcome::Heard, out);
             out.push(Effect::SnapshotOffered(snapshot));
             return;
         }

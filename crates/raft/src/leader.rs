@@ -23,7 +23,7 @@ const PROBE_BYTES_MAX: usize = 64 << 10;
 const READS_MAX: usize = 4096;
 /// How long a member that was removed is still told so.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How long a snapshot may take before the member is asked again what it has.
+/// How long a snapshot that has arrived may take before the member is asked again what it has.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the group does not take a proposal here.
@@ -615,7 +615,7 @@ impl Node {
                 Mode::Probe { .. } | Mode::Reading { .. } | Mode::Snapshot { .. } | Mode::Stream => return,
             };
             if next <= self.log.base().index {
-                progress.mode = Mode::Snapshot { index: 0, is_sent: false };
+                progress.mode = Mode::Snapshot { index: 0, is_sent: false, is_heard: false };
                 out.push(Effect::SnapshotWanted { peer });
                 return;
             }
@@ -713,7 +713,7 @@ impl Node {
         if !matches!(progress.mode, Mode::Snapshot { is_sent: false, .. }) {
             return;
         }
-        progress.mode = Mode::Snapshot { index: snapshot.last.index, is_sent: true };
+        progress.mode = Mode::Snapshot { index: snapshot.last.index, is_sent: true, is_heard: false };
         progress.waiting_since = Some(now);
         let to = Replica { peer, incarnation: progress.incarnation };
         self.send(to, Body::Snapshot(snapshot), out);
@@ -741,7 +741,7 @@ impl Node {
 
 fn patience(progress: &Progress) -> Duration {
     match progress.mode {
-        Mode::Snapshot { .. } => SNAPSHOT_PATIENCE,
+        Mode::Snapshot { is_heard: true, .. } => SNAPSHOT_PATIENCE,
         _ => RESEND_AFTER,
     }
 }

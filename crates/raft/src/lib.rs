@@ -33,5 +33,5 @@ pub use leader::{MemberProgress, Refused, UNCOMMITTED_BYTES_MAX};
 pub use log::{Entry, LogPoint};
 pub use membership::{Change, ImpossibleChange, Incarnation, MEMBERS_MAX, Member, Membership, Replica, Role};
 pub use message::{Append, Appended, Ballot, Body, Candidacy, Message, Outcome, Snapshot, Stranger};
-pub use node::{Node, Opening};
+pub use node::{HELD_BYTES_MAX, Node, Opening};
 pub use status::Status;

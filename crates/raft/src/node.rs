@@ -15,8 +15,8 @@ use crate::log::{Entry, Log, LogPoint};
 use crate::membership::{Incarnation, Member, Membership, Replica};
 use crate::message::{Appended, Body, Message, Outcome, Snapshot};
 
-/// Bytes of entries that stay in memory for members that are a little behind.
-const HELD_BYTES_MAX: usize = 4 << 20;
+/// Bytes of applied entries that stay in memory, unless asked otherwise.
+pub const HELD_BYTES_MAX: usize = 4 << 20;
 
 /// Messages that may wait for the disk.
 const PROMISES_MAX: usize = 1024;
@@ -38,6 +38,8 @@ pub struct Opening {
     pub terms: Vec<(LogIndex, Term)>,
     /// Where the log ends.
     pub last: LogPoint,
+    /// Bytes of applied entries that stay in memory for members that are a little behind.
+    pub held_bytes_max: usize,
     /// The entries at its end that stay in memory until they are applied; all of those behind the base, or fewer.
     pub held: Vec<Entry>,
     /// The log or the hard state may lack something that was written.
@@ -59,6 +61,7 @@ impl Opening {
             base,
             terms: Vec::new(),
             last: base,
+            held_bytes_max: HELD_BYTES_MAX,
             held: Vec::new(),
             may_have_forgotten: false,
             seed,
@@ -127,6 +130,7 @@ pub struct Node {
     /// Committed memberships that are over and that something applied, or to be applied, falls under.
     passed: VecDeque<(LogIndex, Membership)>,
     pub(crate) reachable: BTreeSet<PeerId>,
+    held_bytes_max: usize,
     /// Voters that said, when asked for a pre-vote, that they have forgotten what they knew.
     pub(crate) declared_amnesia: BTreeSet<PeerId>,
     pub(crate) timing: Timing,
@@ -138,7 +142,8 @@ impl Node {
     /// Opens a replica. If it may have forgotten something it begins another life, unless it decides alone: then
     /// what it has is all there is.
     pub fn open(opening: Opening, now: Mono, out: &mut Vec<Effect>) -> Self {
-        let Opening { group, me, hard, base, terms, last, held, may_have_forgotten, seed } = opening;
+        let Opening { group, me, hard, base, terms, last, held_bytes_max, held, may_have_forgotten, seed } =
+            opening;
         let commit = hard.configs.committed().clamp(base.index, last.index);
         let mut node = Self {
             group,
@@ -164,6 +169,7 @@ impl Node {
             admission: None,
             passed: VecDeque::new(),
             reachable: BTreeSet::from([me]),
+            held_bytes_max,
             declared_amnesia: BTreeSet::new(),
             timing: Timing::default(),
             random: fastrand::Rng::with_seed(seed),
@@ -263,7 +269,7 @@ impl Node {
     /// The state machine has applied everything up to here.
     pub fn on_applied(&mut self, index: LogIndex, out: &mut Vec<Effect>) {
         self.applied = self.applied.max(index);
-        self.log.release(self.applied, HELD_BYTES_MAX);
+        self.log.release(self.applied, self.held_bytes_max);
         self.forget_passed();
         self.lead_when_applied(out);
     }
@@ -295,6 +301,15 @@ impl Node {
         self.doubt(peer);
         self.probe_again(peer);
         self.schedule_election(now);
+    }
+
+    /// Messages to or from the peer may have been lost.
+    pub fn on_loss(&mut self, peer: PeerId) {
+        if self.fault.is_none() {
+            self.probe_again(peer);
+            self.owes_answer |= self.leader == Some(peer);
+            self.answer_leader();
+        }
     }
 
     /// Sends what has gathered.
@@ -539,6 +554,11 @@ impl Node {
             Message { from: self.myself(), to: leader, term: self.hard.term, body: Body::Appended(answer) };
         // What is durable is all it promises, but the term must be durable too.
         self.promise_after(self.term_write, message);
+    }
+
+    /// This server.
+    pub fn me(&self) -> PeerId {
+        self.me
     }
 
     /// The group.

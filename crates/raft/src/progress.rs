@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use linnet_ids::{LogIndex, Mono};
 
 use crate::membership::Incarnation;
-use crate::message::Appended;
+use crate::message::{Appended, Outcome};
 
 /// Bytes of entries that may be on their way to a member.
 pub(crate) const WINDOW_BYTES: usize = 4 << 20;
@@ -23,7 +23,7 @@ pub(crate) enum Mode {
     /// Entries are being read for it.
     Reading { is_probe: bool },
     /// It gets a state.
-    Snapshot { index: LogIndex, is_sent: bool },
+    Snapshot { index: LogIndex, is_sent: bool, is_heard: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -124,6 +124,9 @@ impl Progress {
         self.is_amnesiac = !self.remembers;
         self.commit_answered = self.commit_answered.max(appended.commit);
         self.round_answered = self.round_answered.max(appended.round.min(self.round_sent));
+        if let Mode::Snapshot { is_heard, .. } = &mut self.mode {
+            *is_heard |= appended.outcome == Outcome::Heard;
+        }
         let is_owed = match self.mode {
             Mode::Stream | Mode::Reading { .. } => {
                 self.matched + 1 < self.next
@@ -175,7 +178,6 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Outcome;
 
     fn answer(commit: LogIndex, round: u64) -> Appended {
         Appended { outcome: Outcome::Heard, commit, round, remembers: true }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_auth::{Authenticator, Permissions, ResponseRule, Rules, Secret, User};
-use linnet_broker::{Account, AccountLimits, Config};
+use linnet_broker::{Account, AccountLimits, Config, WritePolicy};
 use linnet_conf::Secret as ConfSecret;
 use linnet_conf::options::{
     self, AccountJetStream, GLOBAL_ACCOUNT, Options, StoreCipher, SubjectFilter, SubjectPermissions,
-    SyncInterval,
+    SyncInterval, WriteTimeout,
 };
 use linnet_env::{Disk, RealDisk};
 use linnet_jetstream::{Cipher, Encryption, MasterKey};
@@ -41,7 +41,10 @@ pub(crate) fn broker_config(options: &Options) -> Config {
         max_payload: options.limits.max_payload as usize,
         max_pending: count(options.limits.max_pending),
         max_closed_clients: count(options.limits.max_closed_clients),
-        write_deadline: options.client.write_deadline,
+        write_policy: WritePolicy {
+            deadline: options.client.write_deadline,
+            is_strict: options.client.write_timeout == WriteTimeout::Close,
+        },
         no_fast_producer_stall: options.client.no_fast_producer_stall,
         ping_interval: options.client.ping_interval,
         ping_max: options.client.ping_max,

@@ -1,7 +1,8 @@
 //! What a client sends (cluster protocols, "Client protocol recap").
 
-use memchr::memchr;
-use thiserror::Error;
+use crate::line::{arguments as arguments_of, error_text, size, verb};
+
+pub use crate::line::Error;
 
 /// One operation, borrowing the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,38 +53,7 @@ pub struct Pub<'a> {
 }
 
 /// Result of looking at the front of the read buffer.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Parsed<'a> {
-    /// A whole operation and how many bytes it took.
-    Op(Op<'a>, usize),
-    /// More bytes are needed. `total` is the size of the whole operation where it is known.
-    Incomplete {
-        /// Bytes from the front of the buffer to the end of the operation, if known.
-        total: Option<usize>,
-    },
-    /// The stream cannot be understood any further.
-    Error(Error),
-}
-
-/// Why a client's bytes are refused. All are fatal for the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Error {
-    /// Not an operation, or a payload that does not end where it should.
-    #[error("Unknown Protocol Operation")]
-    UnknownOperation,
-    /// A line longer than `max_control_line`.
-    #[error("maximum control line exceeded")]
-    ControlLine,
-    /// A payload larger than `max_payload`; the value is the announced size.
-    #[error("Maximum Payload Violation")]
-    MaxPayload(usize),
-    /// Wrong number of arguments, a bad size, headers without support: closed without a text.
-    #[error("malformed arguments")]
-    Malformed,
-    /// `HPUB` on a connection without header support on both sides.
-    #[error("message headers not supported")]
-    HeadersUnsupported,
-}
+pub type Parsed<'a> = crate::line::Parsed<Op<'a>>;
 
 /// What the parser enforces.
 #[derive(Clone, Copy, Debug)]
@@ -95,9 +65,6 @@ pub struct Limits {
     /// Both sides speak headers.
     pub headers: bool,
 }
-
-/// Digits accepted in a size; more than that is malformed, which keeps the arithmetic far from overflow.
-const SIZE_DIGITS_MAX: usize = 9;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Verb {
@@ -115,7 +82,7 @@ enum Verb {
 
 /// Candidates by first byte (upper case). Every verb is at most 7 bytes.
 fn candidates(first: u8) -> &'static [(&'static [u8], Verb)] {
-    match first.to_ascii_uppercase() {
+    match first {
         b'P' => &[(b"PUB", Verb::Pub), (b"PING", Verb::Ping), (b"PONG", Verb::Pong)],
         b'H' => &[(b"HPUB", Verb::Hpub)],
         b'S' => &[(b"SUB", Verb::Sub)],
@@ -128,67 +95,38 @@ fn candidates(first: u8) -> &'static [(&'static [u8], Verb)] {
     }
 }
 
-/// Recognises the verb at the front: the verb, `None` when more bytes are needed, or an error as soon as the bytes
-/// cannot become a verb any more.
-fn verb(buf: &[u8]) -> Result<Option<(Verb, usize)>, Error> {
-    let Some(first) = buf.first() else { return Ok(None) };
-    for (text, verb) in candidates(*first) {
-        let seen = buf.len().min(text.len());
-        if buf[..seen].eq_ignore_ascii_case(&text[..seen]) {
-            return Ok((seen == text.len()).then_some((*verb, seen)));
-        }
-    }
-    Err(Error::UnknownOperation)
-}
-
 /// Looks at the front of `buf`.
 pub fn parse<'a>(buf: &'a [u8], limits: &Limits) -> Parsed<'a> {
-    let (verb, verb_len) = match verb(buf) {
+    let (verb, verb_len) = match verb(buf, candidates) {
         Ok(Some(found)) => found,
-        Ok(None) => return Parsed::Incomplete { total: None },
+        Ok(None) => return Parsed::MORE,
         Err(e) => return Parsed::Error(e),
     };
     let takes_arguments = !matches!(verb, Verb::Ping | Verb::Pong | Verb::Ok);
     match buf.get(verb_len) {
-        None => return Parsed::Incomplete { total: None },
+        None => return Parsed::MORE,
         Some(b' ' | b'\t') => {}
         // CONNECT and INFO accept anything after the verb: the peer does, and some clients glue the brace to it.
         Some(_) if matches!(verb, Verb::Connect | Verb::Info) || !takes_arguments => {}
         Some(_) => return Parsed::Error(Error::UnknownOperation),
     }
-    let Some(newline) = memchr(b'\n', &buf[verb_len..]).map(|at| at + verb_len) else {
-        if buf.len() - verb_len > limits.max_control_line {
-            return Parsed::Error(Error::ControlLine);
-        }
-        return Parsed::Incomplete { total: None };
+    let (line, used) = match arguments_of(buf, verb_len, limits.max_control_line) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Parsed::MORE,
+        Err(e) => return Parsed::Error(e),
     };
-    let line = &buf[verb_len..newline];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.len() > limits.max_control_line + 1 {
-        return Parsed::Error(Error::ControlLine);
-    }
-    let consumed = newline + 1;
     let op = match verb {
-        Verb::Ping => Op::Ping,
-        Verb::Pong => Op::Pong,
-        Verb::Ok => Op::Ok,
-        Verb::Connect => Op::Connect(line.trim_ascii()),
-        Verb::Info => Op::Info(line.trim_ascii()),
-        Verb::Err => {
-            let text = line.trim_ascii();
-            Op::Err(text.strip_prefix(b"'").and_then(|t| t.strip_suffix(b"'")).unwrap_or(text))
-        }
-        Verb::Sub => match sub(line) {
-            Ok(op) => op,
-            Err(e) => return Parsed::Error(e),
-        },
-        Verb::Unsub => match unsub(line) {
-            Ok(op) => op,
-            Err(e) => return Parsed::Error(e),
-        },
-        Verb::Pub | Verb::Hpub => return publication(buf, line, consumed, verb == Verb::Hpub, limits),
+        Verb::Ping => Ok(Op::Ping),
+        Verb::Pong => Ok(Op::Pong),
+        Verb::Ok => Ok(Op::Ok),
+        Verb::Connect => Ok(Op::Connect(line.trim_ascii())),
+        Verb::Info => Ok(Op::Info(line.trim_ascii())),
+        Verb::Err => Ok(Op::Err(error_text(line))),
+        Verb::Sub => sub(line),
+        Verb::Unsub => unsub(line),
+        Verb::Pub | Verb::Hpub => return publication(buf, line, used, verb == Verb::Hpub, limits),
     };
-    Parsed::Op(op, consumed)
+    Parsed::of(op, used)
 }
 
 /// Splits at runs of spaces and tabs into at most `N` arguments.
@@ -244,15 +182,7 @@ fn publication<'a>(
     if limits.max_payload.is_some_and(|max| total > max) {
         return Parsed::Error(Error::MaxPayload(total));
     }
-    let end = line_end + total;
-    let Some(body) = buf.get(line_end..end) else {
-        return Parsed::Incomplete { total: Some(end + 2) };
-    };
-    match buf.get(end..) {
-        Some([b'\r', b'\n', ..]) => Parsed::Op(Op::Pub(Pub { subject, reply, header_len, body }), end + 2),
-        Some([] | [b'\r']) | None => Parsed::Incomplete { total: Some(end + 2) },
-        Some(_) => Parsed::Error(Error::UnknownOperation),
-    }
+    Parsed::with_body(buf, line_end, total, |body| Op::Pub(Pub { subject, reply, header_len, body }))
 }
 
 type PubArguments<'a> = (&'a [u8], &'a [u8], usize, usize);
@@ -275,17 +205,6 @@ fn hpub_arguments<'a>(line: &'a [u8], limits: &Limits) -> Result<PubArguments<'a
         _ => return Err(Error::Malformed),
     };
     if header > total { Err(Error::Malformed) } else { Ok((subject, reply, header, total)) }
-}
-
-/// A decimal size of at most nine digits.
-#[inline]
-pub(crate) fn size(text: &[u8]) -> Result<usize, Error> {
-    if text.is_empty() || text.len() > SIZE_DIGITS_MAX {
-        return Err(Error::Malformed);
-    }
-    text.iter().try_fold(0_usize, |n, b| {
-        if b.is_ascii_digit() { Ok(n * 10 + usize::from(b - b'0')) } else { Err(Error::Malformed) }
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! nearly all that a busy connection sends, and a parser that knows only them costs half as much as the general one
 //! in [`client`](crate::client), which everything else is left to.
 
-use crate::client::{Limits, Pub, size};
+use crate::client::{Limits, Pub};
+use crate::line::size;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGH_BITS: u64 = 0x80 * ONES;

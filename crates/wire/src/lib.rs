@@ -10,9 +10,11 @@ pub mod encode;
 pub mod fast_path;
 pub mod headers;
 mod info;
+mod line;
 pub mod route;
 mod server_info;
 
 pub use connect::{Connect, ConnectError};
 pub use info::Info;
+pub use line::{Error, Parsed};
 pub use server_info::{GossipMode, ServerConnect, ServerInfo, SubjectPermission};

@@ -3,10 +3,8 @@
 //! A connection that carries one account only leaves the account out of every line: the caller says which kind it is
 //! with [`Form`] when it reads and with an empty account when it writes.
 
-use memchr::memchr;
-
-use crate::client::{Error, size};
 use crate::encode;
+use crate::line::{Error, arguments, error_text, size, verb};
 
 /// One operation, borrowing the read buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,18 +80,7 @@ impl<'a> Queues<'a> {
 }
 
 /// Result of looking at the front of the read buffer.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Parsed<'a> {
-    /// A whole operation and how many bytes it took.
-    Op(Op<'a>, usize),
-    /// More bytes are needed. `total` is the size of the whole operation where it is known.
-    Incomplete {
-        /// Bytes from the front of the buffer to the end of the operation, if known.
-        total: Option<usize>,
-    },
-    /// The stream cannot be understood any further.
-    Error(Error),
-}
+pub type Parsed<'a> = crate::line::Parsed<Op<'a>>;
 
 /// What lines look like on a connection.
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +115,7 @@ enum Verb {
 }
 
 fn candidates(first: u8) -> &'static [(&'static [u8], Verb)] {
-    match first.to_ascii_uppercase() {
+    match first {
         b'R' => &[
             (b"RMSG", Verb::Message),
             (b"RS+", Verb::Add { leaf: false }),
@@ -152,38 +139,18 @@ fn candidates(first: u8) -> &'static [(&'static [u8], Verb)] {
     }
 }
 
-/// Recognises the verb at the front: `None` when more bytes are needed, an error as soon as the bytes cannot become a
-/// verb any more.
-fn verb(buf: &[u8]) -> Result<Option<(Verb, usize)>, Error> {
-    let Some(first) = buf.first() else { return Ok(None) };
-    for (text, verb) in candidates(*first) {
-        let seen = buf.len().min(text.len());
-        if buf[..seen].eq_ignore_ascii_case(&text[..seen]) {
-            return Ok((seen == text.len()).then_some((*verb, seen)));
-        }
-    }
-    Err(Error::UnknownOperation)
-}
-
 /// Looks at the front of `buf`.
 pub fn parse<'a>(buf: &'a [u8], form: &Form) -> Parsed<'a> {
-    let (verb, verb_len) = match verb(buf) {
+    let (verb, verb_len) = match verb(buf, candidates) {
         Ok(Some(found)) => found,
-        Ok(None) => return Parsed::Incomplete { total: None },
+        Ok(None) => return Parsed::MORE,
         Err(error) => return Parsed::Error(error),
     };
-    let Some(newline) = memchr(b'\n', &buf[verb_len..]).map(|at| at + verb_len) else {
-        if buf.len() - verb_len > form.max_line {
-            return Parsed::Error(Error::ControlLine);
-        }
-        return Parsed::Incomplete { total: None };
+    let (line, used) = match arguments(buf, verb_len, form.max_line) {
+        Ok(Some(found)) => found,
+        Ok(None) => return Parsed::MORE,
+        Err(error) => return Parsed::Error(error),
     };
-    let line = &buf[verb_len..newline];
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    if line.len() > form.max_line + 1 {
-        return Parsed::Error(Error::ControlLine);
-    }
-    let consumed = newline + 1;
     let op = match verb {
         Verb::Ping => Ok(Op::Ping),
         Verb::Pong => Ok(Op::Pong),
@@ -191,26 +158,25 @@ pub fn parse<'a>(buf: &'a [u8], form: &Form) -> Parsed<'a> {
         Verb::Meaningless => Ok(Op::Meaningless),
         Verb::Connect => Ok(Op::Connect(line.trim_ascii())),
         Verb::Info => Ok(Op::Info(line.trim_ascii())),
-        Verb::Err => {
-            let text = line.trim_ascii();
-            Ok(Op::Err(text.strip_prefix(b"'").and_then(|t| t.strip_suffix(b"'")).unwrap_or(text)))
-        }
+        Verb::Err => Ok(Op::Err(error_text(line))),
         Verb::Add { leaf } => addition(line, leaf, form).map(Op::Interest),
         Verb::Remove { leaf } => removal(line, leaf, form).map(Op::Interest),
         Verb::Message | Verb::HeaderMessage | Verb::LeafMessage => {
-            let head = Head::parse(line, verb, form);
-            return head.map_or_else(Parsed::Error, |head| head.with_body(buf, consumed));
+            return match head(line, verb, form) {
+                Ok((head, total)) => {
+                    Parsed::with_body(buf, used, total, |body| Op::Message(Message { body, ..head }))
+                }
+                Err(error) => Parsed::Error(error),
+            };
         }
         Verb::Publish => {
-            let total = words(line).last().map_or(Err(Error::Malformed), size);
-            let body = |total| whole(buf, consumed, total).map(|_| Op::Meaningless);
-            return total.map_or_else(Parsed::Error, |total| finish(body(total), consumed, total));
+            return match words(line).last().map_or(Err(Error::Malformed), size) {
+                Ok(total) => Parsed::with_body(buf, used, total, |_| Op::Meaningless),
+                Err(error) => Parsed::Error(error),
+            };
         }
     };
-    match op {
-        Ok(op) => Parsed::Op(op, consumed),
-        Err(error) => Parsed::Error(error),
-    }
+    Parsed::of(op, used)
 }
 
 /// Words between runs of spaces and tabs.
@@ -249,8 +215,9 @@ fn addition<'a>(line: &'a [u8], leaf: bool, form: &Form) -> Result<Interest<'a>,
     let mut behind = words(rest);
     let (queue, weight) = match (behind.next(), behind.next(), behind.next()) {
         (None, ..) => (None, 1),
+        // What is no number is no member, as on nats-server.
         (Some(queue), Some(weight), None) => {
-            (Some(queue), u32::try_from(size(weight)?).map_err(|_| Error::Malformed)?)
+            (Some(queue), size(weight).ok().and_then(|weight| u32::try_from(weight).ok()).unwrap_or(0))
         }
         _ => return Err(Error::Malformed),
     };
@@ -274,35 +241,22 @@ fn removal<'a>(line: &'a [u8], leaf: bool, form: &Form) -> Result<Interest<'a>, 
     Ok(Interest { origin, account, subject, queue, weight: 0 })
 }
 
-/// The line in front of a message's body.
-struct Head<'a> {
-    message: Message<'a>,
-    total: usize,
-}
-
-impl<'a> Head<'a> {
-    fn parse(line: &'a [u8], verb: Verb, form: &Form) -> Result<Self, Error> {
-        let mut rest = line;
-        let origin = (verb == Verb::LeafMessage).then(|| word(&mut rest)).transpose()?;
-        let account = account(&mut rest, form)?;
-        let subject = word(&mut rest)?;
-        let total = size(last_word(&mut rest)?)?;
-        let header_len = if verb == Verb::Message { 0 } else { size(last_word(&mut rest)?)? };
-        if header_len > total {
-            return Err(Error::Malformed);
-        }
-        if total > BODY_MAX {
-            return Err(Error::MaxPayload(total));
-        }
-        let (reply, queues) = targets(rest)?;
-        let message = Message { origin, account, subject, reply, queues, header_len, body: b"" };
-        Ok(Self { message, total })
+/// The line in front of a message's body, and how long that is.
+fn head<'a>(line: &'a [u8], verb: Verb, form: &Form) -> Result<(Message<'a>, usize), Error> {
+    let mut rest = line;
+    let origin = (verb == Verb::LeafMessage).then(|| word(&mut rest)).transpose()?;
+    let account = account(&mut rest, form)?;
+    let subject = word(&mut rest)?;
+    let total = size(last_word(&mut rest)?)?;
+    let header_len = if verb == Verb::Message { 0 } else { size(last_word(&mut rest)?)? };
+    if header_len > total {
+        return Err(Error::Malformed);
     }
-
-    fn with_body(self, buf: &'a [u8], line_end: usize) -> Parsed<'a> {
-        let op = whole(buf, line_end, self.total).map(|body| Op::Message(Message { body, ..self.message }));
-        finish(op, line_end, self.total)
+    if total > BODY_MAX {
+        return Err(Error::MaxPayload(total));
     }
+    let (reply, queues) = targets(rest)?;
+    Ok((Message { origin, account, subject, reply, queues, header_len, body: b"" }, total))
 }
 
 /// What stands between subject and sizes: `[reply]`, `+ reply queue…`, `| queue…`.
@@ -319,31 +273,6 @@ fn targets(middle: &[u8]) -> Result<(&[u8], Queues<'_>), Error> {
         _ => return Err(Error::Malformed),
     };
     if queues.is_empty() { Err(Error::Malformed) } else { Ok((reply, queues)) }
-}
-
-enum Missing {
-    Bytes,
-    End,
-}
-
-/// The body and its line end, if they are there.
-fn whole(buf: &[u8], start: usize, total: usize) -> Result<&[u8], Missing> {
-    let end = start + total;
-    let body = buf.get(start..end).ok_or(Missing::Bytes)?;
-    match buf.get(end..) {
-        Some([b'\r', b'\n', ..]) => Ok(body),
-        Some([] | [b'\r']) | None => Err(Missing::Bytes),
-        Some(_) => Err(Missing::End),
-    }
-}
-
-fn finish(op: Result<Op<'_>, Missing>, start: usize, total: usize) -> Parsed<'_> {
-    let end = start + total + encode::CRLF.len();
-    match op {
-        Ok(op) => Parsed::Op(op, end),
-        Err(Missing::Bytes) => Parsed::Incomplete { total: Some(end) },
-        Err(Missing::End) => Parsed::Error(Error::UnknownOperation),
-    }
 }
 
 /// Appends a line of interest. Leaves out what `form` says the other side does not expect.
@@ -493,6 +422,15 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_that_is_no_number_is_none() {
+        for weight in ["-1", "+1", "x", "1.5", "1000000000"] {
+            let line = format!("RS+ X foo q {weight}\r\n");
+            assert_eq!(interest(line.as_bytes(), &POOLED).weight, 0, "{line}");
+        }
+        assert_eq!(interest(b"RS+ X foo q 999999999\r\n", &POOLED).weight, 999_999_999);
+    }
+
+    #[test]
     fn messages() {
         let rows: [(&[u8], Form, [&str; 6], usize); 14] = [
             (b"RMSG X foo | 2\r\nhi\r\n", POOLED, ["", "X", "foo", "|", "", "hi"], 0),
@@ -555,7 +493,6 @@ mod tests {
             (b"RS+ X\r\n", Error::Malformed),
             (b"RS+ X foo q\r\n", Error::Malformed),
             (b"RS+ X foo q 1 2\r\n", Error::Malformed),
-            (b"RS+ X foo q -1\r\n", Error::Malformed),
             (b"RS- X foo q 1\r\n", Error::Malformed),
             (b"LS+ LC X\r\n", Error::Malformed),
             (b"RMSG X foo\r\n", Error::Malformed),

@@ -3,6 +3,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use linnet_launch::Deadline;
+use linnet_s2::{Decoder, Encoder, Level};
 
 use super::LONG;
 
@@ -11,6 +12,16 @@ pub(crate) struct Raw {
     stream: TcpStream,
     unread: Vec<u8>,
     is_closed: bool,
+    /// Set once both sides compress.
+    packing: Option<Box<Packing>>,
+}
+
+/// S2 in both directions.
+struct Packing {
+    encoder: Encoder,
+    decoder: Decoder,
+    /// Bytes that are no whole frame yet.
+    packed: Vec<u8>,
 }
 
 impl Raw {
@@ -23,7 +34,7 @@ impl Raw {
     /// A connection that is there, whoever opened it.
     pub(crate) fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
-        Self { stream, unread: Vec::new(), is_closed: false }
+        Self { stream, unread: Vec::new(), is_closed: false, packing: None }
     }
 
     /// Connects, reads INFO and logs in quietly; the server has read CONNECT when this returns.
@@ -35,12 +46,46 @@ impl Raw {
         raw
     }
 
+    /// From here on both sides compress; what has been read behind the last line is compressed already.
+    pub(crate) fn pack(&mut self) {
+        let packed = std::mem::take(&mut self.unread);
+        let (encoder, decoder) = (Encoder::new(Level::Fast), Decoder::default());
+        self.packing = Some(Box::new(Packing { encoder, decoder, packed }));
+        self.unpack();
+    }
+
+    /// Puts what has come whole behind what is unread.
+    fn unpack(&mut self) {
+        let Some(packing) = &mut self.packing else { return };
+        let mut input = packing.packed.as_slice();
+        while packing.decoder.next(&mut input, &mut self.unread).expect("frames") {}
+        let left = input.to_vec();
+        packing.packed = left;
+    }
+
     /// Sends bytes; a connection the server has closed already takes none, which the next read shows.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
+        match &mut self.packing {
+            None => self.send_as_it_is(bytes),
+            Some(packing) => {
+                let mut frames = Vec::new();
+                packing.encoder.stream(&[bytes], &mut frames);
+                self.send_as_it_is(&frames);
+            }
+        }
+    }
+
+    /// As [`Raw::send`], never compressed.
+    pub(crate) fn send_as_it_is(&mut self, bytes: &[u8]) {
         if self.stream.write_all(bytes).is_err() {
             // What was sent to us before may still be there to be read.
             let _ = self.fill(Deadline::after(LONG));
         }
+    }
+
+    /// To send from another thread what is not compressed.
+    pub(crate) fn sending_end(&self) -> TcpStream {
+        self.stream.try_clone().unwrap()
     }
 
     /// The next line without its end; `None` once the server has closed the connection.
@@ -101,7 +146,13 @@ impl Raw {
         self.stream.set_read_timeout(Some(left)).unwrap();
         match self.stream.read(&mut buffer) {
             Ok(0) => self.is_closed = true,
-            Ok(count) => self.unread.extend_from_slice(&buffer[..count]),
+            Ok(count) => match &mut self.packing {
+                None => self.unread.extend_from_slice(&buffer[..count]),
+                Some(packing) => {
+                    packing.packed.extend_from_slice(&buffer[..count]);
+                    self.unpack();
+                }
+            },
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return false;
             }

@@ -1,9 +1,12 @@
 //! What a route may take: time, memory, places.
 
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use linnet_launch::{Deadline, poll_until};
 
+use super::moving::enter;
 use super::{PER_PAIR, Setup, enter_as_server, formed};
 use crate::harness::{Kind, LONG, Raw};
 
@@ -35,10 +38,41 @@ fn a_server_that_reads_nothing_is_closed_and_publishers_go_on() {
         publisher.ping();
         assert!(!deadline.has_passed());
         assert!(poll_until(LONG, || node.routes().is_empty()), "{}", node.server.log_tail());
-        node.logs("Slow Consumer");
+        node.logs(" - rid:");
+        let log = node.log();
+        let line = log.lines().find(|line| line.contains("Slow Consumer Detected: ")).unwrap();
+        assert!(line.contains(" - rid:") && !line.contains("cid:"), "{line}");
+        let is_said = ["WriteDeadline of 300ms exceeded with ", "MaxPending of 32000000 Exceeded"];
+        assert!(is_said.iter().any(|text| line.contains(&format!("Detected: {text}"))), "{line}");
+        let counted = node.page("/varz")["slow_consumer_stats"].clone();
+        assert_eq!((&counted["clients"], &counted["routes"]), (&0.into(), &1.into()));
         let after = node.server.usage().unwrap().rss_bytes;
         assert!(after < before + (64 << 20), "{before} became {after}");
         drop(raw);
+    }
+}
+
+#[test]
+fn more_than_may_wait_for_a_client_waits_for_a_server() {
+    const MESSAGES: usize = 14_000;
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let Some(node) = Setup::new(kind, "n").top("max_pending: 4M").start() else { return };
+        let mut raw = deaf(&node);
+        let mut publisher = node.client();
+        let message = format!("PUB a 1000\r\n{}\r\n", "x".repeat(1000));
+        publisher.send(message.repeat(MESSAGES).as_bytes());
+        publisher.ping();
+        let waits = || node.routes().first().is_some_and(|r| r["pending_size"].as_u64() > Some(4_000_000));
+        assert!(poll_until(LONG, waits), "{kind:?}: {:?}", node.routes());
+        let mut got = 0;
+        while got < MESSAGES {
+            let line = raw.line().expect("the route stays");
+            if line.starts_with("RMSG $G a ") {
+                raw.bytes(1002);
+                got += 1;
+            }
+        }
+        assert_eq!(node.routes().len(), 1, "{kind:?}");
     }
 }
 
@@ -191,5 +225,38 @@ fn messages_of_other_servers_are_not_clients_messages() {
         let varz = nodes[1].page("/varz");
         assert_eq!((&varz["in_client_msgs"], &varz["out_client_msgs"]), (&1.into(), &0.into()));
         assert!(varz["out_msgs"].as_u64() >= Some(1));
+    }
+}
+
+/// A route that is never silent, because the other side sends faster than this one reads.
+#[test]
+fn interest_is_told_while_messages_come_without_end() {
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let Some(node) = Setup::new(kind, "n").cluster("pool_size: 1").start() else { return };
+        let mut raw = node.stranger();
+        enter(&mut raw, None);
+        raw.send(b"RS+ $G mark\r\n");
+        node.knows("mark", true);
+        let mut flood = raw.sending_end();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let chunk = "RMSG $G nobody 1\r\nx\r\n".repeat(50_000);
+                let until = Deadline::after(LONG * 2);
+                let goes_on = || !is_over.load(Ordering::Relaxed) && !until.has_passed();
+                while goes_on() && flood.write_all(chunk.as_bytes()).is_ok() {}
+            });
+            let mut client = node.client();
+            let slowest = (0..10).map(|number| {
+                let begun = Deadline::after(LONG);
+                client.send(format!("SUB near.{number} {number}\r\n").as_bytes());
+                let expected = format!("RS+ $G near.{number}");
+                while raw.line().is_some_and(|line| line != expected) {}
+                LONG - begun.remaining()
+            });
+            let slowest = slowest.max().unwrap();
+            is_over.store(true, Ordering::Relaxed);
+            assert!(slowest < Duration::from_secs(1), "{kind:?}: {slowest:?}");
+        });
     }
 }

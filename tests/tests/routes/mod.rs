@@ -4,6 +4,7 @@ mod compression;
 mod fairness;
 mod gossip;
 mod limits;
+mod moving;
 mod permissions;
 mod proxy;
 mod reload;

@@ -1,7 +1,9 @@
 //! Which interest servers tell each other, and which of it counts.
 
+use linnet_launch::poll_until;
+
 use super::{Node, PER_PAIR, Setup, formed, message};
-use crate::harness::Kind;
+use crate::harness::{Kind, LONG, Raw};
 
 const PAIRS: [[Kind; 2]; 2] = [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]];
 const RULES: &str = "permissions { import: { allow: [\"in.>\", \"b.>\"], deny: [\"in.no\"] },\n\
@@ -46,11 +48,44 @@ fn only_interest_that_is_allowed_crosses() {
         let expected = ["out.a", "out.*", "b.a"];
         assert_eq!(known(&nodes[0], &subjects, "b.last"), expected, "{kinds:?}");
 
-        // Messages themselves are not filtered.
+        // Messages are not judged where they arrive.
         nodes[1].client().send(b"PUB in.a 1\r\nx\r\n");
         let mut heads = vec![message(&mut near).0, message(&mut near).0, message(&mut near).0];
         heads.sort();
         assert_eq!(heads, ["MSG in.a 0", "MSG in.a 1", "MSG in.a 4"]);
+    }
+}
+
+/// The next messages up to the one on `last`, by their subjects.
+fn heard(client: &mut Raw, last: &str) -> Vec<String> {
+    let mut subjects = Vec::new();
+    loop {
+        let subject = message(client).0.split(' ').nth(1).unwrap().to_owned();
+        if subject == last {
+            return subjects;
+        }
+        subjects.push(subject);
+    }
+}
+
+#[test]
+fn messages_that_nobody_may_be_interested_in_do_not_cross() {
+    for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet], [Kind::Linnet, Kind::Linnet]] {
+        let Some(mut nodes) = pair(kinds, RULES) else { return };
+        let mut far = nodes[1].client();
+        far.send(b"SUB out.> 1\r\n");
+        nodes[0].knows("out.>", true);
+        let mut publisher = nodes[0].client();
+        let mut cross = || {
+            publisher
+                .send(b"PUB out.a 1\r\nx\r\nPUB out.no 1\r\nx\r\nPUB out.b 1\r\nx\r\nPUB out.end 1\r\nx\r\n");
+            heard(&mut far, "out.end")
+        };
+        assert_eq!(cross(), ["out.a", "out.b"], "{kinds:?}");
+        nodes[0].reload(|setup| setup.cluster = RULES.replace("out.no", "out.b"));
+        if kinds[0] == Kind::Linnet {
+            assert!(poll_until(LONG, || cross() == ["out.a", "out.no"]), "{kinds:?}");
+        }
     }
 }
 

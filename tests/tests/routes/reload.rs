@@ -6,10 +6,10 @@ use rustix::process::Signal;
 use super::{Node, PER_PAIR, Setup, formed, message};
 use crate::harness::{Kind, LONG};
 
-const PAIRS: [[Kind; 2]; 3] =
+pub(super) const PAIRS: [[Kind; 2]; 3] =
     [[Kind::Linnet, Kind::Linnet], [Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]];
 
-fn pair(kinds: [Kind; 2], top: &str) -> Option<[Node; 2]> {
+pub(super) fn pair(kinds: [Kind; 2], top: &str) -> Option<[Node; 2]> {
     let first = Setup::new(kinds[0], "first").top(top).start()?;
     let second = Setup::new(kinds[1], "second").top(top).dialling(&[first.setup.port]).start()?;
     let nodes = [first, second];
@@ -17,7 +17,7 @@ fn pair(kinds: [Kind; 2], top: &str) -> Option<[Node; 2]> {
     Some(nodes)
 }
 
-fn messages_cross(nodes: &[Node; 2], subject: &str) {
+pub(super) fn messages_cross(nodes: &[Node; 2], subject: &str) {
     for [from, to] in [[&nodes[0], &nodes[1]], [&nodes[1], &nodes[0]]] {
         let mut listener = to.client();
         listener.send(format!("SUB {subject} 1\r\n").as_bytes());
@@ -157,34 +157,4 @@ fn routes_follow_new_limits() {
     node.reload(|setup| setup.cluster = "ping_interval: \"100ms\", ping_max: 1".to_owned());
     let lines = raw.until_closed();
     assert_eq!(lines.last().map(String::as_str), Some("-ERR 'Stale Connection'"), "{lines:?}");
-}
-
-/// A server that gives an account a connection of its own asks the others to forget what it said about its interest.
-#[test]
-fn an_account_that_moves_is_confirmed() {
-    let accounts = "accounts { A { users: [{user: a, password: p}] }, $SYS {} }\nno_auth_user: a";
-    for kind in [Kind::Linnet, Kind::Peer] {
-        let Some(node) = Setup::new(kind, "n").top(accounts).start() else { return };
-        let mut raw = node.stranger();
-        super::enter_as_server(&mut raw);
-        raw.send(b"RS+ A moves\r\nRS+ $G stays\r\n");
-        node.knows("moves", true);
-        raw.send(
-            b"INFO {\"server_id\":\"X\",\"server_name\":\"x\",\"cluster\":\"C\",\"route_pool_size\":3,\
-              \"route_account\":\"A\",\"route_acc_add_reqid\":\"REQ\"}\r\n",
-        );
-        let answer = loop {
-            let line = raw.line().unwrap();
-            if line.contains("REQ") {
-                break line;
-            }
-        };
-        let info: serde_json::Value = serde_json::from_str(answer.strip_prefix("INFO ").unwrap()).unwrap();
-        assert_eq!(
-            (&info["route_acc_add_reqid"], &info["route_account"]),
-            (&"REQ".into(), &serde_json::Value::Null)
-        );
-        node.knows("moves", false);
-        node.knows("stays", true);
-    }
 }

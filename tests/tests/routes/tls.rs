@@ -174,3 +174,45 @@ fn other_certificates_are_shown_after_a_reload() {
         messages_cross(&nodes);
     }
 }
+
+/// Routes that are there go on as they are; those that come from then on begin as configured.
+#[test]
+fn tls_begins_and_ends_with_a_reload() {
+    let dir = authorities();
+    for kinds in PAIRS {
+        let Some(first) = Setup::new(kinds[0], "first").start() else { return };
+        let second = Setup::new(kinds[1], "second").dialling(&[first.setup.port]).start().unwrap();
+        let mut nodes = vec![first, second];
+        formed(&nodes, PER_PAIR);
+        for (first, second) in [
+            (block(dir.path(), "a", "good", ""), block(dir.path(), "b", "good", "")),
+            (String::new(), String::new()),
+        ] {
+            let before = nodes.iter().map(Node::routes).collect::<Vec<_>>();
+            let stays = |node: &Node, before: &[serde_json::Value]| {
+                let ids = |routes: &[serde_json::Value]| {
+                    routes.iter().map(|r| r["rid"].clone()).collect::<Vec<_>>()
+                };
+                ids(&node.routes()) == ids(before)
+            };
+            nodes[0].reload(|setup| setup.cluster.clone_from(&first));
+            nodes[1].reload(|setup| setup.cluster.clone_from(&second));
+            assert!(nodes.iter().zip(&before).all(|(node, before)| stays(node, before)), "{kinds:?}");
+            messages_cross(&nodes);
+            // nats-server's page shows what it has shown first.
+            if kinds[0] == Kind::Linnet {
+                let shown = nodes[0].page("/varz")["cluster"]["tls_required"] == true;
+                assert_eq!(shown, !first.is_empty());
+            }
+            // Whoever comes has to do as they do.
+            let port = nodes[0].setup.port;
+            for kind in kinds {
+                let third = Setup::new(kind, "third").dialling(&[port]).cluster(&first).start().unwrap();
+                nodes.push(third);
+                formed(&nodes, PER_PAIR);
+                nodes.pop();
+                formed(&nodes, PER_PAIR);
+            }
+        }
+    }
+}

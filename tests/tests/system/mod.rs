@@ -3,6 +3,7 @@
 mod actions;
 mod cli;
 mod clients;
+mod counting;
 mod events;
 mod everybody;
 mod limits;

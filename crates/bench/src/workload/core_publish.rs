@@ -13,6 +13,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "publish-16",
         about: "one publisher, no subscriber, 16 B",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: |context| publish(context, 16),
     },
@@ -20,6 +21,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "publish-128",
         about: "one publisher, no subscriber, 128 B",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: |context| publish(context, 128),
     },
@@ -27,6 +29,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "publish-4k",
         about: "one publisher, no subscriber, 4 KiB",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: |context| publish(context, 4096),
     },
@@ -39,6 +42,7 @@ fn publish(context: &Context<'_>, payload_bytes: usize) -> Result<Sample> {
         fan_out: 0,
         payload_bytes,
         churn_per_second: None,
+        places: &[0],
     };
     traffic.run(context.target, context.limit)
 }

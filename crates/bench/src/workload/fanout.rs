@@ -15,6 +15,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "pub-sub",
         about: "one publisher, one subscriber, 128 B",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: |context| traffic(1, 1).run(context.target, context.limit),
     },
@@ -22,6 +23,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "fan-out-10",
         about: "one publisher, ten subscribers, 128 B, per delivery",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: |context| traffic(1, 10).run(context.target, context.limit),
     },
@@ -29,6 +31,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "fan-out-100",
         about: "one publisher, a hundred subscribers, 128 B, per delivery",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: |context| traffic(1, 100).run(context.target, context.limit),
     },
@@ -36,6 +39,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "fan-out-100-sids",
         about: "as fan-out-100, but no two subscribers number their subscriptions alike",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: |context| {
             let mut traffic = traffic(1, 100);
@@ -47,6 +51,7 @@ pub(super) const WORKLOADS: &[Workload] = &[
         name: "n-to-n",
         about: "four publishers, four subscribers to all of them, 128 B, per delivery",
         storage: Storage::None,
+        servers: 1,
         goal: GOAL,
         run: many_to_many,
     },
@@ -68,6 +73,7 @@ pub(super) fn traffic(publishers: usize, subscribers: u64) -> Traffic {
         fan_out: subscribers,
         payload_bytes: PAYLOAD_BYTES,
         churn_per_second: None,
+        places: &[0],
     }
 }
 

@@ -13,6 +13,7 @@ pub(super) const WORKLOADS: &[Workload] = &[Workload {
     name: "idle-connections",
     about: "10 000 clients that connect and are silent: connects per second, memory per connection",
     storage: Storage::None,
+    servers: 1,
     goal: Goal { memory: Some(0.35), ..Goal::NONE },
     run: idle,
 }];

@@ -20,6 +20,7 @@ pub(super) const WORKLOADS: &[Workload] = &[Workload {
     name: "paced-pub-sub",
     about: "one publisher at 10 000 messages per second, one subscriber, 128 B: latency of delivery",
     storage: Storage::None,
+    servers: 1,
     goal: Goal::NONE,
     run: paced,
 }];

@@ -11,6 +11,7 @@ mod js_publish;
 mod latency;
 mod queue;
 mod request;
+mod routes;
 mod subjects;
 
 use anyhow::Result;
@@ -76,6 +77,8 @@ pub(crate) struct Workload {
     pub(crate) about: &'static str,
     /// What it needs of JetStream.
     pub(crate) storage: Storage,
+    /// Servers that make up a cluster; 1 for one without.
+    pub(crate) servers: usize,
     /// What ours must reach.
     pub(crate) goal: Goal,
     /// Measures once, on a server that nothing else has used.
@@ -90,6 +93,7 @@ pub(crate) fn all() -> Vec<Workload> {
         churn::WORKLOADS,
         queue::WORKLOADS,
         request::WORKLOADS,
+        routes::WORKLOADS,
         latency::WORKLOADS,
         subjects::WORKLOADS,
         idle::WORKLOADS,

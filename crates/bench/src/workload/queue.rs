@@ -11,6 +11,7 @@ pub(super) const WORKLOADS: &[Workload] = &[Workload {
     name: "queue-group",
     about: "one publisher, a queue group of ten members, 128 B",
     storage: Storage::None,
+    servers: 1,
     goal: Goal::rate_and_cpu(1.5, 0.6),
     run: |context| traffic().run(context.target, context.limit),
 }];
@@ -24,5 +25,6 @@ fn traffic() -> Traffic {
         fan_out: 1,
         payload_bytes: PAYLOAD_BYTES,
         churn_per_second: None,
+        places: &[0],
     }
 }

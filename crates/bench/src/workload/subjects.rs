@@ -11,6 +11,7 @@ pub(super) const WORKLOADS: &[Workload] = &[Workload {
     name: "subjects-100k",
     about: "one publisher to 100 000 subjects in random order, one subscription for each, 128 B",
     storage: Storage::None,
+    servers: 1,
     goal: Goal::NONE,
     run: |context| traffic().run(context.target, context.limit),
 }];
@@ -30,5 +31,6 @@ fn traffic() -> Traffic {
         fan_out: 1,
         payload_bytes: PAYLOAD_BYTES,
         churn_per_second: None,
+        places: &[0],
     }
 }

@@ -95,7 +95,17 @@ impl Announcer {
         state.routes.push(route.clone());
     }
 
-    /// The route is gone.
+    /// The account has a connection of its own to the other side of a route, which is told what it knew is gone.
+    pub(crate) fn take_back(&self, account: &str, route: &Arc<Route>) {
+        let state = &mut *self.state.lock();
+        let Some(at) = state.routes.iter().position(|other| Arc::ptr_eq(other, route)) else { return };
+        let route = state.routes.swap_remove(at);
+        for change in state.tally.all() {
+            state.tell(std::slice::from_ref(&route), account, &Change { weight: 0, ..change });
+        }
+    }
+
+    /// The route is gone, or does not carry the account any more.
     pub(crate) fn leave(&self, route: &Arc<Route>) {
         self.state.lock().routes.retain(|other| !Arc::ptr_eq(other, route));
     }
@@ -137,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::account::{Account, AccountLimits};
-    use crate::conn::Conn;
+    use crate::conn::{Conn, ConnKind};
     use crate::link::Link;
     use crate::subscription::{SubRef, Target};
 
@@ -147,7 +157,8 @@ mod tests {
         let far = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
         let clock = RealClock::new();
-        let conn = Conn::new(1, peer, Arc::new(Link::new(stream)), clock.wall(), clock.mono());
+        let conn =
+            Conn::new(ConnKind::Route, 1, peer, Arc::new(Link::new(stream)), clock.wall(), clock.mono());
         (Route::new(Arc::new(conn), None, false), far)
     }
 

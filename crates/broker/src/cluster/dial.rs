@@ -1,5 +1,6 @@
 //! Where routes come from: the listener, the configuration, and what other servers tell.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use super::route::Route;
 use super::session::{Attempt, Ended, RouteSession};
 use super::{Cluster, RouteUrl};
 use crate::broker::Shared;
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnKind};
 use crate::link::Link;
 use crate::listen::canonical;
 
@@ -34,6 +35,10 @@ const FIRST_RETRIES: [Duration; 4] = [
 const RETRY_MAX: Duration = Duration::from_secs(30);
 /// Attempts after the first to get into a server that another one told of and that refuses.
 const REFUSALS_MAX: u32 = 3;
+/// Two servers that dial each other at the same time may both find the other's connection one too many, and then both have
+/// none: a route that ends so soon is dialled again at once, so many times in a row.
+const COLLISION: Duration = Duration::from_secs(1);
+const COLLISIONS_MAX: u32 = 5;
 /// Connections that others opened and that are in their handshakes.
 const UNFINISHED_MAX: usize = 1024;
 /// Servers that others tell of within a second and that are dialled for it.
@@ -69,7 +74,8 @@ fn open(
     let _ = stream.set_nodelay(true);
     let link = Arc::new(Link::new(stream));
     let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
-    let conn = Arc::new(Conn::new(shared.registry.next_cid(), peer, link.clone(), wall, mono));
+    let conn =
+        Arc::new(Conn::new(ConnKind::Route, shared.registry.next_cid(), peer, link.clone(), wall, mono));
     conn.outbound.set_write_policy(cluster.config().write_policy);
     (Route::new(conn, url, is_explicit), link)
 }
@@ -104,7 +110,7 @@ fn begin(shared: &Arc<Shared>, cluster: &Arc<Cluster>, url: &RouteUrl, told: Opt
 pub(super) fn dial_for_account(
     shared: &Arc<Shared>,
     cluster: &Arc<Cluster>,
-    urls: &[RouteUrl],
+    urls: &HashSet<RouteUrl>,
     account: &str,
 ) {
     for url in urls {
@@ -167,7 +173,7 @@ pub(super) fn dial_told(shared: &Arc<Shared>, cluster: &Arc<Cluster>, info: &Ser
 }
 
 /// `nats-route://host:port/`.
-fn parse_ip(text: &str) -> Option<RouteUrl> {
+pub(super) fn parse_ip(text: &str) -> Option<RouteUrl> {
     let address = text.strip_prefix("nats-route://")?.trim_end_matches('/');
     let (host, port) = address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
@@ -195,7 +201,9 @@ impl Dialler {
     async fn dial(&self, shared: &Arc<Shared>, cluster: &Arc<Cluster>) {
         let mut failures: u32 = 0;
         let mut refusals: u32 = 0;
+        let mut collisions: u32 = 0;
         while self.is_wanted(shared, cluster) {
+            let begun = shared.clock.mono();
             let ended = match self.connect().await {
                 Ok((stream, peer)) => {
                     failures = 0;
@@ -220,7 +228,15 @@ impl Dialler {
                 Ended::Refused if failures == 0 => refusals += 1,
                 Ended::Refused => {}
             }
-            tokio::time::sleep(self.pause(shared, cluster, &ended, failures, refusals)).await;
+            let may_collide = matches!(ended, Ended::AfterUse | Ended::Duplicate(_));
+            let was_short = shared.clock.mono().since(begun) < COLLISION;
+            collisions = if may_collide && was_short { collisions + 1 } else { 0 };
+            let pause = if (1..=COLLISIONS_MAX).contains(&collisions) {
+                jitter(shared)
+            } else {
+                self.pause(shared, cluster, &ended, failures, refusals)
+            };
+            tokio::time::sleep(pause).await;
             if let Ended::Duplicate(server_id) = &ended {
                 self.await_place(shared, cluster, server_id).await;
             }
@@ -255,8 +271,7 @@ impl Dialler {
         failures: u32,
         refusals: u32,
     ) -> Duration {
-        let jitter_nanos = u64::try_from(JITTER.as_nanos()).unwrap_or(0);
-        let jitter = Duration::from_nanos(shared.rng.below(jitter_nanos));
+        let jitter = jitter(shared);
         if self.told.is_some() && *ended == Ended::AfterUse {
             return jitter;
         }
@@ -304,6 +319,10 @@ impl Dialler {
         let attempt = Attempt { url: self.url.clone(), is_quiet: !is_reported(refusals + 1) };
         RouteSession::new(shared, cluster, route, link, role, origin, Some(attempt)).run().await
     }
+}
+
+fn jitter(shared: &Shared) -> Duration {
+    Duration::from_nanos(shared.rng.below(u64::try_from(JITTER.as_nanos()).unwrap_or(0)))
 }
 
 /// Every attempt of the first few that fail in a row is worth a line in the log, then about one a minute.

@@ -2,6 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use linnet_auth::SubscribeVerdict;
 use linnet_links::Key;
 use linnet_wire::route::Interest;
 
@@ -16,8 +17,14 @@ pub(super) struct RemoteInterest {
 }
 
 impl RemoteInterest {
-    /// Interest came, changed or went.
-    pub(super) fn on_line(&mut self, account: &Arc<Account>, interest: &Interest<'_>, route: &Arc<Route>) {
+    /// Interest came, changed or went; with `is_filtered`, messages on some of its subjects are kept from it.
+    pub(super) fn on_line(
+        &mut self,
+        account: &Arc<Account>,
+        interest: &Interest<'_>,
+        is_filtered: bool,
+        route: &Arc<Route>,
+    ) {
         let key = Key {
             origin: interest.origin.map(Into::into),
             subject: interest.subject.into(),
@@ -40,16 +47,25 @@ impl RemoteInterest {
             subject: interest.subject.into(),
             queue: interest.queue.map(Into::into),
             weight: interest.weight.into(),
+            filtered: is_filtered.into(),
             ..Subscription::new(Target::Route(route.clone()))
         }));
         account.insert(&sub);
         self.subs.insert(place, (account.clone(), sub));
     }
 
-    /// Lets go of interest in subjects that are not to be kept.
-    pub(super) fn retain(&mut self, is_kept: impl Fn(&[u8]) -> bool) {
-        for (_, (account, sub)) in self.subs.extract_if(|(_, key), _| !is_kept(&key.subject)) {
+    /// Judges all interest anew, and lets go of what is denied.
+    pub(super) fn judge(&mut self, verdict: impl Fn(&[u8]) -> SubscribeVerdict) {
+        let is_denied = |key: &Key| verdict(&key.subject) == SubscribeVerdict::Denied;
+        for (_, (account, sub)) in self.subs.extract_if(|(_, key), _| is_denied(key)) {
             account.remove(&sub);
+        }
+        for ((_, key), (account, sub)) in &self.subs {
+            let is_filtered = verdict(&key.subject) == SubscribeVerdict::Filtered;
+            // Which messages are kept back may be different although some were before.
+            if sub.filtered.swap(is_filtered, Ordering::Relaxed) || is_filtered {
+                account.reconsider(sub);
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 mod announcer;
 mod dial;
 mod interest;
+mod moving;
 mod outgoing;
 mod permissions;
 mod reload;
@@ -16,12 +17,12 @@ mod urls;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use linnet_auth::Permissions;
-use linnet_links::{Admission, Established, Local, Origin, Peers, Slot, Thresholds, pool_index};
+use linnet_links::{Admission, ConnId, Established, Local, Origin, Peers, Slot, Thresholds};
 use linnet_wire::ServerInfo;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -35,6 +36,7 @@ use crate::tls::RouteTls;
 
 pub(crate) use announcer::Announcer;
 pub(crate) use outgoing::Outgoing;
+use route::Bound;
 pub(crate) use route::Route;
 
 /// How a server takes part in its cluster.
@@ -89,6 +91,8 @@ pub(crate) struct Cluster {
     dialling: Mutex<HashMap<RouteUrl, usize>>,
     /// Connections that others opened and that do not carry messages yet.
     unfinished: AtomicUsize,
+    /// Accounts have moved to connections of their own because another server asked for it.
+    have_moved: AtomicBool,
 }
 
 /// Values of a route for monitoring.
@@ -106,6 +110,8 @@ pub struct RouteSnapshot {
     pub did_solicit: bool,
     /// The only account the route carries; empty for several.
     pub account: String,
+    /// Different interests of the other server that came by it.
+    pub interests: usize,
     /// How what is sent is compressed.
     pub compression: &'static str,
 }
@@ -131,6 +137,7 @@ impl Cluster {
             told: Mutex::default(),
             dialling: Mutex::default(),
             unfinished: AtomicUsize::new(0),
+            have_moved: AtomicBool::new(false),
         }
     }
 
@@ -140,18 +147,11 @@ impl Cluster {
     }
 
     /// The accounts whose interest this server tells by a connection.
-    fn carried(&self, shared: &Shared, slot: &Slot) -> Vec<Arc<Account>> {
+    fn carried(&self, shared: &Shared, bound: &Bound) -> Vec<Arc<Account>> {
         let peers = self.peers.lock();
-        let local = peers.local();
-        let size = local.pool_size.unwrap_or(1);
         let accounts = shared.accounts.load();
-        let carried = accounts.values().filter(|account| match slot {
-            Slot::Only => true,
-            Slot::Account(name) => account.name() == name,
-            Slot::Pool(at) => {
-                !peers.is_dedicated(account.name()) && pool_index(account.name().as_bytes(), size) == *at
-            }
-        });
+        let carried =
+            accounts.values().filter(|account| peers.tells(&bound.server_id, &bound.slot, account.name()));
         carried.cloned().collect()
     }
 
@@ -160,7 +160,7 @@ impl Cluster {
         let routes = self.routes.lock().values().cloned().collect::<Vec<_>>();
         for route in &routes {
             let Some(bound) = route.bound() else { continue };
-            for account in self.carried(shared, &bound.slot) {
+            for account in self.carried(shared, bound) {
                 account.announcer.join(account.name(), route);
             }
         }
@@ -169,7 +169,7 @@ impl Cluster {
     /// Tells the other side of a route once more what it may not have taken before.
     fn repeat(&self, shared: &Shared, route: &Arc<Route>) {
         let Some(bound) = route.bound() else { return };
-        for account in self.carried(shared, &bound.slot) {
+        for account in self.carried(shared, bound) {
             account.announcer.repeat(account.name(), route);
         }
     }
@@ -190,7 +190,10 @@ impl Cluster {
             return admission;
         }
         self.routes.lock().insert(route.conn.cid(), route.clone());
-        for account in self.carried(shared, &established.slot) {
+        if let Slot::Account(account) = &established.slot {
+            self.take_back(shared, &established.info.server_id, account);
+        }
+        for account in route.bound().map_or_else(Vec::new, |bound| self.carried(shared, bound)) {
             account.announcer.join(account.name(), route);
         }
         if is_news {
@@ -199,7 +202,7 @@ impl Cluster {
         if admission == Admission::First {
             self.tell_clients(shared);
             if let Some(observer) = shared.observer.get() {
-                observer.server_joined(&established.info.server_id);
+                observer.servers_changed();
             }
         }
         admission
@@ -238,10 +241,10 @@ impl Cluster {
             account.announcer.leave(route);
         }
         let left = self.peers.lock().leave(route.conn.cid());
-        if let Some((info, true)) = left {
+        if let Some((_, true)) = left {
             self.tell_clients(shared);
             if let Some(observer) = shared.observer.get() {
-                observer.server_left(&info.server_id);
+                observer.servers_changed();
             }
         }
     }
@@ -348,6 +351,11 @@ impl Broker {
         self.shared.cluster.get().map(|cluster| cluster.peers.lock().local().cluster.name.clone())
     }
 
+    /// Ids of the servers that there are routes to. The number is another one when a server has been away meanwhile.
+    pub fn connected_servers(&self) -> BTreeMap<String, ConnId> {
+        self.shared.cluster.get().map_or_else(BTreeMap::new, |cluster| cluster.peers.lock().present())
+    }
+
     /// When the certificate that routes use expires, in seconds since 1970; `None` without TLS.
     pub fn route_tls_not_after(&self) -> Option<i64> {
         Some(self.shared.cluster.get()?.config().tls.as_ref()?.not_after)
@@ -370,6 +378,7 @@ impl Broker {
                     Slot::Account(name) => name.clone(),
                     Slot::Only | Slot::Pool(_) => String::new(),
                 },
+                interests: route.interests.load(Ordering::Relaxed),
                 compression: route.shown_compression(),
             })
         });

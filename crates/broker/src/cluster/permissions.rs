@@ -12,9 +12,9 @@ pub(super) fn may_tell(permissions: Option<&Permissions>, subject: &[u8]) -> boo
     })
 }
 
-/// True if the interest of other servers in the subject counts.
-pub(super) fn may_hear(permissions: Option<&Permissions>, subject: &[u8]) -> bool {
-    permissions.is_none_or(|permissions| permissions.may_subscribe(subject, None) != SubscribeVerdict::Denied)
+/// Whether the interest of other servers in the subject counts, and for all messages on subjects that it matches.
+pub(super) fn hearing(permissions: Option<&Permissions>, subject: &[u8]) -> SubscribeVerdict {
+    permissions.map_or(SubscribeVerdict::Allowed, |permissions| permissions.may_subscribe(subject, None))
 }
 
 #[cfg(test)]
@@ -32,8 +32,10 @@ mod tests {
             [("in.a", true), ("in.*", true), ("in.no", false), (">", false), ("c", false), ("b.>", true)];
         for (subject, is_allowed) in rows {
             assert_eq!(may_tell(Some(&both), subject.as_bytes()), is_allowed, "{subject}");
-            assert_eq!(may_hear(Some(&both), subject.as_bytes()), is_allowed, "{subject}");
-            assert!(may_tell(None, subject.as_bytes()) && may_hear(None, subject.as_bytes()));
+            let is_heard = hearing(Some(&both), subject.as_bytes()) != SubscribeVerdict::Denied;
+            assert_eq!(is_heard, is_allowed, "{subject}");
+            assert!(may_tell(None, subject.as_bytes()));
+            assert_eq!(hearing(None, subject.as_bytes()), SubscribeVerdict::Allowed);
         }
     }
 }

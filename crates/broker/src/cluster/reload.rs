@@ -35,13 +35,47 @@ impl Broker {
         for route in &routes {
             route.conn.outbound.set_write_policy(config.write_policy);
         }
-        close_misfits(&self.shared, &routes, &old, &config);
-        if old.local.info != config.local.info {
-            say_who_we_are(&self.shared, cluster, &routes);
+        let added = added_accounts(&old, &config);
+        let confirmations = (!added.is_empty()).then(|| cluster.ask_to_move(&self.shared, &added));
+        // What is to be confirmed comes by the pool.
+        let is_pool_kept = old.local.pool_size == config.local.pool_size;
+        if is_pool_kept || confirmations.is_none() {
+            change_routes(&self.shared, cluster, &old, &config);
         }
-        dial_missing(&self.shared, cluster, &old, &config);
+        if let Some(confirmations) = confirmations {
+            let (shared, cluster, config) = (self.shared.clone(), cluster.clone(), config.clone());
+            tokio::spawn(async move {
+                confirmations.wait().await;
+                if !is_pool_kept {
+                    change_routes(&shared, &cluster, &old, &config);
+                }
+                dial_for_accounts(&shared, &cluster, &old, &config);
+            });
+        } else {
+            dial_for_accounts(&self.shared, cluster, &old, &config);
+        }
         cluster.tell_clients(&self.shared);
     }
+}
+
+/// Accounts that are to have connections of their own, where the others of the pool stay.
+fn added_accounts<'a>(old: &ClusterConfig, new: &'a ClusterConfig) -> Vec<&'a String> {
+    let is_added = |account: &&String| !old.local.has_own(account);
+    let have_pool = old.local.pool_size.is_some() && new.local.pool_size.is_some();
+    new.local.accounts.iter().filter(is_added).filter(|_| have_pool).collect()
+}
+
+/// Closes the routes that there are not to be any more, tells the others what they have to know, and dials those that are
+/// missing.
+fn change_routes(shared: &Arc<Shared>, cluster: &Arc<Cluster>, old: &ClusterConfig, new: &ClusterConfig) {
+    let routes = cluster.routes.lock().values().cloned().collect::<Vec<_>>();
+    close_misfits(shared, &routes, old, new);
+    if old.local.info != new.local.info {
+        say_who_we_are(shared, cluster, &routes);
+    }
+    // What had connections of its own and has none any more is told by the pool.
+    cluster.carry_all(shared);
+    dial_missing(shared, cluster, old, new);
 }
 
 /// A name that was made up once stays until somebody configures one.
@@ -54,8 +88,6 @@ fn keep_made_up_name(cluster: &Cluster, config: &mut ClusterConfig) {
 /// Closes the routes that would not come to be, or not like this, under the new settings.
 fn close_misfits(shared: &Arc<Shared>, routes: &[Arc<Route>], old: &ClusterConfig, new: &ClusterConfig) {
     let is_removed = |url: &RouteUrl| old.routes.contains(url) && !new.routes.contains(url);
-    let places_differ =
-        old.local.pool_size != new.local.pool_size || old.local.accounts != new.local.accounts;
     for route in routes {
         let (conn, slot) = (&route.conn, route.bound().map(|bound| &bound.slot));
         let pins = new.tls.as_ref().and_then(|tls| tls.pinned.as_ref());
@@ -64,10 +96,10 @@ fn close_misfits(shared: &Arc<Shared>, routes: &[Arc<Route>], old: &ClusterConfi
             tracing::info!("Removed route nats://{}:{}", url.host, url.port);
         } else if old.local.compression != new.local.compression || old.rtt_thresholds != new.rtt_thresholds {
             conn.close(CloseReason::ClientClosed);
-        } else if places_differ && !keeps_place(slot, old, new) {
+        } else if !keeps_place(slot, old, new) {
             conn.close(CloseReason::RouteRemoved);
         } else if !route.is_dialled && !route.shows(new.local.credentials.as_ref()) {
-            tracing::error!("{} - rid:{} - authentication error", conn.peer(), conn.cid());
+            tracing::error!("{} - authentication error", conn.log_prefix());
             close_with_text(shared, conn, CloseReason::AuthenticationFailure, "Authorization Violation");
         } else if conn.tls.get().is_some_and(|facts| !is_pinned(pins, facts)) {
             conn.close(CloseReason::TlsHandshakeFailure);
@@ -75,15 +107,14 @@ fn close_misfits(shared: &Arc<Shared>, routes: &[Arc<Route>], old: &ClusterConfi
     }
 }
 
-/// True if a connection carries the same accounts under both settings.
+/// True if a connection has its place under both settings.
 fn keeps_place(slot: Option<&Slot>, old: &ClusterConfig, new: &ClusterConfig) -> bool {
     match slot {
         Some(Slot::Account(account)) => {
-            new.local.pool_size.is_some()
-                && old.local.pool_size.is_some()
-                && new.local.accounts.contains(account)
+            let is_removed = old.local.has_own(account) && !new.local.has_own(account);
+            old.local.pool_size.is_some() && new.local.pool_size.is_some() && !is_removed
         }
-        Some(Slot::Only | Slot::Pool(_)) | None => false,
+        Some(Slot::Only | Slot::Pool(_)) | None => old.local.pool_size == new.local.pool_size,
     }
 }
 
@@ -100,15 +131,19 @@ fn say_who_we_are(shared: &Arc<Shared>, cluster: &Cluster, routes: &[Arc<Route>]
     }
 }
 
-/// Dials servers that are new, and for accounts that have connections of their own now.
+/// Dials servers that are new.
 fn dial_missing(shared: &Arc<Shared>, cluster: &Arc<Cluster>, old: &ClusterConfig, new: &ClusterConfig) {
     for url in new.routes.iter().filter(|url| !old.routes.contains(url)) {
         dial::keep_dialling(shared.clone(), cluster.clone(), url.clone());
     }
+}
+
+/// Dials known servers for accounts that have connections of their own now.
+fn dial_for_accounts(shared: &Arc<Shared>, cluster: &Arc<Cluster>, old: &ClusterConfig, new: &ClusterConfig) {
     let had_pool = old.local.pool_size.is_some();
-    let is_new = |account: &&String| !had_pool || !old.local.accounts.contains(account);
+    let is_new = |account: &&String| !had_pool || !old.local.has_own(account);
     if new.local.pool_size.is_some() {
-        let known: Vec<RouteUrl> = cluster.dialling.lock().keys().cloned().collect();
+        let known = cluster.addresses();
         for account in new.local.accounts.iter().filter(is_new) {
             dial::dial_for_account(shared, cluster, &known, account);
         }

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::RouteUrl;
+use super::moving::Asked;
 use crate::conn::Conn;
 use crate::outbound::Pushed;
 
@@ -28,6 +29,10 @@ pub(crate) struct Route {
     compression: Mutex<Compression>,
     /// What was dialled.
     url: Option<RouteUrl>,
+    /// Different interests of the other side.
+    pub(crate) interests: AtomicUsize,
+    /// Accounts that the other side has been asked to give connections of their own.
+    pub(super) asked: Asked,
     /// User and password that the other side has shown.
     shown: OnceLock<(String, String)>,
 }
@@ -62,6 +67,8 @@ impl Route {
             bound: OnceLock::new(),
             compression: Mutex::new(Compression { mode: None, level: None }),
             url,
+            interests: AtomicUsize::new(0),
+            asked: Asked::default(),
             shown: OnceLock::new(),
         })
     }
@@ -73,11 +80,6 @@ impl Route {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
-    }
-
-    /// Start of a log line about the route.
-    pub(crate) fn log_prefix(&self) -> String {
-        format!("{} - rid:{}", self.conn.peer(), self.conn.cid())
     }
 
     /// What was dialled; `None` if the other side did.

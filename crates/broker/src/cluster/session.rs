@@ -18,7 +18,7 @@ use linnet_s2::Decoder;
 use linnet_wire::{SubjectPermission, encode};
 
 use super::interest::RemoteInterest;
-use super::permissions::may_hear;
+use super::permissions::hearing;
 use super::route::Route;
 use super::{Cluster, RouteUrl};
 use crate::account::Account;
@@ -116,6 +116,7 @@ impl RouteSession {
     ) -> Self {
         let (permissions, epoch) =
             (cluster.config().permissions.clone(), shared.epoch.load(Ordering::SeqCst));
+        route.conn.set_permissions(permissions.clone());
         let is_counted = role == Role::Accepted;
         let nonce = format!("{:015x}", shared.rng.next_u64() & 0xfff_ffff_ffff_ffff);
         Self {
@@ -196,7 +197,7 @@ impl RouteSession {
                     if ready.is_err() {
                         return Stop::silent(CloseReason::ReadError);
                     }
-                    if let Err(stop) = self.read_all().await {
+                    if let Err(stop) = self.read_some().await {
                         return stop;
                     }
                 }
@@ -223,13 +224,14 @@ impl RouteSession {
     }
 
     fn write(&self) {
-        flush_conn(&self.shared, &self.route.conn, self.shared.config.load().write_deadline);
+        flush_conn(&self.shared, &self.route.conn, self.shared.config.load().write_policy);
     }
 
     fn ping(&mut self) -> Result<(), Stop> {
         let timers = &self.route.conn.timers;
         if timers.pings_out.load(Ordering::Relaxed) >= self.cluster.config().ping_max {
             self.shared.stats.stale_connections.fetch_add(1, Ordering::Relaxed);
+            self.shared.stats.stale_routes.fetch_add(1, Ordering::Relaxed);
             let said = Some("Stale Connection".to_owned());
             return Err(Stop { reason: CloseReason::StaleConnection, said });
         }
@@ -252,7 +254,9 @@ impl RouteSession {
         self.accounts.clear();
         self.permissions = self.cluster.config().permissions.clone();
         let permissions = self.permissions.clone();
-        self.remote.retain(|subject| may_hear(permissions.as_deref(), subject));
+        self.route.conn.set_permissions(permissions.clone());
+        self.remote.judge(|subject| hearing(permissions.as_deref(), subject));
+        self.route.interests.store(self.remote.len(), Ordering::Relaxed);
     }
 
     /// Logs what is wrong; an attempt like many before it is not worth an operator's attention.
@@ -265,7 +269,7 @@ impl RouteSession {
     }
 
     fn prefix(&self) -> String {
-        self.route.log_prefix()
+        self.route.conn.log_prefix()
     }
 
     fn end(mut self, stop: &Stop) {

@@ -31,19 +31,66 @@ fn many_small_batches_leave_no_half_empty_chunks() {
     assert!(chunks.len() <= 1_000_000 / (CHUNK_MAX - 1000) + 1, "{chunks:?}");
 }
 
+fn policy(millis: u64) -> WritePolicy {
+    WritePolicy { deadline: Duration::from_millis(millis), is_strict: false }
+}
+
+/// The runtime is told of room when much of a socket's buffer is free, and not at all before it waits.
+#[tokio::test]
+async fn a_socket_that_takes_a_little_is_written_to_when_time_is_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut reader = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    let link = Link::new(stream);
+    let mut chunks = VecDeque::from([Chunk::Shared(Bytes::from(vec![b'x'; 64 << 20]))]);
+    let mut skip = 0;
+    link.tcp().writable().await.unwrap();
+    assert_eq!(link.write(&mut chunks, &mut skip, How::WhenReady), Wrote::Blocked);
+    let mut buffer = vec![0; 64 << 10];
+    let mut taken = |how| {
+        let before = skip;
+        std::io::Read::read_exact(&mut reader, &mut buffer).unwrap();
+        assert_eq!(link.write(&mut chunks, &mut skip, how), Wrote::Blocked);
+        skip > before
+    };
+    assert!((0..4).all(|_| !taken(How::WhenReady)));
+    assert!((0..200).any(|_| taken(How::Anyway)));
+}
+
+#[tokio::test]
+async fn several_times_as_much_may_wait_for_a_route() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _far = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let link = Arc::new(Link::new(listener.accept().await.unwrap().0));
+    for factor in [1, 4] {
+        let outbound = Outbound::new(link.clone(), factor);
+        let push = |bytes: usize| {
+            let mut batch = vec![b'x'; bytes];
+            outbound.take_in(Content::Owned(&mut batch), (1, 1), std::iter::empty(), 1000)
+        };
+        assert!(matches!(push(1000 * factor), Pushed::Queued { .. }));
+        assert_eq!(push(1), Pushed::Full);
+    }
+}
+
 #[tokio::test]
 async fn a_failure_is_told_before_the_socket_is_shut() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let deaf = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let outbound = Arc::new(Outbound::new(Arc::new(Link::new(stream))));
+    let outbound = Arc::new(Outbound::new(Arc::new(Link::new(stream)), 1));
     outbound.push(&vec![b'x'; 32 << 20]);
     let (tell, told) = tokio::sync::oneshot::channel();
     let open = outbound.clone();
-    outbound.flush(&Handle::current(), Duration::from_millis(10), move |failure| {
+    outbound.flush(&Handle::current(), policy(10), move |failure| {
         let _ = tell.send((failure, open.state.lock().link.is_some()));
     });
-    assert_eq!(told.await.unwrap(), (WriteFailure::Deadline, true));
+    let (failure, was_open) = told.await.unwrap();
+    let WriteFailure::Deadline(late) = failure else { panic!("{failure:?}") };
+    assert!(was_open && late.chunks > 0 && (1..=32 << 20).contains(&late.bytes));
+    let text =
+        format!("WriteDeadline of 10ms exceeded with {} chunks of {} total bytes.", late.chunks, late.bytes);
+    assert_eq!(late.to_string(), text);
     drop(deaf);
 }
 
@@ -53,7 +100,7 @@ async fn compression_begins_at_the_place_where_it_was_asked_for() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut reader = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
-    let outbound = Arc::new(Outbound::new(Arc::new(Link::new(stream))));
+    let outbound = Arc::new(Outbound::new(Arc::new(Link::new(stream)), 1));
     outbound.push(b"plain ");
     outbound.push(b"INFO\r\n");
     outbound.compress(Level::Fast);
@@ -62,7 +109,7 @@ async fn compression_begins_at_the_place_where_it_was_asked_for() {
         outbound.push(part);
     }
     assert_eq!(outbound.pending(), 12 + expected.len());
-    outbound.flush(&Handle::current(), Duration::from_secs(10), |_| {});
+    outbound.flush(&Handle::current(), policy(10_000), |_| {});
     let reading = async {
         let (mut plain, mut decoder, mut got) = ([0; 12], linnet_s2::Decoder::default(), Vec::new());
         tokio::io::AsyncReadExt::read_exact(&mut reader, &mut plain).await.unwrap();

@@ -5,9 +5,8 @@ use rustls::Connection;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use super::socket::NonBlocking;
 use super::{ConnTls, Tls};
-use crate::link::read_socket;
+use crate::link::{How, NonBlocking, read_socket};
 
 /// Bytes read per call while a handshake lasts.
 const HANDSHAKE_READ: usize = 4096;
@@ -70,7 +69,7 @@ pub(crate) async fn shake_hands(
         if let Err(error) = outcome {
             if !matches!(error, HandshakeError::NoHandshake) {
                 // The alert that tells the client why; to one that speaks something else it would say nothing.
-                let _ = tls.write_tls(&mut NonBlocking(tcp));
+                let _ = tls.write_tls(&mut NonBlocking(tcp, How::WhenReady));
             }
             return Err(error);
         }
@@ -96,7 +95,7 @@ fn feed(tls: &mut Connection, mut read: &[u8], rest: &mut Vec<u8>) -> Result<(),
 
 async fn flush(tcp: &TcpStream, tls: &mut Connection) -> io::Result<()> {
     while tls.wants_write() {
-        match tls.write_tls(&mut NonBlocking(tcp)) {
+        match tls.write_tls(&mut NonBlocking(tcp, How::WhenReady)) {
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => tcp.writable().await?,
             Err(e) => return Err(e),

@@ -3,7 +3,6 @@
 
 mod handshake;
 mod policy;
-mod socket;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,12 +14,11 @@ use rustls::Connection;
 use tokio::net::TcpStream;
 
 use crate::chunk::Chunk;
-use crate::link::{Wrote, advance, read_socket, with_slices};
+use crate::link::{How, NonBlocking, Wrote, advance, read_socket, with_slices};
 
 pub(crate) use handshake::{HandshakeError, shake_hands};
 pub use policy::{HandshakeFirst, RouteTls, TlsPolicy};
 pub(crate) use policy::{RateLimit, is_pinned};
-use socket::NonBlocking;
 
 /// Bytes read from the socket per call.
 const READ_MAX: usize = 64 * 1024;
@@ -103,11 +101,16 @@ impl Tls {
 
     /// Writes as [`crate::link::Link::write`] does. What is encrypted and did not fit into the socket is written
     /// before anything else; there is never more of it than rustls buffers.
-    pub(crate) fn write(&self, tcp: &TcpStream, chunks: &mut VecDeque<Chunk>, skip: &mut usize) -> Wrote {
+    pub(crate) fn write(
+        &self,
+        mut socket: NonBlocking<'_>,
+        chunks: &mut VecDeque<Chunk>,
+        skip: &mut usize,
+    ) -> Wrote {
         loop {
             // Released at each turn, so that the reader gets its own.
             let session = &mut *self.session.lock();
-            match session.flush(tcp) {
+            match session.flush(&mut socket) {
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Wrote::Blocked,
                 Err(_) => return Wrote::Failed,
@@ -130,7 +133,7 @@ impl Tls {
         let session = &mut *self.session.lock();
         session.tls.send_close_notify();
         // The connection is shut down next; nobody waits for a client that reads nothing.
-        let _ = session.flush(tcp);
+        let _ = session.flush(&mut NonBlocking(tcp, How::WhenReady));
     }
 }
 
@@ -161,14 +164,14 @@ impl Session {
                 }
             }
             // An alert, or an answer to new keys; the next writer takes along what does not fit now.
-            let _ = self.flush(tcp);
+            let _ = self.flush(&mut NonBlocking(tcp, How::WhenReady));
         }
     }
 
     /// Writes what is encrypted; `WouldBlock` if the socket is full.
-    fn flush(&mut self, tcp: &TcpStream) -> io::Result<()> {
+    fn flush(&mut self, socket: &mut NonBlocking<'_>) -> io::Result<()> {
         while self.tls.wants_write() {
-            self.tls.write_tls(&mut NonBlocking(tcp))?;
+            self.tls.write_tls(socket)?;
         }
         Ok(())
     }
@@ -257,14 +260,14 @@ mod tests {
         let bytes = pattern(16 << 20);
         let mut chunks: VecDeque<Chunk> = bytes.chunks(50_000).map(|c| Chunk::Owned(c.to_vec())).collect();
         let mut skip = 0;
-        assert_eq!(tls.write(&tcp, &mut chunks, &mut skip), Wrote::Blocked);
+        assert_eq!(tls.write(NonBlocking(&tcp, How::WhenReady), &mut chunks, &mut skip), Wrote::Blocked);
         let reading = tokio::task::spawn_blocking(move || {
             let mut all = Vec::new();
             client.read_to_end(&mut all).unwrap();
             all
         });
         loop {
-            match tls.write(&tcp, &mut chunks, &mut skip) {
+            match tls.write(NonBlocking(&tcp, How::WhenReady), &mut chunks, &mut skip) {
                 Wrote::All => break,
                 Wrote::Blocked => tcp.writable().await.unwrap(),
                 Wrote::Failed => panic!("the client reads"),

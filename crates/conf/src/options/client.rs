@@ -18,7 +18,7 @@ pub struct Client {
     pub tls: Option<Tls>,
     /// Serve clients without TLS, too, although there is TLS.
     pub allow_non_tls: bool,
-    /// How long a write to a client may block.
+    /// How long a client may take no byte; with `write_timeout: close`, how long it may take for what is written at a time.
     pub write_deadline: Duration,
     /// What happens when a write takes longer.
     pub write_timeout: WriteTimeout,
@@ -125,7 +125,7 @@ pub(super) const KEYS: &[Row<Options>] = &[
         "10s",
         Live,
         client.write_deadline = read::duration,
-        "How long a write to a client may block."
+        "How long a client may take no byte."
     ),
     key!(
         ["write_timeout"],
@@ -133,7 +133,7 @@ pub(super) const KEYS: &[Row<Options>] = &[
         "default",
         Refused,
         client.write_timeout = write_timeout,
-        "What happens to a connection when its write deadline passes."
+        "Whether a client that takes some bytes before the deadline, and not all, is closed (close) or goes on (default, retry)."
     ),
     key!(
         ["no_fast_producer_stall"],
@@ -196,25 +196,14 @@ fn host(field: &Field<'_>, report: &mut Report) -> Option<String> {
     read::string(field, report).filter(|h| !h.is_empty())
 }
 
-fn write_timeout(field: &Field<'_>, report: &mut Report) -> Option<WriteTimeout> {
+pub(super) fn write_timeout(field: &Field<'_>, report: &mut Report) -> Option<WriteTimeout> {
     match read::string(field, report)?.as_str() {
         "default" => Some(WriteTimeout::Default),
         "close" => Some(WriteTimeout::Close),
-        "retry" => {
-            report.error(field.at, format!("{} 'retry' is not supported yet", field.name));
-            None
-        }
+        "retry" => Some(WriteTimeout::Retry),
         _ => {
             report.error(field.at, format!("{} must be 'default', 'close' or 'retry'", field.name));
             None
         }
-    }
-}
-
-/// Of routes, which go on by default.
-pub(super) fn write_timeout_of_routes(field: &Field<'_>, report: &mut Report) -> Option<WriteTimeout> {
-    match field.value {
-        crate::lang::Value::String(text) if text == "retry" => Some(WriteTimeout::Retry),
-        _ => write_timeout(field, report),
     }
 }

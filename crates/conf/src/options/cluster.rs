@@ -203,7 +203,7 @@ const KEYS: &[Row<Cluster>] = &[
         "default, close or retry",
         "default",
         Live,
-        write_timeout = client::write_timeout_of_routes,
+        write_timeout = client::write_timeout,
         "Whether a route that takes some bytes before the deadline, and not all, is closed (close) or goes on (retry)."
     ),
 ];

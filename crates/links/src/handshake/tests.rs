@@ -4,6 +4,7 @@ use linnet_wire::route::{Form, Parsed, parse};
 
 use super::*;
 use crate::peers::{Admission, Local};
+use crate::pool_index;
 
 const FORM: Form = Form { has_account: true, has_origin_in_removal: true, max_line: 65_536 };
 
@@ -297,16 +298,80 @@ fn pools_fill_up_place_by_place() {
     assert_eq!(places, [Slot::Pool(0), Slot::Pool(1), Slot::Pool(2)]);
     assert!(!ours.lacks("ID-A", None) && ours.lacks("ID-A", Some("$SYS")) && ours.lacks("ID-B", None));
     // An account goes by the connection of its hash, whoever asks.
-    assert_eq!(ours.carrier("ID-A", "ORDERS"), Some(1));
-    assert_eq!(ours.carrier("ID-A", "$G"), Some(2));
+    let told = |peers: &Peers, account: &str| {
+        let slots = [Slot::Pool(0), Slot::Pool(1), Slot::Pool(2), Slot::Account("$SYS".to_owned())];
+        slots.map(|slot| peers.tells("ID-A", &slot, account))
+    };
+    assert_eq!(told(&ours, "ORDERS"), [false, true, false, false]);
+    assert_eq!(told(&ours, "$G"), [false, false, true, false]);
+    assert_eq!(told(&ours, "$SYS"), [false, false, false, true]);
+    assert!(ours.tells("ID-A", &Slot::Only, "$SYS"));
     assert_eq!(
         ours.leave(1).map(|(info, is_last)| (info.server_name, is_last)),
         Some(("A".to_owned(), false))
     );
-    assert_eq!(ours.carrier("ID-A", "ORDERS"), None);
     assert!(ours.lacks("ID-A", None));
     assert!(ours.leave(1).is_none());
     assert!(ours.leave(0).is_some_and(|(_, is_last)| !is_last));
     assert!(ours.leave(2).is_some_and(|(_, is_last)| is_last));
     assert!(!ours.is_known("ID-A"));
+}
+
+#[test]
+fn accounts_move_when_others_ask_for_it_and_back_when_the_settings_say_so() {
+    let established = |server: &str, slot: Slot| {
+        let mut info = local(server, "C").info;
+        info.route_pool_size = 4;
+        Established { info, slot, compression: Mode::Off }
+    };
+    let mut peers = Peers::new(local("S", "C"));
+    let place = Slot::Pool(pool_index(b"ORDERS", 4));
+    for (conn, server) in ["A", "B"].into_iter().enumerate() {
+        peers.admit(conn as u64, &established(server, place.clone()));
+    }
+    let tells = |peers: &Peers| ["ID-A", "ID-B"].map(|id| peers.tells(id, &place, "ORDERS"));
+    assert_eq!((tells(&peers), peers.is_dedicated("ORDERS")), ([true, true], false));
+    assert_eq!(peers.places("ID-A", "ORDERS"), [Some(pool_index(b"ORDERS", 4)), None]);
+    peers.move_account("ID-A", "ORDERS");
+    assert_eq!((tells(&peers), peers.is_dedicated("ORDERS")), ([false, true], true));
+    assert!(peers.has_moved("ID-A", "ORDERS") && !peers.has_moved("ID-B", "ORDERS"));
+    // Whoever comes with a connection for it has moved it, too.
+    peers.admit(9, &established("B", Slot::Account("ORDERS".to_owned())));
+    assert_eq!(tells(&peers), [false, false]);
+    let with = |accounts: &[&str]| {
+        let accounts = accounts.iter().map(|account| (*account).to_owned()).collect();
+        Local { accounts, ..local("S", "C") }
+    };
+    peers.set_local(with(&["$SYS", "ORDERS"]));
+    assert!(!peers.has_moved("ID-A", "ORDERS"), "others may have moved it back before");
+    peers.set_local(with(&["$SYS"]));
+    assert_eq!((tells(&peers), peers.is_dedicated("ORDERS")), ([true, true], false));
+}
+
+/// Each of the two by the same connection as the other, however large they want the pool to be.
+#[test]
+fn both_sides_tell_of_an_account_by_the_same_place() {
+    for ours in 1..6 {
+        for theirs in 1..6 {
+            let side = |id: &str, size, other: &str, other_size: usize| {
+                let mut peers = Peers::new(Local { pool_size: Some(size), ..local(id, "C") });
+                let mut info = local(other, "C").info;
+                info.route_pool_size = i64::try_from(other_size).unwrap();
+                peers.admit(1, &Established { info, slot: Slot::Pool(0), compression: Mode::Off });
+                peers
+            };
+            let (a, b) = (side("A", ours, "B", theirs), side("B", theirs, "A", ours));
+            for account in ["$G", "A", "B", "ORDERS", "x", "y", "z"] {
+                let place = |peers: &Peers, to: &str| {
+                    let places =
+                        (0..ours.max(theirs)).filter(|at| peers.tells(to, &Slot::Pool(*at), account));
+                    places.collect::<Vec<_>>()
+                };
+                let told = place(&a, "ID-B");
+                assert_eq!((told.len(), &told), (1, &place(&b, "ID-A")), "{account} {ours} {theirs}");
+                assert!(a.places("ID-B", account).contains(&Some(told[0])));
+                assert!(a.places("ID-B", account).contains(&Some(pool_index(account.as_bytes(), theirs))));
+            }
+        }
+    }
 }

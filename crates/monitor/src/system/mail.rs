@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use linnet_broker::{Account, Conn, Delivery, Observer, Sink};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Requests that wait at a time; further ones are not answered.
 const REQUESTS_MAX: usize = 4096;
@@ -26,14 +26,14 @@ pub(super) enum Event {
     Connected(Arc<Conn>, Arc<Account>),
     Disconnected(Arc<Conn>),
     Refused(Arc<Conn>),
-    ServerJoined(String),
-    ServerLeft(String),
 }
 
 /// The end that others put mail into.
 pub(super) struct Postbox {
     requests: mpsc::Sender<Request>,
     events: mpsc::Sender<Event>,
+    /// Somebody has to look who is there. No news of a server waits behind clients' events, or is lost among them.
+    servers: Arc<Notify>,
     dropped: AtomicU64,
 }
 
@@ -41,14 +41,17 @@ pub(super) struct Postbox {
 pub(super) struct Mail {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) events: mpsc::Receiver<Event>,
+    /// Which servers there are routes to may be different from when this was waited for last.
+    pub(super) servers: Arc<Notify>,
 }
 
 /// Both ends.
 pub(super) fn mail() -> (Arc<Postbox>, Mail) {
     let (requests, from_requests) = mpsc::channel(REQUESTS_MAX);
     let (events, from_events) = mpsc::channel(EVENTS_MAX);
-    let postbox = Postbox { requests, events, dropped: AtomicU64::new(0) };
-    (Arc::new(postbox), Mail { requests: from_requests, events: from_events })
+    let servers = Arc::new(Notify::new());
+    let postbox = Postbox { requests, events, servers: servers.clone(), dropped: AtomicU64::new(0) };
+    (Arc::new(postbox), Mail { requests: from_requests, events: from_events, servers })
 }
 
 impl Postbox {
@@ -96,11 +99,7 @@ impl Observer for Postbox {
         self.tell(Event::Refused(conn.clone()));
     }
 
-    fn server_joined(&self, server_id: &str) {
-        self.tell(Event::ServerJoined(server_id.to_owned()));
-    }
-
-    fn server_left(&self, server_id: &str) {
-        self.tell(Event::ServerLeft(server_id.to_owned()));
+    fn servers_changed(&self) {
+        self.servers.notify_one();
     }
 }

@@ -4,6 +4,7 @@
 //! One task owns all of it. Messages and events come to it through bounded queues (`mail`); reports, which may have to
 //! wait for streams, are made by tasks of their own and are those of the HTTP pages (`reports`).
 
+mod counting;
 mod description;
 mod events;
 mod mail;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::counting::Counts;
 use self::description::ServerDescription;
 use self::mail::{Event, Mail, Postbox};
 use self::relay::Relay;
@@ -81,6 +83,7 @@ struct System {
     subscriptions: Subscriptions,
     servers: Servers,
     relay: Relay,
+    counts: Counts,
     reports: JoinSet<()>,
     reloads: mpsc::Sender<ReloadRequest>,
     schedule: Schedule,
@@ -142,6 +145,7 @@ impl Monitor {
             subscriptions: Subscriptions::default(),
             servers: Servers::default(),
             relay: Relay::default(),
+            counts: Counts::default(),
             reports: JoinSet::new(),
             schedule: Schedule::new(Instant::now()),
             monitor: self.clone(),
@@ -167,12 +171,14 @@ impl System {
                     Some(command) => self.obey(command),
                 },
                 Some(request) = mail.requests.recv() => self.serve(request).await,
+                () = mail.servers.notified() => self.look_around(),
                 _ = mail.events.recv_many(&mut events, EVENTS_AT_ONCE) => self.tell(&mut events),
                 () = tokio::time::sleep_until(self.schedule.next) => {
                     self.broadcast();
                     self.schedule.made(Instant::now());
                 }
                 _ = ticks.tick() => self.tick(),
+                () = at(self.counts.due()) => self.answer_late_counts(),
                 Some(_) = self.reports.join_next() => {}
             }
             self.publisher.flush();
@@ -206,12 +212,12 @@ impl System {
         for account in self.servers.expire(now) {
             self.recount(&account);
         }
+        let dropped = self.postbox.take_dropped();
         for account in self.monitor.broker().accounts() {
-            if account.connections() > 0 {
+            if is_due(&account, dropped) {
                 self.tell_connections(account.name());
             }
         }
-        let dropped = self.postbox.take_dropped();
         if dropped > 0 {
             tracing::warn!("System services: {dropped} messages or events found no room");
         }
@@ -246,12 +252,20 @@ impl System {
                 }
                 Event::Disconnected(conn) => self.tell_disconnected(&conn),
                 Event::Refused(conn) => self.tell_refused(&conn),
-                Event::ServerJoined(id) => {
-                    self.servers.joined(&id, self.monitor.broker().clock().mono());
-                    self.schedule.hurry(Instant::now());
-                }
-                Event::ServerLeft(id) => self.forget(&id),
             }
+        }
+    }
+
+    /// Compares who is there with who was.
+    fn look_around(&mut self) {
+        let broker = self.monitor.broker();
+        let (present, now) = (broker.connected_servers(), broker.clock().mono());
+        let found = self.servers.compare(present, now);
+        for account in &found.left_by {
+            self.recount(account);
+        }
+        if found.has_new {
+            self.schedule.hurry(Instant::now());
         }
     }
 
@@ -276,9 +290,42 @@ impl System {
     }
 }
 
+/// Waits until then; without a time, for ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// True if others are told how many connections an account has: if it has any. If events have been lost, the end of its
+/// last one may be among them.
+fn is_due(account: &Account, dropped: u64) -> bool {
+    account.connections() > 0 || dropped > 0
+}
+
 #[cfg(test)]
 mod tests {
+    use linnet_broker::AccountLimits;
+
     use super::*;
+
+    #[test]
+    fn accounts_without_connections_are_told_of_if_that_may_be_news() {
+        let account = Account::new("A", false, AccountLimits::default());
+        assert!(!is_due(&account, 0));
+        assert!(is_due(&account, 1));
+    }
+
+    #[tokio::test]
+    async fn news_of_servers_wait_for_whoever_looks_later() {
+        let (postbox, mail) = mail::mail();
+        let observer: &dyn linnet_broker::Observer = postbox.as_ref();
+        (0..2).for_each(|_| observer.servers_changed());
+        mail.servers.notified().await;
+        assert!(futures_util::FutureExt::now_or_never(mail.servers.notified()).is_none(), "once is enough");
+        assert_eq!(postbox.take_dropped(), 0);
+    }
 
     #[test]
     fn broadcasts_are_regular_and_hurried_ones_a_second_apart() {

@@ -14,7 +14,20 @@ const ACCOUNTS_MAX: usize = 1 << 16;
 
 /// Who is there.
 #[derive(Debug, Default)]
-pub(crate) struct Servers(HashMap<String, Known>);
+pub(crate) struct Servers {
+    known: HashMap<String, Known>,
+    /// The servers that there were routes to, and the first connection to each.
+    connected: BTreeMap<String, u64>,
+}
+
+/// What is different about the servers that there are routes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The accounts that had connections on servers that are gone.
+    pub(crate) left_by: Vec<String>,
+    /// Somebody has come.
+    pub(crate) has_new: bool,
+}
 
 /// What is known of a server.
 #[derive(Debug, Default)]
@@ -22,7 +35,6 @@ struct Known {
     /// The last number of what it said.
     seq: u64,
     heard: Mono,
-    has_route: bool,
     /// Its client connections by account.
     connections: BTreeMap<String, usize>,
 }
@@ -40,23 +52,35 @@ pub(crate) enum Heard {
 impl Servers {
     /// All servers, this one included.
     pub(crate) fn count(&self) -> usize {
-        self.0.len() + 1
+        self.known.len() + 1
     }
 
     fn entry(&mut self, id: &str, now: Mono) -> Option<&mut Known> {
-        if !self.0.contains_key(id) && self.0.len() >= SERVERS_MAX {
+        if !self.known.contains_key(id) && self.known.len() >= SERVERS_MAX {
             return None;
         }
-        let known = self.0.entry(id.to_owned()).or_default();
+        let known = self.known.entry(id.to_owned()).or_default();
         known.heard = now;
         Some(known)
     }
 
-    /// A route to the server carries messages.
-    pub(crate) fn joined(&mut self, id: &str, now: Mono) {
-        if let Some(known) = self.entry(id, now) {
-            known.has_route = true;
+    /// There are routes to these servers now. Whoever has another first connection than before has been away.
+    pub(crate) fn compare(&mut self, present: BTreeMap<String, u64>, now: Mono) -> Found {
+        let before = std::mem::take(&mut self.connected);
+        let differs = |a: &BTreeMap<String, u64>, b: &BTreeMap<String, u64>| {
+            a.iter()
+                .filter(|(id, first)| b.get(id.as_str()) != Some(*first))
+                .map(|(id, _)| id.clone())
+                .collect()
+        };
+        let (gone, new): (Vec<String>, Vec<String>) =
+            (differs(&before, &present), differs(&present, &before));
+        let left_by = gone.iter().flat_map(|id| self.left(id)).collect();
+        for id in &new {
+            self.entry(id, now);
         }
+        self.connected = present;
+        Found { left_by, has_new: !new.is_empty() }
     }
 
     /// The server tells of itself, under a number of its own.
@@ -73,13 +97,14 @@ impl Servers {
 
     /// The server is gone; the accounts that had connections there.
     pub(crate) fn left(&mut self, id: &str) -> Vec<String> {
-        self.0.remove(id).map(|known| known.connections.into_keys().collect()).unwrap_or_default()
+        self.known.remove(id).map(|known| known.connections.into_keys().collect()).unwrap_or_default()
     }
 
     /// Forgets servers that have been silent for too long; the accounts that had connections there.
     pub(crate) fn expire(&mut self, now: Mono) -> Vec<String> {
-        let is_gone = |known: &Known| !known.has_route && now.since(known.heard) > SILENCE_MAX;
-        let gone = self.0.iter().filter(|(_, known)| is_gone(known)).map(|(id, _)| id.clone());
+        let is_silent = |known: &Known| now.since(known.heard) > SILENCE_MAX;
+        let is_gone = |id: &String, known: &Known| is_silent(known) && !self.connected.contains_key(id);
+        let gone = self.known.iter().filter(|(id, known)| is_gone(id, known)).map(|(id, _)| id.clone());
         let gone: Vec<String> = gone.collect();
         gone.iter().flat_map(|id| self.left(id)).collect()
     }
@@ -96,7 +121,7 @@ impl Servers {
 
     /// Client connections of an account on the other servers.
     pub(crate) fn connections(&self, account: &str) -> usize {
-        self.0.values().filter_map(|known| known.connections.get(account)).sum()
+        self.known.values().filter_map(|known| known.connections.get(account)).sum()
     }
 }
 
@@ -112,7 +137,7 @@ mod tests {
     fn servers_count_from_first_word_or_route_until_they_leave_or_fall_silent() {
         let mut servers = Servers::default();
         assert_eq!(servers.count(), 1);
-        servers.joined("A", at(0));
+        servers.compare(routes(&[("A", 7)]), at(0));
         assert_eq!(servers.heard("A", 5, at(1)), Heard::New);
         assert_eq!(servers.heard("A", 5, at(2)), Heard::OutOfOrder);
         assert_eq!(servers.heard("A", 6, at(3)), Heard::Known);
@@ -123,6 +148,29 @@ mod tests {
         servers.expire(at(3 + 151));
         assert_eq!(servers.count(), 2, "A has a route");
         servers.left("A");
+        assert_eq!(servers.count(), 1);
+    }
+
+    fn routes(to: &[(&str, u64)]) -> BTreeMap<String, u64> {
+        to.iter().map(|(id, first)| ((*id).to_owned(), *first)).collect()
+    }
+
+    #[test]
+    fn who_has_come_and_gone_is_seen_however_much_has_happened_meanwhile() {
+        let mut servers = Servers::default();
+        let compare = |servers: &mut Servers, to: &[(&str, u64)]| {
+            let found = servers.compare(routes(to), at(0));
+            (found.left_by, found.has_new)
+        };
+        let none = Vec::<String>::new;
+        assert_eq!(compare(&mut servers, &[("A", 1), ("B", 2)]), (none(), true));
+        servers.has_connections("A", "X", 2, at(0));
+        servers.has_connections("B", "Y", 2, at(0));
+        assert_eq!(compare(&mut servers, &[("A", 1), ("B", 2)]), (none(), false), "nothing is new");
+        assert_eq!(compare(&mut servers, &[("B", 2)]), (vec!["X".to_owned()], false), "A is gone");
+        assert_eq!(compare(&mut servers, &[("B", 9)]), (vec!["Y".to_owned()], true), "B was away");
+        assert_eq!((servers.connections("Y"), servers.count()), (0, 2));
+        assert_eq!(compare(&mut servers, &[]), (none(), false));
         assert_eq!(servers.count(), 1);
     }
 

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::counting::{ASK_ALL, ASK_EACH};
 use super::description::ServerId;
 use super::mail::Request;
 use super::relay::{Asker, inside};
@@ -66,6 +67,11 @@ impl System {
         if !request.account.is_system() {
             return self.on_open_request(&request);
         }
+        match request.subject.as_str() {
+            ASK_ALL => return self.on_count_all(&request),
+            ASK_EACH => return self.on_count(&request),
+            _ => {}
+        }
         let subject = request.subject.clone();
         match Subject::parse(&subject) {
             Some(Subject::Server { verb: "IDZ" }) => {
@@ -87,7 +93,7 @@ impl System {
         }
     }
 
-    fn reply(&mut self, request: &Request, payload: &[u8]) {
+    pub(super) fn reply(&mut self, request: &Request, payload: &[u8]) {
         if !request.reply.is_empty() {
             voice::publish(&mut self.publisher, &request.account, &request.reply, b"", 0, payload);
         }
@@ -122,7 +128,10 @@ impl System {
     fn on_told(&mut self, request: &Request) {
         let tokens: Vec<&str> = request.subject.split('.').collect();
         match tokens.as_slice() {
-            ["$SYS", "_INBOX", _, token] => self.on_relayed(request, token),
+            ["$SYS", "_INBOX", _, token] => {
+                self.on_relayed(request, token);
+                self.on_counted_there(request, token);
+            }
             ["$SYS", "_INBOX_", _] | ["$SYS", "SERVER", "ACCOUNT", _, "CONNS"] => self.on_counted(request),
             ["$SYS", "SERVER", _, "STATSZ"] => self.on_broadcast(request),
             ["$SYS", "SERVER", id, "SHUTDOWN" | "LAMEDUCK"] => self.forget(id),

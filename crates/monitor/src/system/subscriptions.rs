@@ -5,6 +5,7 @@ use std::sync::Arc;
 use linnet_broker::{Account, InternalSubscription};
 
 use super::System;
+use super::counting::{ASK_ALL, ASK_EACH};
 use super::relay::OPEN_TO_ALL;
 use super::request::{ACCOUNT_VERBS, SERVER_ACTIONS, SERVER_VERBS};
 
@@ -43,6 +44,7 @@ impl System {
             let mut held = vec![account.subscribe_here(USER_INFO.as_bytes(), self.postbox.clone())];
             if account.is_system() {
                 held.extend(self.system_subscriptions(account));
+                held.push(account.subscribe_here(ASK_ALL.as_bytes(), self.postbox.clone()));
             } else {
                 let open = OPEN_TO_ALL.iter();
                 held.extend(
@@ -55,7 +57,11 @@ impl System {
 
     fn system_subscriptions(&self, account: &Arc<Account>) -> Vec<InternalSubscription> {
         let id = self.monitor.server_id();
-        let mut subjects = vec!["$SYS.REQ.SERVER.PING".to_owned(), "$SYS.REQ.ACCOUNT.PING.STATZ".to_owned()];
+        let mut subjects = vec![
+            "$SYS.REQ.SERVER.PING".to_owned(),
+            "$SYS.REQ.ACCOUNT.PING.STATZ".to_owned(),
+            ASK_EACH.to_owned(),
+        ];
         for verb in SERVER_VERBS {
             subjects.push(format!("$SYS.REQ.SERVER.PING.{verb}"));
             subjects.push(format!("$SYS.REQ.SERVER.{id}.{verb}"));

@@ -95,6 +95,7 @@ impl Image {
             base: self.base,
             terms: self.terms(),
             last: self.last(),
+            held_bytes_max: if seed.is_multiple_of(3) { 100 } else { linnet_raft::HELD_BYTES_MAX },
             held: if seed.is_multiple_of(2) { self.entries.clone() } else { Vec::new() },
             may_have_forgotten: false,
             seed,

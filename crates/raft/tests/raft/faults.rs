@@ -103,6 +103,8 @@ impl World {
         self.note(|_| format!("n{at} gets its old disk back"));
         let taken_out = std::mem::replace(&mut self.servers[at].disk, old);
         self.depart(at, &taken_out);
+        // A life belongs to the store that drew it.
+        self.servers[at].founding = None;
         true
     }
 

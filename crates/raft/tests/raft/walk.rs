@@ -171,6 +171,7 @@ fn change(world: &mut World, shape: &Shape) {
 
 fn walks(shape: &Shape, from: u64, count: u64) -> BTreeMap<Event, u64> {
     let count = std::env::var("LINNET_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(count);
+    let from = from + std::env::var("LINNET_FROM").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
     let only = std::env::var("LINNET_SEED").ok().and_then(|n| n.parse::<u64>().ok());
     let seeds = only.map_or(from..from + count, |only| only..only + 1);
     let mut events = BTreeMap::new();

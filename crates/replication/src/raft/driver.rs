@@ -207,6 +207,11 @@ impl RaftDriver {
         self.act(log, outbox, |node, out| node.on_restarted(now, peer, out));
     }
 
+    /// Messages to or from a server may have been lost.
+    pub fn on_loss(&mut self, peer: PeerId) {
+        self.node.on_loss(peer);
+    }
+
     /// Makes sure of who leads.
     pub fn verify(&mut self, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.verify(out));

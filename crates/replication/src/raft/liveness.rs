@@ -26,6 +26,8 @@ pub enum PeerChange {
     Unreachable(PeerId),
     /// It is another process than before.
     Restarted(PeerId),
+    /// What was sent to it or by it may be lost.
+    Lossy(PeerId),
 }
 
 struct Peer {
@@ -109,10 +111,10 @@ impl Liveness {
     }
 
     /// The connection to a server was lost.
-    pub fn on_disconnected(&mut self, now: Mono, peer: PeerId) {
-        if let Some(known) = self.peers.get_mut(&peer) {
-            known.lost_connection.get_or_insert(now);
-        }
+    pub fn on_disconnected(&mut self, now: Mono, peer: PeerId) -> Option<PeerChange> {
+        let known = self.peers.get_mut(&peer)?;
+        known.lost_connection.get_or_insert(now);
+        Some(PeerChange::Lossy(peer))
     }
 
     /// A server said that it stops.

@@ -5,6 +5,7 @@
 //! hands out what is committed. [`Liveness`] tells which servers can be heard. One frame per server and pass carries
 //! the messages of all groups.
 
+mod ballot;
 mod driver;
 mod frame;
 mod liveness;
@@ -12,6 +13,7 @@ mod log;
 mod opening;
 mod outbox;
 
+pub use ballot::{Ballot, BallotEffect, BallotMessage, BallotRecord, ClusterId, Founding};
 pub use driver::{Committed, RaftDriver, RaftEvent};
 pub use frame::{Beat, Frame, FrameError};
 pub use liveness::{BEAT_EVERY, Liveness, PeerChange, SUSPECT_AFTER};

@@ -1,5 +1,5 @@
 use linnet_ids::{GroupId, PeerId, chain_start};
-use linnet_raft::{Entry, HardState, LogPoint, Opening};
+use linnet_raft::{Entry, HELD_BYTES_MAX, HardState, LogPoint, Opening};
 use linnet_wal::{Integrity, RecoveredGroup, Wal};
 
 /// What a node of this server begins with, as far as the log can vouch for it. A log that may lack something ends,
@@ -37,5 +37,16 @@ pub fn open_replica(
         held.push(Entry::new(entry.term, entry.payload.into()));
     }
     let may_have_forgotten = !is_intact || !is_whole;
-    Opening { group, me, hard, base, terms, last, held, may_have_forgotten, seed }
+    Opening {
+        group,
+        me,
+        hard,
+        base,
+        terms,
+        last,
+        held_bytes_max: HELD_BYTES_MAX,
+        held,
+        may_have_forgotten,
+        seed,
+    }
 }

@@ -28,7 +28,9 @@ fn sweep(seeds: impl Iterator<Item = u64>, fault: Fault) -> Result<(), String> {
         for _ in 0..STEPS {
             world.step();
         }
-        world.settle().and_then(|()| world.check()).map_err(|why| format!("seed {seed}: {why}"))?;
+        let settled = world.settle().and_then(|()| world.check());
+        let moved = settled.and_then(|()| world.move_an_account()).and_then(|()| world.check());
+        moved.map_err(|why| format!("seed {seed}: {why}"))?;
     }
     Ok(())
 }

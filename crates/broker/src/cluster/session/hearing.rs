@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use linnet_auth::SubscribeVerdict;
 use linnet_links::{Mode, Slot};
 use linnet_wire::route::{Message, Op};
 use linnet_wire::{ServerInfo, encode};
 
 use super::super::dial;
-use super::super::permissions::may_hear;
+use super::super::permissions::hearing;
 use super::super::route::Route;
 use super::{RouteSession, Stop};
 use crate::account::Account;
@@ -36,10 +37,16 @@ impl RouteSession {
                 if !linnet_subject::is_well_formed(interest.subject) {
                     self.owe_answer()?;
                     self.say_error("Invalid Subscription");
-                } else if interest.weight > 0 && !may_hear(self.permissions.as_deref(), interest.subject) {
+                    return Ok(());
+                }
+                let verdict = hearing(self.permissions.as_deref(), interest.subject);
+                if interest.weight > 0 && verdict == SubscribeVerdict::Denied {
                     // Other servers tell of everything that theirs are interested in, and need not know.
-                } else if let Some(account) = self.account_of(interest.account) {
-                    self.remote.on_line(&account, &interest, &self.route);
+                } else if let Some(account) = self.account_of(interest.account)
+                    && !self.has_moved(&account)
+                {
+                    let is_filtered = verdict == SubscribeVerdict::Filtered;
+                    self.remote.on_line(&account, &interest, is_filtered, &self.route);
                 }
             }
             Op::Ping => {
@@ -93,11 +100,11 @@ impl RouteSession {
             self.complain(&format!("Error parsing the INFO of a route: {error}"));
             Stop::silent(CloseReason::ProtocolViolation)
         })?;
-        let is_about_peer = self.route.bound().is_some_and(|bound| bound.server_id == info.server_id);
-        if is_about_peer && !info.route_acc_add_reqid.is_empty() {
+        if !info.route_acc_add_reqid.is_empty() {
             self.on_moving_account(info);
             return Ok(());
         }
+        let is_about_peer = self.route.bound().is_some_and(|bound| bound.server_id == info.server_id);
         if is_about_peer && info.export != self.export {
             self.export.clone_from(&info.export);
             self.cluster.repeat(&self.shared, &self.route);
@@ -111,14 +118,33 @@ impl RouteSession {
         Ok(())
     }
 
-    /// The other server is about to give an account a connection of its own: what it has said about its interest there
-    /// does not count on this one any more, which it waits for to be confirmed.
+    /// The other server is about to give an account connections of its own: what it has said about its interest there does
+    /// not count on this one any more, which it waits for to be confirmed. Or it confirms what it was asked itself.
     pub(super) fn on_moving_account(&mut self, mut info: ServerInfo) {
-        self.remote.forget_account(&info.route_account);
-        info.route_account.clear();
+        let account = std::mem::take(&mut info.route_account);
+        if account.is_empty() {
+            if let Some(account) = self.cluster.confirmed(&self.route, &info.route_acc_add_reqid) {
+                self.remote.forget_account(&account);
+            }
+            return;
+        }
+        if self.account_of(account.as_bytes()).is_none() {
+            return;
+        }
+        if matches!(self.established, Some(Slot::Pool(_))) {
+            self.remote.forget_account(&account);
+            self.cluster.move_account(&self.shared, &self.peer_id(), &account);
+        }
         let mut line = Vec::new();
         info.encode(&mut line);
         self.publisher.push(&self.route.conn, &line);
+    }
+
+    /// True if what is said of interest in the account does not count here.
+    fn has_moved(&self, account: &Account) -> bool {
+        self.cluster.have_moved.load(Ordering::Relaxed)
+            && matches!(self.established, Some(Slot::Pool(_)))
+            && self.cluster.peers.lock().has_moved(&self.peer_id(), account.name())
     }
 
     /// The account that a line names; of a connection of one account that one.
@@ -166,6 +192,6 @@ impl RouteSession {
 fn note_unknown_account(told: &mut HashSet<String>, name: &str, route: &Route) {
     if told.len() < UNKNOWN_ACCOUNTS_MAX && !told.contains(name) {
         told.insert(name.to_owned());
-        tracing::error!("{} - Unknown account {name:?} in lines of the route", route.log_prefix());
+        tracing::error!("{} - Unknown account {name:?} in lines of the route", route.conn.log_prefix());
     }
 }

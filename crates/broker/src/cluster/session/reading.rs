@@ -1,5 +1,6 @@
 //! Bytes of a route to operations.
 
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
 
 use linnet_links::Closing;
@@ -15,11 +16,19 @@ const READ_MAX: usize = 64 * 1024;
 /// Read calls between two chances for other tasks.
 const READS_PER_TURN: usize = 8;
 
+thread_local! {
+    /// What is read never outlives a call here: clearing room for the most that can come would cost more than most reads.
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_MAX]);
+}
+
 impl RouteSession {
-    /// Reads until the socket is empty and acts on what came.
-    pub(super) async fn read_all(&mut self) -> Result<(), Stop> {
-        let mut reads = 0;
-        while self.read()? {
+    /// Reads until the socket is empty or others are to have their turn, and acts on what came. Lines that wait to be written
+    /// and keep-alives are among those others: a route that is never silent must not hold them up.
+    pub(super) async fn read_some(&mut self) -> Result<(), Stop> {
+        for _ in 0..READS_PER_TURN {
+            if !self.read()? {
+                return Ok(());
+            }
             if self.decoder.is_none() {
                 self.act_on_buffer()?;
             }
@@ -30,21 +39,19 @@ impl RouteSession {
             }
             packed.clear();
             self.packed = packed;
-            reads += 1;
-            if reads % READS_PER_TURN == 0 {
-                tokio::task::yield_now().await;
-            }
         }
+        tokio::task::yield_now().await;
         Ok(())
     }
 
     /// Reads once. False if the socket is empty.
     pub(super) fn read(&mut self) -> Result<bool, Stop> {
         let into = if self.decoder.is_some() { &mut self.packed } else { &mut self.buffer };
-        let kept = into.len();
-        into.resize(kept + READ_MAX, 0);
-        let read = self.link.read(&mut into[kept..]);
-        into.truncate(kept + read.as_ref().map_or(0, |n| *n));
+        let read = READ_BUFFER.with_borrow_mut(|buffer| {
+            let read = self.link.read(buffer);
+            into.extend_from_slice(buffer.get(..*read.as_ref().unwrap_or(&0)).unwrap_or_default());
+            read
+        });
         match read {
             Ok(0) => Err(Stop::silent(CloseReason::ClientClosed)),
             Ok(_) => Ok(true),
@@ -138,6 +145,7 @@ impl RouteSession {
 
     pub(super) fn count(&mut self) {
         let (msgs, bytes) = (std::mem::take(&mut self.in_msgs), std::mem::take(&mut self.in_bytes));
+        self.route.interests.store(self.remote.len(), Ordering::Relaxed);
         let conn = &self.route.conn;
         conn.in_msgs.fetch_add(msgs, Ordering::Relaxed);
         conn.in_bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -21,7 +21,7 @@ use crate::account::{Account, AccountLimits, InternalSubscription};
 use crate::broker::{Broker, ServerIdentity};
 use crate::close::CloseReason;
 use crate::config::Config;
-use crate::conn::Conn;
+use crate::conn::{Conn, ConnKind};
 use crate::link::Link;
 use crate::outbound::WritePolicy;
 use crate::sink::{Delivery, Sink};
@@ -89,6 +89,8 @@ pub(super) struct World {
     clock: Arc<ManualClock>,
     nodes: Vec<Node>,
     wires: Vec<Wire>,
+    /// Accounts that all servers give connections of their own in the end.
+    dedicated: Vec<String>,
 }
 
 /// A socket that every connection has and none uses.
@@ -166,6 +168,14 @@ impl Node {
         &self.broker.identity().id
     }
 
+    /// Gives these accounts connections of their own, and no others.
+    fn reload(&mut self, dedicated: &[String]) {
+        let mut config = self.cluster.config().as_ref().clone();
+        config.local.accounts = dedicated.to_vec();
+        self.broker.reload_cluster(config);
+        self.dedicated = dedicated.to_vec();
+    }
+
     fn has_pool(&self) -> bool {
         self.cluster.config().local.pool_size.is_some()
     }
@@ -207,7 +217,8 @@ impl End {
     fn new(on: &Node, role: Role, link: &Arc<Link>) -> Self {
         let shared = on.broker.shared.clone();
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let conn = Conn::new(shared.registry.next_cid(), peer, link.clone(), Wall(0), Mono(0));
+        let conn =
+            Conn::new(ConnKind::Route, shared.registry.next_cid(), peer, link.clone(), Wall(0), Mono(0));
         conn.outbound.unlink();
         let route = Route::new(Arc::new(conn), None, false);
         let origin = if role == Role::Accepted { Origin::Accepted } else { Origin::Configured };
@@ -256,7 +267,12 @@ impl World {
             Node::new(&name, config, rng.next_u64(), clock.clone(), runtime.clone())
         });
         let nodes = nodes.collect();
-        Self { rng, fault, link, clock, nodes, wires: Vec::new() }
+        // Half of the clusters are reloaded, one server after the other.
+        if rng.below(2) == 0 {
+            dedicated = vec!["$SYS".to_owned()];
+            dedicated.extend(["A", "B"].iter().filter(|_| rng.below(2) == 0).map(|name| (*name).to_owned()));
+        }
+        Self { rng, fault, link, clock, nodes, wires: Vec::new(), dedicated }
     }
 
     fn pick(&self, below: usize) -> usize {
@@ -271,6 +287,10 @@ impl World {
             20..35 => self.unsubscribe(),
             35..45 => self.dial_somebody(),
             45..47 => self.cut(),
+            47 => {
+                let which = self.pick(self.nodes.len());
+                self.reload(which);
+            }
             _ => self.deliver_some(),
         }
         self.wires.retain(|wire| wire.ends.iter().any(|end| end.session.is_some()));
@@ -338,6 +358,13 @@ impl World {
         }
     }
 
+    fn reload(&mut self, which: usize) {
+        let node = &mut self.nodes[which];
+        if node.dedicated != self.dedicated {
+            node.reload(&self.dedicated);
+        }
+    }
+
     fn deliver_some(&mut self) {
         if !self.wires.is_empty() {
             let (wire, side) = (self.pick(self.wires.len()), self.pick(2));
@@ -351,6 +378,12 @@ impl World {
         self.send(wire, 1 - side);
         let fault = self.fault;
         let Wire { ends, is_cut } = &mut self.wires[wire];
+        if let Some(reason) = ends[side].route.conn.close_reason()
+            && ends[side].session.is_some()
+        {
+            ends[side].end(&Stop::silent(reason), fault);
+            return true;
+        }
         if ends[side].hear(lines, fault) {
             return true;
         }
@@ -381,6 +414,31 @@ impl World {
 
     /// Everything arrives, and what is missing is dialled, until nothing moves any more.
     pub(super) fn settle(&mut self) -> Result<(), String> {
+        (0..self.nodes.len()).for_each(|which| self.reload(which));
+        self.come_to_rest()
+    }
+
+    /// One server alone gives one more account connections of its own, while everybody goes on.
+    pub(super) fn move_an_account(&mut self) -> Result<(), String> {
+        let which = self.pick(self.nodes.len());
+        let mut dedicated = self.dedicated.clone();
+        dedicated.push("C".to_owned());
+        self.nodes[which].reload(&dedicated);
+        for _ in 0..20 {
+            match self.pick(4) {
+                0 => self.subscribe(),
+                1 => self.unsubscribe(),
+                _ => self.deliver_some(),
+            }
+        }
+        self.come_to_rest()?;
+        self.check()?;
+        // Who was asked remembers it when connections come anew.
+        self.wires.iter_mut().for_each(|wire| wire.is_cut = true);
+        self.come_to_rest()
+    }
+
+    fn come_to_rest(&mut self) -> Result<(), String> {
         for _ in 0..ROUNDS_MAX {
             let mut moves = false;
             for wire in 0..self.wires.len() {
