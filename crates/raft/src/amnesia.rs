@@ -86,6 +86,10 @@ impl Node {
             return;
         }
         if stranger.is_amnesiac {
+            if from.incarnation == member.incarnation && self.counts(from.peer) {
+                // It said so before it counted.
+                return;
+            }
             self.heard_amnesiac(now, from.peer);
             if from.incarnation != member.incarnation {
                 self.declared(from);

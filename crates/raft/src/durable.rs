@@ -8,7 +8,7 @@ use crate::membership::{Incarnation, Membership, Replica};
 const VERSION: u8 = 1;
 
 /// Term, vote, incarnation and memberships of a replica, always written whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// Highest term the replica has seen.
     pub term: Term,
@@ -23,7 +23,7 @@ pub struct HardState {
 }
 
 /// The newest committed membership and those behind it in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Configs {
     /// Ascending by index, never empty; all but the first are uncommitted as far as is known.
     stack: Vec<(LogIndex, Membership)>,
@@ -74,10 +74,10 @@ impl Configs {
         self.stack.len() != before
     }
 
-    /// Entries up to `index` are committed.
-    pub(crate) fn commit(&mut self, index: LogIndex) {
+    /// Entries up to `index` are committed. The memberships that are over by that.
+    pub(crate) fn commit(&mut self, index: LogIndex) -> Vec<(LogIndex, Membership)> {
         let known = self.stack.iter().rposition(|(at, _)| *at <= index).unwrap_or(0);
-        self.stack.drain(..known);
+        self.stack.drain(..known).collect()
     }
 
     /// Index of the entry that made the membership in force at `index`, if that names this life.
@@ -86,7 +86,7 @@ impl Configs {
         (membership.get(life.peer)?.incarnation == life.incarnation).then_some(*at)
     }
 
-    /// The membership in force at `index`, which is committed.
+    /// The membership in force at `index`; the oldest that is known if that is younger.
     pub(crate) fn at(&self, index: LogIndex) -> &Membership {
         let at = self.stack.iter().rposition(|(at, _)| *at <= index).unwrap_or(0);
         &self.stack[at].1
@@ -173,9 +173,9 @@ mod tests {
         let mut configs = Configs::new(0, membership(1));
         configs.push(5, membership(2));
         configs.push(8, membership(3));
-        configs.commit(4);
+        assert_eq!(configs.commit(4), []);
         assert_eq!((configs.latest().0, configs.at(7).voter_count(), configs.stack.len()), (8, 2, 3));
-        configs.commit(6);
+        assert_eq!(configs.commit(6), [(0, membership(1))]);
         assert_eq!((configs.stack.len(), configs.at(6).voter_count()), (2, 2));
         assert!(configs.truncate_from(8) && !configs.truncate_from(8));
         assert_eq!(configs.latest(), (5, &membership(2)));

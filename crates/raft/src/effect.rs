@@ -95,7 +95,7 @@ pub enum Standing {
 }
 
 /// A history that contradicts what this replica knows for certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Fault {
     /// A leader would replace an entry that is committed.
     #[error("a leader replaces committed entry {0}")]

@@ -1,6 +1,7 @@
 //! Standing for election and voting.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use linnet_ids::{Mono, PeerId, Term};
@@ -26,13 +27,15 @@ const LONE_TERM_STEP_MAX: u64 = 1 << 40;
 const RELUCTANCE: Duration = Duration::from_secs(1);
 
 /// When to stand for election.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Timing {
     pub(crate) election_at: Option<Mono>,
     /// Attempts since the last leader.
     attempts: u32,
     /// Others should lead.
     is_reluctant: bool,
+    /// Whoever asked for its vote lacks what it has.
+    is_needed: bool,
 }
 
 impl Timing {
@@ -40,6 +43,12 @@ impl Timing {
     pub(crate) fn settle(&mut self) {
         self.election_at = None;
         self.attempts = 0;
+        self.is_needed = false;
+    }
+
+    /// Its part of [`Node::hash_state`].
+    pub(crate) fn hash_state<H: Hasher>(&self, state: &mut H) {
+        (self.election_at.is_some(), self.is_needed).hash(state);
     }
 
     fn doubled(&self, time: Duration) -> Duration {
@@ -62,7 +71,7 @@ impl Node {
     fn may_stand(&self) -> bool {
         let membership = self.membership();
         let reachable = membership.voters().filter(|m| self.reachable.contains(&m.peer)).count();
-        (membership.is_voter(self.me) || self.may_still_be_voter())
+        (membership.is_voter(self.me) || self.may_still_be_voter() || self.is_needed())
             && self.remembers()
             && reachable >= membership.quorum()
     }
@@ -70,6 +79,11 @@ impl Node {
     /// The step that took its vote is not known to be committed: it may be the only one with what comes before.
     fn may_still_be_voter(&self) -> bool {
         self.hard.configs.latest().0 > self.commit && self.hard.configs.at(self.commit).is_voter(self.me)
+    }
+
+    /// A learner that nobody can be elected without: it leads until what it has is committed.
+    fn is_needed(&self) -> bool {
+        self.timing.is_needed && self.membership().get(self.me).is_some()
     }
 
     /// How many reachable voters come before this one. The order differs from group to group, so that the groups of
@@ -256,6 +270,7 @@ impl Node {
             self.send(leader, Body::AskLeader, out);
         } else if !self.has_leader() && !self.is_up_to_date(candidacy) && matches!(self.role, Role::Follower)
         {
+            self.timing.is_needed = true;
             let soon = now + self.below(FIRST_SPREAD);
             if self.may_stand() && self.timing.election_at.is_none_or(|at| at > soon) {
                 self.timing.election_at = Some(soon);
@@ -277,7 +292,7 @@ impl Node {
 
     pub(crate) fn on_ask_leader(&mut self, from: Replica, term: Term, out: &mut Vec<Effect>) {
         if self.is_leader() && self.hard.term == term {
-            self.probe_again(from.peer);
+            self.show_leader(from.peer);
         } else if self.hard.term >= term {
             self.send(from, Body::NotLeading, out);
         }
@@ -395,7 +410,7 @@ impl Node {
     pub(crate) fn on_give_way(&mut self, now: Mono, from: Replica, term: Term, out: &mut Vec<Effect>) {
         let is_leaders = term == self.hard.term && self.leader == Some(from.peer);
         if is_leaders && self.membership().is_voter(self.me) && self.remembers() {
-            self.leader = None;
+            self.set_leader(None, out);
             self.stand(now, true, false, out);
         }
     }

@@ -48,10 +48,10 @@ impl Node {
         if let Some(mismatch) = self.mismatch(append.previous) {
             return self.answer(from, mismatch, out);
         }
-        let held = append.previous.index + append.entries.len() as u64;
-        if let Err(fault) = self.take_entries(&append, out) {
-            return self.halt(fault, out);
-        }
+        let held = match self.take_entries(&append, out) {
+            Ok(held) => held,
+            Err(fault) => return self.halt(fault, out),
+        };
         self.verified = self.verified.max(held).max(self.commit);
         self.follow_commit(append.commit, out);
         self.owes_answer = true;
@@ -79,34 +79,39 @@ impl Node {
         Some(Outcome::Mismatch { index: index.max(self.commit), term })
     }
 
-    /// Appends what is new. Entries that are here already are compared.
-    fn take_entries(&mut self, append: &Append, out: &mut Vec<Effect>) -> Result<(), Fault> {
+    /// Appends what is new. Entries that are here already are compared. Up to where the log is the leader's then:
+    /// what would be one membership too many waits until the leader knows more to be committed.
+    fn take_entries(&mut self, append: &Append, out: &mut Vec<Effect>) -> Result<LogIndex, Fault> {
         let mut at = append.previous;
         self.compare(at)?;
         for entry in &append.entries {
             let before = at;
             at = point_after(before, entry);
             match self.log.term_at(at.index) {
-                _ if at.index <= self.log.base().index => {}
-                Some(term) if term == entry.term => self.compare(at)?,
-                Some(_) => {
-                    self.truncate(at.index, before.chain)?;
-                    self.take_one(append.commit, entry, out)?;
+                _ if at.index <= self.log.base().index => continue,
+                Some(term) if term == entry.term => {
+                    self.compare(at)?;
+                    continue;
                 }
-                None => self.take_one(append.commit, entry, out)?,
+                Some(_) => self.truncate(at.index, before.chain)?,
+                None => {}
+            }
+            if !self.take_one(append.commit, entry, out)? {
+                return Ok(before.index);
             }
         }
-        Ok(())
+        Ok(at.index)
     }
 
-    fn take_one(&mut self, commit: LogIndex, entry: &Entry, out: &mut Vec<Effect>) -> Result<(), Fault> {
+    /// False if the entry has to wait.
+    fn take_one(&mut self, commit: LogIndex, entry: &Entry, out: &mut Vec<Effect>) -> Result<bool, Fault> {
         // Memberships that the leader knows to be committed need not be remembered as ones that may be taken back.
         let known = commit.min(self.log.last().index);
-        self.hard.configs.commit(known);
+        self.commit_members(known);
         if self.hard.configs.is_full() {
-            return Err(Fault::Unreadable(self.log.last().index + 1));
+            return Ok(false);
         }
-        self.append(entry.clone(), out).map(|_| ())
+        self.append(entry.clone(), out).map(|_| true)
     }
 
     /// Two histories with one term at one index are one history.
@@ -122,7 +127,7 @@ impl Node {
         let commit = commit.min(self.verified);
         if commit > self.commit {
             self.commit = commit;
-            self.hard.configs.commit(commit);
+            self.commit_members(commit);
             if self.remembers() {
                 self.release(commit, out);
             }
@@ -164,7 +169,7 @@ impl Node {
         match self.leader {
             Some(peer) if peer == self.me => {
                 for member in self.other_members() {
-                    self.probe_again(member.peer);
+                    self.show_leader(member.peer);
                 }
             }
             Some(peer) => {

@@ -1,6 +1,7 @@
 //! Leading: entries out, answers in, what is committed, who belongs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,8 @@ use crate::progress::{Mode, Progress};
 pub const UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
 /// Bytes of entries sent to a member of which is not known where its log ends.
 const PROBE_BYTES_MAX: usize = 64 << 10;
+/// Rounds of reads that may wait for a majority.
+const READS_MAX: usize = 4096;
 /// How long a member that was removed is still told so.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How long a snapshot that has arrived may take before the member is asked again what it has.
@@ -32,8 +35,8 @@ pub enum Refused {
     /// Leadership is being handed over.
     #[error("leadership is being handed over")]
     GivingWay,
-    /// Too much waits to be committed.
-    #[error("too many entries wait for a majority")]
+    /// Too much waits to be committed or confirmed.
+    #[error("too much waits for a majority")]
     Full,
     /// Entries of the state machine must not look like those of consensus.
     #[error("an entry begins with a reserved byte")]
@@ -53,18 +56,21 @@ pub enum Refused {
     IsLeader,
 }
 
+#[derive(Clone)]
 struct Transfer {
     to: PeerId,
     until: Mono,
     is_asked: bool,
 }
 
+#[derive(Clone, Hash)]
 struct Read {
     round: u64,
     number: u64,
     index: LogIndex,
 }
 
+#[derive(Clone)]
 pub(crate) struct Leader {
     /// Its first entry.
     first: LogIndex,
@@ -82,6 +88,18 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&PeerId, &Progress)> {
+        self.progress.iter()
+    }
+
+    /// Its part of [`Node::hash_state`], without what it knows of members.
+    pub(crate) fn hash_own<H: Hasher>(&self, state: &mut H) {
+        let transfer = self.transfer.as_ref().map(|t| (t.to, t.is_asked));
+        let leaving: Vec<_> = self.leaving.iter().map(|(peer, (_, index))| (peer, index)).collect();
+        (self.first, self.is_announced, leaving, &self.declared, transfer).hash(state);
+        (self.round, &self.reads, self.uncommitted_bytes).hash(state);
+    }
+
     pub(crate) fn has_reads(&self) -> bool {
         !self.reads.is_empty()
     }
@@ -249,11 +267,15 @@ impl Node {
         Ok(index)
     }
 
+    /// The member said, in its present life, that it remembers.
+    pub(crate) fn counts(&self, peer: PeerId) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        leader.progress.get(&peer).is_some_and(|p| p.remembers)
+    }
+
     /// The member can be heard and remembers.
     fn is_able(&self, peer: PeerId) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
-        let remembers = leader.progress.get(&peer).is_some_and(|p| p.remembers);
-        peer == self.me || (remembers && self.reachable.contains(&peer))
+        peer == self.me || (self.counts(peer) && self.reachable.contains(&peer))
     }
 
     /// An entry of this term is committed, and no other change is on its way.
@@ -273,7 +295,8 @@ impl Node {
         Ok(index)
     }
 
-    /// Hands leadership to a voter. It is taken back if that takes longer than `within`.
+    /// Hands leadership to a voter, from the next [`Node::flush`] on. It is taken back if that takes longer than
+    /// `within`.
     pub fn transfer(&mut self, now: Mono, to: PeerId, within: Duration) -> Result<(), Refused> {
         let is_voter = self.membership().is_voter(to) && to != self.me;
         let is_reachable = self.reachable.contains(&to);
@@ -285,8 +308,10 @@ impl Node {
         if !is_reachable || !counts {
             return Err(Refused::NoQuorum);
         }
-        if leader.transfer.is_none() {
-            leader.transfer = Some(Transfer { to, until: now + within, is_asked: false });
+        match &leader.transfer {
+            Some(transfer) if transfer.to != to => return Err(Refused::GivingWay),
+            Some(_) => {}
+            None => leader.transfer = Some(Transfer { to, until: now + within, is_asked: false }),
         }
         Ok(())
     }
@@ -320,8 +345,19 @@ impl Node {
         if !leader.is_announced {
             return Err(Refused::NotLeader);
         }
+        if leader.reads.len() >= READS_MAX {
+            return Err(Refused::Full);
+        }
         if is_alone {
             out.push(Effect::ReadsConfirmed { number, index: released });
+            return Ok(());
+        }
+        let is_asked = leader.progress.values().any(|p| p.round_sent >= leader.round);
+        if let Some(last) = leader.reads.back_mut()
+            && !is_asked
+        {
+            // The round has not begun yet: it serves this one too.
+            (last.number, last.index) = (number, released);
             return Ok(());
         }
         leader.round += 1;
@@ -359,16 +395,12 @@ impl Node {
             leader.progress.remove(&from.peer);
         }
         self.advance_commit(now, out);
-        self.confirm_reads(out);
     }
 
     /// A member of the present term says that it has forgotten what it knew.
     pub(crate) fn heard_amnesiac(&mut self, now: Mono, peer: PeerId) {
         if let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) {
-            progress.heard = Some(now);
-            progress.remembers = false;
-            progress.is_amnesiac = true;
-            progress.matched = 0;
+            progress.forgot(now);
         }
     }
 
@@ -407,11 +439,10 @@ impl Node {
             self.committed(commit);
         }
         let (changed_at, membership) = self.hard.configs.latest();
-        let is_out = changed_at <= self.commit && !membership.is_voter(self.me);
-        if majority >= first {
-            self.release(self.commit.min(majority), out);
-        }
+        let is_out = changed_at.max(first) <= self.commit && !membership.is_voter(self.me);
+        self.release(self.commit.min(majority), out);
         self.lead_when_applied(out);
+        self.confirm_reads(out);
         if is_out {
             return self.step_down(now, out);
         }
@@ -422,7 +453,7 @@ impl Node {
     fn committed(&mut self, commit: LogIndex) {
         let cost: usize = (self.commit + 1..=commit).filter_map(|i| self.log.entry(i)).map(Entry::cost).sum();
         self.commit = commit;
-        self.hard.configs.commit(commit);
+        self.commit_members(commit);
         if let Some(leader) = self.leading() {
             leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(cost);
         }
@@ -469,7 +500,7 @@ impl Node {
     }
 
     /// Asks the successor to stand once it has everything.
-    fn give_way(&mut self, now: Mono, out: &mut Vec<Effect>) {
+    pub(crate) fn give_way(&mut self, now: Mono, out: &mut Vec<Effect>) {
         let last = self.log.last().index;
         let Some(leader) = self.leading() else { return };
         let Some(transfer) = &mut leader.transfer else { return };
@@ -519,6 +550,21 @@ impl Node {
         }
     }
 
+    /// A member may be another life now: it does not count before it answers.
+    pub(crate) fn doubt(&mut self, peer: PeerId) {
+        if let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) {
+            progress.remembers = false;
+        }
+    }
+
+    /// Shows a member that this replica leads, and finds out what it has. One that fetches a state is busy with that.
+    pub(crate) fn show_leader(&mut self, peer: PeerId) {
+        let progress = self.leading().and_then(|l| l.progress.get(&peer));
+        if progress.is_some_and(|p| !matches!(p.mode, Mode::Snapshot { is_sent: true, .. })) {
+            self.probe_again(peer);
+        }
+    }
+
     pub(crate) fn next_leader_timeout(&self) -> Option<Mono> {
         let Role::Leader(leader) = &self.role else { return None };
         let waiting = leader.progress.iter().filter(|(peer, _)| self.reachable.contains(peer));
@@ -557,6 +603,7 @@ impl Node {
 
     fn send_appends_to(&mut self, now: Mono, peer: PeerId, out: &mut Vec<Effect>) {
         loop {
+            let commit = self.commit_for(peer);
             let Role::Leader(leader) = &mut self.role else { return };
             let round = leader.round;
             let Some(progress) = leader.progress.get_mut(&peer) else { return };
@@ -564,7 +611,7 @@ impl Node {
             let is_probe = match progress.mode {
                 Mode::Probe { is_sent: false } => true,
                 Mode::Stream if next <= last && progress.may_stream() => false,
-                Mode::Stream if progress.commit_sent < self.commit || progress.round_sent < round => false,
+                Mode::Stream if progress.commit_sent < commit || progress.round_sent < round => false,
                 Mode::Probe { .. } | Mode::Reading { .. } | Mode::Snapshot { .. } | Mode::Stream => return,
             };
             if next <= self.log.base().index {
@@ -582,6 +629,14 @@ impl Node {
             let entries = if window { self.entries_from(next, bytes_max) } else { Vec::new() };
             self.send_append(now, peer, previous, entries, is_probe, out);
         }
+    }
+
+    /// What a member is told to be committed. What this replica has committed alone it tells only the voter that must
+    /// know it to count again: others would apply what no majority has.
+    fn commit_for(&self, peer: PeerId) -> LogIndex {
+        let Role::Leader(leader) = &self.role else { return 0 };
+        let is_awaited = leader.is_amnesiac(peer) && self.membership().is_voter(peer);
+        if is_awaited { self.commit } else { self.released }
     }
 
     fn entries_from(&self, next: LogIndex, bytes_max: usize) -> Vec<Entry> {
@@ -607,12 +662,12 @@ impl Node {
         is_probe: bool,
         out: &mut Vec<Effect>,
     ) {
-        let commit = self.commit;
+        let commit = self.commit_for(peer);
         let Some(leader) = self.leading() else { return };
         let round = leader.round;
         let Some(progress) = leader.progress.get_mut(&peer) else { return };
         let to = Replica { peer, incarnation: progress.incarnation };
-        progress.commit_sent = commit;
+        progress.commit_sent = progress.commit_sent.max(commit);
         progress.round_sent = round;
         let last = previous.index + entries.len() as u64;
         let bytes = entries.iter().map(Entry::cost).sum();
@@ -639,9 +694,12 @@ impl Node {
     ) {
         let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) else { return };
         let Mode::Reading { is_probe } = progress.mode else { return };
-        let is_expected = previous.index + 1 == progress.next && !entries.is_empty();
+        let is_expected = previous.index.checked_add(1) == Some(progress.next) && !entries.is_empty();
         progress.mode = if is_probe { Mode::Probe { is_sent: false } } else { Mode::Stream };
-        let is_valid = is_expected && self.log.term_at(previous.index) == Some(previous.term);
+        // What was read may have been replaced since.
+        let terms = std::iter::once(previous.term).chain(entries.iter().map(|entry| entry.term));
+        let mut places = (previous.index..).zip(terms);
+        let is_valid = is_expected && places.all(|(index, term)| self.log.term_at(index) == Some(term));
         if is_valid {
             self.send_append(now, peer, previous, entries, is_probe, out);
         } else {

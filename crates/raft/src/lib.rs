@@ -17,6 +17,7 @@ mod election;
 mod entry;
 mod follower;
 mod leader;
+mod likeness;
 mod log;
 mod membership;
 mod message;

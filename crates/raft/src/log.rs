@@ -6,7 +6,7 @@ use bytes::Bytes;
 use linnet_ids::{LogIndex, Term, chain_next};
 
 /// A place in a log, and everything before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct LogPoint {
     /// Index of an entry; 0 is the place before the first.
     pub index: LogIndex,
@@ -17,7 +17,7 @@ pub struct LogPoint {
 }
 
 /// An entry on its way between replicas.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Term of the leader that made it.
     pub term: Term,
@@ -47,17 +47,19 @@ impl Entry {
 /// Bytes an entry takes beside its payload, about.
 const ENTRY_OVERHEAD: usize = 32;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct TermRun {
     first: LogIndex,
     term: Term,
 }
 
+#[derive(Clone, Hash)]
 struct Held {
     entry: Entry,
     chain: u64,
 }
 
+#[derive(Clone, Hash)]
 pub(crate) struct Log {
     /// Everything up to here is in a checkpoint.
     base: LogPoint,

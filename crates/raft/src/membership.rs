@@ -70,7 +70,7 @@ impl Member {
 const RETIRED_MAX: usize = 64;
 
 /// All members of a group, ordered by peer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     members: Vec<Member>,
     /// Lives that members were re-admitted after or removed in, newest last: a disk that comes back is told.

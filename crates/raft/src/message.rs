@@ -13,7 +13,7 @@ pub(crate) const APPEND_BYTES_MAX: usize = 1 << 20;
 pub(crate) const APPEND_ENTRIES_MAX: usize = 4096;
 
 /// A message of a group. Whoever is not in the life that it is addressed to drops it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// Who says it.
     pub from: Replica,
@@ -26,7 +26,7 @@ pub struct Message {
 }
 
 /// What is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// Would you vote for me?
     AskPreVote(Candidacy),
@@ -58,7 +58,7 @@ pub enum Body {
 }
 
 /// What a candidate tells of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Candidacy {
     /// Where its log ends.
     pub last: LogPoint,
@@ -67,7 +67,7 @@ pub struct Candidacy {
 }
 
 /// A voter's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ballot {
     /// Yes or no.
     pub is_granted: bool,
@@ -76,7 +76,7 @@ pub struct Ballot {
 }
 
 /// Entries of a leader.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
     /// Where the first entry belongs.
     pub previous: LogPoint,
@@ -89,7 +89,7 @@ pub struct Append {
 }
 
 /// What a follower has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Appended {
     /// How far its log is durable and the leader's.
     pub outcome: Outcome,
@@ -102,7 +102,7 @@ pub struct Appended {
 }
 
 /// How appending went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The log is the leader's.
     Matched {
@@ -123,7 +123,7 @@ pub enum Outcome {
 }
 
 /// A state to begin with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Snapshot {
     /// The state holds the effects of everything up to here.
     pub last: LogPoint,
@@ -134,7 +134,7 @@ pub struct Snapshot {
 }
 
 /// A life that was not meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stranger {
     /// The life that the answered message was for.
     pub addressed: Incarnation,
@@ -162,7 +162,23 @@ const HEARD: u8 = 2;
 /// Bytes of an entry beside its payload.
 const ENTRY_HEAD: usize = 16;
 
+/// Terms and indexes beyond this are damage: counting never gets there, and from below it nothing overflows.
+const NUMBER_MAX: u64 = 1 << 62;
+
 impl Message {
+    /// False if a number in it could not have come about.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let is_point = |point: LogPoint| point.index <= NUMBER_MAX && point.term <= self.term;
+        self.term <= NUMBER_MAX
+            && match &self.body {
+                Body::Append(append) => {
+                    is_point(append.previous) && append.entries.iter().all(|entry| entry.term <= self.term)
+                }
+                Body::Snapshot(snapshot) => is_point(snapshot.last),
+                _ => true,
+            }
+    }
+
     /// Appends the encoded form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.body.kind());

@@ -1,6 +1,7 @@
 //! One replica of a group.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
@@ -16,6 +17,11 @@ use crate::message::{Appended, Body, Message, Outcome, Snapshot};
 
 /// Bytes of applied entries that stay in memory, unless asked otherwise.
 pub const HELD_BYTES_MAX: usize = 4 << 20;
+
+/// Messages that may wait for the disk.
+const PROMISES_MAX: usize = 1024;
+/// Memberships that are over and wait for what they were in force for to be applied.
+const PASSED_MAX: usize = 64;
 
 /// What makes a node.
 #[derive(Clone, Debug)]
@@ -70,6 +76,7 @@ impl Opening {
 }
 
 /// What a node is doing.
+#[derive(Clone)]
 pub(crate) enum Role {
     Follower,
     PreCandidate {
@@ -88,6 +95,7 @@ pub(crate) enum Role {
 
 /// A replica as a state machine: messages, time and completions in, [`Effect`]s out. The driver carries effects out
 /// in order, and calls [`Node::flush`] at the end of every pass.
+#[derive(Clone)]
 pub struct Node {
     pub(crate) group: GroupId,
     pub(crate) me: PeerId,
@@ -119,6 +127,8 @@ pub struct Node {
     promises: VecDeque<(WriteNo, Message)>,
     /// Re-admission that is being written.
     pub(crate) admission: Option<WriteNo>,
+    /// Committed memberships that are over and that something applied, or to be applied, falls under.
+    passed: VecDeque<(LogIndex, Membership)>,
     pub(crate) reachable: BTreeSet<PeerId>,
     held_bytes_max: usize,
     /// Voters that said, when asked for a pre-vote, that they have forgotten what they knew.
@@ -157,6 +167,7 @@ impl Node {
             unsynced: VecDeque::new(),
             promises: VecDeque::new(),
             admission: None,
+            passed: VecDeque::new(),
             reachable: BTreeSet::from([me]),
             held_bytes_max,
             declared_amnesia: BTreeSet::new(),
@@ -171,7 +182,8 @@ impl Node {
         } else {
             node.write_hard_state(out);
         }
-        if node.remembers() {
+        // One of two voters may have committed alone what the other one lacks.
+        if node.remembers() && node.hard.configs.at(commit).voter_count() != 2 {
             node.release(commit, out);
         }
         node.schedule_election(now);
@@ -181,6 +193,9 @@ impl Node {
     /// Takes a message for this server.
     pub fn on_message(&mut self, now: Mono, message: Message, out: &mut Vec<Effect>) {
         if self.fault.is_some() || message.to.peer != self.me || message.from.peer == self.me {
+            return;
+        }
+        if !message.is_plausible() {
             return;
         }
         let Message { from, to, term, body } = message;
@@ -255,6 +270,7 @@ impl Node {
     pub fn on_applied(&mut self, index: LogIndex, out: &mut Vec<Effect>) {
         self.applied = self.applied.max(index);
         self.log.release(self.applied, self.held_bytes_max);
+        self.forget_passed();
         self.lead_when_applied(out);
     }
 
@@ -282,6 +298,7 @@ impl Node {
         if self.leader == Some(peer) {
             self.set_leader(None, out);
         }
+        self.doubt(peer);
         self.probe_again(peer);
         self.schedule_election(now);
     }
@@ -298,6 +315,7 @@ impl Node {
     /// Sends what has gathered.
     pub fn flush(&mut self, now: Mono, out: &mut Vec<Effect>) {
         if self.fault.is_none() {
+            self.give_way(now, out);
             self.send_appends(now, out);
             self.release_promises(out);
         }
@@ -318,6 +336,7 @@ impl Node {
         self.members_reverted = false;
         self.log.reset(snapshot.last);
         self.hard.configs = crate::durable::Configs::new(snapshot.last.index, snapshot.membership.clone());
+        self.passed.clear();
         self.unsynced.clear();
         self.durable = 0;
         let write = self.next_write();
@@ -375,6 +394,23 @@ impl Node {
         self.writes
     }
 
+    /// Feeds what is on its way to the disk; numbers count from what is durable.
+    pub(crate) fn hash_writes<H: Hasher>(&self, state: &mut H) {
+        (self.behind(self.term_write), self.members_reverted, self.behind(self.writes)).hash(state);
+        self.admission.map(|write| self.behind(write)).hash(state);
+        for (write, index) in &self.unsynced {
+            (self.behind(*write), index).hash(state);
+        }
+        for (write, message) in &self.promises {
+            (self.behind(*write), message).hash(state);
+        }
+    }
+
+    /// How many writes must become durable before this one is; 0 if it is.
+    pub(crate) fn behind(&self, write: WriteNo) -> u64 {
+        write.saturating_sub(self.durable_write)
+    }
+
     pub(crate) fn is_written(&self, write: WriteNo) -> bool {
         write <= self.durable_write
     }
@@ -421,7 +457,15 @@ impl Node {
     /// Sends a message once everything written so far is durable.
     pub(crate) fn promise(&mut self, to: Replica, term: Term, body: Body) {
         let message = Message { from: self.myself(), to, term, body };
-        self.promises.push_back((self.writes, message));
+        self.promise_after(self.writes, message);
+    }
+
+    fn promise_after(&mut self, write: WriteNo, message: Message) {
+        // A disk that hangs does not collect them: whoever waits for one asks again.
+        if self.promises.len() >= PROMISES_MAX {
+            self.promises.pop_front();
+        }
+        self.promises.push_back((write, message));
     }
 
     /// Sends a message that promises nothing.
@@ -509,7 +553,7 @@ impl Node {
         let message =
             Message { from: self.myself(), to: leader, term: self.hard.term, body: Body::Appended(answer) };
         // What is durable is all it promises, but the term must be durable too.
-        self.promises.push_back((self.term_write, message));
+        self.promise_after(self.term_write, message);
     }
 
     /// This server.
@@ -532,9 +576,31 @@ impl Node {
         self.log.entry(index)
     }
 
-    /// The members at a committed index, as a snapshot names them.
-    pub fn members_at(&self, index: LogIndex) -> &Membership {
-        self.hard.configs.at(index)
+    /// The members at an applied index, as a snapshot names them. `None` if they are not known: the index is below
+    /// what was committed when the replica was opened, or the newest of what is applied is far above.
+    pub fn members_at(&self, index: LogIndex) -> Option<&Membership> {
+        let is_under = |(at, _): &&(LogIndex, Membership)| *at <= index;
+        if self.hard.configs.committed() <= index {
+            return Some(self.hard.configs.at(index));
+        }
+        self.passed.iter().rfind(is_under).map(|(_, membership)| membership)
+    }
+
+    /// Entries up to `index` are committed, and the memberships in them.
+    pub(crate) fn commit_members(&mut self, index: LogIndex) {
+        self.passed.extend(self.hard.configs.commit(index));
+        self.forget_passed();
+    }
+
+    fn forget_passed(&mut self) {
+        let next = |passed: &VecDeque<(LogIndex, Membership)>| passed.get(1).map(|(at, _)| *at);
+        while let Some(oldest) = self.passed.front() {
+            let over_at = next(&self.passed).unwrap_or_else(|| self.hard.configs.committed());
+            if over_at > self.applied && oldest.0 <= over_at && self.passed.len() <= PASSED_MAX {
+                break;
+            }
+            self.passed.pop_front();
+        }
     }
 
     /// Where an entry stands in the history, if memory knows it.

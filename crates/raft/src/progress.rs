@@ -1,6 +1,7 @@
 //! What a leader knows of another member.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use linnet_ids::{LogIndex, Mono};
 
@@ -13,7 +14,7 @@ pub(crate) const WINDOW_BYTES: usize = 4 << 20;
 const WINDOW_MESSAGES: usize = 256;
 
 /// How entries are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
     /// Where the member's log ends is unknown: one message at a time.
     Probe { is_sent: bool },
@@ -25,7 +26,7 @@ pub(crate) enum Mode {
     Snapshot { index: LogIndex, is_sent: bool, is_heard: bool },
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) incarnation: Incarnation,
     /// The member's log is ours up to here, durably.
@@ -71,6 +72,11 @@ impl Progress {
         }
     }
 
+    /// Feeds what is on its way and what was answered.
+    pub(crate) fn hash_window<H: Hasher>(&self, state: &mut H) {
+        (self.held, self.commit_answered, self.round_answered, &self.in_flight).hash(state);
+    }
+
     /// What counts for a majority.
     pub(crate) fn counted(&self) -> LogIndex {
         if self.remembers { self.matched } else { 0 }
@@ -78,6 +84,14 @@ impl Progress {
 
     pub(crate) fn may_stream(&self) -> bool {
         self.in_flight_bytes < WINDOW_BYTES && self.in_flight.len() < WINDOW_MESSAGES
+    }
+
+    /// The member said, for a life that is over or has not begun to count, that it has forgotten what it knew.
+    pub(crate) fn forgot(&mut self, now: Mono) {
+        self.heard = Some(now);
+        self.remembers = false;
+        self.is_amnesiac = true;
+        self.matched = 0;
     }
 
     pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize, now: Mono) {
@@ -105,10 +119,11 @@ impl Progress {
     /// The member answered. It is waited for as long as it may lack something that was sent.
     pub(crate) fn answered(&mut self, appended: &Appended, now: Mono) {
         self.heard = Some(now);
-        self.remembers = appended.remembers;
-        self.is_amnesiac = !appended.remembers;
+        // Within a life nobody forgets: who says so after having counted said it before.
+        self.remembers |= appended.remembers;
+        self.is_amnesiac = !self.remembers;
         self.commit_answered = self.commit_answered.max(appended.commit);
-        self.round_answered = self.round_answered.max(appended.round);
+        self.round_answered = self.round_answered.max(appended.round.min(self.round_sent));
         if let Mode::Snapshot { is_heard, .. } = &mut self.mode {
             *is_heard |= appended.outcome == Outcome::Heard;
         }
@@ -201,10 +216,30 @@ mod tests {
     fn who_may_have_forgotten_counts_for_nothing() {
         let mut progress = Progress::new(1, 5);
         progress.matched(4, 4);
+        progress.round_sent = 7;
         progress.answered(&Appended { remembers: false, ..answer(0, 7) }, Mono(1));
         assert_eq!((progress.counted(), progress.counted_round(), progress.is_amnesiac), (0, 0, true));
         progress.answered(&answer(0, 7), Mono(2));
         assert_eq!((progress.counted(), progress.counted_round(), progress.is_amnesiac), (4, 7, false));
+    }
+
+    #[test]
+    fn an_old_answer_does_not_make_a_member_forget() {
+        let mut progress = Progress::new(1, 5);
+        progress.matched(4, 4);
+        progress.answered(&answer(0, 0), Mono(1));
+        progress.answered(&Appended { remembers: false, ..answer(0, 0) }, Mono(2));
+        assert_eq!((progress.counted(), progress.is_amnesiac), (4, false));
+        progress.forgot(Mono(3));
+        assert_eq!((progress.counted(), progress.is_amnesiac), (0, true));
+    }
+
+    #[test]
+    fn a_round_that_was_not_asked_for_is_not_answered() {
+        let mut progress = Progress::new(1, 5);
+        progress.round_sent = 3;
+        progress.answered(&answer(0, u64::MAX), Mono(1));
+        assert_eq!(progress.counted_round(), 3);
     }
 
     #[test]

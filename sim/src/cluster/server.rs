@@ -279,7 +279,7 @@ impl Life {
         if self.keeper.wal().last_index(GROUP) < applied {
             return;
         }
-        let membership = self.driver.node().members_at(applied).clone();
+        let Some(membership) = self.driver.node().members_at(applied).cloned() else { return };
         let mut counter = self.counter;
         if self.mutation == Some(ClusterMutation::StaleCheckpoint) {
             counter = Counter { applied, ..self.before_newest };

@@ -1,10 +1,12 @@
 //! What a replica wrote, and how much of it would survive.
 
+use std::hash::{Hash, Hasher};
+
 use linnet_ids::{GroupId, LogIndex, PeerId, Term, chain_next, chain_start};
 use linnet_raft::{Effect, Entry, HardState, LogPoint, Membership, Opening, WriteNo};
 
 /// A log with its hard state: what a crash leaves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Image {
     pub(crate) hard: Option<HardState>,
     pub(crate) base: LogPoint,
@@ -123,6 +125,12 @@ impl Disk {
         Self { durable: Image::new(group), visible: Image::new(group), waiting: Vec::new() }
     }
 
+    /// The members that a group begins with.
+    pub(crate) fn found(&mut self, members: &Membership) {
+        self.durable.members = members.clone();
+        self.visible.members = members.clone();
+    }
+
     pub(crate) fn write(&mut self, no: Option<WriteNo>, write: Write) {
         self.visible.carry_out(&write);
         self.waiting.push((no, write));
@@ -140,6 +148,40 @@ impl Disk {
             last = no.or(last);
         }
         last
+    }
+
+    /// What is behind an index is lost.
+    pub(crate) fn cut_behind(&mut self, index: LogIndex) {
+        for image in [&mut self.durable, &mut self.visible] {
+            if let Some(keep) = index.checked_sub(image.base.index) {
+                image.entries.truncate(usize::try_from(keep).unwrap());
+            }
+        }
+        self.waiting.clear();
+    }
+
+    /// Feeds what waits, without its numbers.
+    pub(crate) fn hash_waiting<H: Hasher>(&self, state: &mut H) {
+        for (_, write) in &self.waiting {
+            match write {
+                Write::Effect(Effect::Append { index, entry, state: hard, .. }) => {
+                    (0_u8, index, entry, hard).hash(state);
+                }
+                Write::Effect(Effect::HardState { state: hard, .. }) => (1_u8, hard).hash(state),
+                Write::Effect(_) => {}
+                Write::Install { last, hard, state: contents, members } => {
+                    (2_u8, last, hard, contents, members).hash(state);
+                }
+                Write::Checkpoint { to, state: contents, members } => {
+                    (3_u8, to, contents, members).hash(state);
+                }
+            }
+        }
+    }
+
+    /// Number of the newest write.
+    pub(crate) fn newest(&self) -> Option<WriteNo> {
+        self.waiting.iter().rev().find_map(|(no, _)| *no)
     }
 
     /// The process dies: of what waits, a part from its beginning may be there all the same.

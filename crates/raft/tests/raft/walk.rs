@@ -1,26 +1,58 @@
 //! Random walks: faults of every kind, and what must hold all the same.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use linnet_raft::{Change, Member, Replica};
 
-use crate::world::{Event, Server, World, peer};
+use crate::mutation::Mutation;
+use crate::world::{Event, Server, Violation, World, peer};
 
 /// Steps of one walk before everything is healed.
 const STEPS: usize = 600;
 
-struct Shape {
-    servers: usize,
-    voters: usize,
-    wipes: bool,
-    changes: bool,
+pub(crate) struct Shape {
+    pub(crate) servers: usize,
+    pub(crate) voters: usize,
+    pub(crate) wipes: bool,
+    pub(crate) changes: bool,
 }
 
-fn walk(seed: u64, shape: &Shape) -> BTreeMap<Event, u64> {
-    let mut world = World::new(seed, shape.servers, shape.voters);
-    for _ in 0..STEPS {
-        step(&mut world, shape);
+/// One walk; what is wrong, if something is.
+pub(crate) fn attempt(
+    seed: u64,
+    shape: &Shape,
+    mutation: Option<Mutation>,
+) -> Result<BTreeMap<Event, u64>, String> {
+    caught(|| walk(seed, shape, mutation))
+}
+
+/// What a world threw, or a node that panicked.
+pub(crate) fn caught<T>(act: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(AssertUnwindSafe(act)).map_err(|thrown| match thrown.downcast::<Violation>() {
+        Ok(violation) => violation.0,
+        Err(other) => match other.downcast::<String>() {
+            Ok(text) => *text,
+            Err(_) => "a panic".into(),
+        },
+    })
+}
+
+fn walk(seed: u64, shape: &Shape, mutation: Option<Mutation>) -> BTreeMap<Event, u64> {
+    let mut world = World::with_mutation(seed, shape.servers, shape.voters, mutation);
+    // What is wrong must be noticed by what comes of it.
+    world.sees_disks = mutation.is_none();
+    // Some walks are calm enough for much to be committed, some are not.
+    let calm = usize::try_from(seed % 3).unwrap();
+    for _ in 0..STEPS * shape.servers / 2 {
+        if step_is_quiet(&mut world, calm) {
+            let at = world.random.usize(..shape.servers);
+            world.sync(at, usize::MAX);
+            world.deliver_one(false);
+        } else {
+            step(&mut world, shape);
+        }
     }
     world.settle(Duration::from_secs(20));
     world.check_settled();
@@ -32,6 +64,10 @@ fn walk(seed: u64, shape: &Shape) -> BTreeMap<Event, u64> {
     world.events
 }
 
+fn step_is_quiet(world: &mut World, calm: usize) -> bool {
+    world.random.usize(..4) < calm
+}
+
 fn step(world: &mut World, shape: &Shape) {
     let at = world.random.usize(..shape.servers);
     match world.random.u16(..1000) {
@@ -40,12 +76,16 @@ fn step(world: &mut World, shape: &Shape) {
             let count = world.random.usize(1..6);
             world.sync(at, count);
         }
-        700..800 => {
+        700..710 => world.doubt(at),
+        710..713 => world.deafen(at),
+        713..800 => {
             let millis = world.random.u64(1..120);
             world.pass_time(Duration::from_millis(millis));
         }
-        800..890 => world.propose(at),
-        890..910 => world.read(at),
+        800..880 => world.propose(at),
+        880..910 => {
+            let _ = world.read(at);
+        }
         910..925 => world.checkpoint(at),
         925..935 => world.crash(at),
         935..965 => restart(world, at, shape),
@@ -59,7 +99,7 @@ fn step(world: &mut World, shape: &Shape) {
         975..985 => world.heal_network(),
         985..992 => {
             let to = world.random.usize(..shape.servers);
-            world.transfer(at, peer(to));
+            let _ = world.transfer(at, peer(to));
         }
         _ if shape.changes => change(world, shape),
         _ => {}
@@ -83,7 +123,7 @@ fn restart(world: &mut World, at: usize, shape: &Shape) {
 /// Without this server there is still a majority that remembers, of every membership; of two voters, one. An old disk
 /// must not come back beside a server that was removed and does not know it: together they could be a majority of
 /// members that were.
-fn is_dispensable(world: &World, at: usize) -> bool {
+pub(crate) fn is_dispensable(world: &World, at: usize) -> bool {
     let newest = world.membership();
     let is_member = |s: &Server| s.disk.visible.hard.is_none() || newest.get(s.peer).is_some();
     if !world.servers.iter().all(is_member) {
@@ -111,16 +151,19 @@ fn change(world: &mut World, shape: &Shape) {
     match (member, world.random.u8(..3)) {
         (None, _) if world.servers[at].node.is_none() && world.servers[at].disk.durable.hard.is_none() => {
             let incarnation = world.random.u64(1000..);
-            if world.change(leader, Change::Add(Replica { peer: peer(at), incarnation })) {
+            let added = Change::Add(Replica { peer: peer(at), incarnation });
+            if world.change(leader, added).is_ok() {
                 world.start_added(at, incarnation);
             }
         }
-        (None, _) => world.give_up(at),
+        // Its removal may still be taken back, and then it is needed.
+        (None, _) if world.ghost.is_gone(peer(at)) => world.give_up(at),
+        (None, _) => {}
         (Some(_), 0 | 1) => {
-            world.change(leader, Change::Promote(peer(at)));
+            let _ = world.change(leader, Change::Promote(peer(at)));
         }
         (Some(_), _) if membership.voter_count() > 2 => {
-            world.change(leader, Change::Remove(peer(at)));
+            let _ = world.change(leader, Change::Remove(peer(at)));
         }
         _ => {}
     }
@@ -133,8 +176,11 @@ fn walks(shape: &Shape, from: u64, count: u64) -> BTreeMap<Event, u64> {
     let seeds = only.map_or(from..from + count, |only| only..only + 1);
     let mut events = BTreeMap::new();
     for seed in seeds {
-        for (event, times) in walk(seed, shape) {
-            *events.entry(event).or_default() += times;
+        match attempt(seed, shape, None) {
+            Ok(seen) => {
+                seen.into_iter().for_each(|(event, times)| *events.entry(event).or_default() += times)
+            }
+            Err(text) => panic!("{text}"),
         }
     }
     events
@@ -153,6 +199,7 @@ fn assert_seen(events: &BTreeMap<Event, u64>, expected: &[Event]) {
 const ALWAYS: &[Event] = &[
     Event::Crash,
     Event::Partition,
+    Event::Deafness,
     Event::Drop,
     Event::Duplicate,
     Event::LeaderElected,
