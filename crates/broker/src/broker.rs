@@ -195,6 +195,11 @@ impl Broker {
         stats
     }
 
+    /// Where clients are told to find the servers of the cluster; empty for a server alone.
+    pub fn connect_urls(&self) -> Vec<String> {
+        self.shared.info.read().connect_urls.clone()
+    }
+
     /// Open client connections.
     pub fn connection_count(&self) -> usize {
         self.shared.registry.len()

@@ -38,6 +38,8 @@ pub(crate) struct Varz {
     tls_required: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     tls_verify: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    connect_urls: Vec<String>,
     max_connections: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_subscriptions: Option<i64>,
@@ -165,6 +167,7 @@ pub(crate) fn report(monitor: &Monitor) -> Varz {
         auth_required: requires_auth(&options),
         tls_required: client.tls.is_some() && !client.allow_non_tls,
         tls_verify: client.tls.as_ref().is_some_and(|tls| tls.verifies()) && !client.allow_non_tls,
+        connect_urls: broker.connect_urls(),
         max_connections: signed(limits.max_connections),
         max_subscriptions: limits.max_subscriptions.map(signed),
         ping_interval: nanos(client.ping_interval),
@@ -200,7 +203,7 @@ pub(crate) fn report(monitor: &Monitor) -> Varz {
         connections: signed(broker.connection_count()),
         total_connections: stats.total_connections,
         routes: signed(broker.routes().len()),
-        remotes: 0,
+        remotes: signed(broker.connected_servers().len()),
         leafnodes: 0,
         in_msgs: signed(stats.in_msgs),
         in_bytes: signed(stats.in_bytes),

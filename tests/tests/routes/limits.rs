@@ -20,6 +20,19 @@ fn deaf(node: &super::Node) -> Raw {
 }
 
 #[test]
+fn nobody_waits_for_a_message_of_a_stranger() {
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let Some(node) = Setup::new(kind, "n").start() else { return };
+        for line in ["RMSG $G foo 120000000\r\n", "HMSG $G foo 12 120000000\r\n", "LMSG foo 120000000\r\n"] {
+            let mut raw = node.stranger();
+            assert!(raw.line().unwrap().starts_with("INFO "));
+            raw.send(line.as_bytes());
+            assert_eq!(raw.line().as_deref(), Some("-ERR 'Authorization Violation'"), "{kind:?} {line}");
+        }
+    }
+}
+
+#[test]
 fn a_server_that_reads_nothing_is_closed_and_publishers_go_on() {
     for policy in ["default", "close", "retry"] {
         let text = format!("write_deadline: \"300ms\", write_timeout: {policy}");

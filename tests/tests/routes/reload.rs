@@ -109,12 +109,28 @@ fn clients_are_told_of_other_servers_as_configured_now() {
             info["connect_urls"].as_array().map_or(0, Vec::len)
         };
         assert!(poll_until(LONG, || urls(&nodes[0]) == 2));
+        let varz = nodes[0].page("/varz");
+        assert_eq!((&varz["remotes"], varz["connect_urls"].as_array().map(Vec::len)), (&1.into(), Some(2)));
         nodes[0].reload(|setup| setup.cluster = "no_advertise: true".to_owned());
         assert!(poll_until(LONG, || urls(&nodes[0]) == 0));
         nodes[0].reload(|setup| setup.cluster = "advertise: \"127.0.0.9:1\"".to_owned());
         assert!(poll_until(LONG, || urls(&nodes[0]) == 2));
         let line = nodes[0].stranger().line().unwrap();
         assert!(line.contains("\"ip\":\"nats-route://127.0.0.9:1/\""), "{line}");
+    }
+}
+
+#[test]
+fn a_server_that_changes_its_clusters_name_leaves_the_cluster() {
+    for kind in [Kind::Linnet, Kind::Peer] {
+        let Some([first, second]) = pair([kind, kind], "") else { return };
+        assert!(poll_until(LONG, || !first.routes().is_empty() && !second.routes().is_empty()));
+        let text = std::fs::read_to_string(second.server.dir().join("server.conf")).unwrap();
+        std::fs::write(second.server.dir().join("server.conf"), text.replace("name: C,", "name: D,"))
+            .unwrap();
+        second.server.signal(Signal::HUP).unwrap();
+        second.logs("Cluster name updated to D");
+        assert!(poll_until(LONG, || first.routes().is_empty() && second.routes().is_empty()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reports: every server answers, in an envelope, if it is meant.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -193,6 +194,12 @@ on_both_servers! { SYSTEM;
         assert!(is_silent(&sys, "$SYS.REQ.ACCOUNT.B.STATZ", "").await);
         let unused = ask(&sys, "$SYS.REQ.ACCOUNT.B.STATZ", r#"{"include_unused":true}"#).await;
         assert_eq!(unused["data"]["account_statz"][0]["conns"], 0);
+        let inbox = sys.new_inbox();
+        let mut answers = sys.subscribe(inbox.clone()).await.unwrap();
+        sys.publish_with_reply("$SYS.REQ.ACCOUNT.PING.STATZ", inbox, "".into()).await.unwrap();
+        super::next(&mut answers).await;
+        let again = tokio::time::timeout(Duration::from_millis(300), answers.next());
+        assert!(again.await.is_err(), "a server answers twice");
         let all = ask(&sys, "$SYS.REQ.ACCOUNT.PING.STATZ", "").await;
         let mut names: Vec<_> = all["data"]["account_statz"].as_array().unwrap().iter().map(|stat| &stat["acc"]).collect();
         names.sort_by_key(|name| name.to_string());

@@ -91,7 +91,9 @@ fn close_misfits(shared: &Arc<Shared>, routes: &[Arc<Route>], old: &ClusterConfi
     for route in routes {
         let (conn, slot) = (&route.conn, route.bound().map(|bound| &bound.slot));
         let pins = new.tls.as_ref().and_then(|tls| tls.pinned.as_ref());
-        if let Some(url) = route.url().filter(|url| is_removed(url)) {
+        if old.local.cluster.name != new.local.cluster.name {
+            conn.close(CloseReason::ClusterNameConflict);
+        } else if let Some(url) = route.url().filter(|url| is_removed(url)) {
             conn.close(CloseReason::RouteRemoved);
             tracing::info!("Removed route nats://{}:{}", url.host, url.port);
         } else if old.local.compression != new.local.compression || old.rtt_thresholds != new.rtt_thresholds {

@@ -57,11 +57,7 @@ impl System {
 
     fn system_subscriptions(&self, account: &Arc<Account>) -> Vec<InternalSubscription> {
         let id = self.monitor.server_id();
-        let mut subjects = vec![
-            "$SYS.REQ.SERVER.PING".to_owned(),
-            "$SYS.REQ.ACCOUNT.PING.STATZ".to_owned(),
-            ASK_EACH.to_owned(),
-        ];
+        let mut subjects = vec!["$SYS.REQ.SERVER.PING".to_owned(), ASK_EACH.to_owned()];
         for verb in SERVER_VERBS {
             subjects.push(format!("$SYS.REQ.SERVER.PING.{verb}"));
             subjects.push(format!("$SYS.REQ.SERVER.{id}.{verb}"));

@@ -120,6 +120,9 @@ impl RouteSession {
                         return Ok(at);
                     }
                 }
+                Parsed::Incomplete { .. } if self.is_strangers_message(&buffer[at..]) => {
+                    return Err(self.closing(Closing::Said("Authorization Violation".to_owned())));
+                }
                 Parsed::Incomplete { .. } => return Ok(at),
                 // As long as nobody knows who it is, what it says is judged by its first letter.
                 Parsed::Error(Error::UnknownOperation) if self.is_no_connect(&buffer[at..]) => {
@@ -131,6 +134,13 @@ impl RouteSession {
                 }
             }
         }
+    }
+
+    /// True for what may have a body, from a connection of which nobody knows yet who it is: no byte of it is waited
+    /// for.
+    fn is_strangers_message(&self, bytes: &[u8]) -> bool {
+        let begins_message = |first: &u8| matches!(first.to_ascii_uppercase(), b'R' | b'H' | b'L');
+        self.established.is_none() && bytes.first().is_some_and(begins_message)
     }
 
     /// True if CONNECT is waited for and this cannot become it.
