@@ -100,6 +100,7 @@ const READS: Budget = Budget {
     wipes: 0,
     remounts: 0,
     removals: 0,
+    promotions: 0,
     departures: None,
 };
 
@@ -110,6 +111,21 @@ fn a_read_that_nobody_confirms_is_noticed() {
     let budget = Budget { departures: Some(0), ..READS };
     let noticed = explore(world, budget, Limits::new(4_000)).err();
     assert!(noticed.as_ref().is_some_and(|text| text.contains("would answer a read")), "{noticed:?}");
+}
+
+#[test]
+fn every_promotion_beside_a_wipe() {
+    let budget =
+        Budget { timeouts: 3, proposals: 1, promotions: 1, wipes: 1, restarts: 1, ..Budget::default() };
+    run_to_the_end("promotion", &led(3, 2), budget, 4_000);
+    run_to_the_end("promotion in 4", &led(4, 3), budget, 4_000);
+}
+
+#[test]
+fn every_removal_beside_a_wipe() {
+    let budget =
+        Budget { timeouts: 3, proposals: 1, removals: 1, wipes: 1, restarts: 1, ..Budget::default() };
+    run_to_the_end("removal", &led(3, 3), budget, 4_000);
 }
 
 #[test]
