@@ -395,8 +395,11 @@ fn who_fetches_a_state_is_not_sent_another_one_for_asking() {
 fn who_restarted_is_not_relied_on_before_it_answers() {
     let mut world = led(4, 3);
     world.set_cut(0, 1, true);
+    let (from, to) = (world.life(3), world.life(0));
     world.crash_keeping(3, 0);
     world.start(3);
+    let earlier = Appended { outcome: Outcome::Heard, commit: 2, round: 0, remembers: true };
+    world.deliver(Message { from, to, term: 1, body: Body::Appended(earlier) });
     assert_eq!(world.change(0, Change::Promote(peer(3))), Err(Refused::NoQuorum));
     world.quiesce();
     world.change(0, Change::Promote(peer(3))).unwrap();
