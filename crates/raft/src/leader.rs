@@ -541,6 +541,7 @@ impl Node {
             return;
         }
         if is_reachable {
+            self.doubt(peer);
             self.probe_again(peer);
         } else {
             self.check_quorum(now, out);

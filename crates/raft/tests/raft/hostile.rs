@@ -392,6 +392,18 @@ fn who_fetches_a_state_is_not_sent_another_one_for_asking() {
 
 /// It may have come with another disk.
 #[test]
+fn who_was_not_heard_is_not_relied_on_before_it_answers() {
+    let mut world = led(4, 3);
+    world.set_cut(0, 1, true);
+    world.set_cut(0, 3, true);
+    world.set_cut(0, 3, false);
+    assert_eq!(world.change(0, Change::Promote(peer(3))), Err(Refused::NoQuorum));
+    world.quiesce();
+    world.change(0, Change::Promote(peer(3))).unwrap();
+}
+
+/// It may have come with another disk.
+#[test]
 fn who_restarted_is_not_relied_on_before_it_answers() {
     let mut world = led(4, 3);
     world.set_cut(0, 1, true);
