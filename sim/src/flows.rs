@@ -18,6 +18,7 @@ pub(crate) enum Waiter {
     Asker(Asker),
     /// Whoever restores a stream.
     Restore,
+    Nobody,
 }
 
 /// A change of which streams exist.

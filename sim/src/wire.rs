@@ -15,6 +15,7 @@ use crate::mutation::Mutation;
 use crate::process::{Letter, Process, PublishIn};
 
 const API: &[u8] = b"$JS.API.CONSUMER.CREATE.";
+const GIVE_BACK: &[u8] = b"$JS.API.CONSUMER.DELETE.";
 const FLOW: &[u8] = b"$JS.FC.";
 const IDENTITY: &str = "Nats-Stream-Identity";
 
@@ -67,7 +68,7 @@ impl Wire {
 
     /// True if what is sent there is meant for a stream.
     pub(crate) fn is_for_stream(&self, to: &[u8]) -> bool {
-        to.starts_with(API) || to.starts_with(FLOW) || self.is_heard(to)
+        [API, GIVE_BACK, FLOW].iter().any(|prefix| to.starts_with(prefix)) || self.is_heard(to)
     }
 
     fn find(&self, is_it: impl Fn(&Listener) -> bool) -> Option<(GroupId, Link)> {
@@ -89,6 +90,8 @@ impl Process {
         let Some(parcel) = self.wire.parcels.pop_front() else { return };
         if parcel.to.starts_with(API) {
             self.ask_origin(&parcel);
+        } else if let Some(rest) = parcel.to.strip_prefix(GIVE_BACK) {
+            self.take_back(rest);
         } else if let Some(rest) = parcel.to.strip_prefix(FLOW) {
             let Some((stream, consumer)) = two_tokens(rest) else { return };
             let Some(origin) = self.group_of(&stream) else { return };
@@ -149,6 +152,14 @@ impl Process {
         };
         let token = self.expect(Waiter::Asker(asker));
         self.command(key, Command::Consumer(command), token);
+    }
+
+    /// Deletes a consumer that its stream does not need any more; nobody waits for that.
+    fn take_back(&mut self, whose: &[u8]) {
+        let Some((stream, consumer)) = two_tokens(whose) else { return };
+        let Some(key) = self.group_of(&stream).and_then(|origin| self.key_of(origin)) else { return };
+        let token = self.expect(Waiter::Nobody);
+        self.command(key, Command::Consumer(ConsumerCommand::Delete(consumer)), token);
     }
 
     /// The origin answered a request for a consumer.

@@ -283,6 +283,7 @@ impl World {
                     Some(Waiter::Flow(flow)) => self.process.flow_answered(flow, *answer),
                     Some(Waiter::Asker(asker)) => self.process.origin_answered(asker, &answer),
                     Some(Waiter::Restore) => self.part_answered(answer.is_ok()),
+                    Some(Waiter::Nobody) => {}
                     Some(Waiter::Client) => {
                         if let Ok(CommandOutcome::Snapshot(snapshot)) = &*answer {
                             self.snapshot_taken(snapshot);

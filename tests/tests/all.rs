@@ -25,6 +25,7 @@ mod info;
 mod jetstream;
 mod listeners;
 mod object_stores;
+mod origin_requests;
 mod origins;
 mod other_clients;
 mod pause_and_reset;

@@ -22,6 +22,6 @@ pub use entry::{Attach, Entry, EntryError, Owner, Purge, RestoreMark};
 pub use origin::{Link, Taken};
 pub use output::{Abandoned, Advisory, Answer, Nobody, Output, Token};
 pub use stream::{
-    Admitted, BatchLimits, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal, Publish,
-    RestorePart, Snapshot, Stream, StreamLimits, StreamReport, StreamSaved, is_expired,
+    Admitted, BatchBounds, BatchLimits, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal,
+    Publish, RestorePart, Snapshot, Stream, StreamLimits, StreamReport, StreamSaved, is_expired,
 };

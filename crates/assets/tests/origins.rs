@@ -92,6 +92,10 @@ struct World {
     /// Which deliveries get lost: the next of this many.
     lose: VecDeque<bool>,
     identity: String,
+    /// The origin's server refuses what needs more than this level.
+    level: u8,
+    /// Levels that were asked for, 0 for none, with the name of the consumer.
+    asked: Vec<(u8, String)>,
 }
 
 fn config(name: &str) -> StreamConfig {
@@ -131,6 +135,8 @@ impl World {
             wall: 1,
             lose: VecDeque::new(),
             identity: "first".to_owned(),
+            level: 5,
+            asked: Vec::new(),
         }
     }
 
@@ -202,11 +208,16 @@ impl World {
         let known = linnet_wire::headers::get(block, "Nats-Stream-Identity").unwrap_or_default().to_vec();
         let mut answer = format!("NATS/1.0\r\nNats-Stream-Identity: {}\r\n\r\n", self.identity).into_bytes();
         let header_len = answer.len();
-        if !known.is_empty() && known != self.identity.as_bytes() {
+        let level =
+            linnet_wire::headers::get(block, "Nats-Required-Api-Level").map_or(0, |level| level[0] - b'0');
+        let request: CreateConsumerRequest = serde_json::from_slice(&sent.body[sent.header_len..]).unwrap();
+        self.asked.push((level, request.config.name.clone()));
+        if level > self.level {
+            answer.extend_from_slice(br#"{"error":{"code":412,"err_code":10185,"description":"level"}}"#);
+        } else if !known.is_empty() && known != self.identity.as_bytes() {
             answer.extend_from_slice(br#"{"error":{"code":400,"err_code":10225,"description":"another"}}"#);
         } else {
-            let request: CreateConsumerRequest =
-                serde_json::from_slice(&sent.body[sent.header_len..]).unwrap();
+            assert_eq!(request.config.sourcing, level > 0);
             let unlimited = AccountLimits { max_consumers: -1, max_streams: -1, ..AccountLimits::default() };
             let command = ConsumerCommand::Create {
                 request: Box::new(request),
@@ -393,6 +404,46 @@ fn what_a_schedule_of_the_origin_published_is_taken() {
     world.publish("b");
     world.wait();
     assert_eq!(payloads(&mut world.follower), ["a", "b"]);
+}
+
+#[test]
+fn a_rollup_of_the_origin_removes_nothing_where_it_may_not() {
+    for is_mirror in [true, false] {
+        for (may, deny_purge) in [(true, false), (true, true), (false, false)] {
+            let mut world = World::new(is_mirror);
+            let origin =
+                StreamConfig { subjects: vec!["o".to_owned()], allow_rollup_hdrs: true, ..config("O") };
+            world.origin = stream(origin, world.now);
+            let follower = StreamConfig { allow_rollup_hdrs: may, deny_purge, ..world.config.clone() };
+            world.follower = stream(follower, world.now);
+            world.publish("a");
+            world.publish("b");
+            world.wait();
+            world.publish_with("NATS/1.0\r\nNats-Rollup: sub\r\n\r\n", "c");
+            world.wait();
+            let expected: &[&str] = if may && !deny_purge { &["c"] } else { &["a", "b", "c"] };
+            assert_eq!(payloads(&mut world.follower), expected, "{is_mirror} {may} {deny_purge}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_too_old_is_asked_for_less() {
+    for (is_mirror, levels) in [(true, [4, 0].as_slice()), (false, &[5, 4, 0])] {
+        for oldest in levels {
+            let mut world = World::new(is_mirror);
+            world.level = *oldest;
+            world.publish("a");
+            (0..20).for_each(|_| world.step());
+            assert_eq!(payloads(&mut world.follower), ["a"]);
+            let asked: Vec<u8> = world.asked.iter().map(|(level, _)| *level).collect();
+            let expected: Vec<u8> = levels.iter().copied().filter(|level| level >= oldest).collect();
+            assert_eq!(asked, expected, "mirror: {is_mirror}");
+            let (_, first) = &world.asked[0];
+            let (level, last) = world.asked.last().unwrap();
+            assert!(last.starts_with(first.as_str()) && (last == first) == (*level > 0), "{first}, {last}");
+        }
+    }
 }
 
 #[test]

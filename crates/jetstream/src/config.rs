@@ -8,7 +8,7 @@ use linnet_seal::MasterKey;
 
 use crate::scrub::ScrubConfig;
 
-pub use linnet_assets::BatchLimits;
+pub use linnet_assets::BatchBounds;
 pub use linnet_seal::Cipher;
 pub use linnet_wal::Config as LogConfig;
 
@@ -55,7 +55,7 @@ pub struct Config {
     /// Longest duplicate window in nanoseconds; 0 for any.
     pub max_duplicate_window: i64,
     /// Bounds of atomic batches.
-    pub batches: Arc<BatchLimits>,
+    pub batches: BatchBounds,
     /// Sizes of the write-ahead log.
     pub log: LogConfig,
     /// How stored messages are verified in the background.

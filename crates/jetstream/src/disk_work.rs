@@ -161,6 +161,11 @@ impl DiskWorkers {
         queue.more.notify_one();
     }
 
+    /// True if blocks find no space on the disk.
+    pub(crate) fn lack_space(&self) -> bool {
+        self.reserve.lacks_space()
+    }
+
     /// Waits until one more directory may wait for its removal.
     pub(crate) async fn may_remove_dir(&self) -> MayRemoveDir {
         // The semaphore is never closed.
@@ -216,12 +221,15 @@ impl DiskWork {
         match self {
             Self::Group(job, key, pump) => {
                 let is_checkpoint = matches!(job, GroupJob::Checkpoint(..));
-                let done = if !reserve.has_room_for(job.bytes(), is_checkpoint) {
+                let bytes = job.bytes();
+                let done = if !reserve.has_room_for(bytes, is_checkpoint) {
+                    reserve.note_refused(bytes);
                     job.refuse(&**disk)
-                } else if is_checkpoint {
-                    reserve.with_room(|| job.run(&**disk))
                 } else {
-                    job.run(&**disk)
+                    let done =
+                        if is_checkpoint { reserve.with_room(|| job.run(&**disk)) } else { job.run(&**disk) };
+                    reserve.note_written(bytes);
+                    done
                 };
                 pump.disk_done(key, done);
             }

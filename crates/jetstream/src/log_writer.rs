@@ -9,6 +9,7 @@ use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written, may_use_re
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
 use parking_lot::{Condvar, Mutex};
 
+use crate::budget::Budget;
 use crate::disk_work::{DiskWork, DiskWorkers};
 use crate::pump::PumpHandle;
 
@@ -117,6 +118,12 @@ impl LogHandle {
         self.shared.work.notify_one();
     }
 
+    /// Has the writer see whether there is room: streams wait for the disk.
+    pub(crate) fn look_for_room(&self) {
+        self.shared.state.lock().is_short_of_space = true;
+        self.shared.work.notify_one();
+    }
+
     /// Takes the outcome of preparing a segment.
     pub(crate) fn prepared(&self, outcome: Result<Option<PreparedSegment>, Error>) {
         self.shared.state.lock().prepared = Some(outcome);
@@ -165,7 +172,8 @@ pub(crate) struct LogWriter {
     pub(crate) workers: DiskWorkers,
     /// It was said that a batch found no space, and not yet that there is some again.
     pub(crate) is_stuck: bool,
-    /// Since when there is no space on the disk.
+    pub(crate) budget: Arc<Budget>,
+    /// Since when there is no space on the disk, for the log or for the blocks that would relieve it.
     pub(crate) full_since: Option<linnet_ids::Mono>,
     /// It was said that preparing a segment failed, and has failed since.
     pub(crate) cannot_prepare: bool,
@@ -287,7 +295,7 @@ impl LogWriter {
                 handle.shared.state.lock().is_short_of_space = true;
                 if matches!(error, Error::DiskFull { .. }) {
                     self.full_since.get_or_insert(now);
-                } else {
+                } else if !self.workers.lack_space() {
                     self.full_since = None;
                 }
                 Ok(false)
@@ -338,14 +346,16 @@ impl LogWriter {
             self.is_stuck = false;
             tracing::info!("The write-ahead log goes on");
         }
-        if upkeep.is_bare {
+        // Nothing is written to blocks, which everything waits for.
+        let is_held_up = (upkeep.is_short_of_space || self.budget.is_exceeded()) && self.workers.lack_space();
+        if upkeep.is_bare || is_held_up {
             self.full_since.get_or_insert(now);
         } else if !self.keeper.is_refused() {
             self.full_since = None;
         }
         let is_disk_full = self.full_since.is_some_and(|since| now.since(since) >= PATIENCE);
         let mut state = self.handle.shared.state.lock();
-        state.is_short_of_space = upkeep.is_short_of_space;
+        state.is_short_of_space = upkeep.is_short_of_space || is_held_up;
         let was_full = std::mem::replace(&mut state.is_disk_full, is_disk_full);
         drop(state);
         if was_full != is_disk_full {
@@ -363,147 +373,4 @@ enum Work {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::sync::mpsc;
-
-    use linnet_assets::Entry;
-    use linnet_env::{FaultyDisk, ManualClock};
-    use linnet_wal::{Config, StoreIdentity, Wal};
-
-    use super::*;
-
-    /// Ten seconds of waiting for a disk thread.
-    const PAUSES_MAX: u32 = 200;
-    /// What was taken and not yet written when streams begin to wait, here at most a segment.
-    const LEFT_OVER: u64 = 64 << 10;
-    const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
-
-    fn writer() -> (LogWriter, FaultyDisk) {
-        let faulty = FaultyDisk::new(1);
-        let disk: Arc<dyn linnet_env::Disk> = Arc::new(faulty.clone());
-        let config = Config {
-            segment_bytes: 64 << 10,
-            first_segment_bytes: 64 << 10,
-            max_bytes: 512 << 10,
-            reserve_segments: 1,
-        };
-        let dir = Path::new("/store");
-        disk.create_dir_all(dir).unwrap();
-        let wal = Wal::open(disk.clone(), dir, config, StoreIdentity { store_id: [1; 16] }).unwrap().wal;
-        let (workers, _) = DiskWorkers::start(disk.clone(), crate::reserve::Reserve::new(disk, dir)).unwrap();
-        let writer = LogWriter {
-            keeper: LogKeeper::new(wal),
-            handle: LogHandle::new(),
-            pumps: Vec::new(),
-            workers,
-            is_stuck: false,
-            full_since: None,
-            cannot_prepare: false,
-            clock: Arc::new(ManualClock::default()),
-            health: Arc::default(),
-        };
-        (writer, faulty)
-    }
-
-    #[test]
-    fn room_is_looked_for_although_nothing_is_appended_any_more() {
-        let (mut writer, _) = writer();
-        assert!(writer.seal());
-        writer.handle.shared.state.lock().is_short_of_space = true;
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(), Work::Room)));
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
-    }
-
-    /// A message.
-    fn append(writer: &mut LogWriter) {
-        let message = [&[Entry::MESSAGES_KIND][..], &[7; 20_000]].concat();
-        let next = writer.keeper.wal().last_index(GROUP) + 1;
-        writer.handle.append(GROUP, next, 1, &message);
-    }
-
-    /// Messages until one finds no space: the batch that was refused.
-    fn fill(writer: &mut LogWriter) -> Batch {
-        loop {
-            append(writer);
-            let mut batch = next_batch(writer);
-            if !writer.try_commit(&mut batch).unwrap() {
-                return batch;
-            }
-            keep_ready(writer);
-        }
-    }
-
-    fn next_batch(writer: &mut LogWriter) -> Batch {
-        loop {
-            match writer.wait_for_work() {
-                Work::Batch(_, batch) => return batch,
-                Work::Prepared(outcome) => writer.prepared(outcome),
-                _ => panic!("something was appended"),
-            }
-        }
-    }
-
-    /// Prepares what the log wants, as far as the disk allows.
-    fn keep_ready(writer: &mut LogWriter) {
-        for _ in 0..3 {
-            let later = ManualClock::default();
-            later.advance(Duration::from_nanos(writer.clock.mono().0) + 2 * RETRY);
-            writer.clock = Arc::new(later);
-            writer.maintain();
-            for _ in 0..PAUSES_MAX {
-                if !writer.keeper.wal().is_preparing() {
-                    break;
-                }
-                writer.pause();
-            }
-        }
-        writer.maintain();
-    }
-
-    fn gets_out_of_fullness_by_a_checkpoint(writer: &mut LogWriter, mut refused: Batch) {
-        assert!(writer.handle.is_pressed(), "streams take no more messages");
-        assert!(!writer.try_commit(&mut refused).unwrap(), "messages alone do not use the reserve");
-        let applied = writer.keeper.wal().last_index(GROUP);
-        writer.handle.checkpoint(GROUP, applied, 1, b"files");
-        assert!(writer.try_commit(&mut refused).unwrap(), "a checkpoint behind it takes it along");
-        let mut batch = next_batch(writer);
-        assert!(batch.is_urgent() && writer.try_commit(&mut batch).unwrap());
-        assert!(writer.seal());
-        keep_ready(writer);
-        assert!(!writer.handle.is_pressed(), "{:?}", writer.keeper.wal().usage());
-        fill(writer);
-    }
-
-    #[test]
-    fn streams_wait_while_all_files_of_the_log_are_within_its_bound() {
-        let (mut writer, _) = writer();
-        keep_ready(&mut writer);
-        while !writer.handle.is_pressed() {
-            append(&mut writer);
-            let mut batch = next_batch(&mut writer);
-            assert!(writer.try_commit(&mut batch).unwrap());
-            keep_ready(&mut writer);
-        }
-        let usage = writer.keeper.wal().usage();
-        assert!(usage.live_bytes > usage.max_bytes / 2, "{usage:?}");
-        assert!(usage.live_bytes + usage.other_bytes + LEFT_OVER <= usage.max_bytes, "{usage:?}");
-    }
-
-    #[test]
-    fn a_log_at_its_bound_takes_a_checkpoint_and_gets_out_of_it() {
-        let (mut writer, _) = writer();
-        let refused = fill(&mut writer);
-        gets_out_of_fullness_by_a_checkpoint(&mut writer, refused);
-    }
-
-    #[test]
-    fn a_log_on_a_full_disk_takes_a_checkpoint_and_gets_out_of_it() {
-        let (mut writer, disk) = writer();
-        keep_ready(&mut writer);
-        disk.set_capacity(Some(disk.used()));
-        let refused = fill(&mut writer);
-        gets_out_of_fullness_by_a_checkpoint(&mut writer, refused);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use linnet_env::{Disk, OpenMode};
 use parking_lot::Mutex;
@@ -29,11 +30,37 @@ pub(crate) struct Reserve {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     path: PathBuf,
+    /// Bytes of blocks that last found no space; 0 once as many did.
+    refused: Arc<AtomicU64>,
 }
 
 impl Reserve {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path) -> Self {
-        Self { user: Arc::default(), disk, dir: dir.to_owned(), path: dir.join(FILE) }
+        Self {
+            user: Arc::default(),
+            disk,
+            dir: dir.to_owned(),
+            path: dir.join(FILE),
+            refused: Arc::default(),
+        }
+    }
+
+    /// So many bytes of blocks found no space.
+    pub(crate) fn note_refused(&self, bytes: u64) {
+        self.refused.store(bytes.max(1), Ordering::Relaxed);
+    }
+
+    /// So many bytes of blocks were written.
+    pub(crate) fn note_written(&self, bytes: u64) {
+        if bytes > 0 && bytes >= self.refused.load(Ordering::Relaxed) {
+            self.refused.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// True if blocks find no space, so that what waits for their being written may wait for long.
+    pub(crate) fn lacks_space(&self) -> bool {
+        let refused = self.refused.load(Ordering::Relaxed);
+        refused > 0 && !self.has_room_for(refused, false)
     }
 
     /// Before something is written that will make room.
@@ -125,6 +152,26 @@ mod tests {
         assert!(reserve.has_room_for(SMALL, true));
         assert!(!reserve.has_room_for(SMALL + 1, true));
         assert!(reserve.has_room_for(0, false));
+    }
+
+    #[test]
+    fn space_lacks_while_what_was_refused_would_be_again() {
+        let faulty = FaultyDisk::new(1);
+        let dir = Path::new("/store");
+        faulty.create_dir_all(dir).unwrap();
+        let reserve = Reserve::new(Arc::new(faulty.clone()), dir);
+        faulty.set_capacity(Some(faulty.used() + TOO_LITTLE + 999));
+        assert!(!reserve.lacks_space(), "nobody wants any");
+        reserve.note_refused(1000);
+        assert!(reserve.lacks_space());
+        reserve.note_written(999);
+        assert!(reserve.lacks_space());
+        faulty.set_capacity(Some(faulty.used() + TOO_LITTLE + 1000));
+        assert!(!reserve.lacks_space());
+        faulty.set_capacity(Some(0));
+        assert!(reserve.lacks_space());
+        reserve.note_written(1000);
+        assert!(!reserve.lacks_space());
     }
 
     #[test]

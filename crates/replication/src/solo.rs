@@ -263,9 +263,11 @@ impl SoloGroup {
         if self.covering.is_some() || self.is_volatile || self.applied.index == 0 {
             return None;
         }
-        // Plain data: writing it to memory cannot fail.
-        let extra = serde_json::to_vec(&self.stream.saved()).expect("stream state serialises");
-        let job = self.stream.store_mut().begin_checkpoint(&extra)?;
+        let saved = self.stream.saved();
+        // Megabytes, where many acknowledgements are awaited: the disk thread has the time for them. Plain data: writing
+        // it to memory cannot fail.
+        let extra = move || serde_json::to_vec(&saved).expect("stream state serialises");
+        let job = self.stream.store_mut().begin_checkpoint_with(extra)?;
         self.covering = Some(self.applied);
         self.since_checkpoint = self.in_flight as u64;
         Some(job)

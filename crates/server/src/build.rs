@@ -204,7 +204,7 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
         max_request_batch: signed(limits.max_request_batch),
         default_max_consumers: signed(limits.default_max_consumers),
         max_duplicate_window: limits.duplicate_window.map_or(0, nanos),
-        batches: Arc::new(batch_limits(&limits.batch)),
+        batches: batch_bounds(&limits.batch),
         log: linnet_jetstream::LogConfig::default(),
         scrub: linnet_jetstream::ScrubConfig {
             interval: options.linnet.scrub.interval,
@@ -224,14 +224,13 @@ pub(crate) fn encryption(js: &options::JetStream) -> Option<Encryption> {
     Some(Encryption { cipher, key, prev_key: js.prev_key.as_ref().map(master) })
 }
 
-fn batch_limits(limits: &options::BatchLimits) -> linnet_jetstream::BatchLimits {
+fn batch_bounds(limits: &options::BatchLimits) -> linnet_jetstream::BatchBounds {
     let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    linnet_jetstream::BatchLimits {
-        messages: limits.max_msgs.min(linnet_jetstream::BatchLimits::MESSAGES_MAX),
+    linnet_jetstream::BatchBounds {
+        messages: limits.max_msgs.min(linnet_jetstream::BatchBounds::MESSAGES_MAX),
         per_stream: count(limits.max_inflight_per_stream),
         total: count(limits.max_inflight_total),
         timeout: limits.timeout,
-        ..linnet_jetstream::BatchLimits::default()
     }
 }
 

@@ -143,11 +143,8 @@ fn jetstream(old: &JetStream, new: &JetStream, key: &str) -> Option<String> {
     if plain.is_some() {
         return plain.map(str::to_owned);
     }
-    if let Some((_, field, show)) = FIXED_JETSTREAM.iter().find(|(fixed, ..)| *fixed == key) {
-        return Some(format!("{field}: old={}, new={}", show(old), show(new)));
-    }
-    let is_fixed = key.starts_with("jetstream.limits.batch.") && goes_on;
-    is_fixed.then(|| format!("{key}, a restart is needed"))
+    let fixed = FIXED_JETSTREAM.iter().find(|(fixed, ..)| *fixed == key);
+    fixed.map(|(_, field, show)| format!("{field}: old={}, new={}", show(old), show(new)))
 }
 
 fn text(value: Option<&String>) -> String {

@@ -111,6 +111,23 @@ impl BlockIndex {
         end.saturating_sub(start) as usize
     }
 
+    /// The subject column: each a name below [`BlockIndex::name_count`] with [`HAS_HEADERS`], if there are records only.
+    pub(crate) fn take_subjects(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.subjects)
+    }
+
+    /// True if every row is a record.
+    pub(crate) fn has_records_only(&self) -> bool {
+        let names = self.name_count();
+        self.subjects.iter().all(|subject| ((subject & !HAS_HEADERS) as usize) < names)
+    }
+
+    /// Bytes from the first row's start to the last one's end.
+    pub(crate) fn span_of_rows(&self) -> u64 {
+        let start = self.offsets.first().copied().unwrap_or(self.data_len);
+        u64::from(self.data_len.saturating_sub(start))
+    }
+
     /// Bytes that are records.
     pub(crate) fn record_bytes(&self) -> u64 {
         if self.is_whole {

@@ -45,6 +45,15 @@ impl StreamStore {
     /// Starts a checkpoint of everything appended so far. `extra` is the owner's own state, returned by the next
     /// opening. `None` for a memory stream, while another checkpoint runs, or after a write failure.
     pub fn begin_checkpoint(&mut self, extra: &[u8]) -> Option<CheckpointJob> {
+        let extra = extra.to_vec();
+        self.begin_checkpoint_with(|| extra)
+    }
+
+    /// The same; the job makes the bytes of the owner's state, which may take longer than the caller should wait.
+    pub fn begin_checkpoint_with(
+        &mut self,
+        extra: impl FnOnce() -> Vec<u8> + Send + 'static,
+    ) -> Option<CheckpointJob> {
         let Kind::File { disk, dir } = self.kind.clone() else { return None };
         if self.pending.is_some() || self.failed.is_some() {
             return None;
@@ -67,7 +76,8 @@ impl StreamStore {
             rewrites: Vec::new(),
             syncs: Vec::new(),
             indexes: Vec::new(),
-            state: self.saved_state(extra),
+            extra: Box::new(extra),
+            state: self.saved_state(),
         };
         for at in 0..self.blocks.len() {
             if let Some(block) = self.checkpoint_block(at, &mut pending, &mut job) {
@@ -87,7 +97,8 @@ impl StreamStore {
         }
     }
 
-    fn saved_state(&self, extra: &[u8]) -> SavedState {
+    /// What is saved besides the blocks and the owner's state.
+    fn saved_state(&self) -> SavedState {
         SavedState {
             first_seq: self.state.first_seq,
             last_seq: self.state.last_seq,
@@ -97,7 +108,7 @@ impl StreamStore {
             blocks: Vec::with_capacity(self.blocks.len()),
             // What is alive and damaged will be met again.
             damaged: self.damaged.iter().copied().filter(|seq| !self.is_live(*seq)).collect(),
-            extra: extra.to_vec(),
+            extra: Vec::new(),
         }
     }
 

@@ -29,6 +29,8 @@ pub struct CheckpointJob {
     pub(crate) syncs: Vec<Arc<BlockFile>>,
     /// Blocks to write an index file for, by their place in the state.
     pub(crate) indexes: Vec<usize>,
+    /// Makes the bytes of the owner's state.
+    pub(crate) extra: Box<dyn FnOnce() -> Vec<u8> + Send>,
     pub(crate) state: SavedState,
 }
 
@@ -121,6 +123,7 @@ impl CheckpointJob {
         for block in self.indexes.iter().filter_map(|at| self.state.blocks.get(*at)) {
             self.write_index(block);
         }
+        self.state.extra = std::mem::replace(&mut self.extra, Box::new(Vec::new))();
         let content = self.state.encode();
         let body =
             CheckpointBody { number: self.number, len: content.len() as u64, crc: crc32fast::hash(&content) };

@@ -141,11 +141,21 @@ impl<'a> Record<'a> {
 /// Accounted size of a record from its encoded length: memory 16 bytes more than the content, file 30, and 4 for
 /// the length of headers if there are any.
 pub(crate) fn accounted(encoded_len: usize, has_headers: bool, memory: bool) -> u64 {
-    let content = (encoded_len - FIXED) as u64;
+    (encoded_len - FIXED) as u64 + overhead(has_headers, memory)
+}
+
+/// Sum of the accounted sizes of so many records in a file, which have `encoded_len` bytes together.
+pub(crate) fn accounted_sum(encoded_len: u64, records: u64, with_headers: u64) -> u64 {
+    encoded_len - records * FIXED as u64
+        + (records - with_headers) * overhead(false, false)
+        + with_headers * overhead(true, false)
+}
+
+fn overhead(has_headers: bool, memory: bool) -> u64 {
     match (memory, has_headers) {
-        (true, _) => content + 16,
-        (false, false) => content + 30,
-        (false, true) => content + 34,
+        (true, _) => 16,
+        (false, false) => 30,
+        (false, true) => 34,
     }
 }
 

@@ -116,6 +116,16 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// Rows that are all alive, from their columns; `subjects` carries [`HAS_HEADERS`]. Between the runs are no gaps
+    /// that [`Rows::push`] would fill.
+    pub(crate) fn all_live(seqs: Runs, offsets: Vec<u32>, subjects: Vec<u32>) -> Self {
+        let len = offsets.len();
+        let live = ones(len);
+        let summary = ones(live.len());
+        let live_count = u32::try_from(len).unwrap_or(u32::MAX);
+        Self { seqs, offsets, subjects, live, summary, live_count }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.offsets.len()
     }
@@ -300,9 +310,13 @@ impl Rows {
         if self.live_count as usize == self.len() {
             return RoaringBitmap::new();
         }
-        let dead = (0..self.len()).filter(|row| !self.is_live(*row)).filter_map(|r| u32::try_from(r).ok());
+        let words = self.live.iter().enumerate().filter(|(_, live)| **live != u64::MAX);
+        let dead = words.flat_map(|(word, live)| {
+            let rows = word * 64..self.len();
+            Bits { word, left: !live & bits_in(word, &rows) }
+        });
         // Ascending by construction; were it not, collecting would still give the same set.
-        let mut bitmap: RoaringBitmap = dead.collect();
+        let mut bitmap: RoaringBitmap = dead.filter_map(|row| u32::try_from(row).ok()).collect();
         bitmap.optimize();
         bitmap
     }
@@ -351,6 +365,15 @@ fn first_bit(word: usize, bits: u64) -> Option<usize> {
 
 fn last_bit(word: usize, bits: u64) -> Option<usize> {
     (bits != 0).then(|| word * 64 + 63 - bits.leading_zeros() as usize)
+}
+
+/// So many bits that are set.
+fn ones(bits: usize) -> Vec<u64> {
+    let mut words = vec![u64::MAX; bits.div_ceil(64)];
+    if let Some(last) = words.last_mut().filter(|_| !bits.is_multiple_of(64)) {
+        *last = (1 << (bits % 64)) - 1;
+    }
+    words
 }
 
 #[cfg(test)]

@@ -104,6 +104,8 @@ pub struct PrepareSegment {
     filling: Option<(Arc<dyn DiskFile>, u64)>,
     /// Sync after every step, so that no later sync of the log waits for a whole segment's zeros.
     paced: bool,
+    /// Bytes that a new file leaves free on the disk.
+    left_free: u64,
 }
 
 impl std::fmt::Debug for PrepareSegment {
@@ -129,7 +131,12 @@ impl PrepareSegment {
         removed: Vec<PathBuf>,
         target: Option<Target>,
     ) -> Self {
-        Self { disk, paths, quarantined, removed, target, filling: None, paced: true }
+        Self { disk, paths, quarantined, removed, target, filling: None, paced: true, left_free: 0 }
+    }
+
+    /// The same, but a new file leaves so many bytes free on the disk.
+    pub(crate) fn leaving(self, left_free: u64) -> Self {
+        Self { left_free, ..self }
     }
 
     /// Does a bounded piece of the work. After an error the job is over.
@@ -212,7 +219,7 @@ impl PrepareSegment {
             }
         }
         // Filling the disk to find out that it is too small would take the space from those who could make room.
-        if self.disk.free_space(&self.paths.wal).is_ok_and(|free| free < bytes) {
+        if self.disk.free_space(&self.paths.wal).is_ok_and(|free| free < bytes + self.left_free) {
             return Err(Error::DiskFull { path: unfinished.to_owned() });
         }
         self.disk.open(unfinished, OpenMode::Create).map_err(Error::space_or_io("create", unfinished))

@@ -50,9 +50,10 @@ impl Wal {
         self.spares.len() >= self.config.reserve_segments as usize
     }
 
-    /// True if the disk has the space for a segment, as far as it tells.
+    /// True if the disk has the space for a segment, as far as it tells, and some besides.
     pub fn can_make_segment(&self) -> bool {
-        self.disk.0.free_space(&self.paths.wal).is_ok_and(|free| free >= self.config.segment_bytes)
+        let least = self.config.segment_bytes + self.config.left_free();
+        self.disk.0.free_space(&self.paths.wal).is_ok_and(|free| free >= least)
     }
 
     /// Bytes of payloads, checkpoints and memberships the log needs of each group, by id.
@@ -116,6 +117,7 @@ impl Wal {
         let no = target.no;
         let made =
             PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), vec![], vec![], Some(target))
+                .leaving(self.config.left_free())
                 .run();
         let made = made.inspect_err(|_| self.give_back(no))?;
         let Some(PreparedSegment(made)) = made else { return Err(Error::Config) };
@@ -128,8 +130,7 @@ impl Wal {
         let no = self.next_no;
         self.next_no = no.checked_add(1).ok_or(Error::Config)?;
         let sectors = sectors_of(self.config.segment_bytes);
-        let reusable =
-            |s: &Segment| s.damage.is_none() && s.sectors == sectors && Arc::strong_count(&s.file) == 1;
+        let reusable = |s: &Segment| is_reusable(s, sectors);
         let recycled = self.freed.iter().position(reusable).map(|at| self.freed.swap_remove(at).path);
         Ok(Target { no, sectors, recycled })
     }
@@ -142,11 +143,18 @@ impl Wal {
         }
         let wanted = 1 + self.config.reserve_segments as usize;
         let target = if self.spares.len() < wanted { self.next_target().ok() } else { None };
+        // The next ones are made of what is left, where the disk may have no space for others.
+        let mut kept = wanted.saturating_sub(self.spares.len() + usize::from(target.is_some()));
+        let sectors = sectors_of(self.config.segment_bytes);
         let mut quarantined = Vec::new();
         let mut removed = Vec::new();
-        for segment in self.freed.drain(..) {
+        for segment in std::mem::take(&mut self.freed) {
             match segment.damage {
                 Some(reason) => quarantined.push((segment.no, reason)),
+                None if kept > 0 && is_reusable(&segment, sectors) => {
+                    kept -= 1;
+                    self.freed.push(segment);
+                }
                 None => removed.push(segment.path),
             }
         }
@@ -155,7 +163,9 @@ impl Wal {
         }
         self.preparing = true;
         self.prepared_no = target.as_ref().map(|target| target.no);
-        Some(PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), quarantined, removed, target))
+        let job =
+            PrepareSegment::new(Arc::clone(&self.disk.0), self.paths.clone(), quarantined, removed, target);
+        Some(job.leaving(self.config.left_free()))
     }
 
     /// True between [`Wal::prepare_next`] and its outcome.
@@ -192,4 +202,9 @@ impl Wal {
             self.next_no = no;
         }
     }
+}
+
+/// True if a segment that is not needed any more may be filled again.
+fn is_reusable(segment: &Segment, sectors: u32) -> bool {
+    segment.damage.is_none() && segment.sectors == sectors && Arc::strong_count(&segment.file) == 1
 }

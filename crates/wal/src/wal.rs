@@ -19,6 +19,9 @@ use crate::report::{RecoveredGroup, Report};
 use crate::segment::{Paths, Segment, sectors_of};
 use crate::state::{Placement, State};
 
+/// Bytes beyond which no more space is left on the disk: about as many as block files leave.
+const LEFT_FREE_MAX: u64 = 8 << 20;
+
 /// Sizes of the log.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -44,6 +47,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Space that new segments leave on the disk: opening needs some, and so do the checkpoints that free segments.
+    pub(crate) fn left_free(&self) -> u64 {
+        (self.segment_bytes / 2).min(LEFT_FREE_MAX)
+    }
+
     fn check(&self) -> Result<(), Error> {
         let sound = (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
             && self.segment_bytes.is_multiple_of(4096)

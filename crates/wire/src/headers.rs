@@ -5,16 +5,19 @@ use memchr::memchr;
 /// First bytes of every header block.
 pub const VERSION: &[u8] = b"NATS/1.0";
 
-/// The value of the first header called `key`, without surrounding spaces.
+/// The value of the first header called `key`, without the spaces before it.
 pub fn get<'a>(block: &'a [u8], key: &str) -> Option<&'a [u8]> {
     iter(block).find(|(k, _)| *k == key.as_bytes()).map(|(_, v)| v)
 }
 
-/// Key and value of every header, in order. Lines without a colon are skipped.
+/// Key and value of every header, in order. Lines without a colon are skipped, and spaces before a value; what follows
+/// belongs to it, as nats-server takes it.
 pub fn iter(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     lines(block).skip(1).filter_map(|line| {
         let colon = memchr(b':', line)?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+        let value = &line[colon + 1..];
+        let spaces = value.iter().take_while(|b| **b == b' ').count();
+        Some((&line[..colon], &value[spaces..]))
     })
 }
 
@@ -92,7 +95,7 @@ mod tests {
     #[test]
     fn reading() {
         assert_eq!(get(BLOCK, "A"), Some(b"1".as_slice()));
-        assert_eq!(get(BLOCK, "B"), Some(b"2".as_slice()));
+        assert_eq!(get(BLOCK, "B"), Some(b"2 ".as_slice()));
         assert_eq!(get(BLOCK, "C"), None);
         assert_eq!(status(BLOCK), b"503 No Responders");
         assert_eq!(iter(BLOCK).count(), 3);

@@ -313,7 +313,8 @@ impl Model {
                 continue;
             }
             self.messages.insert(record.seq, message);
-            match rollup.as_deref().filter(|_| !self.restoring) {
+            let may_roll_up = self.config.allow_rollup_hdrs && !self.config.deny_purge;
+            match rollup.as_deref().filter(|_| may_roll_up && !self.restoring) {
                 Some(b"sub") => self.messages.retain(|seq, m| *seq == record.seq || m.subject != subject),
                 Some(b"all") => self.messages.retain(|seq, _| *seq == record.seq),
                 _ => {}

@@ -106,6 +106,30 @@ on_both_servers! { TIGHT;
         assert_eq!(s.part("A", "1", &COMMIT).await, ack(5, "A", 1));
     }
 
+    /// By 10060 (another stream), 10071 (another sequence), 10201 (repeated), 10111 (replaces others).
+    async fn a_part_is_judged_in_the_order_of_other_messages(s) {
+        s.batching(json!({})).await;
+        let stream = ("Nats-Expected-Stream", "X");
+        let last = ("Nats-Expected-Last-Sequence", "7");
+        let of_subject = ("Nats-Expected-Last-Subject-Sequence", "7");
+        let (id, roll) = (("Nats-Msg-Id", "a"), ("Nats-Rollup", "sub"));
+        let (ttl, increment) = (("Nats-TTL", "1m"), ("Nats-Incr", "1"));
+        let wishes = [
+            (vec![stream, last], 10060),
+            (vec![stream, of_subject, id, roll], 10060),
+            (vec![stream, increment], 10168),
+            (vec![ttl, last, id, roll], 10166),
+            (vec![id, last, of_subject], 10201),
+            (vec![id, roll], 10201),
+            (vec![last, roll], 10071),
+            (vec![roll], 10111),
+        ];
+        for (headers, code) in wishes {
+            let answer = s.pair_on(["a.one", "a.one"], &[id], &headers).await;
+            assert_eq!(answer, Refused(code), "{headers:?}");
+        }
+    }
+
     async fn the_end_of_a_batch_may_be_no_message_of_it(s) {
         s.batching(json!({})).await;
         assert_eq!(s.part("B", "1", &[]).await, Staged);

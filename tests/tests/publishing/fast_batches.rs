@@ -80,6 +80,27 @@ on_both_servers! { JETSTREAM;
         s.stream_shows("S", &[("/messages", 7)]).await;
     }
 
+    async fn only_so_many_batches_are_open(s) {
+        let mut b = Batcher::new(s, json!({})).await;
+        b.hears(&[
+            ("A.501.fail.1.0", &[r#"{"type":"ack","seq":0,"msgs":500}"#]),
+            ("A.501.fail.2.2", &[r#"{"stream":"S","seq":2,"batch":"A","count":2}"#]),
+        ]).await;
+        for n in 0..1000 {
+            b.send(&format!("{n}.9.fail.1.0"), &[]).await;
+        }
+        b.send("more.9.fail.1.0", &[]).await;
+        loop {
+            let answer = within("an answer", b.answers.next()).await.unwrap();
+            let json: Value = serde_json::from_slice(&answer.payload).unwrap();
+            if answer.subject.starts_with("fb.more.") {
+                assert_eq!(json["error"]["err_code"], 10211, "{json}");
+                break;
+            }
+            assert_eq!(json["type"], "ack", "{json}");
+        }
+    }
+
     async fn batches_share_what_may_be_unacknowledged(s) {
         let mut b = Batcher::new(s, json!({})).await;
         b.hears(&[

@@ -38,6 +38,16 @@ on_both_servers! { JETSTREAM;
         assert_eq!(s.state("S").await["messages"], 0);
     }
 
+    async fn spaces_behind_a_value_belong_to_it(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"], "allow_rollup_hdrs": true})).await;
+        assert_eq!(err_code(&s.publish_with("a", &[("Nats-Expected-Stream", "S ")], "x").await), 10060);
+        assert_eq!(s.publish_with("a", &[("Nats-Expected-Stream", " S")], "x").await["seq"], 1);
+        let refused = s.publish_with("a", &[("Nats-Rollup", "sub ")], "x").await;
+        assert_eq!(refused["error"]["description"], "rollup value invalid: \"sub \"");
+        assert_eq!(s.publish_with("a", &[("Nats-Msg-Id", "i ")], "x").await["seq"], 2);
+        assert_eq!(s.publish_with("a", &[("Nats-Msg-Id", "i")], "x").await["seq"], 3);
+    }
+
     async fn expectations_are_kept_or_named(s) {
         s.stream(json!({"name": "S", "subjects": ["s.*"]})).await;
         s.publish_with("s.a", &[("Nats-Msg-Id", "one")], "x").await;
@@ -91,7 +101,7 @@ on_both_servers! { JETSTREAM;
             assert_eq!(s.publish_with("a", &[("Nats-TTL", text)], "x").await["error"], Value::Null, "{text}");
         }
         assert_eq!(s.publish_with("a", &[("Nats-TTL", "1111111111111111111")], "x").await["error"], Value::Null);
-        for text in ["500ms", "0", "x", "-1", "5 s", "9999999999999999999", "11111111111111111111"] {
+        for text in ["500ms", "0", "x", "-1", "+5", "5 s", "9999999999999999999", "11111111111111111111"] {
             assert_eq!(err_code(&s.publish_with("a", &[("Nats-TTL", text)], "x").await), 10165, "{text}");
         }
         // Another server counts modulo 2^64.

@@ -128,6 +128,8 @@ on_both_servers! { JETSTREAM;
             (FAR, &[("Nats-Schedule-TTL", "500ms"), ("Nats-Schedule-Rollup", "all")], 10191),
             (FAR, &[("Nats-Schedule-Rollup", "all"), ("Nats-Schedule-Source", "x.y")], 10192),
             (FAR, &[("Nats-Schedule-Source", "x.y"), ("Nats-Rollup", "all")], 10203),
+            (FAR, &[("Nats-Schedule-Rollup", "SUB")], 10192),
+            (FAR, &[("Nats-Rollup", "SUB")], 0),
             (FAR, &[("Nats-Schedule-Source", "s.a")], 10203),
             (FAR, &[("Nats-Schedule-Source", "t.a")], 10203),
             (FAR, &[("Nats-Schedule-Source", "t.*")], 10203),

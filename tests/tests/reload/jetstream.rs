@@ -1,6 +1,7 @@
 //! What a reload does to JetStream.
 
 use async_nats::RequestErrorKind;
+use futures_util::StreamExt as _;
 use linnet_launch::poll_until;
 use serde_json::{Value, json};
 
@@ -23,11 +24,35 @@ const ON: &str = "jetstream: enabled";
 const SIZES: &str = "max_mem: 1MB\nmax_file: 10MB";
 
 impl Running {
+    async fn client(&self, user: &str) -> async_nats::Client {
+        let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), "p".to_owned());
+        within("a connection", options.connect(self.server.client_url().unwrap())).await.unwrap()
+    }
+
+    /// The answer to a part of a batch for stream S of account A; `null` if it says nothing.
+    async fn part(&self, id: &str, seq: u64, commit: bool) -> Value {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Batch-Id", id);
+        headers.insert("Nats-Batch-Sequence", seq.to_string());
+        if commit {
+            headers.insert("Nats-Batch-Commit", "1");
+        }
+        let client = self.client("a").await;
+        let answer = client.request_with_headers("s", headers, "x".into());
+        serde_json::from_slice(&within("an answer", answer).await.unwrap().payload).unwrap_or_default()
+    }
+
+    /// The answer to the last part of a batch.
+    async fn batch(&self, id: &str, parts: u64) -> Value {
+        for seq in 1..parts {
+            assert_eq!(self.part(id, seq, false).await, Value::Null);
+        }
+        self.part(id, parts, true).await
+    }
+
     /// The answer to a user's request; `null` if nobody is there.
     async fn ask(&self, user: &str, subject: &str, body: Value) -> Value {
-        let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), "p".to_owned());
-        let client =
-            within("a connection", options.connect(self.server.client_url().unwrap())).await.unwrap();
+        let client = self.client(user).await;
         let body = if body.is_null() { String::new() } else { body.to_string() };
         match within("an answer", client.request(subject.to_owned(), body.into())).await {
             Ok(answer) => serde_json::from_slice(&answer.payload).unwrap(),
@@ -143,6 +168,34 @@ on_both_kinds! {
         });
     }
 
+    fn bounds_of_batches_change(kind) {
+        let batch = |bounds: &str| config(ON, "", &format!("{SIZES}\nlimits {{ batch {{ {bounds} }} }}"));
+        let Some(mut running) = Running::start(kind, None, &batch("max_msgs: 5, max_inflight_per_stream: 1")) else { return };
+        run(async move || {
+            let stream = json!({"name": "S", "subjects": ["s"], "allow_atomic": true});
+            running.api("a", "STREAM.CREATE.S", stream).await;
+            let refused = running.batch("one", 6).await;
+            assert_eq!(refused["error"]["description"], "atomic publish batch is too large: 5");
+            assert_eq!(running.part("first", 1, false).await, Value::Null);
+            assert_eq!(err_code(&running.part("second", 1, false).await), 10210);
+            let log = running.reload(&batch("max_msgs: 6, max_inflight_per_stream: 3, timeout: 1s"));
+            assert!(log.contains("Reloaded: JetStream limits"), "{log}");
+            assert_eq!(running.batch("two", 6).await["count"], 6);
+            let refused = running.batch("three", 7).await;
+            assert_eq!(refused["error"]["description"], "atomic publish batch is too large: 6");
+            // By default one that nothing is added to lasts 10 seconds.
+            let client = running.client("a").await;
+            let mut ended = client.subscribe("$JS.EVENT.ADVISORY.STREAM.BATCH_ABANDONED.S").await.unwrap();
+            client.flush().await.unwrap();
+            let begun = tokio::time::Instant::now();
+            assert_eq!(running.part("second", 1, false).await, Value::Null);
+            let advisory = within("an advisory", ended.next()).await.unwrap();
+            let advisory: Value = serde_json::from_slice(&advisory.payload).unwrap();
+            assert_eq!((&advisory["batch"], &advisory["reason"]), (&json!("second"), &json!("timeout")));
+            assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
+        });
+    }
+
     fn what_jetstream_is_started_with_stays(kind) {
         let Some(mut running) = Running::start(kind, None, &config(ON, "", SIZES)) else { return };
         let refused = [
@@ -193,13 +246,6 @@ fn streams_in_memory_are_not_lost_to_a_reload() {
         assert_eq!(running.ask("a", "m", json!("x")).await["seq"], 1);
         assert_eq!(running.ask("b", "t", json!("x")).await["seq"], 1);
     });
-}
-
-#[test]
-fn bounds_of_batches_need_a_restart() {
-    let Some(mut running) = Running::start(Kind::Linnet, None, &config(ON, "", SIZES)) else { return };
-    let log = running.reload(&config(ON, "", &format!("{SIZES}\nlimits {{ batch {{ max_msgs: 5 }} }}")));
-    assert!(log.contains("jetstream.limits.batch.max_msgs, a restart is needed"), "{log}");
 }
 
 /// nats-server serves its streams until the next start.

@@ -14,6 +14,8 @@ use crate::output::{Advisory, Output};
 
 /// Error of an origin that is not the stream it was (jetstream, "Mirrors and sources").
 const IDENTITY_MISMATCH: u16 = 10225;
+/// What a server answers that does not know what is asked: its API level is lower, or it does not know a field.
+const TOO_OLD: [u16; 2] = [10185, 10025];
 
 /// What is of interest in the answer to a request for a consumer.
 #[derive(Deserialize)]
@@ -154,6 +156,9 @@ impl Origin {
             if error.err_code == IDENTITY_MISMATCH {
                 self.forget_origin();
                 self.begin_anew(now, out);
+                return;
+            }
+            if TOO_OLD.contains(&error.err_code) && self.ask_for_less(now, out) {
                 return;
             }
             return self.fail(error, now, out);

@@ -21,6 +21,7 @@ use crate::output::Output;
 
 pub(crate) use arrival::{Arrival, clean_headers};
 pub(crate) use request::Asker;
+use request::Demand;
 pub use taken::Taken;
 pub(crate) use taken::source_header;
 
@@ -72,6 +73,10 @@ pub(crate) struct Origin {
     failures: u32,
     /// When a consumer was asked for last.
     asked: Option<Mono>,
+    /// What its server is asked for.
+    demand: Demand,
+    /// Where the consumer that was asked for last is given back.
+    give_back_to: Option<Vec<u8>>,
     /// It has come near the end of the origin.
     has_caught_up: bool,
     /// Flow control requests that are answered when the stream is stored up to a sequence.
@@ -112,6 +117,8 @@ impl Origin {
             error: None,
             failures: 0,
             asked: None,
+            demand: Demand::of(role),
+            give_back_to: None,
             has_caught_up: false,
             flow: VecDeque::new(),
         }
@@ -184,6 +191,7 @@ impl Origin {
         let request = asker.request(self, &out.unique_id());
         out.listen(link, &request.deliver_to, &request.answer_to);
         self.asked = Some(now);
+        self.give_back_to = request.give_back_to;
         let reached =
             out.publish(&request.subject, b"", &request.answer_to, request.header_len, &request.body);
         self.state = State::Asked { link, since: now, delivered: 0 };
@@ -194,6 +202,7 @@ impl Origin {
 
     /// The attempt failed: the next one comes later.
     pub(crate) fn fail(&mut self, error: ApiError, now: Mono, out: &mut dyn Output) {
+        self.demand = Demand::of(self.role);
         self.error = Some(error);
         let wait = match self.failures {
             0 => RETRY_MIN,
@@ -206,6 +215,7 @@ impl Origin {
 
     /// Something is missing of what was delivered: the rest is asked for again.
     pub(crate) fn begin_anew(&mut self, now: Mono, out: &mut dyn Output) {
+        self.demand = Demand::of(self.role);
         let soonest = self.asked.map_or(now, |asked| asked + ANEW_MIN);
         self.close(soonest.max(now), out);
     }
@@ -223,6 +233,31 @@ impl Origin {
         }
         self.flow.clear();
         self.state = State::Down { retry };
+    }
+
+    /// The server refused what was asked because it is too old for it: less is asked at once. False if there is no less.
+    fn ask_for_less(&mut self, now: Mono, out: &mut dyn Output) -> bool {
+        let Some(less) = self.demand.less() else { return false };
+        self.demand = less;
+        self.close(now, out);
+        true
+    }
+
+    /// Gives its consumer back. Nobody waits for the answer, and a consumer that stays goes by itself, unless it keeps
+    /// messages of a work queue.
+    pub(crate) fn leave(mut self, now: Mono, out: &mut dyn Output) {
+        self.close(now, out);
+        if let Some(subject) = &self.give_back_to {
+            let answer_to = [b"$JSC.R.".as_slice(), &out.unique_id()].concat();
+            out.publish(subject, b"", &answer_to, 0, b"");
+        }
+    }
+
+    /// True if both are read by the same consumer.
+    pub(crate) fn shares_consumer_with(&self, other: &Self) -> bool {
+        let api = |origin: &Self| origin.config.external.as_ref().map(|external| external.api.clone());
+        (&self.config.name, self.nth, self.role) == (&other.config.name, other.nth, other.role)
+            && api(self) == api(other)
     }
 
     /// What kept the origin from being asked, in the words of the role.

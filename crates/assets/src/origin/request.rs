@@ -29,6 +29,46 @@ pub(super) struct Request {
     pub(super) answer_to: Vec<u8>,
     pub(super) header_len: usize,
     pub(super) body: Vec<u8>,
+    /// Where the consumer is given back; `None` for one that was made beforehand.
+    pub(super) give_back_to: Option<Vec<u8>>,
+}
+
+/// What is asked of the origin's server. One that says that it is too old for that is asked for less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// API level 5: to say when the stream is another one of the same name.
+    Identity,
+    /// API level 4: to keep the consumer for a stream that reads, also where messages go once they are acknowledged.
+    Sourcing,
+    /// A consumer such as every server has.
+    Plain,
+}
+
+impl Demand {
+    /// What is asked first.
+    pub(super) fn of(role: Role) -> Self {
+        match role {
+            Role::Mirror => Self::Sourcing,
+            Role::Source => Self::Identity,
+        }
+    }
+
+    /// What is asked of a server that refuses this.
+    pub(super) fn less(self) -> Option<Self> {
+        match self {
+            Self::Identity => Some(Self::Sourcing),
+            Self::Sourcing => Some(Self::Plain),
+            Self::Plain => None,
+        }
+    }
+
+    fn level(self) -> Option<&'static str> {
+        match self {
+            Self::Identity => Some("5"),
+            Self::Sourcing => Some("4"),
+            Self::Plain => None,
+        }
+    }
 }
 
 impl Asker<'_> {
@@ -46,15 +86,17 @@ impl Asker<'_> {
         };
         let api = external.map(|e| e.api.as_str()).filter(|api| !api.is_empty()).unwrap_or("$JS.API");
         let mut body = Vec::with_capacity(512);
-        headers::begin(&mut body, "");
-        let level = if origin.role == Role::Mirror { "4" } else { "5" };
-        headers::push(&mut body, "Nats-Required-Api-Level", level.as_bytes());
-        if origin.role == Role::Source {
-            headers::push(&mut body, "Nats-Stream-Identity", origin.identity.as_bytes());
+        if let Some(level) = origin.demand.level() {
+            headers::begin(&mut body, "");
+            headers::push(&mut body, "Nats-Required-Api-Level", level.as_bytes());
+            if origin.demand == Demand::Identity {
+                headers::push(&mut body, "Nats-Stream-Identity", origin.identity.as_bytes());
+            }
+            headers::end(&mut body);
         }
-        headers::end(&mut body);
         let header_len = body.len();
         let stream = &origin.config.name;
+        let mut give_back_to = None;
         let subject = match origin.config.consumer.as_ref().map(|consumer| &consumer.name) {
             Some(consumer) => {
                 // Behind what it was told to be stored; what was stored besides is known here.
@@ -62,13 +104,12 @@ impl Asker<'_> {
                 format!("{api}.CONSUMER.RESET.{stream}.{consumer}")
             }
             None => {
-                let config = self.consumer(origin, &deliver_to);
-                let subject = match (&config.filter_subject, origin.role) {
-                    (filter, Role::Source) if !filter.is_empty() => {
-                        format!("{api}.CONSUMER.CREATE.{stream}.{}.{filter}", config.name)
-                    }
-                    _ => format!("{api}.CONSUMER.CREATE.{stream}"),
+                let config = self.consumer(origin, &deliver_to, token);
+                let subject = match config.filter_subject.as_str() {
+                    "" => format!("{api}.CONSUMER.CREATE.{stream}"),
+                    filter => format!("{api}.CONSUMER.CREATE.{stream}.{}.{filter}", config.name),
                 };
+                give_back_to = Some(format!("{api}.CONSUMER.DELETE.{stream}.{}", config.name).into_bytes());
                 let request = CreateConsumerRequest {
                     stream: stream.clone(),
                     config,
@@ -85,10 +126,11 @@ impl Asker<'_> {
             answer_to: format!("$JSC.R.{token}").into_bytes(),
             header_len,
             body,
+            give_back_to,
         }
     }
 
-    fn consumer(&self, origin: &Origin, deliver_to: &str) -> ConsumerConfig {
+    fn consumer(&self, origin: &Origin, deliver_to: &str, token: &str) -> ConsumerConfig {
         let (kind, prefix) = match origin.role {
             Role::Mirror => ("MIRROR", "_nats.mirror"),
             Role::Source => ("SRC", "_nats.src"),
@@ -113,8 +155,13 @@ impl Asker<'_> {
         };
         let mut filters = origin.config.filters();
         let filter_subject = if filters.len() == 1 { filters.remove(0) } else { String::new() };
+        let mut name = format!("JS_{kind}_{}", hash_base62::<8>(&whose));
+        if origin.demand == Demand::Plain {
+            // Such a server does not replace a consumer by another one of the same name.
+            name = format!("{name}_{token}");
+        }
         ConsumerConfig {
-            name: format!("JS_{kind}_{}", hash_base62::<8>(&whose)),
+            name,
             deliver_policy,
             opt_start_seq,
             opt_start_time,
@@ -128,7 +175,7 @@ impl Asker<'_> {
             idle_heartbeat: HEARTBEAT,
             inactive_threshold: INACTIVE_THRESHOLD,
             direct: true,
-            sourcing: true,
+            sourcing: origin.demand != Demand::Plain,
             metadata,
             ..ConsumerConfig::default()
         }

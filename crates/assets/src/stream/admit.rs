@@ -4,7 +4,7 @@ use linnet_jsapi::policies::DiscardPolicy;
 use linnet_store::{Filter, RECORD_MAX, encode_record};
 use linnet_wire::headers;
 
-use super::batch::Earlier;
+use super::batch::{Earlier, check_rollup_in_batch};
 use super::counter::{self, NoTotal};
 use super::draft::{Draft, Incoming};
 use super::fast_batch::is_fast;
@@ -137,6 +137,9 @@ impl Stream {
                 draft.set_header("Nats-TTL", Some(seconds.to_string().as_bytes()));
             }
         }
+        if !wishes.id.is_empty() && earlier.has_id(wishes.id) {
+            return Err(errors::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE.into());
+        }
         if !wishes.id.is_empty()
             && !self.config.duplicate_window.is_zero()
             && let Some(seq) = self.find_duplicate(wishes.id, now)
@@ -166,9 +169,10 @@ impl Stream {
         if by_pattern && !self.in_flight.is_empty() {
             return Err(Judged::Wait);
         }
+        self.check_expected_in_batch(message, earlier)?;
         self.check_expected(subject, wishes)?;
         self.check_schedule(message, earlier, &mut draft, now)?;
-        self.check_rollup(wishes)?;
+        self.check_rollup(message, earlier)?;
         draft.bytes = self.accounted_size(subject, draft.header_len, &draft.body);
         if self.config.discard == DiscardPolicy::New {
             self.check_room(subject, draft.bytes, wishes.rollup.is_some(), earlier)?;
@@ -248,9 +252,10 @@ impl Stream {
     }
 
     /// What is judged behind schedules.
-    fn check_rollup(&self, wishes: &Wishes<'_>) -> Result<(), ApiError> {
+    fn check_rollup(&self, message: &Incoming<'_>, earlier: &Earlier) -> Result<(), ApiError> {
+        let wishes = &message.wishes;
         if let Some(rollup) = wishes.rollup {
-            if !self.config.allow_rollup_hdrs || self.config.deny_purge {
+            if !self.may_roll_up() {
                 return Err(errors::stream_rollup_failed("rollup not permitted"));
             }
             let known = rollup.eq_ignore_ascii_case(b"sub") || rollup.eq_ignore_ascii_case(b"all");
@@ -259,6 +264,7 @@ impl Stream {
                 return Err(errors::stream_rollup_failed(text));
             }
         }
+        check_rollup_in_batch(message, earlier)?;
         if let Some(expected) = wishes.expected_last_id {
             let last = self.in_flight.last_id.as_deref().unwrap_or(&self.last_id);
             if last != expected {

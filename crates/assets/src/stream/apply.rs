@@ -180,7 +180,8 @@ impl Stream {
             self.renaming.republish(&self.config.name, record, last_of_subject, out);
         }
         self.feed(record.seq, record.subject);
-        match rollup {
+        // A message of an origin may say what only its origin allows.
+        match rollup.filter(|_| self.may_roll_up()) {
             Some(scope) if scope.eq_ignore_ascii_case(b"sub") => {
                 self.roll_up(&Filter::new([record.subject]), record.seq, at, out);
             }
@@ -190,6 +191,11 @@ impl Stream {
             _ => {}
         }
         self.enforce_limits(record.subject, at, out);
+    }
+
+    /// True if a message may remove those before it.
+    pub(super) fn may_roll_up(&self) -> bool {
+        self.config.allow_rollup_hdrs && !self.config.deny_purge
     }
 
     /// Removes everything wanted before `seq`.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use linnet_ids::{Mono, Wall};
 use linnet_jsapi::API_LEVEL;
 use linnet_jsapi::errors::{self, ApiError};
+use parking_lot::RwLock;
 
 use super::admit::{Admitted, Judged};
 use super::counter::Tally;
@@ -25,10 +26,10 @@ const BYTES_MAX: usize = 32 << 20;
 /// Most bytes that unfinished batches of a stream hold in memory.
 const STAGED_MAX: usize = 64 << 20;
 
-/// Bounds of atomic batches, and how many are unfinished on the whole server.
-#[derive(Debug)]
-pub struct BatchLimits {
-    /// Messages of one batch, at most [`BatchLimits::MESSAGES_MAX`].
+/// Bounds of atomic batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchBounds {
+    /// Messages of one batch, at most [`BatchBounds::MESSAGES_MAX`].
     pub messages: u64,
     /// Unfinished batches of one stream.
     pub per_stream: usize,
@@ -36,27 +37,44 @@ pub struct BatchLimits {
     pub total: usize,
     /// Time after which a batch that nothing is added to is dropped.
     pub timeout: Duration,
-    /// Unfinished batches.
-    pub open: AtomicUsize,
-    /// Unfinished fast batches.
-    pub fast_open: AtomicUsize,
 }
 
-impl BatchLimits {
+impl BatchBounds {
     /// More messages than this make no batch, whatever is configured: they take their sequences at once.
     pub const MESSAGES_MAX: u64 = 100_000;
 }
 
-impl Default for BatchLimits {
+impl Default for BatchBounds {
     fn default() -> Self {
-        Self {
-            messages: 1000,
-            per_stream: 50,
-            total: 1000,
-            timeout: Duration::from_secs(10),
-            open: AtomicUsize::new(0),
-            fast_open: AtomicUsize::new(0),
-        }
+        Self { messages: 1000, per_stream: 50, total: 1000, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// The bounds in force on a server, and how many batches are unfinished there.
+#[derive(Debug, Default)]
+pub struct BatchLimits {
+    bounds: RwLock<BatchBounds>,
+    /// Unfinished batches.
+    pub(super) open: AtomicUsize,
+    /// Unfinished fast batches.
+    pub(super) fast_open: AtomicUsize,
+}
+
+impl BatchLimits {
+    /// With these bounds.
+    pub fn new(bounds: BatchBounds) -> Self {
+        Self { bounds: RwLock::new(bounds), ..Self::default() }
+    }
+
+    /// The bounds in force.
+    pub fn bounds(&self) -> BatchBounds {
+        *self.bounds.read()
+    }
+
+    /// Other bounds hold from now on. What is under way and has more messages ends with its next one; a time that has
+    /// begun goes on.
+    pub fn set_bounds(&self, bounds: BatchBounds) {
+        *self.bounds.write() = bounds;
     }
 }
 
@@ -70,8 +88,8 @@ pub(super) struct Batches {
 struct Batch {
     parts: Vec<Part>,
     bytes: usize,
-    /// When a part was added; `None` for since the clock was last looked at.
-    touched: Option<Mono>,
+    /// When it is dropped if nothing is added to it; `None` since a part came until the clock is looked at.
+    until: Option<Mono>,
     _slot: Slot,
 }
 
@@ -105,7 +123,7 @@ struct Slot(Arc<BatchLimits>);
 impl Slot {
     fn take(limits: &Arc<BatchLimits>) -> Option<Self> {
         let slot = Self(limits.clone());
-        (limits.open.fetch_add(1, Ordering::Relaxed) < limits.total).then_some(slot)
+        (limits.open.fetch_add(1, Ordering::Relaxed) < limits.bounds().total).then_some(slot)
     }
 }
 
@@ -127,26 +145,31 @@ impl Batches {
         self.open.insert(id.to_owned(), batch);
     }
 
+    /// True if there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// What was touched since the last time was touched now.
-    pub(super) fn note_time(&mut self, now: Mono) {
+    /// What was added to since the last time is kept for so long from now on.
+    pub(super) fn note_time(&mut self, now: Mono, timeout: Duration) {
         for batch in self.open.values_mut() {
-            batch.touched.get_or_insert(now);
+            batch.until.get_or_insert(now + timeout);
         }
     }
 
     /// When the first batch is to be dropped.
-    pub(super) fn next_due(&self, timeout: Duration) -> Option<Mono> {
-        self.open.values().filter_map(|batch| batch.touched).min().map(|touched| touched + timeout)
+    pub(super) fn next_due(&self) -> Option<Mono> {
+        self.open.values().filter_map(|batch| batch.until).min()
     }
 
     /// Drops batches that nothing was added to for long.
-    pub(super) fn drop_old(&mut self, now: Mono, timeout: Duration, out: &mut dyn Output) {
-        let is_old = |batch: &Batch| batch.touched.is_some_and(|touched| touched + timeout <= now);
+    pub(super) fn drop_old(&mut self, now: Mono, out: &mut dyn Output) {
+        let is_old = |batch: &Batch| batch.until.is_some_and(|until| until <= now);
         let mut old: Vec<String> =
             self.open.iter().filter(|(_, batch)| is_old(batch)).map(|(id, _)| id.clone()).collect();
         old.sort_unstable();
@@ -262,12 +285,12 @@ impl Stream {
             return Err(errors::REQUIRED_API_LEVEL);
         }
         self.check_size(message, limits, &Earlier::default())?;
-        let rules = self.place.batches.clone();
+        let bounds = self.place.batches.bounds();
         let staged = self.batches.open.get(id).map_or(0, |batch| batch.parts.len() as u64);
         let is_new = staged == 0;
         if is_new && seq != 1 {
-            let is_large = seq > rules.messages;
-            return Err(if is_large { too_large(&rules) } else { errors::ATOMIC_PUBLISH_INCOMPLETE_BATCH });
+            let is_large = seq > bounds.messages;
+            return Err(if is_large { too_large(&bounds) } else { errors::ATOMIC_PUBLISH_INCOMPLETE_BATCH });
         }
         let step = match message.wishes.batch_commit {
             None => Step::Stage,
@@ -286,17 +309,18 @@ impl Stream {
         let part = Part::of(message);
         let bytes = part.size() + self.batches.open.get(id).map_or(0, |batch| batch.bytes);
         let is_stored = !matches!(step, Step::Commit { including: false });
-        if is_stored && (seq > rules.messages || bytes > BYTES_MAX) {
+        if is_stored && (seq > bounds.messages || bytes > BYTES_MAX) {
             abandon(&mut self.batches, Abandoned::Large);
-            return Err(too_large(&rules));
+            return Err(too_large(&bounds));
         }
         if is_new && matches!(step, Step::Commit { .. }) {
             return Ok((id.to_owned(), step));
         }
         if is_new {
-            let slot = Slot::take(&rules).filter(|_| self.batches.open.len() < rules.per_stream);
+            let slot =
+                Slot::take(&self.place.batches).filter(|_| self.batches.open.len() < bounds.per_stream);
             let slot = slot.ok_or(errors::ATOMIC_PUBLISH_TOO_MANY_INFLIGHT)?;
-            let batch = Batch { parts: Vec::new(), bytes: 0, touched: None, _slot: slot };
+            let batch = Batch { parts: Vec::new(), bytes: 0, until: None, _slot: slot };
             self.batches.open.insert(id.to_owned(), batch);
         }
         if matches!(step, Step::Stage) {
@@ -307,7 +331,7 @@ impl Stream {
             self.batches.bytes += part.size();
             if let Some(batch) = self.batches.open.get_mut(id) {
                 batch.bytes = bytes;
-                batch.touched = None;
+                batch.until = None;
                 batch.parts.push(part);
             }
         }
@@ -377,7 +401,10 @@ impl Stream {
         let mut earlier = Earlier::default();
         let mut drafts = Vec::with_capacity(parts.len());
         for message in parts {
-            self.check_part(message, &earlier).map_err(Judged::Refused)?;
+            if message.wishes.expected_last_id.is_some() {
+                let header = "Nats-Expected-Last-Msg-Id";
+                return Err(errors::atomic_publish_unsupported_header_batch(header).into());
+            }
             let draft = self.judge(message, limits, &earlier, now)?;
             earlier.note(message, &draft);
             drafts.push(draft);
@@ -385,19 +412,17 @@ impl Stream {
         Ok(drafts)
     }
 
-    /// What a part may not ask for because of where it stands in its batch.
-    fn check_part(&self, message: &Incoming<'_>, earlier: &Earlier) -> Result<(), ApiError> {
+    /// What a part may not expect because of those before it in its batch: they are not stored yet, so that it is
+    /// refused also where they will meet what it expects.
+    pub(super) fn check_expected_in_batch(
+        &self,
+        message: &Incoming<'_>,
+        earlier: &Earlier,
+    ) -> Result<(), ApiError> {
         let wishes = &message.wishes;
-        if wishes.expected_last_id.is_some() {
-            return Err(errors::atomic_publish_unsupported_header_batch("Nats-Expected-Last-Msg-Id"));
-        }
-        if !wishes.id.is_empty() && earlier.has_id(wishes.id) {
-            return Err(errors::ATOMIC_PUBLISH_CONTAINS_DUPLICATE_MESSAGE);
-        }
         if let Some(expected) = wishes.expected_last.filter(|_| earlier.msgs > 0) {
             let last = self.head_seq + earlier.msgs;
             let is_met = number(expected) == Some(last);
-            // Also where it is met: what comes before it in the batch is not stored yet.
             let met = errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
             return Err(if is_met { met } else { errors::stream_wrong_last_sequence(last) });
         }
@@ -405,19 +430,25 @@ impl Stream {
         if wishes.expected_last_of_subject.is_some() && earlier.on(followed) > 0 {
             return Err(errors::STREAM_WRONG_LAST_SEQUENCE_CONSTANT);
         }
-        let is = |scope: &str| wishes.rollup.is_some_and(|r| r.eq_ignore_ascii_case(scope.as_bytes()));
-        if (is("sub") || wishes.schedule.is_some()) && earlier.on(message.subject) > 0 {
-            return Err(errors::stream_rollup_failed("batch rollup sub invalid"));
-        }
-        if is("all") && earlier.msgs > 0 {
-            return Err(errors::stream_rollup_failed("batch rollup all invalid"));
-        }
         Ok(())
     }
 }
 
-fn too_large(rules: &BatchLimits) -> ApiError {
-    errors::atomic_publish_too_large_batch(rules.messages)
+/// What a part may not remove: those before it in its batch.
+pub(super) fn check_rollup_in_batch(message: &Incoming<'_>, earlier: &Earlier) -> Result<(), ApiError> {
+    let wishes = &message.wishes;
+    let is = |scope: &str| wishes.rollup.is_some_and(|r| r.eq_ignore_ascii_case(scope.as_bytes()));
+    if (is("sub") || wishes.schedule.is_some()) && earlier.on(message.subject) > 0 {
+        return Err(errors::stream_rollup_failed("batch rollup sub invalid"));
+    }
+    if is("all") && earlier.msgs > 0 {
+        return Err(errors::stream_rollup_failed("batch rollup all invalid"));
+    }
+    Ok(())
+}
+
+fn too_large(bounds: &BatchBounds) -> ApiError {
+    errors::atomic_publish_too_large_batch(bounds.messages)
 }
 
 fn number(text: &[u8]) -> Option<u64> {

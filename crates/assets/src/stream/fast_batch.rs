@@ -45,8 +45,8 @@ struct FastBatch {
     every: u64,
     /// Sequence in the stream of the newest message that is stored.
     stored: StreamSeq,
-    /// When a message came; `None` for since the clock was last looked at.
-    touched: Option<Mono>,
+    /// When it is forgotten if nothing comes; `None` since a message came until the clock is looked at.
+    until: Option<Mono>,
     _slot: Slot,
 }
 
@@ -67,26 +67,31 @@ impl Drop for Slot {
 }
 
 impl FastBatches {
+    /// True if there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Forgets all.
     pub(super) fn clear(&mut self) {
         self.open.clear();
     }
 
-    /// What was touched since the last time was touched now.
-    pub(super) fn note_time(&mut self, now: Mono) {
+    /// What was added to since the last time is kept for so long from now on.
+    pub(super) fn note_time(&mut self, now: Mono, timeout: Duration) {
         for batch in self.open.values_mut() {
-            batch.touched.get_or_insert(now);
+            batch.until.get_or_insert(now + timeout);
         }
     }
 
     /// When the first batch is to be forgotten.
-    pub(super) fn next_due(&self, timeout: Duration) -> Option<Mono> {
-        self.open.values().filter_map(|batch| batch.touched).min().map(|touched| touched + timeout)
+    pub(super) fn next_due(&self) -> Option<Mono> {
+        self.open.values().filter_map(|batch| batch.until).min()
     }
 
     /// Forgets batches of which nothing came for long.
-    pub(super) fn drop_old(&mut self, now: Mono, timeout: Duration) {
-        self.open.retain(|_, batch| batch.touched.is_none_or(|touched| touched + timeout > now));
+    pub(super) fn drop_old(&mut self, now: Mono) {
+        self.open.retain(|_, batch| batch.until.is_none_or(|until| until > now));
     }
 
     /// How many messages a batch may have unacknowledged.
@@ -98,7 +103,7 @@ impl FastBatches {
         let slot = Slot::take(limits).filter(|_| self.open.len() < PER_STREAM);
         let slot = slot.ok_or(errors::BATCH_PUBLISH_TOO_MANY_INFLIGHT)?;
         let every = if self.open.is_empty() { self.share(reply.flow) } else { 1 };
-        let batch = FastBatch { last: 0, acknowledged: 0, every, stored: 0, touched: None, _slot: slot };
+        let batch = FastBatch { last: 0, acknowledged: 0, every, stored: 0, until: None, _slot: slot };
         self.open.insert(reply.id.to_owned(), batch);
         Ok(())
     }
@@ -246,7 +251,7 @@ impl Stream {
     ) {
         let count = if fast.operation == Operation::End { fast.seq - 1 } else { fast.seq };
         if let Some(batch) = self.fast.open.get_mut(fast.id) {
-            batch.touched = None;
+            batch.until = None;
             batch.last = count;
             batch.stored = stored.unwrap_or(batch.stored);
         }
@@ -273,7 +278,7 @@ impl Stream {
         if !fast.gaps_ok || fast.operation == Operation::Commit {
             self.finish_fast(fast.id, fast.seq - 1, reply, out);
         } else if let Some(batch) = self.fast.open.get_mut(fast.id) {
-            batch.touched = None;
+            batch.until = None;
             batch.last = fast.seq;
         }
         Admitted::Rejected(error)
@@ -295,7 +300,7 @@ impl Stream {
             }
         }
         if let Some(batch) = self.fast.open.get_mut(fast.id) {
-            batch.touched = None;
+            batch.until = None;
             batch.last = batch.last.max(fast.seq);
         }
         self.fast.advance(fast);

@@ -59,7 +59,7 @@ use ttl::Ttls;
 pub use admit::Admitted;
 pub(crate) use admit::Judged;
 pub use apply::Moment;
-pub use batch::BatchLimits;
+pub use batch::{BatchBounds, BatchLimits};
 pub use commands::{Command, CommandOutcome, ConsumerCommand, StreamReport};
 pub use restore::{RestorePart, is_expired};
 pub use snapshot::Snapshot;
@@ -364,8 +364,11 @@ impl Stream {
     /// Takes the entries to be written, in order.
     pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
         self.close_messages();
-        self.batches.note_time(now);
-        self.fast.note_time(now);
+        if !self.batches.is_empty() || !self.fast.is_empty() {
+            let timeout = self.place.batches.bounds().timeout;
+            self.batches.note_time(now, timeout);
+            self.fast.note_time(now, timeout);
+        }
         self.propose_delta(now);
         self.propose_sweep();
         std::mem::take(&mut self.proposals)
@@ -468,8 +471,7 @@ impl Stream {
         if self.restoring {
             return None;
         }
-        let timeout = self.place.batches.timeout;
-        let batches = self.batches.next_due(timeout).into_iter().chain(self.fast.next_due(timeout));
+        let batches = self.batches.next_due().into_iter().chain(self.fast.next_due());
         let firing = self.schedules.next_look();
         let origins = self.origins.next_due().filter(|_| !self.deleted);
         let others = unfinished.into_iter().chain(delta).chain(expiry).chain(batches).chain(firing);
@@ -483,8 +485,8 @@ impl Stream {
         }
         self.expire(now, wall);
         self.schedules.note_time(now);
-        self.batches.drop_old(now, self.place.batches.timeout, out);
-        self.fast.drop_old(now, self.place.batches.timeout);
+        self.batches.drop_old(now, out);
+        self.fast.drop_old(now);
         self.run_consumer_timers(now, wall, out);
         self.run_origin_timers(now, out);
     }

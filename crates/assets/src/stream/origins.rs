@@ -88,7 +88,11 @@ impl Origins {
             self.all.push(Origin::new(role, origin.clone(), nth, &taken, due));
         }
         for mut origin in before {
-            origin.close(now, out);
+            if self.all.iter().any(|other| other.shares_consumer_with(&origin)) {
+                origin.close(now, out);
+            } else {
+                origin.leave(now, out);
+            }
         }
     }
 
@@ -112,8 +116,8 @@ impl Stream {
 
     /// Stops reading the origins.
     pub(super) fn leave_origins(&mut self, now: Mono, out: &mut dyn Output) {
-        for mut origin in std::mem::take(&mut self.origins.all) {
-            origin.close(now, out);
+        for origin in std::mem::take(&mut self.origins.all) {
+            origin.leave(now, out);
         }
     }
 
@@ -274,6 +278,7 @@ impl Stream {
         message.wishes.scheduler = None;
         message.wishes.schedule_next = None;
         message.wishes.ttl.take_if(|_| !self.config.allow_msg_ttl);
+        message.wishes.rollup.take_if(|_| !self.may_roll_up());
         let judged = self.judge(&message, limits, &Earlier::default(), now);
         if let Ok(draft) = &judged {
             self.make_room_in_entry(subject.len() + draft.body.len());

@@ -92,7 +92,7 @@ impl Stream {
             }
         }
         let rolls_up = |scope: &[u8]| scope.is_empty() || scope.eq_ignore_ascii_case(b"sub");
-        if !rolls_up(terms.rollup) {
+        if !terms.rollup.is_empty() && terms.rollup != b"sub" {
             return Err(errors::MESSAGE_SCHEDULES_ROLLUP_INVALID);
         }
         let (target, source) = (terms.target, terms.source);

@@ -23,9 +23,10 @@ impl Ttl {
         if text.eq_ignore_ascii_case("never") {
             return Some(Self::Never);
         }
-        let duration = match text.parse::<i64>() {
-            Ok(seconds) => Duration::from_secs(u64::try_from(seconds).ok()?),
-            Err(_) => Duration::from_secs(go_duration::parse(text)?.to_duration().as_secs()),
+        let duration = if text.bytes().all(|b| b.is_ascii_digit()) {
+            Duration::from_secs(u64::try_from(text.parse::<i64>().ok()?).ok()?)
+        } else {
+            Duration::from_secs(go_duration::parse(text)?.to_duration().as_secs())
         };
         (duration >= TTL_MIN).then_some(Self::After(duration))
     }

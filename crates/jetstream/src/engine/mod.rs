@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use linnet_assets::{Command, CommandOutcome, Place, StreamReport};
+use linnet_assets::{BatchLimits, Command, CommandOutcome, Place, StreamReport};
 use linnet_broker::{Account, AccountLimits, Broker};
 use linnet_env::{Disk, DiskLock, OsRng, Rng};
 use linnet_replication::{FLOOR_STEP, LogKeeper, Restoring};
@@ -192,7 +192,7 @@ impl Engine {
         let place = Place {
             server: server.to_owned(),
             domain: config.domain.clone(),
-            batches: config.batches.clone(),
+            batches: Arc::new(BatchLimits::new(config.batches)),
         };
         let health = Arc::new(Health::default());
         let usage = Arc::new(Usage::new(config.max_memory, config.max_storage));
@@ -244,6 +244,7 @@ impl Engine {
             pumps: pumps.clone(),
             workers: workers.clone(),
             is_stuck: false,
+            budget: budget.clone(),
             full_since: None,
             cannot_prepare: false,
             clock: clock.clone(),

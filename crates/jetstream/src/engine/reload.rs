@@ -100,6 +100,7 @@ impl Engine {
     pub async fn take_over(&self, config: &Config) {
         let _one_at_a_time = self.changes.lock().await;
         self.rules.store(Arc::new(Rules::of(config)));
+        self.place.batches.set_bounds(config.batches);
         self.usage.set_max(config.max_memory, config.max_storage);
         let present = self.accounts.load_full();
         let mut next = Accounts::new();

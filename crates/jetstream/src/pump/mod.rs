@@ -230,6 +230,7 @@ impl Pump {
     fn relieve(&mut self, at: Moment, touched: &mut Touched) {
         if self.budget.is_exceeded() && self.relieved.is_none_or(|last| at.now.since(last) >= RELIEVE_EVERY) {
             self.relieved = Some(at.now);
+            self.log.look_for_room();
             let keys: Vec<GroupKey> = self.groups.keys().copied().collect();
             for key in keys {
                 let Some(slot) = self.groups.get_mut(&key) else { continue };

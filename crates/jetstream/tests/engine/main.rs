@@ -56,7 +56,7 @@ fn settings() -> linnet_jetstream::Config {
         request_queue_limit: 100,
         max_ack_pending: 0,
         max_request_batch: 0,
-        batches: Arc::default(),
+        batches: linnet_jetstream::BatchBounds::default(),
         default_max_consumers: 0,
         max_duplicate_window: 0,
         log: LogConfig::default(),
@@ -236,6 +236,33 @@ async fn a_server_on_a_full_disk_stops_starts_and_makes_room_again_and_again() {
         engine = start_with(small(), &broker, &disk).await;
         make_room(&broker, &disk).await;
     }
+    assert!(engine.stop().await.clean);
+}
+
+/// Blocks leave the last space of a disk to others, so the log fills up although it finds space itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_no_block_relieves_refuses_messages_and_a_purge_makes_room_again() {
+    let disk = FaultyDisk::new(6);
+    let broker = broker();
+    let log = LogConfig { max_bytes: 8 << 20, ..small().log };
+    let engine = start_with(linnet_jetstream::Config { log, ..settings() }, &broker, &disk).await;
+    request(&broker, "$JS.API.STREAM.CREATE.S", r#"{"name":"S","subjects":["s"]}"#).await;
+    let until = tokio::time::Instant::now() + PATIENCE;
+    // The first segment, two that are made ahead, and the reserve.
+    while disk.used() < 9 << 20 {
+        assert!(
+            tokio::time::Instant::now() < until,
+            "{:?}",
+            disk.files_below(std::path::Path::new("/store"))
+        );
+        tokio::task::yield_now().await;
+    }
+    disk.set_capacity(Some(disk.used() + (7 << 20)));
+    let stored = fill(&broker, &[100_000]).await;
+    assert!(stored > 10, "{stored}");
+    assert!(engine.health().is_disk_full());
+    make_room(&broker, &disk).await;
+    assert!(!engine.health().is_disk_full());
     assert!(engine.stop().await.clean);
 }
 

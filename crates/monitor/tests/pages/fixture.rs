@@ -123,7 +123,7 @@ impl Server {
             request_queue_limit: 1000,
             max_ack_pending: 10,
             max_request_batch: 11,
-            batches: Arc::default(),
+            batches: linnet_jetstream::BatchBounds::default(),
             default_max_consumers: 0,
             max_duplicate_window: 180_000_000_000,
             log: linnet_jetstream::LogConfig::default(),

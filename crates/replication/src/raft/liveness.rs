@@ -177,3 +177,97 @@ impl Liveness {
         self.peers.get(&peer).map(|p| now.since(p.heard))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> PeerId {
+        PeerId::of_name("other")
+    }
+
+    fn at(millis: u64) -> Mono {
+        Mono(1) + Duration::from_millis(millis)
+    }
+
+    /// A beat of the other server's process, which heard what this one sent at `heard`.
+    fn beat(sent: u64, heard: u64) -> Beat {
+        Beat { sent: at(sent).0, echo_boot: 7, echo: at(heard).0, oldest_write: Duration::ZERO }
+    }
+
+    fn hear(liveness: &mut Liveness, now: u64, beat: &Beat) -> Option<Vec<PeerChange>> {
+        let mut changes = liveness.on_frame(at(now), peer(), 3)?;
+        changes.extend(liveness.on_beat(at(now), peer(), beat));
+        Some(changes)
+    }
+
+    fn reachable() -> Liveness {
+        let mut liveness = Liveness::new(7, at(0));
+        assert_eq!(hear(&mut liveness, 10, &beat(10, 5)), Some(vec![PeerChange::Reachable(peer())]));
+        liveness
+    }
+
+    #[test]
+    fn a_server_is_reachable_once_it_is_heard_and_hears() {
+        let mut liveness = Liveness::new(7, at(0));
+        let deaf = Beat { echo_boot: 0, echo: 0, ..beat(10, 0) };
+        assert_eq!(hear(&mut liveness, 10, &deaf), Some(vec![]), "it has not heard this server");
+        let of_before = Beat { echo_boot: 6, ..beat(20, 19) };
+        assert_eq!(hear(&mut liveness, 20, &of_before), Some(vec![]), "it has heard an earlier process only");
+        assert_eq!(hear(&mut liveness, 30, &beat(30, 20)), Some(vec![PeerChange::Reachable(peer())]));
+        assert!(liveness.hears(peer()) && liveness.boot_of(peer()) == 3);
+    }
+
+    #[test]
+    fn silence_in_either_direction_makes_it_unreachable() {
+        let mut liveness = reachable();
+        assert_eq!(liveness.on_timeout(at(1004)).0, []);
+        assert_eq!(liveness.on_timeout(at(1005)).0, [PeerChange::Unreachable(peer())]);
+        let mut liveness = reachable();
+        assert_eq!(hear(&mut liveness, 900, &beat(900, 5)), Some(vec![]));
+        assert_eq!(hear(&mut liveness, 1100, &beat(1100, 5)), Some(vec![PeerChange::Unreachable(peer())]));
+        assert!(liveness.next_timeout() <= at(1100) + BEAT_EVERY);
+    }
+
+    #[test]
+    fn another_process_is_noticed_and_what_the_earlier_one_sent_is_dropped() {
+        let mut liveness = reachable();
+        let changes = liveness.on_frame(at(20), peer(), 4);
+        assert_eq!(changes, Some(vec![PeerChange::Restarted(peer()), PeerChange::Unreachable(peer())]));
+        assert_eq!(liveness.on_frame(at(30), peer(), 3), None);
+        assert_eq!(liveness.on_beat(at(40), peer(), &beat(1, 35)), Some(PeerChange::Reachable(peer())));
+    }
+
+    #[test]
+    fn a_lost_connection_has_a_moment_to_come_back() {
+        let mut liveness = reachable();
+        assert_eq!(liveness.on_disconnected(at(50), peer()), Some(PeerChange::Lossy(peer())));
+        assert_eq!(liveness.on_timeout(at(149)).0, []);
+        assert_eq!(hear(&mut liveness, 149, &beat(149, 140)), Some(vec![]), "it came back");
+        assert_eq!(liveness.on_disconnected(at(200), peer()), Some(PeerChange::Lossy(peer())));
+        assert_eq!(liveness.on_timeout(at(300)).0, [PeerChange::Unreachable(peer())]);
+    }
+
+    #[test]
+    fn a_server_whose_disk_hangs_leads_nothing() {
+        let mut liveness = reachable();
+        let stuck = Beat { oldest_write: STUCK_DISK_AFTER, ..beat(20, 15) };
+        assert_eq!(hear(&mut liveness, 20, &stuck), Some(vec![PeerChange::Unreachable(peer())]));
+        assert_eq!(hear(&mut liveness, 30, &beat(30, 25)), Some(vec![PeerChange::Reachable(peer())]));
+    }
+
+    #[test]
+    fn who_stops_says_so() {
+        let mut liveness = reachable();
+        assert_eq!(liveness.on_stopping(at(20), peer()), Some(PeerChange::Unreachable(peer())));
+    }
+
+    #[test]
+    fn beats_tell_what_was_heard_last() {
+        let mut liveness = reachable();
+        let told = liveness.beat_for(at(60), peer(), Duration::from_millis(5));
+        assert_eq!((told.sent, told.echo_boot, told.echo), (at(60).0, 3, at(10).0));
+        assert!(liveness.on_timeout(at(60)).1, "a beat is due");
+        assert!(!liveness.on_timeout(at(200)).1 && liveness.on_timeout(at(310)).1);
+    }
+}

@@ -61,6 +61,23 @@ fn bytes_erased_while_a_checkpoint_runs_go_with_the_next_one() {
 }
 
 #[test]
+fn the_owners_state_is_put_into_bytes_by_the_job() {
+    let disk = new_disk(1);
+    let mut store = new_store(&disk);
+    append(&mut store, 1, "s", b"x");
+    let (tell, told) = std::sync::mpsc::channel();
+    let extra = move || {
+        tell.send(()).unwrap();
+        b"large".to_vec()
+    };
+    let job = store.begin_checkpoint_with(extra).unwrap();
+    assert!(told.try_recv().is_err(), "the caller is not kept waiting for it");
+    let (body, _) = store.finish_checkpoint(job.run()).unwrap();
+    let (_, report) = crate::damage::open(&disk, body).unwrap();
+    assert_eq!(report.extra, b"large");
+}
+
+#[test]
 fn a_full_disk_is_waited_out() {
     let disk = new_disk(1);
     let mut store = new_store(&disk);

@@ -137,10 +137,10 @@ impl World {
         Ok(())
     }
 
-    /// True if the disk has no room for a segment, or refused a write.
+    /// True if the disk has no room for a segment and what it leaves, or refused a write.
     fn has_no_space(&self) -> bool {
         let free = self.disk.free_space(Path::new("/store")).unwrap_or(0);
-        self.disk.counters().no_space > 0 || free < 64 << 10
+        self.disk.counters().no_space > 0 || free < 96 << 10
     }
 
     fn make_space(wal: &mut Wal) {

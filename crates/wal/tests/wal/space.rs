@@ -294,6 +294,23 @@ fn a_little_space_is_enough_to_open() {
 }
 
 #[test]
+fn segments_leave_enough_space_on_the_disk_to_open_and_to_write_checkpoints() {
+    let disk = FaultyDisk::new(1);
+    let config = Config { segment_bytes: 256 << 10, first_segment_bytes: 128 << 10, ..small() };
+    let mut wal = open_with(&disk, config).unwrap().wal;
+    disk.set_capacity(Some(disk.used() + (256 << 10) + (127 << 10)));
+    while append(&mut wal, 1, &[7; 20_000]).is_ok() {}
+    assert!(!wal.can_make_segment() && wal.prepare_next().unwrap().run().is_err());
+    wal.prepare_failed();
+    assert_eq!(wal.usage().live_segments, 1, "one more would leave too little");
+    disk.set_capacity(Some(disk.used() + (256 << 10) + (128 << 10)));
+    assert!(wal.can_make_segment());
+    append(&mut wal, 1, &[7; 20_000]).unwrap();
+    disk.kill();
+    assert_eq!(payload(&open_with(&disk, config).unwrap(), 1, 1), [7; 20_000]);
+}
+
+#[test]
 fn segments_that_a_crash_left_behind_make_room_for_opening() {
     let disk = FaultyDisk::new(1);
     let mut wal = open(&disk).unwrap().wal;

@@ -1,0 +1,107 @@
+//! What a mirror or a source asks of the server that has its origin, which may be an older one.
+
+use async_nats::{Message, Subscriber};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::harness::{Fixture, JETSTREAM, within};
+
+const TOO_OLD: &str =
+    r#"{"error":{"code":412,"err_code":10185,"description":"JetStream minimum api level required"}}"#;
+const UNKNOWN_FIELD: &str = r#"{"error":{"code":400,"err_code":10025,"description":"invalid JSON"}}"#;
+const MADE: &str = r#"{"config":{"ack_policy":"none"},"num_pending":0}"#;
+
+/// The server of the origins.
+struct Elsewhere {
+    client: async_nats::Client,
+    requests: Subscriber,
+}
+
+/// A request for a consumer: its subject behind `X.API.CONSUMER.` with `?` for what is drawn, the API level that it
+/// needs, and whether the stream's identity is told.
+type Asked = (String, String, bool);
+
+impl Elsewhere {
+    async fn new(s: &mut Fixture) -> Self {
+        let client = s.client().await;
+        let requests = client.subscribe("X.API.>").await.unwrap();
+        client.flush().await.unwrap();
+        Self { client, requests }
+    }
+
+    async fn next(&mut self) -> Message {
+        within("a request", self.requests.next()).await.unwrap()
+    }
+
+    /// The next request, answered with this.
+    async fn answers(&mut self, answer: &'static str) -> Asked {
+        let request = self.next().await;
+        self.client.publish(request.reply.clone().unwrap(), answer.into()).await.unwrap();
+        let header = |name: &str| Some(request.headers.as_ref()?.get(name)?.as_str().to_owned());
+        let config = serde_json::from_slice::<Value>(&request.payload).unwrap_or_default()["config"].clone();
+        let level = header("Nats-Required-Api-Level").unwrap_or_default();
+        assert_eq!(config["sourcing"] == true, !level.is_empty(), "{config}");
+        (shape(&request), level, header("Nats-Stream-Identity").is_some())
+    }
+}
+
+/// Subject of a request without what is drawn.
+fn shape(request: &Message) -> String {
+    let subject = request.subject.strip_prefix("X.API.CONSUMER.").unwrap();
+    let tokens = subject.split('.').map(|token| match token.strip_prefix("JS_") {
+        Some(name) => {
+            name.split('_').enumerate().map(|(at, part)| if at == 0 { part } else { "?" }).collect()
+        }
+        None => vec![token],
+    });
+    tokens.map(|parts| parts.join("_")).collect::<Vec<_>>().join(".")
+}
+
+fn asked(subject: &str, level: &str, tells_identity: bool) -> Asked {
+    (subject.to_owned(), level.to_owned(), tells_identity)
+}
+
+fn origin(more: Value) -> Value {
+    let mut origin = json!({"name": "O", "external": {"api": "X.API", "deliver": "D"}});
+    origin.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    origin
+}
+
+on_both_servers! { JETSTREAM;
+    async fn an_older_server_is_asked_for_less(s) {
+        let mut elsewhere = Elsewhere::new(s).await;
+        s.stream(json!({"name": "M", "mirror": origin(json!({}))})).await;
+        assert_eq!(elsewhere.answers(TOO_OLD).await, asked("CREATE.O", "4", false));
+        assert_eq!(elsewhere.answers(MADE).await, asked("CREATE.O", "", false));
+        s.stream(json!({"name": "S", "sources": [origin(json!({"filter_subject": "o.a"}))]})).await;
+        assert_eq!(elsewhere.answers(TOO_OLD).await, asked("CREATE.O.SRC_?.o.a", "5", true));
+        assert_eq!(elsewhere.answers(UNKNOWN_FIELD).await, asked("CREATE.O.SRC_?.o.a", "4", false));
+        assert_eq!(elsewhere.answers(MADE).await, asked("CREATE.O.SRC_?_?.o.a", "", false));
+    }
+
+    async fn a_filter_of_a_mirror_stands_in_the_subject_of_its_request(s) {
+        let mut elsewhere = Elsewhere::new(s).await;
+        s.stream(json!({"name": "M", "mirror": origin(json!({"filter_subject": "o.*"}))})).await;
+        assert_eq!(elsewhere.answers(MADE).await, asked("CREATE.O.MIRROR_?.o.*", "4", false));
+    }
+
+    /// One that became durable on a work queue would keep its messages.
+    async fn a_consumer_is_given_back_with_its_stream_or_source(s) {
+        let mut elsewhere = Elsewhere::new(s).await;
+        let (first, second) = (origin(json!({})), origin(json!({"name": "P"})));
+        s.stream(json!({"name": "S", "sources": [first, second]})).await;
+        for _ in 0..2 {
+            elsewhere.answers(MADE).await;
+        }
+        s.api("STREAM.UPDATE.S", json!({"name": "S", "sources": [first]})).await;
+        assert_eq!(shape(&elsewhere.next().await), "DELETE.P.SRC_?");
+        s.api("STREAM.UPDATE.S", json!({"name": "S", "sources": [origin(json!({"filter_subject": "o.a"}))]})).await;
+        assert_eq!(elsewhere.answers(MADE).await.0, "CREATE.O.SRC_?.o.a");
+        s.api("STREAM.DELETE.S", Value::Null).await;
+        assert_eq!(shape(&elsewhere.next().await), "DELETE.O.SRC_?");
+        s.stream(json!({"name": "M", "mirror": first})).await;
+        elsewhere.answers(MADE).await;
+        s.api("STREAM.UPDATE.M", json!({"name": "M", "subjects": ["m"]})).await;
+        assert_eq!(shape(&elsewhere.next().await), "DELETE.O.MIRROR_?");
+    }
+}
