@@ -208,8 +208,9 @@ impl World {
         let image = &self.servers[at].disk.durable;
         let is_named =
             |members: &Membership| members.get(life.peer).is_some_and(|m| m.incarnation == life.incarnation);
-        if !is_named(&image.members) {
-            let Some((index, entry)) = admission(image, life) else {
+        let before = self.ghost.committed.range(..=image.base.index).map(|(index, entry)| (*index, entry));
+        if !is_named(&image.members) && admission(before, life).is_none() {
+            let Some((index, entry)) = admission((image.base.index + 1..).zip(&image.entries), life) else {
                 return Err(format!("{life:?} counts, and has no entry that admits it"));
             };
             let chain = image.point(index).chain;
@@ -244,8 +245,11 @@ impl World {
 }
 
 /// The entry that admits a life, and its index.
-fn admission(image: &Image, life: Replica) -> Option<(LogIndex, MembershipEntry)> {
-    (image.base.index + 1..).zip(&image.entries).find_map(|(index, entry)| {
+fn admission<'a>(
+    mut entries: impl Iterator<Item = (LogIndex, &'a Entry)>,
+    life: Replica,
+) -> Option<(LogIndex, MembershipEntry)> {
+    entries.find_map(|(index, entry)| {
         let step = MembershipEntry::decode(&entry.payload).ok().flatten()?;
         let admits = match step.change {
             Change::Add(replica) => replica == life,
