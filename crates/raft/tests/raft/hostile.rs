@@ -416,3 +416,20 @@ fn who_restarted_is_not_relied_on_before_it_answers() {
     world.quiesce();
     world.change(0, Change::Promote(peer(3))).unwrap();
 }
+
+/// What a restarted member of a group of two knows to be committed it releases once it is told.
+#[test]
+fn a_restarted_follower_releases_what_it_knew_before() {
+    let mut world = led(3, 2);
+    world.change(0, Change::Remove(peer(2))).unwrap();
+    world.quiesce();
+    // Another term makes it write down what is committed.
+    world.with(0, |node, now, out| node.resign(now, out));
+    world.elect(0);
+    world.crash_keeping(1, 0);
+    world.start(1);
+    world.elect(0);
+    world.quiesce();
+    let (leader, follower) = (world.servers[0].applied, world.servers[1].applied);
+    assert_eq!(leader, follower);
+}
