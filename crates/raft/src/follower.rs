@@ -128,9 +128,10 @@ impl Node {
         if commit > self.commit {
             self.commit = commit;
             self.commit_members(commit);
-            if self.remembers() {
-                self.release(commit, out);
-            }
+        }
+        // A replica that restarted may know more to be committed than it has released.
+        if self.remembers() {
+            self.release(commit, out);
         }
     }
 

@@ -82,7 +82,10 @@ pub(crate) struct Leader {
     /// Lives that members said they go on as.
     pub(crate) declared: BTreeMap<PeerId, Incarnation>,
     transfer: Option<Transfer>,
+    /// Newest round: what members answer to from then on is newer than it.
     round: u64,
+    /// Newest round that a read waits for.
+    read_round: u64,
     reads: VecDeque<Read>,
     uncommitted_bytes: usize,
 }
@@ -97,7 +100,7 @@ impl Leader {
         let transfer = self.transfer.as_ref().map(|t| (t.to, t.is_asked));
         let leaving: Vec<_> = self.leaving.iter().map(|(peer, (_, index))| (peer, index)).collect();
         (self.first, self.is_announced, leaving, &self.declared, transfer).hash(state);
-        (self.round, &self.reads, self.uncommitted_bytes).hash(state);
+        (self.round, self.read_round, &self.reads, self.uncommitted_bytes).hash(state);
     }
 
     pub(crate) fn has_reads(&self) -> bool {
@@ -152,6 +155,7 @@ impl Node {
             declared: BTreeMap::new(),
             transfer: None,
             round: 0,
+            read_round: 0,
             reads: VecDeque::new(),
             uncommitted_bytes: uncommitted,
         }));
@@ -352,7 +356,7 @@ impl Node {
             out.push(Effect::ReadsConfirmed { number, index: released });
             return Ok(());
         }
-        let is_asked = leader.progress.values().any(|p| p.round_sent >= leader.round);
+        let is_asked = leader.progress.values().any(|p| p.round_sent >= leader.read_round);
         if let Some(last) = leader.reads.back_mut()
             && !is_asked
         {
@@ -361,6 +365,7 @@ impl Node {
             return Ok(());
         }
         leader.round += 1;
+        leader.read_round = leader.round;
         leader.reads.push_back(Read { round: leader.round, number, index: released });
         Ok(())
     }
@@ -536,6 +541,7 @@ impl Node {
             return;
         }
         if is_reachable {
+            self.doubt(peer);
             self.probe_again(peer);
         } else {
             self.check_quorum(now, out);
@@ -552,8 +558,11 @@ impl Node {
 
     /// A member may be another life now: it does not count before it answers.
     pub(crate) fn doubt(&mut self, peer: PeerId) {
-        if let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) {
+        let Some(leader) = self.leading() else { return };
+        leader.round += 1;
+        if let Some(progress) = leader.progress.get_mut(&peer) {
             progress.remembers = false;
+            progress.counts_from = leader.round;
         }
     }
 
@@ -605,8 +614,9 @@ impl Node {
         loop {
             let commit = self.commit_for(peer);
             let Role::Leader(leader) = &mut self.role else { return };
-            let round = leader.round;
+            let read_round = leader.read_round;
             let Some(progress) = leader.progress.get_mut(&peer) else { return };
+            let round = read_round.max(progress.counts_from);
             let (last, next) = (self.log.last().index, progress.next);
             let is_probe = match progress.mode {
                 Mode::Probe { is_sent: false } => true,

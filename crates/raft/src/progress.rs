@@ -43,6 +43,8 @@ pub(crate) struct Progress {
     pub(crate) commit_sent: LogIndex,
     commit_answered: LogIndex,
     pub(crate) round_sent: u64,
+    /// Answers to earlier rounds may be from before it restarted, perhaps with another disk.
+    pub(crate) counts_from: u64,
     round_answered: u64,
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
@@ -64,6 +66,7 @@ impl Progress {
             commit_sent: 0,
             commit_answered: 0,
             round_sent: 0,
+            counts_from: 0,
             round_answered: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -74,7 +77,7 @@ impl Progress {
 
     /// Feeds what is on its way and what was answered.
     pub(crate) fn hash_window<H: Hasher>(&self, state: &mut H) {
-        (self.held, self.commit_answered, self.round_answered, &self.in_flight).hash(state);
+        (self.held, self.commit_answered, self.round_answered, self.counts_from, &self.in_flight).hash(state);
     }
 
     /// What counts for a majority.
@@ -120,8 +123,8 @@ impl Progress {
     pub(crate) fn answered(&mut self, appended: &Appended, now: Mono) {
         self.heard = Some(now);
         // Within a life nobody forgets: who says so after having counted said it before.
-        self.remembers |= appended.remembers;
-        self.is_amnesiac = !self.remembers;
+        self.remembers |= appended.remembers && appended.round >= self.counts_from;
+        self.is_amnesiac = !self.remembers && !appended.remembers;
         self.commit_answered = self.commit_answered.max(appended.commit);
         self.round_answered = self.round_answered.max(appended.round.min(self.round_sent));
         if let Mode::Snapshot { is_heard, .. } = &mut self.mode {

@@ -111,7 +111,7 @@ fn told(state: &State, last: Option<Step>, text: &str) -> String {
     format!("{text}\nafter {steps:?}")
 }
 
-fn run(name: &str, world: World, budget: Budget, states: usize) {
+pub(crate) fn run(name: &str, world: World, budget: Budget, states: usize) {
     match explore(world, budget, Limits::new(states)) {
         Ok(explored) => eprintln!("{name}: {explored:?}"),
         Err(text) => panic!("{name}: {text}"),

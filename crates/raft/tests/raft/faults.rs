@@ -230,6 +230,19 @@ impl World {
         self.fail("messages follow each other without end");
     }
 
+    /// Makes a server stand, and stops once it is elected.
+    pub(crate) fn elect_in_part(&mut self, at: usize) {
+        self.with(at, |node, now, _| node.campaign(now));
+        self.with(at, |node, now, out| node.on_timeout(now, out));
+        while !self.node(at).is_some_and(|node| node.status().is_leader) && self.has_mail() {
+            let message = self.network.remove(0);
+            self.deliver(message);
+            for server in 0..self.servers.len() {
+                self.sync(server, usize::MAX);
+            }
+        }
+    }
+
     /// Makes a server stand, and lets the group come to rest.
     pub(crate) fn elect(&mut self, at: usize) {
         self.with(at, |node, now, _| node.campaign(now));

@@ -179,16 +179,22 @@ impl World {
     fn check_durable(&self, at: usize, message: &Message) -> Result<(), String> {
         let image = &self.servers[at].disk.durable;
         let (term, vote) = image.hard.as_ref().map_or((0, None), |h| (h.term, h.vote));
+        let remembers = image.hard.as_ref().is_some_and(|hard| !hard.is_amnesiac);
         let has_voted = |whom| term > message.term || (term == message.term && vote == Some(whom));
         let is_durable = match &message.body {
-            Body::Vote(ballot) => !ballot.is_granted || has_voted(message.to),
-            Body::AskVote(_) => has_voted(message.from),
-            Body::Appended(appended) => match appended.outcome {
-                Outcome::Matched { durable, .. } => {
-                    durable <= image.last().index && (durable == 0 || term >= message.term)
-                }
-                _ => true,
-            },
+            Body::Vote(ballot) => !ballot.is_granted || (remembers && has_voted(message.to)),
+            Body::AskVote(_) => remembers && has_voted(message.from),
+            Body::Appended(appended) => {
+                let is_held = match appended.outcome {
+                    Outcome::Matched { durable, .. } => {
+                        durable <= image.last().index && (durable == 0 || term >= message.term)
+                    }
+                    _ => true,
+                };
+                // A life that began with the group need not have written so.
+                let is_first = image.hard.is_none() && self.counts(message.from);
+                is_held && (remembers || is_first || !appended.remembers)
+            }
             _ => true,
         };
         if is_durable { Ok(()) } else { Err(format!("n{at} could forget what it says: {message:?}")) }
@@ -202,8 +208,9 @@ impl World {
         let image = &self.servers[at].disk.durable;
         let is_named =
             |members: &Membership| members.get(life.peer).is_some_and(|m| m.incarnation == life.incarnation);
-        if !is_named(&image.members) {
-            let Some((index, entry)) = admission(image, life) else {
+        let before = self.ghost.committed.range(..=image.base.index).map(|(index, entry)| (*index, entry));
+        if !is_named(&image.members) && admission(before, life).is_none() {
+            let Some((index, entry)) = admission((image.base.index + 1..).zip(&image.entries), life) else {
                 return Err(format!("{life:?} counts, and has no entry that admits it"));
             };
             let chain = image.point(index).chain;
@@ -238,8 +245,11 @@ impl World {
 }
 
 /// The entry that admits a life, and its index.
-fn admission(image: &Image, life: Replica) -> Option<(LogIndex, MembershipEntry)> {
-    (image.base.index + 1..).zip(&image.entries).find_map(|(index, entry)| {
+fn admission<'a>(
+    mut entries: impl Iterator<Item = (LogIndex, &'a Entry)>,
+    life: Replica,
+) -> Option<(LogIndex, MembershipEntry)> {
+    entries.find_map(|(index, entry)| {
         let step = MembershipEntry::decode(&entry.payload).ok().flatten()?;
         let admits = match step.change {
             Change::Add(replica) => replica == life,

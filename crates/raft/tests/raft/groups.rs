@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use linnet_raft::{Change, Replica};
 
-use crate::explore::{Limits, explore, run_to_the_end};
+use crate::explore::{Limits, explore, run, run_to_the_end};
 use crate::mutation::Mutation;
+use crate::paper::with_logs;
 use crate::schedule::{Budget, Path, State};
 use crate::world::{World, peer};
 
@@ -63,6 +64,23 @@ fn every_snapshot_and_transfer_of_three() {
     run_to_the_end("snapshots of 3", &led(3, 3), budget, 4_000);
 }
 
+/// Figure 8 of the Raft paper with three servers: an entry of an earlier term that a majority gets may still be
+/// overruled.
+#[test]
+fn every_end_of_an_entry_of_an_earlier_term() {
+    let budget = Budget { timeouts: 2, restarts: 1, departures: Some(3), ..Budget::default() };
+    let mut world = with_logs(&[&[1, 2], &[1], &[1, 3]], 3);
+    world.set_cut(0, 2, true);
+    world.elect_in_part(0);
+    // n1 says where its log ends and gets the rest.
+    for _ in 0..3 {
+        let message = world.network.remove(0);
+        world.deliver(message);
+    }
+    assert_eq!(world.servers[1].disk.waits(), 2, "the entry of term 2 and the one of term 4");
+    run("figure 8", world, budget, 90_000);
+}
+
 #[test]
 fn every_read_of_three() {
     run_to_the_end("reads of 3", &led(3, 3), READS, 4_000);
@@ -82,6 +100,7 @@ const READS: Budget = Budget {
     wipes: 0,
     remounts: 0,
     removals: 0,
+    promotions: 0,
     departures: None,
 };
 
@@ -92,6 +111,21 @@ fn a_read_that_nobody_confirms_is_noticed() {
     let budget = Budget { departures: Some(0), ..READS };
     let noticed = explore(world, budget, Limits::new(4_000)).err();
     assert!(noticed.as_ref().is_some_and(|text| text.contains("would answer a read")), "{noticed:?}");
+}
+
+#[test]
+fn every_promotion_beside_a_wipe() {
+    let budget =
+        Budget { timeouts: 3, proposals: 1, promotions: 1, wipes: 1, restarts: 1, ..Budget::default() };
+    run_to_the_end("promotion", &led(3, 2), budget, 4_000);
+    run_to_the_end("promotion in 4", &led(4, 3), budget, 4_000);
+}
+
+#[test]
+fn every_removal_beside_a_wipe() {
+    let budget =
+        Budget { timeouts: 3, proposals: 1, removals: 1, wipes: 1, restarts: 1, ..Budget::default() };
+    run_to_the_end("removal", &led(3, 3), budget, 4_000);
 }
 
 #[test]

@@ -392,12 +392,42 @@ fn who_fetches_a_state_is_not_sent_another_one_for_asking() {
 
 /// It may have come with another disk.
 #[test]
-fn who_restarted_is_not_relied_on_before_it_answers() {
+fn who_was_not_heard_is_not_relied_on_before_it_answers() {
     let mut world = led(4, 3);
     world.set_cut(0, 1, true);
-    world.crash_keeping(3, 0);
-    world.start(3);
+    world.set_cut(0, 3, true);
+    world.set_cut(0, 3, false);
     assert_eq!(world.change(0, Change::Promote(peer(3))), Err(Refused::NoQuorum));
     world.quiesce();
     world.change(0, Change::Promote(peer(3))).unwrap();
+}
+
+/// It may have come with another disk.
+#[test]
+fn who_restarted_is_not_relied_on_before_it_answers() {
+    let mut world = led(4, 3);
+    world.set_cut(0, 1, true);
+    let (from, to) = (world.life(3), world.life(0));
+    world.crash_keeping(3, 0);
+    world.start(3);
+    let earlier = Appended { outcome: Outcome::Heard, commit: 2, round: 0, remembers: true };
+    world.deliver(Message { from, to, term: 1, body: Body::Appended(earlier) });
+    assert_eq!(world.change(0, Change::Promote(peer(3))), Err(Refused::NoQuorum));
+    world.quiesce();
+    world.change(0, Change::Promote(peer(3))).unwrap();
+}
+
+/// Its re-admission, the last entry, is what a restarted learner of a group of two knows to be committed: it releases
+/// that once it is told, though it is told nothing new.
+#[test]
+fn a_restarted_learner_releases_what_it_knew_before() {
+    let mut world = led(3, 2);
+    world.crash_keeping(2, 0);
+    world.wipe(2);
+    world.start(2);
+    world.quiesce();
+    world.crash_keeping(2, 0);
+    world.start(2);
+    world.quiesce();
+    assert_eq!(world.servers[2].applied, world.servers[0].applied);
 }

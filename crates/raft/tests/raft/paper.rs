@@ -37,7 +37,7 @@ fn terms(world: &World, at: usize) -> Vec<Term> {
 }
 
 /// A group of which every server has a log with entries of these terms, and has seen the term of its last one or `seen`.
-fn with_logs(logs: &[&[Term]], seen: Term) -> World {
+pub(crate) fn with_logs(logs: &[&[Term]], seen: Term) -> World {
     let mut world = World::new(1, logs.len(), logs.len());
     for at in 0..logs.len() {
         world.sync(at, usize::MAX);

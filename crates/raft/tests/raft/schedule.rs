@@ -32,6 +32,7 @@ pub(crate) enum Step {
     Wipe(usize),
     Remount(usize),
     Remove(usize, usize),
+    Promote(usize, usize),
 }
 
 /// How often things may happen that are not the work of the group itself.
@@ -49,6 +50,7 @@ pub(crate) struct Budget {
     pub(crate) wipes: u8,
     pub(crate) remounts: u8,
     pub(crate) removals: u8,
+    pub(crate) promotions: u8,
     /// How often the schedule may depart from the ordinary one; no matter how often if there is no ordinary one.
     pub(crate) departures: Option<u8>,
 }
@@ -169,7 +171,10 @@ impl State {
             steps.extend(others.clone().map(|to| Step::Transfer(at, to)));
         }
         if node.is_leading() && left.removals > 0 {
-            steps.extend(others.map(|other| Step::Remove(at, other)));
+            steps.extend(others.clone().map(|other| Step::Remove(at, other)));
+        }
+        if node.is_leading() && left.promotions > 0 {
+            steps.extend(others.map(|other| Step::Promote(at, other)));
         }
     }
 
@@ -252,6 +257,10 @@ impl State {
                 world.crash_keeping(at, 0);
                 world.remount(at);
                 world.start_with(at, life_seed(world, at));
+            }
+            Step::Promote(at, other) => {
+                budget.promotions -= 1;
+                let _ = world.change(at, Change::Promote(peer(other)));
             }
             Step::Remove(at, other) => {
                 budget.removals -= 1;
