@@ -23,7 +23,7 @@ fn deaf(node: &super::Node) -> Raw {
 fn nobody_waits_for_a_message_of_a_stranger() {
     for kind in [Kind::Linnet, Kind::Peer] {
         let Some(node) = Setup::new(kind, "n").start() else { return };
-        for line in ["RMSG $G foo 120000000\r\n", "HMSG $G foo 12 120000000\r\n", "LMSG foo 120000000\r\n"] {
+        for line in ["RMSG $G foo 120000000\r\n", "HMSG $G foo 12 120000000\r\n"] {
             let mut raw = node.stranger();
             assert!(raw.line().unwrap().starts_with("INFO "));
             raw.send(line.as_bytes());
