@@ -12,8 +12,9 @@ pub(crate) fn is_only_traced(block: &[u8]) -> bool {
         return false;
     }
     let Some(only) = headers::get(block, "Nats-Trace-Only") else { return false };
+    let only = only.trim_ascii();
     let is_on = [b"1".as_slice(), b"true", b"on"].iter().any(|on| only.eq_ignore_ascii_case(on));
-    is_on && headers::get(block, "Nats-Trace-Dest").is_some_and(|dest| !dest.is_empty())
+    is_on && headers::get(block, "Nats-Trace-Dest").is_some_and(|dest| !dest.trim_ascii().is_empty())
 }
 
 #[cfg(test)]
