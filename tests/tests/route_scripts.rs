@@ -58,7 +58,7 @@ impl Running {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
         let extra = config.replace("{port}", &port);
-        let options = Options { name: Some("n".to_owned()), extra, ..PLAIN() };
+        let options = Options { name: Some("n".to_owned()), extra, monitor: true, ..PLAIN() };
         let fixture = Fixture::start(kind, Spec::new(program).options(options));
         Self { config: config.to_owned(), fixture, listener }
     }
@@ -84,9 +84,17 @@ fn run(kind: Kind, script: &str) {
         if !fixture.server.is_running() {
             failed.push(format!("{}: the server has ended", case.title));
             running = None;
+        } else if !poll_until(LONG, || has_no_client(fixture)) {
+            // What clients were interested in would be told to the servers of the next case.
+            failed.push(format!("{}: clients do not go", case.title));
         }
     }
     assert!(failed.is_empty(), "{} cases failed on {kind:?}:\n{}", failed.len(), failed.join("\n"));
+}
+
+fn has_no_client(fixture: &Fixture) -> bool {
+    let page = fixture.server.monitor_get("/connz").unwrap();
+    serde_json::from_str::<Value>(&page.body).unwrap()["num_connections"] == 0
 }
 
 fn is_dialled(who: char) -> bool {
