@@ -162,6 +162,7 @@ impl Ballot {
     pub fn expect(&mut self, peers: impl IntoIterator<Item = PeerId>) {
         self.expected = peers.into_iter().collect();
         self.expected.insert(self.me);
+        self.heard.retain(|peer, _| self.expected.contains(peer));
     }
 
     /// Whom this server waits for.
@@ -309,6 +310,9 @@ impl Ballot {
         }
         let cluster = founding.cluster;
         let is_voter = founding.voters.iter().any(|v| v.peer == self.me);
+        if self.promises.len() >= RULED_OUT_MAX && !self.promises.contains_key(&cluster) {
+            return;
+        }
         let has_promised = is_voter && self.promise(&founding, out);
         let promises = self.promises.entry(cluster).or_insert_with(|| (founding, BTreeSet::new()));
         if has_promised {
@@ -371,7 +375,9 @@ impl Ballot {
                 out.push(BallotEffect::Send(from, stand));
             }
             BallotMessage::Stand { life, accepted, founded: Some(founded) } => {
-                self.heard.insert(from, Heard { at: now, life, accepted, has_founded: true });
+                if self.expected.contains(&from) {
+                    self.heard.insert(from, Heard { at: now, life, accepted, has_founded: true });
+                }
                 self.on_message(now, from, BallotMessage::Decided(founded), out);
             }
             BallotMessage::Decided(founded) => {
@@ -380,6 +386,7 @@ impl Ballot {
                 }
                 self.found(&founded, out);
             }
+            BallotMessage::Stand { founded: None, .. } if !self.expected.contains(&from) => {}
             BallotMessage::Stand { life, accepted, founded: None } => {
                 self.heard.insert(from, Heard { at: now, life, accepted, has_founded: false });
             }

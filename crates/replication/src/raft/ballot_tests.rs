@@ -196,6 +196,18 @@ fn one_group_is_founded_even_if_servers_are_wiped_before() {
 }
 
 #[test]
+fn who_is_not_expected_has_no_say() {
+    let mut out = Vec::new();
+    let mut ballot = Ballot::open(peer(0), None, 1, Mono(1), &mut out);
+    ballot.expect([peer(1)]);
+    for n in 2..100 {
+        let stand = BallotMessage::Stand { life: 5, accepted: None, founded: None };
+        ballot.on_message(Mono(1), peer(n), stand, &mut out);
+    }
+    assert_eq!((ballot.heard.len(), ballot.missing(Mono(1))), (0, vec![peer(1)]));
+}
+
+#[test]
 fn nothing_is_founded_while_somebody_is_missing() {
     let mut world = World::new(1, 3);
     world.start(0);

@@ -74,14 +74,8 @@ pub struct RaftDriver {
     installing: Vec<u8>,
 }
 
-/// What a call may write to and send by.
-pub(crate) struct Way<'a> {
-    log: &'a mut dyn ReplicaLog,
-    outbox: &'a mut Outbox,
-}
-
 impl RaftDriver {
-    /// Opens a node.
+    /// Opens a node. Everything behind the opening's base that is not applied must be held by it.
     pub fn open(opening: Opening, now: Mono, log: &mut dyn ReplicaLog, outbox: &mut Outbox) -> Self {
         let mut effects = Vec::new();
         let base = opening.base.index;
@@ -95,7 +89,7 @@ impl RaftDriver {
             events: Vec::new(),
             installing: Vec::new(),
         };
-        driver.carry_out(&mut Way { log, outbox });
+        driver.carry_out(log, outbox);
         driver
     }
 
@@ -107,38 +101,34 @@ impl RaftDriver {
         act: impl FnOnce(&mut Node, &mut Vec<Effect>) -> R,
     ) -> R {
         let result = act(&mut self.node, &mut self.effects);
-        self.carry_out(&mut Way { log, outbox });
+        self.carry_out(log, outbox);
         result
     }
 
-    fn carry_out(&mut self, way: &mut Way<'_>) {
+    fn carry_out(&mut self, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
         let group = self.node.group();
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
             match effect {
                 Effect::Append { index, entry, state, write } => {
                     let ticket = match state {
-                        None => way.log.append(group, index, entry.term, &entry.payload),
-                        Some(state) => way.log.append_with_state(
-                            group,
-                            index,
-                            entry.term,
-                            &entry.payload,
-                            &stored(&state),
-                        ),
+                        None => log.append(group, index, entry.term, &entry.payload),
+                        Some(state) => {
+                            log.append_with_state(group, index, entry.term, &entry.payload, &stored(&state))
+                        }
                     };
                     self.writes.push_back((ticket, write));
                 }
                 Effect::HardState { state, write } => {
-                    let ticket = way.log.hard_state(group, &stored(&state));
+                    let ticket = log.hard_state(group, &stored(&state));
                     self.writes.push_back((ticket, write));
                 }
                 Effect::Install { last, state, write } => {
-                    let ticket = way.log.install(group, last, &self.installing, &stored(&state));
+                    let ticket = log.install(group, last, &self.installing, &stored(&state));
                     self.writes.push_back((ticket, write));
                     (self.next, self.committed) = (last.index + 1, last.index);
                 }
-                Effect::Send(message) => way.outbox.send(group, message),
+                Effect::Send(message) => outbox.send(group, message),
                 Effect::Committed(index) => self.committed = self.committed.max(index),
                 Effect::Standing(standing) => self.events.push(RaftEvent::Standing(standing)),
                 Effect::Members(members) => self.events.push(RaftEvent::Members(members)),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use linnet_ids::{Mono, PeerId};
+use linnet_raft::MEMBERS_MAX;
 
 use super::frame::Beat;
 
@@ -65,9 +66,11 @@ impl Liveness {
         self.peers.get(&peer).map_or(0, |p| p.boot)
     }
 
-    /// A server said something. Frames of an earlier process of it are to be dropped: then `None`.
+    /// A server said something. Frames of an earlier process of it, and of more servers than a group can have, are to be
+    /// dropped: then `None`.
     pub fn on_frame(&mut self, now: Mono, peer: PeerId, boot: u64) -> Option<Vec<PeerChange>> {
         let mut changes = Vec::new();
+        let is_full = self.peers.len() >= MEMBERS_MAX;
         match self.peers.get_mut(&peer) {
             Some(known) if boot < known.boot => return None,
             Some(known) => {
@@ -81,6 +84,7 @@ impl Liveness {
                 known.heard = now;
                 known.lost_connection = None;
             }
+            None if is_full => return None,
             None => {
                 let fresh = Peer {
                     boot,
@@ -254,6 +258,16 @@ mod tests {
         let stuck = Beat { oldest_write: STUCK_DISK_AFTER, ..beat(20, 15) };
         assert_eq!(hear(&mut liveness, 20, &stuck), Some(vec![PeerChange::Unreachable(peer())]));
         assert_eq!(hear(&mut liveness, 30, &beat(30, 25)), Some(vec![PeerChange::Reachable(peer())]));
+    }
+
+    #[test]
+    fn no_more_servers_are_remembered_than_a_group_can_have() {
+        let mut liveness = Liveness::new(7, at(0));
+        for n in 0..MEMBERS_MAX {
+            assert!(liveness.on_frame(at(1), PeerId::of_name(&n.to_string()), 1).is_some());
+        }
+        assert_eq!(liveness.on_frame(at(2), peer(), 3), None);
+        assert!(liveness.on_frame(at(2), PeerId::of_name("5"), 1).is_some());
     }
 
     #[test]
