@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::GroupId;
+use linnet_raft::LogPoint;
+use linnet_replication::raft::ReplicaLog;
 use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written, may_use_reserve};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
 use parking_lot::{Condvar, Mutex};
@@ -161,6 +163,29 @@ impl Log for LogHandle {
 
     fn end_group(&mut self, group: GroupId) -> Ticket {
         self.add(true, |batch| batch.end_group(group))
+    }
+}
+
+impl ReplicaLog for LogHandle {
+    fn append_with_state(
+        &mut self,
+        group: GroupId,
+        index: u64,
+        term: u64,
+        payload: &[u8],
+        state: &HardState,
+    ) -> Ticket {
+        self.add(true, |batch| {
+            batch.entry(group, index, term, &[payload]);
+            batch.hard_state(group, state);
+        })
+    }
+
+    fn install(&mut self, group: GroupId, last: LogPoint, body: &[u8], state: &HardState) -> Ticket {
+        self.add(true, |batch| {
+            batch.install(group, last.index, last.term, last.chain, body);
+            batch.hard_state(group, state);
+        })
     }
 }
 

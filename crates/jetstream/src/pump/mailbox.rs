@@ -7,6 +7,8 @@ use std::time::Duration;
 use linnet_broker::Account;
 use linnet_ids::GroupId;
 use linnet_jsapi::errors::ApiError;
+use linnet_raft::Message;
+use linnet_replication::raft::PeerChange;
 use linnet_replication::{GroupDone, GroupKey, SoloGroup, Ticket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -37,6 +39,9 @@ pub(super) struct PumpMail {
     pub(super) failure: Option<LogFailure>,
     pub(super) disk: Vec<(GroupKey, GroupDone)>,
     pub(super) checkpoints: Vec<GroupId>,
+    /// What replicas on other servers say to groups of this pump. Their windows bound it.
+    pub(super) messages: Vec<(GroupId, Message)>,
+    pub(super) peers: Vec<PeerChange>,
     pub(super) controls: Vec<Control>,
     is_awake: bool,
 }
@@ -111,6 +116,16 @@ impl PumpHandle {
 
     pub(crate) fn checkpoint(&self, group: GroupId) {
         self.with(|mail| mail.checkpoints.push(group));
+    }
+
+    /// Messages of replicas on other servers.
+    pub(crate) fn replica_messages(&self, messages: impl IntoIterator<Item = (GroupId, Message)>) {
+        self.with(|mail| mail.messages.extend(messages));
+    }
+
+    /// Servers can be heard, or cannot any more.
+    pub(crate) fn peers_changed(&self, changes: &[PeerChange]) {
+        self.with(|mail| mail.peers.extend_from_slice(changes));
     }
 
     pub(crate) fn control(&self, control: Control) {
