@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use linnet_ids::GroupId;
 use linnet_raft::LogPoint;
-use linnet_replication::raft::ReplicaLog;
 use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written, may_use_reserve};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
 use parking_lot::{Condvar, Mutex};
@@ -164,9 +163,7 @@ impl Log for LogHandle {
     fn end_group(&mut self, group: GroupId) -> Ticket {
         self.add(true, |batch| batch.end_group(group))
     }
-}
 
-impl ReplicaLog for LogHandle {
     fn append_with_state(
         &mut self,
         group: GroupId,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Site;
 use crate::floor::{FLOOR_STEP, FloorJob};
+use crate::group::SoloGroup;
 use crate::open::{fresh, fresh_restoring};
-use crate::solo::SoloGroup;
 
 /// A stream's entry in the catalogue, as stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]

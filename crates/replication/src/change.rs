@@ -12,8 +12,8 @@ use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
 
 use crate::catalogue::Assignment;
+use crate::group::SoloGroup;
 use crate::restore::group_dir;
-use crate::solo::SoloGroup;
 
 /// What a change needs done next.
 pub enum Step {

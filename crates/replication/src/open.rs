@@ -11,8 +11,8 @@ use linnet_wire::headers;
 use thiserror::Error;
 
 use crate::floor::{FLOOR_STEP, Floor, FloorJob, floor_of};
+use crate::group::{LogPosition, SoloGroup};
 use crate::log::Log;
-use crate::solo::{LogPosition, SoloGroup};
 
 /// What opening a group needs to know besides the log.
 pub(crate) struct Opening<'a> {
@@ -133,7 +133,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         match entry {
             Ok(entry) => {
                 last = Some(LogPosition { index: entry.index, term: entry.term });
-                let proposal = Proposal { bytes: entry.payload, token: None, confirmations: Vec::new() };
+                let proposal = Proposal::new(entry.payload, None);
                 restored.replayed += 1;
                 stream
                     .apply(&proposal, at, &mut Nobody)

@@ -15,6 +15,7 @@ use linnet_store::{Kind, OpenError};
 use linnet_wal::{RecoveredGroup, Wal};
 
 use crate::catalogue::{Assignment, catalogue_config, read};
+use crate::group::SoloGroup;
 use crate::identify::{Identity, identify};
 use crate::log::Log;
 use crate::open::{OpenFailure, Opening, Restored, recover};
@@ -22,7 +23,6 @@ use crate::quarantine::{
     is_given_up, missing_path, move_files, note_incomplete, note_missing, note_unnamed, put_aside,
     was_incomplete,
 };
-use crate::solo::SoloGroup;
 
 /// Everything that exists while the store is being opened.
 pub struct Restoring<'a> {

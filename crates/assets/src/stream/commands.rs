@@ -186,6 +186,10 @@ impl Stream {
             out.answer(token, Err(errors::STREAM_NOT_FOUND));
             return;
         }
+        if self.follows && !Self::may_follower_answer(&command) {
+            out.answer(token, Err(errors::CLUSTER_NOT_LEADER));
+            return;
+        }
         match command {
             Command::State { subjects, deleted } => {
                 let state = self.detailed_state(subjects.as_deref(), deleted);
@@ -450,7 +454,8 @@ impl Stream {
         self.resets.insert(token, CommandOutcome::Reset(Box::new(info), next));
         let bytes = Entry::ConsumerDelta(vec![(name.to_owned(), ops)]).encode();
         self.close_messages();
-        self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations });
+        let waiter = super::Waiter { token: Some(token), confirmations };
+        self.proposals.push(super::Proposal { bytes, waiter });
         self.mark_ready(id);
         self.touch_timer(id);
         Ok(())

@@ -98,6 +98,8 @@ impl Pump {
                 durable: mail.durable,
                 checkpoints: mail.checkpoints,
                 ready: mail.ready,
+                messages: mail.messages,
+                peers: mail.peers,
             };
             let mut turns = std::mem::take(&mut self.turns);
             turns.pass(&mut self, mail, at, touched);
