@@ -108,9 +108,18 @@ impl SoloGroup {
         true
     }
 
-    /// Hands leadership to another voter.
-    pub fn transfer(&mut self, now: Mono, to: PeerId, within: Duration) -> Result<(), Refused> {
-        self.replica_mut().map_or(Err(Refused::NotLeader), |replica| replica.transfer(now, to, within))
+    /// Hands leadership to another voter. What is decided until now becomes part of the log before that.
+    pub fn transfer(
+        &mut self,
+        now: Mono,
+        to: PeerId,
+        within: Duration,
+        log: &mut dyn Log,
+    ) -> Result<(), Refused> {
+        let proposals = self.stream.take_proposals(now);
+        let replica = self.replica_mut().ok_or(Refused::NotLeader)?;
+        replica.propose(proposals, log);
+        replica.transfer(now, to, within)
     }
 
     /// Proposes a step of the membership.
