@@ -29,7 +29,7 @@ pub use floor::{FLOOR_STEP, FloorDone, FloorJob};
 pub use job::{GroupDone, GroupJob};
 pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
 pub use log::{BatchQueue, Log, Records, Ticket, may_use_reserve};
-pub use open::{OpenFailure, Restored};
+pub use open::{OpenFailure, Opening, Restored, open_at_checkpoint};
 pub use quarantine::put_aside;
 pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, UnnamedGroup, group_dir};
 pub use solo::{LogPosition, SoloGroup};
