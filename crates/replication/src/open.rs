@@ -95,7 +95,8 @@ pub fn open_at_checkpoint(opening: &Opening<'_>) -> Result<(Stream, Restored), O
     let saved = parse(&report.extra);
     let saved =
         saved.unwrap_or_else(|| StreamSaved { config: opening.config.clone(), ..StreamSaved::default() });
-    let stream = stream_of(saved, store, opening.created, opening.place.clone(), now, wall);
+    let ids = stored_ids(&store, &saved.config, wall);
+    let stream = stream_of(saved, store, &ids, opening.created, opening.place.clone(), now);
     let mut restored = Restored {
         lost: report.lost,
         lost_in: report.lost_in,
@@ -110,14 +111,14 @@ pub fn open_at_checkpoint(opening: &Opening<'_>) -> Result<(Stream, Restored), O
     Ok((stream, restored))
 }
 
-/// A stream over what a checkpoint keeps of it.
+/// A stream over what a checkpoint keeps of it, with the ids that its duplicate window covers.
 pub(crate) fn stream_of(
     saved: StreamSaved,
     store: StreamStore,
+    ids: &[StoredId],
     created: Wall,
     place: Place,
     now: Mono,
-    wall: Wall,
 ) -> Stream {
     let StreamSaved { config, consumers, ttls, schedules, taken, owner, deleted, restoring } = saved;
     let mut stream = Stream::new(config, created, place, store, consumers, now);
@@ -125,7 +126,9 @@ pub(crate) fn stream_of(
     stream.restore_schedules(&schedules);
     stream.restore_taken(taken);
     stream.restore_life(owner, deleted, restoring);
-    remember_ids(&mut stream, wall);
+    for (id, seq, at) in ids {
+        stream.remember_id(id, *seq, *at);
+    }
     stream
 }
 
@@ -254,23 +257,24 @@ pub struct Restored {
     pub floor: StreamSeq,
 }
 
-/// Fills the duplicate window from stored messages that are young enough.
-fn remember_ids(stream: &mut Stream, wall: Wall) {
-    let window = stream.config().duplicate_window.0;
-    if window <= 0 || stream.store().state().msgs == 0 {
-        return;
+/// Id, sequence and time of a stored message.
+pub(crate) type StoredId = (Vec<u8>, StreamSeq, Wall);
+
+/// The ids of stored messages that are young enough for the duplicate window, in stream order. It blocks.
+pub(crate) fn stored_ids(store: &StreamStore, config: &StreamConfig, wall: Wall) -> Vec<StoredId> {
+    let mut ids = Vec::new();
+    let window = config.duplicate_window.0;
+    if window <= 0 || store.state().msgs == 0 {
+        return ids;
     }
     let cutoff = Wall(wall.0.saturating_sub(window));
-    let Some(from) = stream.store().first_at_or_after(cutoff) else { return };
-    let mut ids = Vec::new();
-    stream.store().walk_headers(from, |record| {
+    let Some(from) = store.first_at_or_after(cutoff) else { return ids };
+    store.walk_headers(from, |record| {
         if let Some(id) = headers::get(record.headers, "Nats-Msg-Id") {
             ids.push((id.to_vec(), record.seq, record.timestamp));
         }
     });
-    for (id, seq, at) in ids {
-        stream.remember_id(&id, seq, at);
-    }
+    ids
 }
 
 /// An empty group of a new stream.
