@@ -21,6 +21,7 @@ mod quarantine;
 pub mod raft;
 mod restore;
 mod solo;
+pub mod transfer;
 mod turns;
 
 pub use catalogue::{Assignment, catalogue_config};
