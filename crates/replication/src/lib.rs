@@ -24,6 +24,7 @@ mod replica;
 mod replicating;
 mod restore;
 mod solo;
+pub mod transfer;
 mod turns;
 
 pub use catalogue::{Assignment, catalogue_config};
@@ -33,7 +34,7 @@ pub use group::{LogPosition, SoloGroup};
 pub use job::{GroupDone, GroupJob};
 pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
 pub use log::{BatchQueue, Log, Records, Ticket, may_use_reserve};
-pub use open::{OpenFailure, Restored};
+pub use open::{OpenFailure, Opening, Restored, open_at_checkpoint};
 pub use quarantine::put_aside;
 pub use replica::ReplicaRequest;
 pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, UnnamedGroup, group_dir};

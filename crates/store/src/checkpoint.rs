@@ -31,6 +31,21 @@ struct PendingRewrite {
 }
 
 impl Pending {
+    /// Number of the state file.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Every file that is of no use if the checkpoint comes to nothing.
+    pub(crate) fn into_files(self) -> Vec<PathBuf> {
+        let mut files = self.obsolete;
+        for rewrite in self.rewrites {
+            rewrite.to.retire();
+            files.extend([rewrite.to.path().to_owned(), rewrite.to.index_path()]);
+        }
+        files
+    }
+
     pub(crate) fn obsolete_bytes(&self) -> u64 {
         self.obsolete_bytes
     }
@@ -172,9 +187,10 @@ impl StreamStore {
 
     /// Takes the outcome of a checkpoint. On success: what to record in the log, and which files may be deleted
     /// once that record is durable; some of them may not exist. Want of space lets a later checkpoint try again,
-    /// any other failure latches.
+    /// any other failure latches. The outcome of a checkpoint that this store did not begin is ignored.
     pub fn finish_checkpoint(&mut self, taken: CheckpointTaken) -> Option<(CheckpointBody, Vec<PathBuf>)> {
-        let pending = self.pending.take()?;
+        // One that was begun by a store in whose place this one is covers nothing of this one.
+        let pending = self.pending.take_if(|pending| pending.number == taken.number)?;
         match taken.result {
             Ok(taken) => Some(self.adopt_checkpoint(pending, &taken)),
             Err(failed) => {
@@ -227,7 +243,8 @@ impl StreamStore {
         {
             removable.push(dir.join(state_name(old)));
         }
-        self.next_state = taken.body.number + 1;
+        // Others may have been set aside meanwhile.
+        self.next_state = self.next_state.max(taken.body.number + 1);
         (taken.body, removable)
     }
 
