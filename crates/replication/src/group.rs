@@ -8,7 +8,7 @@ use linnet_raft::Opening;
 use linnet_store::{CheckpointJob, CheckpointTaken};
 use linnet_wal::HardState;
 
-use crate::floor::{Floor, FloorDone, FloorJob, Raised};
+use crate::floor::{Floor, FloorDone, FloorJob, Raised, Whose};
 use crate::job::GroupDone;
 use crate::log::{Log, Ticket};
 use crate::replica::Replica;
@@ -88,9 +88,11 @@ impl SoloGroup {
         }
     }
 
-    /// A group that starts with an empty log. Sequences are reserved `floor_step` at a time.
-    pub(crate) fn fresh(group: GroupId, stream: Stream, floor_step: StreamSeq) -> Self {
-        let floor = if stream.store().is_memory() { Floor::none() } else { Floor::new(floor_step, 0) };
+    /// A group that starts with an empty log. Sequences are reserved `floor_step` at a time, and are up to `floor`; 0 if
+    /// that is recorded nowhere.
+    pub(crate) fn fresh(group: GroupId, stream: Stream, floor_step: StreamSeq, floor: StreamSeq) -> Self {
+        let whose = if stream.store().is_memory() { Whose::Volatile } else { Whose::Logged };
+        let floor = Floor::new(whose, floor_step, floor);
         Self::new(group, stream, LogPosition::default(), 1, floor)
     }
 

@@ -10,7 +10,7 @@ use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
 
-use crate::floor::{FLOOR_STEP, Floor, FloorJob, floor_of};
+use crate::floor::{FLOOR_STEP, Floor, FloorJob, Whose, floor_of};
 use crate::group::{LogPosition, SoloGroup};
 use crate::log::Log;
 
@@ -169,7 +169,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
             if is_damaged { Some(skip_catalogue(&stream, restored.floor, &**disk, dir)?) } else { None };
         (Floor::none(), skip_to)
     } else {
-        let floor = Floor::new(floor_step, restored.floor);
+        let floor = Floor::new(Whose::Logged, floor_step, restored.floor);
         let skip_to = is_damaged.then(|| floor.behind_loss(last_seq_left(&stream)));
         (floor, skip_to)
     };
@@ -210,7 +210,7 @@ fn skip_catalogue(
     dir: PathBuf,
 ) -> Result<StreamSeq, OpenFailure> {
     let skip_to = last_seq_left(stream).max(found_floor).saturating_add(FLOOR_STEP);
-    let recorded = FloorJob::up_to(skip_to).run(disk, &dir).into_outcome();
+    let recorded = FloorJob::up_to(Whose::Logged, skip_to).run(disk, &dir).into_outcome();
     recorded.map(|()| skip_to).map_err(|source| OpenFailure::Floor { dir, source })
 }
 
@@ -292,7 +292,7 @@ pub(crate) fn fresh(
     if !stream.store().is_memory() {
         stream.record_config();
     }
-    SoloGroup::fresh(group, stream, floor_step)
+    SoloGroup::fresh(group, stream, floor_step, 0)
 }
 
 /// An empty group of a stream that is restored from a backup: its sequences are reserved up to `floor`.
@@ -308,12 +308,11 @@ pub(crate) fn fresh_restoring(
     let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
     let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
     stream.begin_restore();
-    if stream.store().is_memory() {
-        return SoloGroup::fresh(group, stream, FLOOR_STEP);
+    if !stream.store().is_memory() {
+        stream.record_restored_config();
     }
-    stream.record_restored_config();
     let (step, found) = floor;
-    SoloGroup::new(group, stream, LogPosition::default(), 1, Floor::new(step, found))
+    SoloGroup::fresh(group, stream, step, found)
 }
 
 #[cfg(test)]

@@ -97,6 +97,7 @@ impl Engine {
             .map_err(|error| errors::stream_restore(error.description))?;
         let change = Change::finish_restore(handle.assignment(account, config));
         self.carry_out(change, Some(account), Some(handle.clone())).await?;
+        self.keep_consumers(account, handle).await?;
         account.streams.write().insert(name, handle.clone());
         let services = ConsumerServices::new(&self.config.domain);
         let (done, opened) = oneshot::channel();
