@@ -63,6 +63,8 @@ impl Process {
             group: slot.group.group().to_string(),
             created: stream.created().0,
             live: true,
+            members: Vec::new(),
+            ended: false,
             config: stream.config().clone(),
         })
     }

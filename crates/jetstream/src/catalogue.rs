@@ -56,6 +56,8 @@ impl StreamHandle {
             group: self.group.to_string(),
             created: self.created.0,
             live: true,
+            members: Vec::new(),
+            ended: false,
             config,
         }
     }

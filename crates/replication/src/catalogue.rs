@@ -29,8 +29,23 @@ pub struct Assignment {
     pub created: i64,
     /// The group has started once: without its log it is lost, not new.
     pub live: bool,
+    /// Its replicas; nobody is named on a server that is no part of a cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Placed>,
+    /// It has ended: members that do not know it yet learn it from this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// Configuration.
     pub config: StreamConfig,
+}
+
+/// A replica of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Id of its server.
+    pub peer: String,
+    /// The life of that server's store in which it may begin empty.
+    pub life: u64,
 }
 
 impl Assignment {

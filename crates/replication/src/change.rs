@@ -213,7 +213,15 @@ mod tests {
     fn assignment() -> Assignment {
         let config =
             StreamConfig { name: "S".to_owned(), storage: StorageType::File, ..StreamConfig::default() };
-        Assignment { account: "A".to_owned(), group: GROUP.to_string(), created: 1, live: false, config }
+        Assignment {
+            account: "A".to_owned(),
+            group: GROUP.to_string(),
+            created: 1,
+            live: false,
+            members: Vec::new(),
+            ended: false,
+            config,
+        }
     }
 
     fn create() -> (Change, Step) {

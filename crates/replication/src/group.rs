@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use linnet_assets::{Admitted, EntryError, Moment, Output, Publish, Stream, StreamLimits, Waiter};
+use linnet_assets::{Admitted, EntryError, Moment, Output, Owner, Publish, Stream, StreamLimits, Waiter};
 use linnet_ids::{GroupId, Mono, StreamSeq};
 use linnet_jsapi::ApiError;
 use linnet_raft::Opening;
@@ -97,10 +97,17 @@ impl SoloGroup {
     }
 
     /// One replica of several, over a stream that has applied what the opening's base covers.
-    pub fn replica(opening: Opening, mut stream: Stream, now: Mono, log: &mut dyn Log) -> Self {
+    /// `owner` is whose it is, if its log does not say so yet.
+    pub fn replica(
+        opening: Opening,
+        mut stream: Stream,
+        owner: Option<Owner>,
+        now: Mono,
+        log: &mut dyn Log,
+    ) -> Self {
         stream.become_replica();
         let (group, base) = (opening.group, opening.base);
-        let replica = Replica::open(opening, stream.store().is_memory(), now, log);
+        let replica = Replica::open(opening, owner, stream.store().is_memory(), now, log);
         let applied = LogPosition { index: base.index, term: base.term };
         Self::seated(group, stream, applied, Seat::Replica(Box::new(replica)), Floor::none())
     }

@@ -12,6 +12,7 @@
 
 mod catalogue;
 mod change;
+mod clustered;
 mod floor;
 mod group;
 mod identify;
@@ -29,8 +30,11 @@ mod solo;
 pub mod transfer;
 mod turns;
 
-pub use catalogue::{Assignment, catalogue_config};
+pub use catalogue::{Assignment, Placed, catalogue_config};
 pub use change::{Change, Site, Step};
+pub use clustered::{
+    Beginning, ClusterStore, Myself, begin_catalogue, forget_assignment, remember_assignment,
+};
 pub use floor::{FLOOR_STEP, FloorDone, FloorJob};
 pub use group::{LogPosition, SoloGroup};
 pub use job::{GroupDone, GroupJob};

@@ -51,6 +51,12 @@ pub enum OpenFailure {
          begin empty"
     )]
     NothingLeft,
+    /// The store is that of a server without a cluster.
+    #[error(
+        "the store was used by a server that was no part of a cluster: move it away, and restore its streams from a \
+         backup"
+    )]
+    Standalone,
     /// The checkpoint in the log cannot be read.
     #[error("its checkpoint in the log cannot be read: {0}")]
     Checkpoint(String),

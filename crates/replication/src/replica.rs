@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use linnet_assets::{Proposal, Waiter};
+use linnet_assets::{Owner, Proposal, Waiter};
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId};
 use linnet_raft::{Entry, Fault, LogPoint, Membership, Message, Opening, Refused, Snapshot, Standing};
 use linnet_wal::HardState;
@@ -53,6 +53,8 @@ pub(crate) struct Saved {
 /// One voter among several, or a learner.
 pub(crate) struct Replica {
     driver: RaftDriver,
+    /// Whose the group is, for its first leader to write down.
+    owner: Option<Owner>,
     outbox: Outbox,
     /// What could not be proposed yet.
     held: VecDeque<Proposal>,
@@ -70,7 +72,13 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Opens a replica.
-    pub(crate) fn open(opening: Opening, is_volatile: bool, now: Mono, log: &mut dyn Log) -> Self {
+    pub(crate) fn open(
+        opening: Opening,
+        owner: Option<Owner>,
+        is_volatile: bool,
+        now: Mono,
+        log: &mut dyn Log,
+    ) -> Self {
         let mut outbox = Outbox::default();
         let driver = match is_volatile {
             false => RaftDriver::open(opening, now, log, &mut outbox),
@@ -78,6 +86,7 @@ impl Replica {
         };
         Self {
             driver,
+            owner,
             outbox,
             held: VecDeque::new(),
             pending: VecDeque::new(),
@@ -88,6 +97,10 @@ impl Replica {
             durable: 0,
             is_volatile,
         }
+    }
+
+    pub(crate) fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
     }
 
     pub(crate) fn driver(&self) -> &RaftDriver {

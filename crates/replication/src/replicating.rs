@@ -218,6 +218,11 @@ impl SoloGroup {
         let leads = matches!(standing, Standing::Leading(_));
         if leads && !self.stream.is_leading() {
             self.stream.lead(at);
+            let owner = self.replica_ref().and_then(|replica| replica.owner().cloned());
+            if let Some(owner) = owner.filter(|_| self.stream.owner().is_none()) {
+                self.stream.record_config();
+                self.stream.record_owner(owner);
+            }
         } else if !leads && self.stream.is_leading() {
             let waiters = self.replica_mut().map(|r| r.give_up().collect()).unwrap_or_default();
             answer_all(waiters, &errors::CLUSTER_NOT_AVAIL, out);

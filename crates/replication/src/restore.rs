@@ -184,11 +184,11 @@ impl Restoring<'_> {
         true
     }
 
-    fn recovered(&self, group: GroupId) -> Option<&RecoveredGroup> {
+    pub(crate) fn recovered(&self, group: GroupId) -> Option<&RecoveredGroup> {
         self.groups.iter().find(|g| g.group == group)
     }
 
-    fn opening(&self, group: GroupId, config: StreamConfig, created: Wall) -> Opening<'_> {
+    pub(crate) fn opening(&self, group: GroupId, config: StreamConfig, created: Wall) -> Opening<'_> {
         Opening {
             group,
             recovered: self.recovered(group),
@@ -205,7 +205,7 @@ impl Restoring<'_> {
         }
     }
 
-    fn restore_stream(
+    pub(crate) fn restore_stream(
         &self,
         assignment: &Assignment,
         group: GroupId,

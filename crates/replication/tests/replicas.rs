@@ -120,7 +120,7 @@ impl Cluster {
             let store = StreamStore::new(Kind::Memory, Seed::of(GROUP), 0, config.max_msgs_per_subject);
             let stream = Stream::new(config.clone(), Wall(1), Place::default(), store, Vec::new(), now);
             let mut log = MemLog::default();
-            let group = SoloGroup::replica(opening, stream, now, &mut log);
+            let group = SoloGroup::replica(opening, stream, None, now, &mut log);
             (PeerId::of_name(name), Server { group, log, sent: Sent::default() })
         });
         let mut cluster = Self { servers: servers.collect(), down: BTreeSet::new(), now };

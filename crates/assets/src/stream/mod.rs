@@ -307,6 +307,11 @@ impl Stream {
         self.created
     }
 
+    /// Whose it is, as far as its log says.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
+    }
+
     /// Messages.
     pub fn store(&self) -> &StreamStore {
         &self.store

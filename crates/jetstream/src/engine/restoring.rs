@@ -63,6 +63,8 @@ impl Engine {
             group: group.to_string(),
             created: created.0,
             live: false,
+            members: Vec::new(),
+            ended: false,
             config,
         };
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());

@@ -251,6 +251,8 @@ impl Engine {
             group: group.to_string(),
             created: self.broker.clock().wall().0,
             live: false,
+            members: Vec::new(),
+            ended: false,
             config,
         };
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
