@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_ids::{GroupId, LogIndex, PeerId};
+use linnet_ids::{GroupId, LogIndex, Mono, PeerId};
 use linnet_raft::{Entry, LogPoint};
 use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written, may_use_reserve};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
@@ -44,6 +44,8 @@ struct State {
     owners: HashMap<GroupId, PumpHandle>,
     /// Entries to be read; a group waits for one read per member.
     reads: VecDeque<ReadEntries>,
+    /// When the write began that is under way.
+    writing_since: Option<Mono>,
     /// The log has reached half of its bound, or found no space.
     is_short_of_space: bool,
     /// The disk has been full for a while: what waits for space may wait for long.
@@ -74,6 +76,7 @@ impl LogHandle {
             prepared: None,
             owners: HashMap::new(),
             reads: VecDeque::new(),
+            writing_since: None,
             is_short_of_space: false,
             is_disk_full: false,
             is_stopping: false,
@@ -88,6 +91,21 @@ impl LogHandle {
 
     pub(crate) fn disown(&self, group: GroupId) {
         self.shared.state.lock().owners.remove(&group);
+    }
+
+    /// The pump that turns a group's loop.
+    pub(crate) fn pump_of(&self, group: GroupId) -> Option<PumpHandle> {
+        self.shared.state.lock().owners.get(&group).cloned()
+    }
+
+    /// How long the write that is under way has taken; zero if there is none. Waiting for space is not writing.
+    pub(crate) fn oldest_write(&self, now: Mono) -> Duration {
+        self.shared.state.lock().writing_since.map_or(Duration::ZERO, |since| now.since(since))
+    }
+
+    /// A write begins, or is done.
+    fn note_writing(&self, since: Option<Mono>) {
+        self.shared.state.lock().writing_since = since;
     }
 
     /// Asks for a checkpoint of a group. True if a pump was asked.
@@ -212,7 +230,7 @@ pub(crate) struct LogWriter {
     pub(crate) is_stuck: bool,
     pub(crate) budget: Arc<Budget>,
     /// Since when there is no space on the disk, for the log or for the blocks that would relieve it.
-    pub(crate) full_since: Option<linnet_ids::Mono>,
+    pub(crate) full_since: Option<Mono>,
     /// It was said that preparing a segment failed, and has failed since.
     pub(crate) cannot_prepare: bool,
     pub(crate) clock: Arc<dyn linnet_env::Clock>,
@@ -312,7 +330,10 @@ impl LogWriter {
     /// False if the log has failed.
     fn seal(&mut self) -> bool {
         let now = self.clock.mono();
-        match self.keeper.seal(now, &mut |group| self.handle.ask_for_checkpoint(group)) {
+        self.handle.note_writing(Some(now));
+        let sealed = self.keeper.seal(now, &mut |group| self.handle.ask_for_checkpoint(group));
+        self.handle.note_writing(None);
+        match sealed {
             Written::Durable => true,
             Written::NoSpace(error) => {
                 if !std::mem::replace(&mut self.is_stuck, true) {
@@ -358,7 +379,11 @@ impl LogWriter {
         let Self { keeper, handle, .. } = self;
         let may_use_reserve = handle.has_urgent() || handle.has_leftovers_only();
         let now = self.clock.mono();
-        match keeper.write(batch, may_use_reserve, now, &mut |group| handle.ask_for_checkpoint(group)) {
+        handle.note_writing(Some(now));
+        let written =
+            keeper.write(batch, may_use_reserve, now, &mut |group| handle.ask_for_checkpoint(group));
+        handle.note_writing(None);
+        match written {
             Written::Durable => Ok(true),
             Written::NoSpace(error) => {
                 if !std::mem::replace(&mut self.is_stuck, true) {

@@ -174,14 +174,14 @@ pub(crate) struct Content {
 }
 
 /// Reads the whole catalogue.
-pub(crate) fn read(meta: &mut SoloGroup) -> Content {
+pub(crate) fn read(meta: &mut Stream) -> Content {
     let mut content = Content::default();
     let mut next = 0;
-    while let Some(seq) = meta.stream().store().next(next, &Filter::all()) {
+    while let Some(seq) = meta.store().next(next, &Filter::all()) {
         next = seq + 1;
-        match entry(meta, seq) {
-            Ok(Some(Known::Stream(assignment))) => content.assignments.push(*assignment),
-            Ok(Some(Known::Consumer(kept))) => {
+        match catalogue_entry(meta, seq) {
+            Ok(Some(CatalogueEntry::Stream(assignment))) => content.assignments.push(*assignment),
+            Ok(Some(CatalogueEntry::Consumer(kept))) => {
                 content.consumers.entry(kept.group.clone()).or_default().push(*kept);
             }
             Ok(None) => {}
@@ -191,30 +191,33 @@ pub(crate) fn read(meta: &mut SoloGroup) -> Content {
             }
         }
     }
-    content.is_incomplete |= !meta.stream().store().damaged().is_empty();
+    content.is_incomplete |= !meta.store().damaged().is_empty();
     content
 }
 
 /// An entry of the catalogue.
-enum Known {
+pub enum CatalogueEntry {
+    /// A stream.
     Stream(Box<Assignment>),
+    /// A durable consumer of a stream in memory.
     Consumer(Box<KeptConsumer>),
 }
 
-/// The entry at a sequence.
-fn entry(meta: &mut SoloGroup, seq: StreamSeq) -> Result<Option<Known>, String> {
+/// The entry at a sequence of the catalogue's stream; `None` if there is none any more. It may read from the disk.
+/// Fails with the reason in words.
+pub fn catalogue_entry(meta: &mut Stream, seq: StreamSeq) -> Result<Option<CatalogueEntry>, String> {
     loop {
-        match meta.stream().store().get(seq, true) {
+        match meta.store().get(seq, true) {
             Lookup::Found(record) => {
                 let known = if record.subject.starts_with(kept::PREFIX) {
-                    serde_json::from_slice(record.payload).map(Known::Consumer)
+                    serde_json::from_slice(record.payload).map(CatalogueEntry::Consumer)
                 } else {
-                    serde_json::from_slice(record.payload).map(Known::Stream)
+                    serde_json::from_slice(record.payload).map(CatalogueEntry::Stream)
                 };
                 return known.map(Some).map_err(|e| format!("cannot be read: {e}"));
             }
             Lookup::Cold(job) => {
-                let loaded = meta.stream_mut().store_mut().loaded(job.run());
+                let loaded = meta.store_mut().loaded(job.run());
                 loaded.map_err(|e| format!("cannot be read: {e}"))?;
             }
             Lookup::Missing => return Ok(None),

@@ -30,7 +30,7 @@ mod solo;
 pub mod transfer;
 mod turns;
 
-pub use catalogue::{Assignment, Placed, catalogue_config};
+pub use catalogue::{Assignment, CatalogueEntry, Placed, catalogue_config, catalogue_entry};
 pub use change::{Change, Site, Step};
 pub use clustered::{
     Beginning, ClusterStore, Myself, begin_catalogue, forget_assignment, remember_assignment,

@@ -116,7 +116,7 @@ impl Restoring<'_> {
         let may_lack_streams = self.may_lack_streams(self.may_lack_groups && has_lost_entries);
         self.may_lack_groups |= has_lost_entries;
         report("Catalogue of streams", &meta_found);
-        let content = read(&mut meta);
+        let content = read(meta.stream_mut());
         let is_incomplete =
             self.is_incomplete(content.is_incomplete || has_lost_entries || made_anew.is_some());
         let mut streams = Vec::new();

@@ -101,6 +101,11 @@ impl PumpHandle {
         Self { shared: Arc::default() }
     }
 
+    /// True if both lead to the same pump.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     fn with(&self, add: impl FnOnce(&mut PumpMail)) {
         let mut mail = self.shared.mail.lock();
         add(&mut mail);
