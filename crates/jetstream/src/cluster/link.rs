@@ -183,6 +183,7 @@ impl Link {
         }
         self.subscription.lock().take();
         self.asks.lose_all();
+        self.ballots.lock().take();
     }
 
     pub(super) fn has_stopped(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use linnet_broker::{Delivery, Sink};
-use linnet_replication::raft::Frame;
+use linnet_replication::raft::{BallotMessage, Frame};
 
 use super::datagram::Head;
 use super::link::Link;
@@ -41,13 +41,23 @@ impl Link {
         match kind {
             Kind::Question => self.on_question(head, body),
             Kind::Answer => self.on_answer(head, &body),
-            Kind::Ballot => true,
+            Kind::Ballot => self.on_ballot(head, &body),
             Kind::Stopping => {
                 self.on_stopping(head);
                 true
             }
             Kind::Frame => false,
         }
+    }
+
+    /// False if it cannot be read.
+    fn on_ballot(&self, head: Head, body: &[u8]) -> bool {
+        let Some(message) = BallotMessage::decode(body) else { return false };
+        if let Some(ballots) = &*self.ballots.lock() {
+            // What finds no room is said again.
+            let _ = ballots.try_send((head.from, message));
+        }
+        true
     }
 
     fn complain_of_message(&self) {

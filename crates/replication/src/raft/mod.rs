@@ -6,6 +6,7 @@
 //! the messages of all groups.
 
 mod ballot;
+mod ballot_bytes;
 mod driver;
 mod frame;
 mod liveness;
