@@ -254,9 +254,10 @@ impl Received {
         self.body.map_or_else(Vec::new, |body| body.to_bytes().to_vec())
     }
 
-    /// The stream goes on with it: once the record with the body is on its way to the log, in the place of the present
-    /// store, which is not to be used any more. Also the files that may be deleted when that record is durable; some
-    /// of them may not exist. After what the log holds behind it is applied, [`Stream::finish_replay`] is to be called.
+    /// The stream goes on with it, in the place of the present store, which is not to be used any more: as soon as the
+    /// record with the body is on its way to the log. Also the files that are obsolete once that record is durable, to
+    /// be given to [`StreamStore::release_files`] of the new store then; some of them may not exist. After what the log
+    /// holds behind it is applied, [`Stream::finish_replay`] is to be called.
     pub fn into_stream(
         self,
         present: &mut StreamStore,
@@ -264,9 +265,8 @@ impl Received {
         place: Place,
         now: Mono,
     ) -> (Stream, Vec<PathBuf>) {
-        let (mut store, obsolete) = self.replacement.take_over(present);
-        let files = store.release_files(obsolete);
-        (stream_of(self.saved, store, &self.ids, created, place, now), files)
+        let (store, obsolete) = self.replacement.take_over(present);
+        (stream_of(self.saved, store, &self.ids, created, place, now), obsolete)
     }
 
     /// Removes it: it is not wanted any more. It blocks.
