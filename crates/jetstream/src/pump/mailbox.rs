@@ -13,11 +13,11 @@ use linnet_replication::{GroupDone, GroupKey, SoloGroup, Ticket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::replicas::{EntriesRead, ReplicaReport};
+use super::slot::StreamWatch;
 use crate::cell::StreamCell;
 use crate::disk_work::MayRemoveDir;
 use crate::inbox::StreamInbox;
-use super::replicas::{EntriesRead, ReplicaReport};
-use super::slot::StreamWatch;
 use crate::log_writer::{LogFailure, LogHandle};
 use crate::services::ConsumerServices;
 
@@ -61,7 +61,7 @@ pub(crate) enum Control {
     /// Say how a replica stands; `None` for a group with one.
     Report { key: GroupKey, done: oneshot::Sender<Option<ReplicaReport>> },
     /// Let a group act.
-    Act { key: GroupKey, act: Act },
+    Act { group: GroupId, act: Act },
     /// Drop a group that has ended, and its files unless they are kept.
     Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.

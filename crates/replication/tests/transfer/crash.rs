@@ -47,7 +47,7 @@ fn open_stream(disk: &FaultyDisk, opened: &Opened) -> (Stream, Restored) {
 fn replay(stream: &mut Stream, opened: &Opened) {
     let at = Moment { now: Mono::default(), wall: START, live: false };
     for entry in opened.wal.entries(GROUP) {
-        let proposal = Proposal { bytes: entry.unwrap().payload, token: None, confirmations: Vec::new() };
+        let proposal = Proposal::new(entry.unwrap().payload, None);
         stream.apply(&proposal, at, &mut Nobody).unwrap();
     }
 }
