@@ -24,6 +24,7 @@ mod inactive_consumers;
 mod info;
 mod jetstream;
 mod listeners;
+mod memory_streams;
 mod object_stores;
 mod origin_requests;
 mod origins;

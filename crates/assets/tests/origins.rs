@@ -268,7 +268,7 @@ impl World {
         let mut follower = stream(self.config.clone(), self.now);
         let at = Moment { live: false, ..self.at() };
         for bytes in &self.log {
-            let proposal = Proposal { bytes: bytes.clone(), token: None, confirmations: Vec::new() };
+            let proposal = Proposal::new(bytes.clone(), None);
             follower.apply(&proposal, at, &mut Wire::default()).unwrap();
         }
         follower.finish_replay(self.now);

@@ -8,6 +8,7 @@ use linnet_env::{Clock, Rng};
 use linnet_wire::Info;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::account::Account;
 use crate::cluster::Cluster;
@@ -72,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) cluster: OnceLock<Arc<Cluster>>,
     /// Watches connections come and go.
     pub(crate) observer: OnceLock<Arc<dyn Observer>>,
+    /// Counts changes of who else is there.
+    pub(crate) servers: watch::Sender<u64>,
 }
 
 /// bcrypt checks at a time: each takes a core for tens of milliseconds.
@@ -129,6 +132,7 @@ impl Broker {
                 expects_cluster: AtomicBool::new(false),
                 cluster: OnceLock::new(),
                 observer: OnceLock::new(),
+                servers: watch::Sender::new(0),
             }),
         }
     }

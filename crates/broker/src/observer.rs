@@ -1,7 +1,9 @@
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::account::Account;
-use crate::broker::Broker;
+use crate::broker::{Broker, Shared};
 use crate::conn::Conn;
 
 /// Watches connections and other servers come and go. Calls come from the tasks of connections: an observer neither
@@ -20,7 +22,28 @@ pub trait Observer: Send + Sync {
     fn servers_changed(&self);
 }
 
+impl Shared {
+    /// Other servers have come, gone, or are not what they were.
+    pub(crate) fn servers_changed(&self) {
+        self.routes_changed();
+        if let Some(observer) = self.observer.get() {
+            observer.servers_changed();
+        }
+    }
+
+    /// The connections to other servers are not those that they were.
+    pub(crate) fn routes_changed(&self) {
+        self.servers.send_modify(|changes| *changes += 1);
+    }
+}
+
 impl Broker {
+    /// Changes whenever other servers or connections to them have come, gone or are not what they were: [`Broker::routed_servers`] and
+    /// [`Broker::configured_routes`] may say something else then.
+    pub fn watch_servers(&self) -> watch::Receiver<u64> {
+        self.shared.servers.subscribe()
+    }
+
     /// Sets who watches; called once, before there are connections.
     pub fn observe(&self, observer: Arc<dyn Observer>) {
         // A server has one observer.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use linnet_auth::Authenticator;
 use linnet_broker::{
-    Account, AccountLimits, Broker, ClusterConfig, Config, Conn, Observer, RouteUrl, ServerIdentity,
+    Account, AccountLimits, Broker, ClusterConfig, Config, Conn, Leads, Observer, RouteUrl, ServerIdentity,
     WritePolicy,
 };
 use linnet_env::{OsRng, RealClock};
@@ -66,6 +66,27 @@ fn local(name: &str, pool_size: Option<usize>, addr: SocketAddr) -> Local {
     }
 }
 
+fn url(addr: &SocketAddr) -> RouteUrl {
+    RouteUrl { host: addr.ip().to_string(), port: addr.port(), credentials: None }
+}
+
+fn settings(local: Local, routes: &[SocketAddr]) -> ClusterConfig {
+    ClusterConfig {
+        local,
+        routes: routes.iter().map(url).collect(),
+        ping_interval: Duration::from_secs(30),
+        ping_max: 2,
+        handshake_timeout: Duration::from_secs(2),
+        rtt_thresholds: Thresholds::default(),
+        connect_retries: 0,
+        connect_backoff: false,
+        advertises_clients: true,
+        tls: None,
+        permissions: None,
+        write_policy: WritePolicy { deadline: Duration::from_secs(10), is_strict: false },
+    }
+}
+
 /// A server that dials `routes`.
 fn start(name: &str, pool_size: Option<usize>, routes: &[SocketAddr]) -> Server {
     let identity = ServerIdentity {
@@ -90,23 +111,8 @@ fn start(name: &str, pool_size: Option<usize>, routes: &[SocketAddr]) -> Server 
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let (clients, client) = broker.bind(anywhere).unwrap();
     let (listener, route) = broker.bind(anywhere).unwrap();
-    let url =
-        |addr: &SocketAddr| RouteUrl { host: addr.ip().to_string(), port: addr.port(), credentials: None };
     broker.expect_cluster(None);
-    broker.join_cluster(ClusterConfig {
-        local: local(name, pool_size, route),
-        routes: routes.iter().map(url).collect(),
-        ping_interval: Duration::from_secs(30),
-        ping_max: 2,
-        handshake_timeout: Duration::from_secs(2),
-        rtt_thresholds: Thresholds::default(),
-        connect_retries: 0,
-        connect_backoff: false,
-        advertises_clients: true,
-        tls: None,
-        permissions: None,
-        write_policy: WritePolicy { deadline: Duration::from_secs(10), is_strict: false },
-    });
+    broker.join_cluster(settings(local(name, pool_size, route), routes));
     let (stop, stopped) = watch::channel(false);
     let serving = broker.clone();
     let also_stopped = stopped.clone();
@@ -267,6 +273,53 @@ async fn servers_are_seen_as_they_come_and_go() {
     assert!(before.keys().eq(after.keys()) && before != after, "{before:?} {after:?}");
     again.stop();
     a.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_seen_where_configured_addresses_lead() {
+    let a = start("A", Some(3), &[]);
+    let b = start("B", Some(3), &[a.route]);
+    let nobody = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let leads = || b.broker.configured_routes().into_iter().map(|(_, leads)| leads).collect::<Vec<_>>();
+    eventually("A is reached", || leads() == [Leads::To("NA".to_owned())]).await;
+    let mut changes = b.broker.watch_servers();
+    changes.mark_unchanged();
+    b.broker.reload_cluster(settings(local("B", Some(3), b.route), &[b.route, nobody, a.route]));
+    let expected = [Leads::Here, Leads::Nowhere, Leads::To("NA".to_owned())];
+    eventually("B has reached itself", || leads() == expected).await;
+    assert!(changes.has_changed().unwrap());
+    a.stop();
+    eventually("A is gone", || leads() == [Leads::Here, Leads::Nowhere, Leads::Nowhere]).await;
+    b.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_tell_of_their_jetstream_whenever_it_changes() {
+    let a = start("A", Some(3), &[]);
+    let b = start("B", Some(3), &[a.route]);
+    formed(&[&a, &b], 4).await;
+    assert!(a.broker.routed_servers()[0].system_conn.is_some());
+    let seen = || {
+        let servers = a.broker.routed_servers();
+        servers.into_iter().map(|s| (s.name, s.cluster, s.has_jetstream, s.domain)).collect::<Vec<_>>()
+    };
+    let expected = |has_jetstream, domain: &str| {
+        vec![("B".to_owned(), "C".to_owned(), has_jetstream, domain.to_owned())]
+    };
+    assert_eq!(seen(), expected(false, ""));
+    let mut changes = a.broker.watch_servers();
+    changes.mark_unchanged();
+    let mut with_jetstream = local("B", Some(3), b.route);
+    with_jetstream.info.jetstream = true;
+    with_jetstream.info.domain = "hub".to_owned();
+    b.broker.reload_cluster(settings(with_jetstream, &[a.route]));
+    tokio::time::timeout(LONG, changes.changed()).await.unwrap().unwrap();
+    assert_eq!(seen(), expected(true, "hub"));
+    assert!(!a.broker.routed_servers()[0].is_draining);
+    b.broker.announce_lame_duck();
+    eventually("B drains", || a.broker.routed_servers()[0].is_draining).await;
+    a.stop();
+    b.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@ mod backup;
 mod budget;
 mod catalogue;
 mod cell;
+mod cluster;
 mod config;
 mod disk_work;
 mod engine;

@@ -122,6 +122,12 @@ impl Peers {
         }
     }
 
+    /// The connection by which a server is told of interest in an account.
+    pub fn carrier(&self, server_id: &str, account: &str) -> Option<ConnId> {
+        let slots = &self.peers.get(server_id)?.slots;
+        slots.iter().find(|(slot, _)| self.tells(server_id, slot, account)).map(|(_, conn)| *conn)
+    }
+
     /// True if what a server says of its interest in an account by the pool does not count: it has asked for connections of
     /// the account's own. Where this server's settings say the same, the other one may have changed its own back before.
     pub fn has_moved(&self, server_id: &str, account: &str) -> bool {
@@ -241,7 +247,18 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(server_id) else { return false };
         peer.info.connect_urls.clear();
         peer.info.ws_connect_urls.clear();
+        peer.info.ldm = true;
         true
+    }
+
+    /// A server tells again who it is: whether it has JetStream, and in which domain. True if that is another answer than
+    /// before.
+    pub fn take_news(&mut self, theirs: &ServerInfo) -> bool {
+        let Some(Peer { info, .. }) = self.peers.get_mut(&theirs.server_id) else { return false };
+        let is_news = (info.jetstream, &info.domain) != (theirs.jetstream, &theirs.domain);
+        info.jetstream = theirs.jetstream;
+        info.domain.clone_from(&theirs.domain);
+        is_news
     }
 
     /// This server drains: its clients are not to come back. Returns a connection to each other server, to tell it.

@@ -10,9 +10,9 @@ use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
 
-use crate::floor::{FLOOR_STEP, Floor, FloorJob, floor_of};
+use crate::floor::{FLOOR_STEP, Floor, FloorJob, Whose, floor_of};
+use crate::group::{LogPosition, SoloGroup};
 use crate::log::Log;
-use crate::solo::{LogPosition, SoloGroup};
 
 /// What opening a group needs to know besides the log.
 pub struct Opening<'a> {
@@ -51,6 +51,12 @@ pub enum OpenFailure {
          begin empty"
     )]
     NothingLeft,
+    /// The store is that of a server without a cluster.
+    #[error(
+        "the store was used by a server that was no part of a cluster: move it away, and restore its streams from a \
+         backup"
+    )]
+    Standalone,
     /// The checkpoint in the log cannot be read.
     #[error("its checkpoint in the log cannot be read: {0}")]
     Checkpoint(String),
@@ -144,7 +150,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         match entry {
             Ok(entry) => {
                 last = Some(LogPosition { index: entry.index, term: entry.term });
-                let proposal = Proposal { bytes: entry.payload, token: None, confirmations: Vec::new() };
+                let proposal = Proposal::new(entry.payload, None);
                 restored.replayed += 1;
                 stream
                     .apply(&proposal, at, &mut Nobody)
@@ -169,7 +175,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
             if is_damaged { Some(skip_catalogue(&stream, restored.floor, &**disk, dir)?) } else { None };
         (Floor::none(), skip_to)
     } else {
-        let floor = Floor::new(floor_step, restored.floor);
+        let floor = Floor::new(Whose::Logged, floor_step, restored.floor);
         let skip_to = is_damaged.then(|| floor.behind_loss(last_seq_left(&stream)));
         (floor, skip_to)
     };
@@ -210,7 +216,7 @@ fn skip_catalogue(
     dir: PathBuf,
 ) -> Result<StreamSeq, OpenFailure> {
     let skip_to = last_seq_left(stream).max(found_floor).saturating_add(FLOOR_STEP);
-    let recorded = FloorJob::up_to(skip_to).run(disk, &dir).into_outcome();
+    let recorded = FloorJob::up_to(Whose::Logged, skip_to).run(disk, &dir).into_outcome();
     recorded.map(|()| skip_to).map_err(|source| OpenFailure::Floor { dir, source })
 }
 
@@ -292,7 +298,7 @@ pub(crate) fn fresh(
     if !stream.store().is_memory() {
         stream.record_config();
     }
-    SoloGroup::fresh(group, stream, floor_step)
+    SoloGroup::fresh(group, stream, floor_step, 0)
 }
 
 /// An empty group of a stream that is restored from a backup: its sequences are reserved up to `floor`.
@@ -308,12 +314,11 @@ pub(crate) fn fresh_restoring(
     let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
     let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
     stream.begin_restore();
-    if stream.store().is_memory() {
-        return SoloGroup::fresh(group, stream, FLOOR_STEP);
+    if !stream.store().is_memory() {
+        stream.record_restored_config();
     }
-    stream.record_restored_config();
     let (step, found) = floor;
-    SoloGroup::new(group, stream, LogPosition::default(), 1, Floor::new(step, found))
+    SoloGroup::fresh(group, stream, step, found)
 }
 
 #[cfg(test)]

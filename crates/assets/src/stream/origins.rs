@@ -121,6 +121,13 @@ impl Stream {
         }
     }
 
+    /// Stops listening to the origins. Their consumers stay: whoever leads now goes on with them.
+    pub(super) fn close_origins(&mut self, now: Mono, out: &mut dyn Output) {
+        for mut origin in std::mem::take(&mut self.origins.all) {
+            origin.close(now, out);
+        }
+    }
+
     pub(super) fn run_origin_timers(&mut self, now: Mono, out: &mut dyn Output) {
         if self.deleted || self.restoring {
             return;

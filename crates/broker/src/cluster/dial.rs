@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::route::Route;
 use super::session::{Attempt, Ended, RouteSession};
-use super::{Cluster, RouteUrl};
+use super::{Cluster, Leads, RouteUrl};
 use crate::broker::Shared;
 use crate::conn::{Conn, ConnKind};
 use crate::link::Link;
@@ -218,6 +218,13 @@ impl Dialler {
                     Ended::Refused
                 }
             };
+            if self.told.is_none() {
+                match &ended {
+                    Ended::Ourselves => cluster.reached(shared, &self.url, Leads::Here),
+                    Ended::Duplicate(id) => cluster.reached(shared, &self.url, Leads::To(id.clone())),
+                    Ended::AfterUse | Ended::Refused => {}
+                }
+            }
             match &ended {
                 Ended::Ourselves => return,
                 // Whoever was told of dials again when it is told of again; the place is in good hands.

@@ -14,6 +14,7 @@ mod reload;
 mod route;
 mod session;
 mod urls;
+mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub(crate) use announcer::Announcer;
 pub(crate) use outgoing::Outgoing;
 use route::Bound;
 pub(crate) use route::Route;
+pub use view::{Leads, RoutedServer};
 
 /// How a server takes part in its cluster.
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub(crate) struct Cluster {
     told: Mutex<HashSet<String>>,
     /// How many dial each server for its pool.
     dialling: Mutex<HashMap<RouteUrl, usize>>,
+    /// Where addresses that the configuration names led to when they were reached last.
+    leads: Mutex<HashMap<RouteUrl, Leads>>,
     /// Connections that others opened and that do not carry messages yet.
     unfinished: AtomicUsize,
     /// Accounts have moved to connections of their own because another server asked for it.
@@ -136,6 +140,7 @@ impl Cluster {
             routes: Mutex::default(),
             told: Mutex::default(),
             dialling: Mutex::default(),
+            leads: Mutex::default(),
             unfinished: AtomicUsize::new(0),
             have_moved: AtomicBool::new(false),
         }
@@ -182,6 +187,9 @@ impl Cluster {
         established: &Established,
         origin: Origin,
     ) -> Admission {
+        if let Some(url) = route.url().filter(|_| route.is_explicit) {
+            self.reached(shared, url, Leads::To(established.info.server_id.clone()));
+        }
         let (is_news, admission) = {
             let mut peers = self.peers.lock();
             (peers.is_news(established), peers.admit(route.conn.cid(), established))
@@ -201,9 +209,9 @@ impl Cluster {
         }
         if admission == Admission::First {
             self.tell_clients(shared);
-            if let Some(observer) = shared.observer.get() {
-                observer.servers_changed();
-            }
+            shared.servers_changed();
+        } else {
+            shared.routes_changed();
         }
         admission
     }
@@ -241,11 +249,13 @@ impl Cluster {
             account.announcer.leave(route);
         }
         let left = self.peers.lock().leave(route.conn.cid());
-        if let Some((_, true)) = left {
-            self.tell_clients(shared);
-            if let Some(observer) = shared.observer.get() {
-                observer.servers_changed();
+        match left {
+            Some((_, true)) => {
+                self.tell_clients(shared);
+                shared.servers_changed();
             }
+            Some((_, false)) => shared.routes_changed(),
+            None => {}
         }
     }
 
@@ -253,6 +263,7 @@ impl Cluster {
     fn drains(&self, shared: &Arc<Shared>, server_id: &str) {
         if self.peers.lock().drains(server_id) {
             self.tell_clients(shared);
+            shared.servers_changed();
         }
     }
 

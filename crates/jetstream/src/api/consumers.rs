@@ -37,6 +37,7 @@ pub(super) async fn create(
     };
     match handle.ask(Command::Consumer(command)).await? {
         CommandOutcome::Consumer(info) => {
+            call.engine.keep_consumer(call.account, &handle, &info.name).await?;
             call.identity = is_for_stream.then(|| identity_of(&handle));
             Ok(ConsumerCreateResponse { info: *info })
         }
@@ -114,14 +115,16 @@ pub(super) async fn pause(
 ) -> Result<ConsumerPauseResponse, ApiError> {
     let request: ConsumerPauseRequest = decode::decode_optional(call.body, call.strictness())?.value;
     let command = ConsumerCommand::Pause { consumer: consumer.to_owned(), until: request.pause_until };
-    match find(call, stream)?.ask(Command::Consumer(command)).await? {
-        CommandOutcome::Consumer(info) => Ok(ConsumerPauseResponse {
-            paused: info.paused,
-            pause_until: info.config.and_then(|config| config.pause_until),
-            pause_remaining: info.pause_remaining,
-        }),
-        _ => Err(errors::CONSUMER_NOT_FOUND),
-    }
+    let handle = find(call, stream)?;
+    let CommandOutcome::Consumer(info) = handle.ask(Command::Consumer(command)).await? else {
+        return Err(errors::CONSUMER_NOT_FOUND);
+    };
+    call.engine.keep_consumer(call.account, &handle, consumer).await?;
+    Ok(ConsumerPauseResponse {
+        paused: info.paused,
+        pause_until: info.config.and_then(|config| config.pause_until),
+        pause_remaining: info.pause_remaining,
+    })
 }
 
 /// `CONSUMER.UNPIN`.
@@ -165,6 +168,8 @@ pub(super) async fn delete(
 ) -> Result<ConsumerDeleteResponse, ApiError> {
     decode::require_empty(call.body)?;
     let command = Command::Consumer(ConsumerCommand::Delete(consumer.to_owned()));
-    find(call, stream)?.ask(command).await?;
+    let handle = find(call, stream)?;
+    handle.ask(command).await?;
+    call.engine.keep_consumer(call.account, &handle, consumer).await?;
     Ok(ConsumerDeleteResponse::default())
 }

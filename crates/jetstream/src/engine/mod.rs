@@ -1,5 +1,6 @@
 //! One opening of a store directory.
 
+mod consumers;
 mod reload;
 mod restoring;
 mod streams;

@@ -1,5 +1,6 @@
 //! How streams come into being, change and end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,7 +15,7 @@ use linnet_replication::{
     Assignment, Change, FLOOR_STEP, Log, RestoreOutcome, RestoredStore, Site, SoloGroup, Step, group_dir,
     put_aside,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
 use super::{Engine, META_KEY};
 use crate::catalogue::{JsAccount, StreamHandle};
@@ -148,6 +149,8 @@ impl Engine {
             config: ArcSwap::from_pointee(stream.config().clone()),
             created: stream.created(),
             lost,
+            // One that begins has none yet.
+            kept: Mutex::new(if is_memory { stream.consumer_names() } else { BTreeSet::new() }),
         });
         if failed.is_none() {
             self.log.own(group.group(), pump.clone());
@@ -207,7 +210,7 @@ impl Engine {
         }
     }
 
-    async fn ask_catalogue(&self, command: Command) -> Answer {
+    pub(super) async fn ask_catalogue(&self, command: Command) -> Answer {
         self.meta.command(command).await.unwrap_or(Err(errors::INSUFFICIENT_RESOURCES))
     }
 
@@ -248,6 +251,8 @@ impl Engine {
             group: group.to_string(),
             created: self.broker.clock().wall().0,
             live: false,
+            members: Vec::new(),
+            ended: false,
             config,
         };
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
@@ -277,6 +282,8 @@ impl Engine {
         account: &Arc<JsAccount>,
         handle: &Arc<StreamHandle>,
     ) -> Result<(), ApiError> {
+        // Whoever creates a consumer now finds no stream afterwards.
+        let _no_consumers = handle.kept.lock().await;
         let assignment = handle.assignment(account, (*handle.config()).clone());
         let change = match handle.lost() {
             None => Change::delete(assignment),

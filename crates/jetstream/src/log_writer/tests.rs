@@ -9,6 +9,10 @@ use super::*;
 use crate::budget::{Held, Share};
 use crate::reserve::Reserve;
 
+mod watched_disk;
+
+use watched_disk::WatchedDisk;
+
 /// Ten seconds of waiting for a disk thread.
 const PAUSES_MAX: u32 = 200;
 /// What was taken and not yet written when streams begin to wait, here at most a segment.
@@ -17,7 +21,10 @@ const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
 
 fn writer() -> (LogWriter, FaultyDisk) {
     let faulty = FaultyDisk::new(1);
-    let disk: Arc<dyn linnet_env::Disk> = Arc::new(faulty.clone());
+    (writer_on(Arc::new(faulty.clone()), LogHandle::new()), faulty)
+}
+
+fn writer_on(disk: Arc<dyn linnet_env::Disk>, handle: LogHandle) -> LogWriter {
     let config = Config {
         segment_bytes: 64 << 10,
         first_segment_bytes: 64 << 10,
@@ -29,9 +36,9 @@ fn writer() -> (LogWriter, FaultyDisk) {
     let wal = Wal::open(disk.clone(), dir, config, StoreIdentity { store_id: [1; 16] }).unwrap().wal;
     let reserve = Reserve::new(disk.clone(), dir);
     let (workers, _) = DiskWorkers::start(disk, reserve).unwrap();
-    let writer = LogWriter {
+    LogWriter {
         keeper: LogKeeper::new(wal),
-        handle: LogHandle::new(),
+        handle,
         pumps: Vec::new(),
         workers,
         is_stuck: false,
@@ -40,8 +47,42 @@ fn writer() -> (LogWriter, FaultyDisk) {
         cannot_prepare: false,
         clock: Arc::new(ManualClock::default()),
         health: Arc::default(),
+    }
+}
+
+#[test]
+fn it_is_known_how_long_the_write_takes_that_is_under_way() {
+    let handle = LogHandle::new();
+    let later = Mono(0) + Duration::from_secs(4);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let at_sync = {
+        let (handle, seen) = (handle.clone(), seen.clone());
+        Arc::new(move || seen.lock().push(handle.oldest_write(later)))
     };
-    (writer, faulty)
+    let disk = WatchedDisk { disk: FaultyDisk::new(1), at_sync };
+    let mut writer = writer_on(Arc::new(disk), handle);
+    keep_ready(&mut writer);
+    writer.clock = Arc::new(ManualClock::default());
+    seen.lock().clear();
+    append(&mut writer);
+    let mut batch = next_batch(&mut writer);
+    assert!(writer.try_commit(&mut batch).unwrap());
+    assert_eq!(seen.lock().first(), Some(&Duration::from_secs(4)));
+    assert_eq!(writer.handle.oldest_write(later), Duration::ZERO, "it is done");
+    seen.lock().clear();
+    assert!(writer.seal());
+    assert_eq!(seen.lock().first(), Some(&Duration::from_secs(4)), "the mark behind it is a write, too");
+    assert_eq!(writer.handle.oldest_write(later), Duration::ZERO);
+}
+
+#[test]
+fn groups_are_found_at_their_pumps() {
+    let (log, pump, other) = (LogHandle::new(), PumpHandle::new(), PumpHandle::new());
+    log.own(GROUP, pump.clone());
+    assert!(log.pump_of(GROUP).is_some_and(|found| found.is_same(&pump) && !found.is_same(&other)));
+    assert!(log.pump_of(GroupId::META).is_none());
+    log.disown(GROUP);
+    assert!(log.pump_of(GROUP).is_none());
 }
 
 #[test]
@@ -50,7 +91,7 @@ fn room_is_looked_for_although_nothing_is_appended_any_more() {
     assert!(writer.seal());
     writer.handle.shared.state.lock().is_short_of_space = true;
     let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(), Work::Room)));
+    std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(false), Work::Room)));
     assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
 }
 
@@ -75,7 +116,7 @@ fn fill(writer: &mut LogWriter) -> Batch {
 
 fn next_batch(writer: &mut LogWriter) -> Batch {
     loop {
-        match writer.wait_for_work() {
+        match writer.wait_for_work(false) {
             Work::Batch(_, batch) => return batch,
             Work::Prepared(outcome) => writer.prepared(outcome),
             _ => panic!("something was appended"),

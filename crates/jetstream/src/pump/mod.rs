@@ -4,6 +4,7 @@
 //! one of them, lets every such group act, hands the log what they proposed, then writes what they sent.
 
 mod mailbox;
+mod replicas;
 mod slot;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::log_writer::LogHandle;
 use crate::output::{Change, Hub, Outbox};
 
 pub(crate) use mailbox::{Control, Files, Installation, PumpHandle};
+pub(crate) use replicas::{EntriesRead, ReplicaObserver, ReplicaReport, Replicas};
 use slot::{More, Slot, read_mail, refuse_publishes};
 
 /// A pump looks around this often even if nothing happens.
@@ -51,6 +53,8 @@ pub(crate) struct Pump {
     /// Groups whose messages wait because the log has too much to write.
     pressed: Vec<GroupKey>,
     relieved: Option<Mono>,
+    /// Its part in the cluster, if there is one.
+    replicas: Option<Replicas>,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -63,6 +67,7 @@ impl Pump {
         workers: DiskWorkers,
         usage: Arc<crate::usage::Usage>,
         budget: Arc<Budget>,
+        replicas: Option<Replicas>,
     ) -> Self {
         Self {
             handle,
@@ -77,6 +82,7 @@ impl Pump {
             budget,
             pressed: Vec::new(),
             relieved: None,
+            replicas,
             stopping: None,
         }
     }
@@ -92,12 +98,15 @@ impl Pump {
             for control in mail.controls {
                 self.control(control, &mut touched);
             }
+            self.take_entries(mail.entries, at.now, &mut touched);
             let mail = PassMail {
                 failure: mail.failure.map(|failure| errors::stream_store_failed(failure.for_clients())),
                 done: mail.disk,
                 durable: mail.durable,
                 checkpoints: mail.checkpoints,
                 ready: mail.ready,
+                messages: mail.messages,
+                peers: mail.peers,
             };
             let mut turns = std::mem::take(&mut self.turns);
             turns.pass(&mut self, mail, at, touched);
@@ -105,6 +114,9 @@ impl Pump {
             self.log.kick();
             self.follow_changes();
             self.hub.flush();
+            if let Some(replicas) = &mut self.replicas {
+                replicas.send();
+            }
             if self.stopping.is_some() && self.is_quiet() {
                 if let Some(done) = self.stopping.take() {
                     let _ = done.send(());
@@ -146,7 +158,7 @@ impl Pump {
     fn control(&mut self, control: Control, touched: &mut Touched) {
         match control {
             Control::Install(installation) => {
-                let Installation { key, group, inbox, account, cell, dir, services, failed, done } =
+                let Installation { key, group, inbox, account, cell, dir, services, failed, watch, done } =
                     *installation;
                 let installed = if failed.is_none() {
                     Some(done)
@@ -168,12 +180,19 @@ impl Pump {
                     read: 0,
                     more: More::None,
                     failed,
+                    watch,
                     installed,
                 };
                 self.groups.insert(key, slot);
                 if let Some(slot) = self.groups.get_mut(&key) {
                     slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox);
                 }
+                touched.add(key);
+            }
+            Control::Report { key, done } => self.report(key, done),
+            Control::Act { key, act } => {
+                let now = self.clock.mono();
+                self.guarded(key, |slot, _, log| act(&mut slot.group, now, log));
                 touched.add(key);
             }
             Control::Open { key, services, done } => {
@@ -364,6 +383,11 @@ impl Host for Pump {
             && let Some(done) = slot.installed.take()
         {
             let _ = done.send(());
+        }
+        self.serve_replica(key);
+        let slot = self.groups.get_mut(&key)?;
+        if let Some(watch) = &slot.watch {
+            watch(slot.group.stream_mut());
         }
         let released = slot.group.take_released();
         if !released.is_empty() {

@@ -74,16 +74,36 @@ impl Frame {
             }
         }
         for (group, message) in &self.messages {
-            out.push(MESSAGE);
-            out.extend_from_slice(&group.to_bytes());
-            let at = out.len();
-            out.extend_from_slice(&[0; 4]);
-            message.encode(&mut out);
-            // A message is bounded by what a group may propose at once.
-            let len = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
-            out[at..at + 4].copy_from_slice(&len.to_le_bytes());
+            put_message(&mut out, *group, message);
         }
         out
+    }
+
+    /// Messages in as few encoded frames of at most `bytes_max` bytes as their order allows. One message may be larger: then
+    /// it has a frame of its own.
+    pub fn encode_all(
+        from: PeerId,
+        boot: u64,
+        messages: &[(GroupId, Message)],
+        bytes_max: usize,
+    ) -> Vec<Vec<u8>> {
+        let empty = Self { from, boot, beat: None, messages: Vec::new() }.encode();
+        let mut frames = Vec::new();
+        let mut frame = empty.clone();
+        for (group, message) in messages {
+            let before = frame.len();
+            put_message(&mut frame, *group, message);
+            if frame.len() > bytes_max && before > empty.len() {
+                let mut next = empty.clone();
+                next.extend_from_slice(&frame[before..]);
+                frame.truncate(before);
+                frames.push(std::mem::replace(&mut frame, next));
+            }
+        }
+        if frame.len() > empty.len() {
+            frames.push(frame);
+        }
+        frames
     }
 
     /// Inverse of [`Frame::encode`]; payloads share `bytes`.
@@ -114,6 +134,17 @@ impl Frame {
         }
         Ok(frame)
     }
+}
+
+fn put_message(out: &mut Vec<u8>, group: GroupId, message: &Message) {
+    out.push(MESSAGE);
+    out.extend_from_slice(&group.to_bytes());
+    let at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    message.encode(out);
+    // A message is bounded by what a group may propose at once.
+    let len = u32::try_from(out.len() - at - 4).unwrap_or(u32::MAX);
+    out[at..at + 4].copy_from_slice(&len.to_le_bytes());
 }
 
 fn get_beat(input: &mut &[u8]) -> Result<Beat, FrameError> {
@@ -148,6 +179,30 @@ mod tests {
         assert_eq!(Frame::decode(&bytes), Ok(frame()));
         let whole = (0..bytes.len()).filter(|len| Frame::decode(&bytes.slice(..*len)).is_ok()).count();
         assert_eq!(whole, 3, "with nothing, with a beat, with a beat and a message");
+    }
+
+    #[test]
+    fn messages_are_divided_among_frames_in_their_order() {
+        let Frame { from, boot, messages, .. } = frame();
+        let many: Vec<_> = messages.iter().cycle().take(9).cloned().collect();
+        let sizes = |bytes_max| {
+            let frames = Frame::encode_all(from, boot, &many, bytes_max);
+            let mut seen = Vec::new();
+            let mut sizes = Vec::new();
+            for bytes in frames {
+                let frame = Frame::decode(&Bytes::from(bytes)).unwrap();
+                assert_eq!((frame.from, frame.boot, frame.beat), (from, boot, None));
+                sizes.push(frame.messages.len());
+                seen.extend(frame.messages);
+            }
+            assert_eq!(seen, many);
+            sizes
+        };
+        let whole = Frame::encode_all(from, boot, &many, usize::MAX)[0].len();
+        assert_eq!(sizes(whole), [9]);
+        assert_eq!(sizes(whole - 1), [8, 1]);
+        assert_eq!(sizes(1), [1; 9], "a message is never cut");
+        assert!(Frame::encode_all(from, boot, &[], 1).is_empty());
     }
 
     #[test]

@@ -109,6 +109,9 @@ impl RouteSession {
             self.export.clone_from(&info.export);
             self.cluster.repeat(&self.shared, &self.route);
         }
+        if is_about_peer && self.cluster.peers.lock().take_news(&info) {
+            self.shared.servers_changed();
+        }
         if is_about_peer && info.ldm {
             self.cluster.drains(&self.shared, &info.server_id);
         }
