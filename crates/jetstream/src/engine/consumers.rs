@@ -48,7 +48,8 @@ impl Engine {
         if !handle.cell.is_memory() {
             return Ok(());
         }
-        let CommandOutcome::Names(names) = handle.ask(Command::Consumer(ConsumerCommand::Names)).await? else {
+        let CommandOutcome::Names(names) = handle.ask(Command::Consumer(ConsumerCommand::Names)).await?
+        else {
             return Ok(());
         };
         for name in names {
