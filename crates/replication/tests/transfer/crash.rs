@@ -126,7 +126,7 @@ fn go_on(disk: &FaultyDisk, wal: &mut Wal, stream: &mut Stream) {
         return;
     }
     let at = Moment { now: Mono::default(), wall: START, live: false };
-    let proposal = Proposal { bytes: entry, token: None, confirmations: Vec::new() };
+    let proposal = Proposal::new(entry, None);
     stream.apply(&proposal, at, &mut Nobody).unwrap();
     let extra = serde_json::to_vec(&stream.saved()).unwrap();
     let Some(job) = stream.store_mut().begin_checkpoint(&extra) else { return };
