@@ -88,6 +88,8 @@ async fn take(
     });
     let (sink, leader) = begun.await.ok_or("the group is not here")?.map_err(|e| e.to_string())?;
     let leader = leader.ok_or("its leader is not known")?;
+    let (disk, dir) = (engine.disk.clone(), linnet_replication::group_dir(&engine.dir, group));
+    blocking(move || disk.create_dir_all(&dir)).await?.map_err(|e| e.to_string())?;
     let sink = fill(cluster, leader, sink).await?;
     let wall = engine.broker.clock().wall();
     let received = blocking(move || sink.finish(wall)).await?.map_err(|e| e.to_string())?;
