@@ -13,11 +13,11 @@ use linnet_replication::{GroupDone, GroupKey, SoloGroup, Ticket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::replicas::{EntriesRead, ReplicaReport};
+use super::slot::StreamWatch;
 use crate::cell::StreamCell;
 use crate::disk_work::MayRemoveDir;
 use crate::inbox::StreamInbox;
-use super::replicas::{EntriesRead, ReplicaReport};
-use super::slot::StreamWatch;
 use crate::log_writer::{LogFailure, LogHandle};
 use crate::services::ConsumerServices;
 
