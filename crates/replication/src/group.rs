@@ -344,6 +344,9 @@ impl SoloGroup {
 
     /// Records a finished checkpoint in the log. The ticket, or `None` if the checkpoint failed.
     fn finish_checkpoint(&mut self, taken: CheckpointTaken, log: &mut dyn Log) -> Option<Ticket> {
+        if !self.stream.store().awaits(&taken) {
+            return None;
+        }
         let covered = self.covering.take()?;
         let (body, files) = self.stream.store_mut().finish_checkpoint(taken)?;
         let body = body.to_bytes();

@@ -11,7 +11,6 @@ use crate::group::{LogPosition, Seat, SoloGroup, answer_all};
 use crate::log::{Log, Ticket};
 use crate::raft::{Outbox, PeerChange};
 use crate::replica::{Replica, ReplicaRequest};
-use crate::transfer::Received;
 
 impl SoloGroup {
     fn replica_mut(&mut self) -> Option<&mut Replica> {
@@ -87,29 +86,6 @@ impl SoloGroup {
     pub fn snapshot_of_applied(&self, body: bytes::Bytes) -> Option<Snapshot> {
         let saved = self.replica_ref()?.saved_at(self.applied.index)?;
         Some(Snapshot { last: saved.last, membership: saved.membership, body })
-    }
-
-    /// Goes on with a state that a leader offered, in place of its own. The state is given back if it is not wanted any
-    /// more.
-    pub fn install(
-        &mut self,
-        at: Moment,
-        snapshot: &Snapshot,
-        received: Received,
-        log: &mut dyn Log,
-    ) -> Option<Received> {
-        let Some(replica) = self.replica_mut() else { return Some(received) };
-        if !replica.install(at.now, snapshot, received.body(), log) {
-            return Some(received);
-        }
-        let durable_with = replica.driver().waits_for().unwrap_or_default();
-        let (created, place) = (self.stream.created(), self.stream.place().clone());
-        let (mut stream, left) = received.into_stream(self.stream.store_mut(), created, place, at.now);
-        stream.become_replica();
-        self.stream = stream;
-        self.applied = LogPosition { index: snapshot.last.index, term: snapshot.last.term };
-        self.begin_anew(durable_with, left);
-        None
     }
 
     /// Hands leadership to another voter. What is decided until now becomes part of the log before that.

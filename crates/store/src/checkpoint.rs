@@ -57,6 +57,12 @@ impl StreamStore {
         self.pending.is_some()
     }
 
+    /// True if this is the outcome of the checkpoint that this store awaits, not of one that a store began in whose place
+    /// it is.
+    pub fn awaits(&self, taken: &CheckpointTaken) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.number == taken.number)
+    }
+
     /// Starts a checkpoint of everything appended so far. `extra` is the owner's own state, returned by the next
     /// opening. `None` for a memory stream, while another checkpoint runs, or after a write failure.
     pub fn begin_checkpoint(&mut self, extra: &[u8]) -> Option<CheckpointJob> {
@@ -189,8 +195,10 @@ impl StreamStore {
     /// once that record is durable; some of them may not exist. Want of space lets a later checkpoint try again,
     /// any other failure latches. The outcome of a checkpoint that this store did not begin is ignored.
     pub fn finish_checkpoint(&mut self, taken: CheckpointTaken) -> Option<(CheckpointBody, Vec<PathBuf>)> {
-        // One that was begun by a store in whose place this one is covers nothing of this one.
-        let pending = self.pending.take_if(|pending| pending.number == taken.number)?;
+        if !self.awaits(&taken) {
+            return None;
+        }
+        let pending = self.pending.take()?;
         match taken.result {
             Ok(taken) => Some(self.adopt_checkpoint(pending, &taken)),
             Err(failed) => {

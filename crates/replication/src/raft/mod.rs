@@ -17,5 +17,5 @@ pub use ballot::{Ballot, BallotEffect, BallotMessage, BallotRecord, ClusterId, F
 pub use driver::{Committed, RaftDriver, RaftEvent};
 pub use frame::{Beat, Frame, FrameError};
 pub use liveness::{BEAT_EVERY, Liveness, PeerChange, SUSPECT_AFTER};
-pub use opening::open_replica;
+pub use opening::{open_replica, open_stream_replica};
 pub use outbox::Outbox;

@@ -12,14 +12,14 @@
 //! | [`Source::chunk`] | leader | disk |
 //! | [`Sink::take`] | follower; then [`Sink::next_requests`] again | disk |
 //! | [`Sink::finish`] once nothing is missing | follower | disk |
-//! | install [`Received::body`] in the log, then [`Received::into_stream`] | follower | loop |
-//! | delete the files that this returned, once the log is durable | follower | disk |
+//! | [`SoloGroup::take_over`](crate::SoloGroup::take_over) | follower | loop |
 //!
 //! A transfer always carries everything; one that carries only what changed since an earlier one does not exist.
 
 mod chunk;
 mod description;
 mod error;
+mod install;
 mod order;
 mod sink;
 mod source;

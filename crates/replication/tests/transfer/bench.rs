@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use linnet_assets::{
-    Advisory, Answer, Command, CommandOutcome, ConsumerCommand, Entry, Moment, Output, Place, Publish,
-    Stream, StreamLimits, Token,
+    Advisory, Answer, Command, CommandOutcome, ConsumerCommand, Entry, Moment, Output, Place, Proposal,
+    Publish, Stream, StreamLimits, Token, Waiter,
 };
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::info::AccountLimits;
@@ -190,7 +190,7 @@ impl Bench {
         let seq = self.stream.store().state().last_seq + 1;
         let block = headers(&[line]);
         encode_record(&mut entry, Seed::of(GROUP), seq, START, subject.as_bytes(), block.len(), &block);
-        let proposal = linnet_assets::Proposal::new(entry.clone(), None);
+        let proposal = Proposal { bytes: entry.clone(), waiter: Waiter::default() };
         self.stream.apply(&proposal, self.at, &mut self.sent).unwrap();
         self.log.push(entry);
         self.settle();
@@ -199,7 +199,7 @@ impl Bench {
     /// Applies entries of another replica's log.
     pub(crate) fn follow(&mut self, entries: &[Vec<u8>]) {
         for bytes in entries {
-            let proposal = linnet_assets::Proposal::new(bytes.clone(), None);
+            let proposal = Proposal { bytes: bytes.clone(), waiter: Waiter::default() };
             self.stream.apply(&proposal, Moment { live: false, ..self.at }, &mut self.sent).unwrap();
         }
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use linnet_assets::{Entry, Moment, Nobody, Place, Proposal, Stream};
+use linnet_assets::{Entry, Moment, Nobody, Place, Proposal, Stream, Waiter};
 use linnet_env::{Disk, FaultyDisk};
 use linnet_ids::Mono;
 use linnet_jsapi::policies::StorageType;
@@ -47,7 +47,7 @@ fn open_stream(disk: &FaultyDisk, opened: &Opened) -> (Stream, Restored) {
 fn replay(stream: &mut Stream, opened: &Opened) {
     let at = Moment { now: Mono::default(), wall: START, live: false };
     for entry in opened.wal.entries(GROUP) {
-        let proposal = Proposal::new(entry.unwrap().payload, None);
+        let proposal = Proposal { bytes: entry.unwrap().payload, waiter: Waiter::default() };
         stream.apply(&proposal, at, &mut Nobody).unwrap();
     }
 }
@@ -126,7 +126,7 @@ fn go_on(disk: &FaultyDisk, wal: &mut Wal, stream: &mut Stream) {
         return;
     }
     let at = Moment { now: Mono::default(), wall: START, live: false };
-    let proposal = Proposal::new(entry, None);
+    let proposal = Proposal { bytes: entry, waiter: Waiter::default() };
     stream.apply(&proposal, at, &mut Nobody).unwrap();
     let extra = serde_json::to_vec(&stream.saved()).unwrap();
     let Some(job) = stream.store_mut().begin_checkpoint(&extra) else { return };

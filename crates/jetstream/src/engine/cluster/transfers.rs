@@ -95,10 +95,11 @@ async fn take(
     let received = blocking(move || sink.finish(wall)).await?.map_err(|e| e.to_string())?;
     let installed = engine.act_and_tell(group, move |replica, now, log| {
         let at = linnet_assets::Moment { now, wall, live: true };
-        replica.install(at, &snapshot, received, log)
+        let place = replica.stream().place().clone();
+        replica.take_over(at, &snapshot, Box::new(received), place, log)
     });
     // What is not wanted any more is removed.
-    if let Some(Some(unwanted)) = installed.await {
+    if let Some(Err(unwanted)) = installed.await {
         blocking(move || unwanted.discard()).await?;
     }
     Ok(())
