@@ -228,7 +228,8 @@ impl MetaFacts<'_> {
 
     fn group(&self) -> GroupStatus {
         let raft = self.raft;
-        let peers = raft.membership.members().iter().map(|member| member.peer).filter(|peer| *peer != self.me);
+        let peers =
+            raft.membership.members().iter().map(|member| member.peer).filter(|peer| *peer != self.me);
         GroupStatus {
             name: "_meta_".to_owned(),
             me: self.me,

@@ -343,8 +343,9 @@ impl Engine {
 
     /// Where the meta group of the cluster stands; `None` for a server alone.
     pub fn meta_status(&self) -> Option<Arc<MetaStatus>> {
-        self.config.cluster.as_ref()?;
-        Some(self.meta_status.load_full().unwrap_or_default())
+        let cluster = self.config.cluster.as_ref()?;
+        let recovering = || Arc::new(MetaStatus { cluster: cluster.name.clone(), ..MetaStatus::default() });
+        Some(self.meta_status.load_full().unwrap_or_else(recovering))
     }
 
     /// Settings it was started with. Some have been replaced since: [`Engine::rules`].

@@ -121,7 +121,8 @@ fn who_may_have_forgotten_something_or_does_not_count_yet_is_not_current() {
     assert!(!at_n1.is_current && at_n1.raft.unwrap().is_observer);
     let grown = raft(Some("n1"));
     let membership = grown.membership.after(Change::Add(replica("n4"))).unwrap();
-    let with_learner = status(&Status { membership, ..grown }, &[view("n2", 0), view("n3", 0), view("n4", 0)]);
+    let with_learner =
+        status(&Status { membership, ..grown }, &[view("n2", 0), view("n3", 0), view("n4", 0)]);
     let learner = &with_learner.peers[2];
     assert!(learner.name == "n4" && learner.is_pending && !with_learner.peers[0].is_pending);
     assert_eq!(with_learner.size, 3, "it does not count");
