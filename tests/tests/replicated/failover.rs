@@ -76,7 +76,8 @@ impl Published {
 /// Waits until a stream has more messages than now.
 async fn goes_on(trio: &mut Trio, stream: &str) {
     let before = trio.info(stream).await["state"]["last_seq"].as_u64().unwrap();
-    trio.shows(stream, "more messages", |info| info["state"]["last_seq"].as_u64().unwrap() > before + 5).await;
+    trio.shows(stream, "more messages", |info| info["state"]["last_seq"].as_u64().unwrap() > before + 5)
+        .await;
 }
 
 #[test]
@@ -174,7 +175,8 @@ fn a_consumer_goes_on_at_the_next_leader_where_it_was() {
         let mut kills = 0;
         eventually("all messages", async || {
             use futures_util::StreamExt as _;
-            let batch = consumer.fetch().max_messages(10).expires(Duration::from_millis(300)).messages().await;
+            let batch =
+                consumer.fetch().max_messages(10).expires(Duration::from_millis(300)).messages().await;
             if let Ok(mut batch) = batch {
                 while let Some(Ok(message)) = batch.next().await {
                     let seq = message.info().unwrap().stream_sequence;

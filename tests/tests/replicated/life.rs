@@ -101,7 +101,9 @@ fn every_call_is_answered_once() {
     run(Kind::Linnet, async |trio| {
         trio.stream("S", 3, json!({})).await;
         let client = trio.at("n0").await;
-        for call in ["INFO", "STREAM.NAMES", "STREAM.INFO.S", "STREAM.INFO.NONE", "CONSUMER.NAMES.S", "STREAM.LIST"] {
+        for call in
+            ["INFO", "STREAM.NAMES", "STREAM.INFO.S", "STREAM.INFO.NONE", "CONSUMER.NAMES.S", "STREAM.LIST"]
+        {
             let inbox = client.new_inbox();
             let mut answers = client.subscribe(inbox.clone()).await.unwrap();
             client.publish_with_reply(format!("$JS.API.{call}"), inbox, "".into()).await.unwrap();

@@ -38,7 +38,8 @@ fn a_dead_server_is_taken_out() {
         };
         let unknown = remove("nobody").await.unwrap();
         assert_eq!(unknown["error"]["err_code"], json!(10044), "{unknown}");
-        eventually("the removal", async || (remove(&dead).await?["success"] == json!(true)).then_some(())).await;
+        eventually("the removal", async || (remove(&dead).await?["success"] == json!(true)).then_some(()))
+            .await;
         let again = remove(&dead).await.unwrap();
         assert_eq!(again["error"]["err_code"], json!(10044), "{again}");
         trio.stream("S", 1, json!({})).await;

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use linnet_launch::{Cluster, Dial, JetStream, Login, State};
+use linnet_launch::{Cluster, Deadline, Dial, JetStream, Login, State};
 use serde_json::{Value, json};
 
-use crate::harness::{Kind, LONG, eventually, mesh, within};
+use crate::harness::{Kind, LONG, eventually, mesh};
 
 /// How long a call of the API may take before it is made again.
 const CALL: Duration = Duration::from_secs(5);
@@ -43,7 +43,8 @@ impl Trio {
     /// A client that stays with one server.
     pub(super) async fn at(&mut self, name: &str) -> async_nats::Client {
         if !self.clients.contains_key(name) {
-            let options = async_nats::ConnectOptions::new().retry_on_initial_connect().ignore_discovered_servers();
+            let options =
+                async_nats::ConnectOptions::new().retry_on_initial_connect().ignore_discovered_servers();
             let client = options.connect(self.url(name)).await.unwrap();
             self.clients.insert(name.to_owned(), client);
         }
@@ -175,11 +176,15 @@ impl Trio {
 pub(super) async fn publish(client: &async_nats::Client, subject: &str, id: &str) -> u64 {
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Nats-Msg-Id", id);
-    let answer = eventually("an acknowledgement", async || {
+    let deadline = Deadline::after(LONG);
+    loop {
         let request = async_nats::Request::new().headers(headers.clone()).payload(id.to_owned().into());
-        let sent = client.send_request(subject.to_owned(), request.timeout(Some(ACK)));
-        let ack: Value = serde_json::from_slice(&sent.await.ok()?.payload).ok()?;
-        ack["seq"].as_u64()
-    });
-    within("an acknowledgement", answer).await
+        let sent = client.send_request(subject.to_owned(), request.timeout(Some(ACK))).await;
+        let ack = sent.ok().and_then(|ack| serde_json::from_slice::<Value>(&ack.payload).ok());
+        if let Some(seq) = ack.and_then(|ack| ack["seq"].as_u64()) {
+            return seq;
+        }
+        assert!(!deadline.has_passed(), "{id} is not acknowledged within {LONG:?}");
+        tokio::task::yield_now().await;
+    }
 }

@@ -84,8 +84,7 @@ impl Cluster {
         check_free(ports[at])?;
         // The servers of a cluster are ready together.
         let is_alone = self.spec.servers.len() == 1;
-        let ready =
-            if self.spec.jetstream.is_some() && is_alone { Ready::Healthz } else { Ready::Info };
+        let ready = if self.spec.jetstream.is_some() && is_alone { Ready::Healthz } else { Ready::Info };
         let mut spec = Spec::new(&described.program)
             .config(config::render(&self.spec, at, ports))
             .dir(self.dir.join(&described.name))
