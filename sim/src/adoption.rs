@@ -89,9 +89,9 @@ impl World {
             if !may_differ && saved.config != stream.model.config {
                 return broken("state", format!("{}: the configuration is another one", stream.name));
             }
-            stream.restart_in_memory(saved.config);
+            let last = slot.group.stream().store().state().last_seq;
             self.held.retain(|held| held.group != stream.group);
-            return Ok(());
+            return stream.restart_in_memory(saved.config, last);
         }
         let store = slot.group.stream_mut().store_mut();
         if self.is_damaged {

@@ -206,8 +206,15 @@ impl Process {
         self.next_meta_index += 1;
         let at = self.at();
         let account = "$G".to_owned();
-        let assignment =
-            Assignment { account, group: group.to_string(), created: at.wall.0, live: false, config };
+        let assignment = Assignment {
+            account,
+            group: group.to_string(),
+            created: at.wall.0,
+            live: false,
+            members: Vec::new(),
+            ended: false,
+            config,
+        };
         let (disk, dir) = (self.disk.clone(), self.dir.clone());
         let site = Site { disk, dir, place: place(), floor_step: FLOOR_STEP };
         let solo = assignment.begin_restored(group, &site, last, at.now)?;

@@ -104,14 +104,23 @@ impl StreamFacts {
         self.applied = 0;
     }
 
-    /// The process ended, and with it everything that was in memory alone. Entries are counted on, so that consumers
-    /// of the same name are told apart.
-    pub(crate) fn restart_in_memory(&mut self, config: StreamConfig) {
+    /// The process ended, and with it everything that was in memory alone: it goes on behind `last`. Entries are
+    /// counted on, so that consumers of the same name are told apart.
+    pub(crate) fn restart_in_memory(&mut self, config: StreamConfig, last: u64) -> Check {
+        // A mirror copies its origin anew.
+        let is_copy = config.mirror.is_some();
+        let visible_last = self.everything.keys().next_back().copied().filter(|_| !is_copy).unwrap_or(0);
+        if last < visible_last {
+            let text = format!("{}: it goes on behind {last} and was at {visible_last}", self.name);
+            return broken("sequences", text);
+        }
         let (created, ended, applied) = (self.created, self.ended, self.applied);
         // Others may have taken what was there.
         let (everything, taken) = (std::mem::take(&mut self.everything), BTreeMap::new());
-        let empty = Self::new(&self.name, self.group, config);
-        *self = Self { created, ended, applied, everything, taken, ..empty };
+        let mut empty = Self::new(&self.name, self.group, config);
+        empty.model.last = last;
+        *self = Self { created, ended, applied, everything, taken, visible_last, ..empty };
+        Ok(())
     }
 
     /// It applies an entry that is in no log.

@@ -36,7 +36,15 @@ impl Process {
         self.next_meta_index += 1;
         let created = self.at().wall.0;
         let account = "$G".to_owned();
-        let assignment = Assignment { account, group: group.to_string(), created, live: false, config };
+        let assignment = Assignment {
+            account,
+            group: group.to_string(),
+            created,
+            live: false,
+            members: Vec::new(),
+            ended: false,
+            config,
+        };
         let (disk, dir) = (self.disk.clone(), self.dir.clone());
         let site = Site { disk, dir, place: place(), floor_step: FLOOR_STEP };
         self.start(Change::create(assignment, group, site), None, true);
@@ -63,6 +71,8 @@ impl Process {
             group: slot.group.group().to_string(),
             created: stream.created().0,
             live: true,
+            members: Vec::new(),
+            ended: false,
             config: stream.config().clone(),
         })
     }

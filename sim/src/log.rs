@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use linnet_assets::{ConsumerOp, Entry};
 use linnet_ids::GroupId;
+use linnet_raft::LogPoint;
 use linnet_replication::{BatchQueue, Log, Records, Ticket, may_use_reserve};
 use linnet_wal::{Batch, HardState};
 
@@ -24,6 +25,7 @@ enum Item {
     HardState(GroupId, HardState),
     Checkpoint { group: GroupId, applied: u64, term: u64, body: Vec<u8> },
     EndGroup(GroupId),
+    Install { group: GroupId, last: LogPoint, body: Vec<u8> },
 }
 
 /// Records of one batch.
@@ -115,14 +117,22 @@ impl SimLog {
                     batch.checkpoint(group, applied, term, &body)
                 }
                 Item::EndGroup(group) => batch.end_group(group),
+                Item::Install { group, last, body } => {
+                    batch.install(group, last.index, last.term, last.chain, &body);
+                }
             }
         }
         Some((ticket, batch))
     }
 
     fn add(&mut self, is_urgent: bool, item: Item, bytes: usize) -> Ticket {
+        self.add_all(is_urgent, [item], bytes)
+    }
+
+    /// Adds items that become durable together.
+    fn add_all<const N: usize>(&mut self, is_urgent: bool, items: [Item; N], bytes: usize) -> Ticket {
         self.queue.add(is_urgent, |open| {
-            open.items.push(item);
+            open.items.extend(items);
             open.bytes += bytes;
         })
     }
@@ -190,6 +200,24 @@ impl Log for SimLog {
         let too_far = self.mutation == Some(Mutation::CheckpointTooFar);
         let applied = last.filter(|last| too_far && *last > applied).unwrap_or(applied);
         self.add(true, Item::Checkpoint { group, applied, term, body }, 64)
+    }
+
+    fn append_with_state(
+        &mut self,
+        group: GroupId,
+        index: u64,
+        term: u64,
+        payload: &[u8],
+        state: &HardState,
+    ) -> Ticket {
+        let bytes = payload.len() + 64;
+        let entry = Item::Entry { group, index, term, payload: payload.to_vec() };
+        self.add_all(true, [entry, Item::HardState(group, state.clone())], bytes)
+    }
+
+    fn install(&mut self, group: GroupId, last: LogPoint, body: &[u8], state: &HardState) -> Ticket {
+        let installed = Item::Install { group, last, body: body.to_vec() };
+        self.add_all(true, [installed, Item::HardState(group, state.clone())], 128)
     }
 
     fn end_group(&mut self, group: GroupId) -> Ticket {

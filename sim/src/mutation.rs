@@ -189,7 +189,7 @@ impl MutatedDisk {
     }
 
     fn is_floor(path: &Path) -> bool {
-        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"floor."))
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains("floor."))
     }
 }
 

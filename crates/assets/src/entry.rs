@@ -1,9 +1,10 @@
 use linnet_ids::{StreamSeq, Wall};
 use linnet_jsapi::{ConsumerConfig, StreamConfig};
+use linnet_store::StreamStore;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::consumer::{ConsumerOp, ConsumerState};
+use crate::consumer::{ConsumerOp, ConsumerState, first_sequence};
 
 /// One entry of a stream's log. The first byte says which kind; the rest is JSON for the rare kinds and packed for
 /// the frequent ones.
@@ -108,6 +109,15 @@ pub struct Attach {
     pub created: i64,
     /// State of a new consumer; `None` keeps that of the existing one.
     pub state: Option<ConsumerState>,
+}
+
+impl Attach {
+    /// A new consumer of a stream in which nothing is in flight: it begins where its configuration says.
+    pub fn beginning(name: String, config: ConsumerConfig, created: i64, store: &StreamStore) -> Self {
+        let first = first_sequence(&config, store);
+        let state = ConsumerState::of_new(&config, first, store.state().last_seq);
+        Self { name, config, created, state: Some(state) }
+    }
 }
 
 /// A log entry that this version cannot read.

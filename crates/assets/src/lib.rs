@@ -23,5 +23,5 @@ pub use origin::{Link, Taken};
 pub use output::{Abandoned, Advisory, Answer, Nobody, Output, Token};
 pub use stream::{
     Admitted, BatchBounds, BatchLimits, Command, CommandOutcome, ConsumerCommand, Moment, Place, Proposal,
-    Publish, RestorePart, Snapshot, Stream, StreamLimits, StreamReport, StreamSaved, is_expired,
+    Publish, RestorePart, Snapshot, Stream, StreamLimits, StreamReport, StreamSaved, Waiter, is_expired,
 };

@@ -128,7 +128,7 @@ impl Bench {
 
     fn delete(&mut self, seq: StreamSeq, live: bool) {
         let bytes = Entry::Delete { seq, erase: false }.encode();
-        let proposal = Proposal { bytes, token: None, confirmations: Vec::new() };
+        let proposal = Proposal::new(bytes, None);
         self.stream.apply(&proposal, Moment { live, ..self.at }, &mut self.sent).unwrap();
     }
 }

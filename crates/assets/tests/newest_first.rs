@@ -89,7 +89,7 @@ fn open(disk: &Arc<dyn Disk>, body: Option<CheckpointBody>, log: &[Vec<u8>], now
     let mut stream = Stream::new(config, Wall(0), Place::default(), store, consumers, now);
     let at = Moment { now, wall: Wall(1), live: false };
     for bytes in log {
-        let proposal = Proposal { bytes: bytes.clone(), token: None, confirmations: Vec::new() };
+        let proposal = Proposal::new(bytes.clone(), None);
         stream.apply(&proposal, at, &mut Sent::default()).unwrap();
     }
     stream.finish_replay(now);

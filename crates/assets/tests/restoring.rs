@@ -67,7 +67,7 @@ fn limits_hold_when_everything_that_is_removed_is_known() {
     let mut replayed = stream();
     let at = Moment { now: Mono::default(), wall: Wall(9), live: false };
     for bytes in log {
-        let proposal = Proposal { bytes, token: None, confirmations: Vec::new() };
+        let proposal = Proposal::new(bytes, None);
         replayed.apply(&proposal, at, &mut Nobody).unwrap();
     }
     assert_eq!(sequences(&replayed), [1, 2, 6]);

@@ -42,7 +42,7 @@ fn the_owner_is_written_once() {
     let mut replayed = stream();
     let at = Moment { now: Mono::default(), wall: Wall(1), live: false };
     for bytes in log {
-        let proposal = Proposal { bytes, token: None, confirmations: Vec::new() };
+        let proposal = Proposal::new(bytes, None);
         replayed.apply(&proposal, at, &mut Nobody).unwrap();
     }
     assert_eq!(replayed.saved().owner, Some(owner.clone()));

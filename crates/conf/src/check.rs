@@ -61,9 +61,6 @@ pub enum CheckError {
     /// A cluster with streams is known by its name, which must not be made up.
     #[error("jetstream cluster requires `cluster.name` to be set")]
     JetStreamClusterName,
-    /// Streams have no replicas yet, and in a cluster they could not be told from streams that do.
-    #[error("jetstream in a cluster is not supported yet")]
-    JetStreamInCluster,
     /// Flags ask for TLS and name no certificate, or no key.
     #[error("TLS Server {0} must be present and valid")]
     TlsFlags(&'static str),
@@ -104,7 +101,7 @@ fn jetstream_in_cluster(options: &Options) -> Option<CheckError> {
     } else if is_empty(&options.cluster.name) {
         Some(CheckError::JetStreamClusterName)
     } else {
-        Some(CheckError::JetStreamInCluster)
+        None
     }
 }
 

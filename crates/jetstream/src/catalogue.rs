@@ -1,6 +1,6 @@
 //! What exists: accounts with JetStream and their streams.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,6 +15,7 @@ use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::stream_rules::OtherStreams;
 use linnet_replication::Assignment;
 use parking_lot::RwLock;
+use tokio::sync::Mutex;
 
 use crate::backup::Slots;
 use crate::cell::StreamCell;
@@ -41,8 +42,12 @@ pub struct StreamHandle {
     pub(crate) cell: Arc<StreamCell>,
     pub(crate) config: ArcSwap<StreamConfig>,
     pub(crate) created: Wall,
+    /// It is one of several replicas.
+    pub(crate) is_replica: bool,
     /// Why it could not be recovered. Its name and its subjects stay taken, and every call is refused.
     pub(crate) lost: Option<String>,
+    /// Names of the consumers that the catalogue keeps, of a stream in memory.
+    pub(crate) kept: Mutex<BTreeSet<String>>,
 }
 
 impl StreamHandle {
@@ -53,6 +58,8 @@ impl StreamHandle {
             group: self.group.to_string(),
             created: self.created.0,
             live: true,
+            members: Vec::new(),
+            ended: false,
             config,
         }
     }

@@ -1,19 +1,18 @@
 //! The thread that makes the log durable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_ids::{GroupId, Mono};
-use linnet_raft::LogPoint;
-use linnet_replication::raft::ReplicaLog;
+use linnet_ids::{GroupId, LogIndex, Mono, PeerId, chain_start};
+use linnet_raft::{Entry, LogPoint};
 use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written, may_use_reserve};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
 use parking_lot::{Condvar, Mutex};
 
 use crate::budget::Budget;
 use crate::disk_work::{DiskWork, DiskWorkers};
-use crate::pump::PumpHandle;
+use crate::pump::{EntriesRead, PumpHandle};
 
 /// Bytes after which a batch takes no more records.
 const BATCH_MAX: usize = 4 << 20;
@@ -43,6 +42,8 @@ struct State {
     queue: BatchQueue<Batch>,
     prepared: Option<Result<Option<PreparedSegment>, Error>>,
     owners: HashMap<GroupId, PumpHandle>,
+    /// Entries to be read; a group waits for one read per member.
+    reads: VecDeque<ReadEntries>,
     /// When the write began that is under way.
     writing_since: Option<Mono>,
     /// The log has reached half of its bound, or found no space.
@@ -74,6 +75,7 @@ impl LogHandle {
             queue: BatchQueue::new(BATCH_MAX),
             prepared: None,
             owners: HashMap::new(),
+            reads: VecDeque::new(),
             writing_since: None,
             is_short_of_space: false,
             is_disk_full: false,
@@ -133,6 +135,19 @@ impl LogHandle {
         state.is_disk_full && state.queue.bytes() <= LEFTOVERS_MAX
     }
 
+    /// Has entries read that are not in memory any more, for a member of their group.
+    pub(crate) fn read_entries(
+        &self,
+        group: GroupId,
+        peer: PeerId,
+        from: LogIndex,
+        bytes_max: usize,
+        to: PumpHandle,
+    ) {
+        self.shared.state.lock().reads.push_back(ReadEntries { group, peer, from, bytes_max, to });
+        self.shared.work.notify_one();
+    }
+
     /// Starts writing what was appended.
     pub(crate) fn kick(&self) {
         self.shared.work.notify_one();
@@ -182,9 +197,7 @@ impl Log for LogHandle {
     fn end_group(&mut self, group: GroupId) -> Ticket {
         self.add(true, |batch| batch.end_group(group))
     }
-}
 
-impl ReplicaLog for LogHandle {
     fn append_with_state(
         &mut self,
         group: GroupId,
@@ -227,8 +240,12 @@ pub(crate) struct LogWriter {
 impl LogWriter {
     /// Writes batches until told to stop or until the log fails. [`LogWriter::maintain`] before.
     pub(crate) fn run(mut self) {
+        let mut has_read = false;
         loop {
-            match self.wait_for_work() {
+            let work = self.wait_for_work(has_read);
+            has_read = matches!(work, Work::Read(_));
+            match work {
+                Work::Read(read) => self.read(read),
                 Work::Batch(ticket, batch) => {
                     if !self.commit(ticket, batch) {
                         return;
@@ -248,15 +265,22 @@ impl LogWriter {
         }
     }
 
-    fn wait_for_work(&self) -> Work {
+    fn wait_for_work(&self, has_read: bool) -> Work {
         let began = self.clock.mono();
         let mut state = self.handle.shared.state.lock();
         loop {
             if let Some(outcome) = state.prepared.take() {
                 return Work::Prepared(outcome);
             }
+            // A batch in between: catching up must not hold up what is written.
+            if let Some(read) = state.reads.pop_front_if(|_| !has_read) {
+                return Work::Read(read);
+            }
             if let Some((ticket, batch)) = state.queue.take() {
                 return Work::Batch(ticket, batch);
+            }
+            if let Some(read) = state.reads.pop_front() {
+                return Work::Read(read);
             }
             if state.is_stopping {
                 return Work::Stop;
@@ -278,6 +302,32 @@ impl LogWriter {
                 self.handle.shared.work.wait(&mut state);
             }
         }
+    }
+
+    /// Reads entries; what cannot be read is left out, and whoever waits makes do without.
+    fn read(&self, read: ReadEntries) {
+        let ReadEntries { group, peer, from, bytes_max, to } = read;
+        let wal = self.keeper.wal();
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let before = from.saturating_sub(1);
+        let previous = match before {
+            0 => Some((0, chain_start(group))),
+            _ => wal.term(group, before).zip(wal.chain(group, before)),
+        };
+        if previous.is_some() {
+            for index in from..=wal.last_index(group) {
+                let Ok(Some(entry)) = wal.read(group, index) else { break };
+                bytes += entry.payload.len();
+                if bytes > bytes_max && !entries.is_empty() {
+                    break;
+                }
+                entries.push(Entry::new(entry.term, entry.payload.into()));
+            }
+        }
+        let (term, chain) = previous.unwrap_or_default();
+        let previous = LogPoint { index: before, term, chain };
+        to.entries_read(EntriesRead { group, peer, previous, entries });
     }
 
     /// False if the log has failed.
@@ -414,7 +464,17 @@ impl LogWriter {
     }
 }
 
+/// Entries to be read for a member of a group.
+struct ReadEntries {
+    group: GroupId,
+    peer: PeerId,
+    from: LogIndex,
+    bytes_max: usize,
+    to: PumpHandle,
+}
+
 enum Work {
+    Read(ReadEntries),
     Batch(Ticket, Batch),
     Prepared(Result<Option<PreparedSegment>, Error>),
     Idle,

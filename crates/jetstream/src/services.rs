@@ -37,6 +37,10 @@ impl ConsumerServices {
         if self.is_internal {
             return;
         }
+        if !stream.is_leading() {
+            self.follow();
+            return;
+        }
         let config = stream.config();
         let name = &config.name;
         let mut wanted: Vec<(String, LetterKind)> =
@@ -68,6 +72,14 @@ impl ConsumerServices {
         for consumer in stream.consumer_names() {
             self.add_consumer(stream, &consumer, account, inbox);
         }
+    }
+
+    /// Another replica leads: nobody is to reach this one.
+    fn follow(&mut self) {
+        self.stream.clear();
+        self.consumers.clear();
+        self.listeners.clear();
+        self.origins.clear();
     }
 
     /// A consumer came into being or changed.

@@ -1,18 +1,22 @@
-//! Which streams exist: entries in an internal stream, the newest message of each subject.
+//! Which streams exist, and the durable consumers of those in memory: entries in an internal stream, the newest message
+//! of each subject.
 
+use std::collections::HashMap;
 use std::io;
 
-use linnet_assets::{Command, Owner, Place, Purge};
+use linnet_assets::{Command, Owner, Place, Purge, Stream};
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::{Nanos, StreamConfig};
-use linnet_store::{Filter, Kind, Lookup};
+use linnet_store::{Filter, Kind, Lookup, Seed, StreamStore};
 use serde::{Deserialize, Serialize};
 
 use crate::change::Site;
-use crate::floor::{FLOOR_STEP, FloorJob};
+use crate::floor::{FLOOR_STEP, Floor, FloorJob, Whose};
+use crate::group::{LogPosition, SoloGroup};
+use crate::kept::{self, KeptConsumer};
 use crate::open::{fresh, fresh_restoring};
-use crate::solo::SoloGroup;
+use crate::restore::group_dir;
 
 /// A stream's entry in the catalogue, as stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,16 +29,29 @@ pub struct Assignment {
     pub created: i64,
     /// The group has started once: without its log it is lost, not new.
     pub live: bool,
+    /// Its replicas; nobody is named on a server that is no part of a cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Placed>,
+    /// It has ended: members that do not know it yet learn it from this.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
     /// Configuration.
     pub config: StreamConfig,
 }
 
+/// A replica of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// Id of its server.
+    pub peer: String,
+    /// The life of that server's store in which it may begin empty.
+    pub life: u64,
+}
+
 impl Assignment {
-    /// Subject under which the catalogue keeps the assignment of a stream. Account names may hold any character, so
-    /// they are written in hexadecimal.
+    /// Subject under which the catalogue keeps the assignment of a stream.
     pub fn subject(account: &str, stream: &str) -> Vec<u8> {
-        let account: String = account.bytes().map(|b| format!("{b:02x}")).collect();
-        format!("stream.{account}.{stream}").into_bytes()
+        format!("stream.{}.{stream}", in_hexadecimal(account)).into_bytes()
     }
 
     /// An empty group with the names of one that cannot be recovered. It writes nothing anywhere.
@@ -56,6 +73,30 @@ impl Assignment {
         solo
     }
 
+    /// The group of a stream in memory after the process that had its messages ended, of which `floor` is the highest
+    /// floor on disk. Its sequences go on behind those that were handed out, so that whoever reads it, from where it was,
+    /// misses nothing that comes. A mirror has its origin's, and copies them anew.
+    pub(crate) fn begin_again(
+        &self,
+        group: GroupId,
+        consumers: &[KeptConsumer],
+        floor: StreamSeq,
+        place: Place,
+        floor_step: StreamSeq,
+        now: Mono,
+    ) -> SoloGroup {
+        let floor = Floor::new(Whose::Volatile, floor_step, floor);
+        let config = self.config.clone();
+        let first_seq = match &config.mirror {
+            Some(_) => config.first_seq,
+            None => floor.behind_loss(config.first_seq.saturating_sub(1)) + 1,
+        };
+        let store = StreamStore::new(Kind::Memory, Seed::of(group), first_seq, config.max_msgs_per_subject);
+        let consumers = consumers.iter().map(|consumer| consumer.begin(&store)).collect();
+        let stream = Stream::new(config, Wall(self.created), place, store, consumers, now);
+        SoloGroup::new(group, stream, LogPosition::default(), 1, floor)
+    }
+
     /// A new group for it that is restored from a backup with sequences up to `last_seq`, which are reserved first.
     pub fn begin_restored(
         &self,
@@ -66,11 +107,11 @@ impl Assignment {
     ) -> io::Result<SoloGroup> {
         let kind = site.kind(self.config.storage, group);
         let mut floor = 0;
-        if let Kind::File { disk, dir } = &kind
-            && last_seq > site.floor_step
-        {
+        if last_seq > site.floor_step {
             floor = last_seq;
-            FloorJob::up_to(floor).run(&**disk, dir).into_outcome()?;
+            let whose = if matches!(kind, Kind::Memory) { Whose::Volatile } else { Whose::Logged };
+            let dir = group_dir(&site.dir, group);
+            FloorJob::up_to(whose, floor).run(&*site.disk, &dir).into_outcome()?;
         }
         let (config, created) = (self.config.clone(), Wall(self.created));
         let floor = (site.floor_step, floor);
@@ -88,14 +129,14 @@ impl Assignment {
     }
 
     /// The command that stores it.
-    pub(crate) fn store(&self) -> Command {
+    pub fn store(&self) -> Command {
         // Plain data: writing it to memory cannot fail.
         let payload = serde_json::to_vec(self).expect("assignment serialises");
         Command::Append { subject: Self::subject(&self.account, &self.config.name), payload }
     }
 
     /// The command that removes it.
-    pub(crate) fn forget(&self) -> Command {
+    pub fn forget(&self) -> Command {
         let subject = Self::subject(&self.account, &self.config.name);
         let filter = String::from_utf8_lossy(&subject).into_owned();
         Command::Purge(Purge { filter, below: 0, keep: 0 })
@@ -117,41 +158,66 @@ pub fn catalogue_config() -> StreamConfig {
     }
 }
 
+/// Account names may hold any character, so they are written in hexadecimal.
+pub(crate) fn in_hexadecimal(account: &str) -> String {
+    account.bytes().map(|b| format!("{b:02x}")).collect()
+}
+
 /// What the catalogue says.
+#[derive(Default)]
 pub(crate) struct Content {
     pub(crate) assignments: Vec<Assignment>,
+    /// Durable consumers of streams in memory, by the group of their stream.
+    pub(crate) consumers: HashMap<String, Vec<KeptConsumer>>,
     /// It has, or had once, entries that cannot be read.
     pub(crate) is_incomplete: bool,
 }
 
 /// Reads the whole catalogue.
-pub(crate) fn read(meta: &mut SoloGroup) -> Content {
-    let mut content = Content { assignments: Vec::new(), is_incomplete: false };
+pub(crate) fn read(meta: &mut Stream) -> Content {
+    let mut content = Content::default();
     let mut next = 0;
-    while let Some(seq) = meta.stream().store().next(next, &Filter::all()) {
+    while let Some(seq) = meta.store().next(next, &Filter::all()) {
         next = seq + 1;
-        match entry(meta, seq) {
-            Ok(assignment) => content.assignments.extend(assignment),
+        match catalogue_entry(meta, seq) {
+            Ok(Some(CatalogueEntry::Stream(assignment))) => content.assignments.push(*assignment),
+            Ok(Some(CatalogueEntry::Consumer(kept))) => {
+                content.consumers.entry(kept.group.clone()).or_default().push(*kept);
+            }
+            Ok(None) => {}
             Err(reason) => {
                 tracing::error!("  Catalogue entry {seq} {reason}");
                 content.is_incomplete = true;
             }
         }
     }
-    content.is_incomplete |= !meta.stream().store().damaged().is_empty();
+    content.is_incomplete |= !meta.store().damaged().is_empty();
     content
 }
 
-/// The assignment at a sequence.
-fn entry(meta: &mut SoloGroup, seq: StreamSeq) -> Result<Option<Assignment>, String> {
+/// An entry of the catalogue.
+pub enum CatalogueEntry {
+    /// A stream.
+    Stream(Box<Assignment>),
+    /// A durable consumer of a stream in memory.
+    Consumer(Box<KeptConsumer>),
+}
+
+/// The entry at a sequence of the catalogue's stream; `None` if there is none any more. It may read from the disk.
+/// Fails with the reason in words.
+pub fn catalogue_entry(meta: &mut Stream, seq: StreamSeq) -> Result<Option<CatalogueEntry>, String> {
     loop {
-        match meta.stream().store().get(seq, true) {
+        match meta.store().get(seq, true) {
             Lookup::Found(record) => {
-                let assignment = serde_json::from_slice(record.payload);
-                return assignment.map(Some).map_err(|e| format!("cannot be read: {e}"));
+                let known = if record.subject.starts_with(kept::PREFIX) {
+                    serde_json::from_slice(record.payload).map(CatalogueEntry::Consumer)
+                } else {
+                    serde_json::from_slice(record.payload).map(CatalogueEntry::Stream)
+                };
+                return known.map(Some).map_err(|e| format!("cannot be read: {e}"));
             }
             Lookup::Cold(job) => {
-                let loaded = meta.stream_mut().store_mut().loaded(job.run());
+                let loaded = meta.store_mut().loaded(job.run());
                 loaded.map_err(|e| format!("cannot be read: {e}"))?;
             }
             Lookup::Missing => return Ok(None),

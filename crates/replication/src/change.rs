@@ -12,8 +12,9 @@ use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
 
 use crate::catalogue::Assignment;
+use crate::group::SoloGroup;
+use crate::kept::KeptConsumer;
 use crate::restore::group_dir;
-use crate::solo::SoloGroup;
 
 /// What a change needs done next.
 pub enum Step {
@@ -80,6 +81,8 @@ enum Stage {
     /// The stream ends.
     Ending,
     Hiding,
+    /// The catalogue forgets the consumers of a stream in memory.
+    ForgettingConsumers,
     /// The catalogue forgets it.
     Forgetting,
     Removing,
@@ -165,7 +168,14 @@ impl Change {
             Stage::Ending => (Stage::Hiding, Step::Hide),
             Stage::Abandoning => (Stage::PuttingAway, Step::Remove { has_log: true }),
             Stage::PuttingAway => (Stage::ForgettingEnded, Step::Catalogue(self.assignment.forget())),
-            Stage::Hiding => (Stage::Forgetting, Step::Catalogue(self.assignment.forget())),
+            Stage::Hiding if self.assignment.config.storage == StorageType::Memory => {
+                let (account, stream) = (&self.assignment.account, &self.assignment.config.name);
+                let command = KeptConsumer::forget_all(account, stream);
+                (Stage::ForgettingConsumers, Step::Catalogue(command))
+            }
+            Stage::Hiding | Stage::ForgettingConsumers => {
+                (Stage::Forgetting, Step::Catalogue(self.assignment.forget()))
+            }
             Stage::Forgetting => {
                 let has_log = self.assignment.config.storage == StorageType::File;
                 (Stage::Removing, Step::Remove { has_log })
@@ -203,7 +213,15 @@ mod tests {
     fn assignment() -> Assignment {
         let config =
             StreamConfig { name: "S".to_owned(), storage: StorageType::File, ..StreamConfig::default() };
-        Assignment { account: "A".to_owned(), group: GROUP.to_string(), created: 1, live: false, config }
+        Assignment {
+            account: "A".to_owned(),
+            group: GROUP.to_string(),
+            created: 1,
+            live: false,
+            members: Vec::new(),
+            ended: false,
+            config,
+        }
     }
 
     fn create() -> (Change, Step) {

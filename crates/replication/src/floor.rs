@@ -1,8 +1,9 @@
 //! The floor of a stream: a durable promise that no sequence above it was handed out.
 //!
 //! Damage may take any part of the log, and with it how far sequences got. The floor is kept beside the log, in the
-//! name of a file in the group's directory: a group that lost something goes on behind it. It is raised in large steps
-//! and well before sequences reach it, so that messages seldom wait for the disk.
+//! name of a file in the group's directory: a group that lost something goes on behind it. So does a stream in memory,
+//! which loses everything with the process: whoever reads it finds what comes after that behind what it has seen. A
+//! floor is raised in large steps and well before sequences reach it, so that messages seldom wait for the disk.
 
 mod file;
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use linnet_env::Disk;
 use linnet_ids::{Mono, StreamSeq};
 
-pub(crate) use file::floor_of;
+pub(crate) use file::{Whose, floor_of, is_of_volatile, volatile_floor};
 
 /// Sequences that are reserved at a time, and the floor of a stream that has recorded none. Stores on disk rely on the
 /// latter: it may grow, never shrink.
@@ -24,6 +25,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How far the sequences of a stream may go.
 pub(crate) struct Floor {
+    whose: Whose,
     step: StreamSeq,
     /// Known to be durable.
     durable: StreamSeq,
@@ -40,6 +42,7 @@ pub(crate) struct Floor {
 
 /// Work for a disk thread: recording a floor.
 pub struct FloorJob {
+    whose: Whose,
     to: StreamSeq,
 }
 
@@ -61,10 +64,11 @@ pub(crate) enum Raised {
 
 impl Floor {
     /// The floor of a group of which `found` is the highest on disk, 0 if there is none.
-    pub(crate) fn new(step: StreamSeq, found: StreamSeq) -> Self {
+    pub(crate) fn new(whose: Whose, step: StreamSeq, found: StreamSeq) -> Self {
         // A process that was killed may have left a name that is not durable: what was found does not count before
         // another one is recorded.
         let mut floor = Self {
+            whose,
             step,
             durable: 0,
             raise_at: 0,
@@ -79,7 +83,7 @@ impl Floor {
 
     /// No floor: any sequence may be handed out.
     pub(crate) fn none() -> Self {
-        Self { durable: StreamSeq::MAX, raise_at: StreamSeq::MAX, ..Self::new(FLOOR_STEP, 0) }
+        Self { durable: StreamSeq::MAX, raise_at: StreamSeq::MAX, ..Self::new(Whose::Logged, FLOOR_STEP, 0) }
     }
 
     fn rest_on(&mut self, durable: StreamSeq) {
@@ -124,7 +128,7 @@ impl Floor {
         self.is_under_way = true;
         let to = head.saturating_add(self.step).max(self.highest.saturating_add(1));
         self.highest = to;
-        Some(FloorJob { to })
+        Some(FloorJob { whose: self.whose, to })
     }
 
     /// Takes the outcome of a job.
@@ -146,15 +150,15 @@ impl Floor {
 
 impl FloorJob {
     /// Of a group whose sequences wait for nothing.
-    pub(crate) fn up_to(to: StreamSeq) -> Self {
-        Self { to }
+    pub(crate) fn up_to(whose: Whose, to: StreamSeq) -> Self {
+        Self { whose, to }
     }
 
     /// Does the work in the directory of the group.
     pub(crate) fn run(self, disk: &dyn Disk, dir: &Path) -> FloorDone {
-        let outcome = file::record(disk, dir, self.to);
+        let outcome = file::record(disk, dir, self.whose, self.to);
         if outcome.is_ok() {
-            file::remove_below(disk, dir, self.to);
+            file::remove_below(disk, dir, self.whose, self.to);
         }
         FloorDone { to: self.to, outcome }
     }

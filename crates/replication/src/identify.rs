@@ -44,6 +44,8 @@ pub(crate) fn identify(wal: &Wal, disk: &dyn Disk, dir: &Path, group: GroupId) -
             group: group.to_string(),
             created: owner.created,
             live: true,
+            members: Vec::new(),
+            ended: false,
             config,
         })),
         _ => Identity::Unknown(read.err().unwrap_or_else(|| "its log does not name its stream".to_owned())),

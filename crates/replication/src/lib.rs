@@ -4,33 +4,45 @@
 //! durable, and is told how far that got. File streams go through the log; memory streams apply at once. Start
 //! reading at [`SoloGroup::flush`] and [`SoloGroup::durable`]. [`Turns`] is the loop around many groups.
 //!
-//! A stream hands out no sequence above its `floor`, which is durable outside the log.
+//! A stream hands out no sequence above its `floor`, which is durable outside the log. One in memory comes back empty
+//! and goes on behind it.
 //!
 //! [`Restoring`] opens everything in a store directory, one group of it is opened in `open`; [`Change`] creates,
 //! changes and deletes streams; [`LogKeeper`] writes the log and keeps it within its bound. The server and the simulator carry out the same steps.
 
 mod catalogue;
 mod change;
+mod clustered;
 mod floor;
+mod group;
 mod identify;
 mod job;
 mod keeper;
+mod kept;
 mod log;
 mod open;
 mod quarantine;
 pub mod raft;
+mod replica;
+mod replicating;
 mod restore;
 mod solo;
+pub mod transfer;
 mod turns;
 
-pub use catalogue::{Assignment, catalogue_config};
+pub use catalogue::{Assignment, CatalogueEntry, Placed, catalogue_config, catalogue_entry};
 pub use change::{Change, Site, Step};
+pub use clustered::{
+    Beginning, ClusterStore, Myself, begin_catalogue, forget_assignment, remember_assignment,
+};
 pub use floor::{FLOOR_STEP, FloorDone, FloorJob};
+pub use group::{LogPosition, SoloGroup};
 pub use job::{GroupDone, GroupJob};
 pub use keeper::{AskGroup, LogKeeper, Upkeep, Written};
+pub use kept::KeptConsumer;
 pub use log::{BatchQueue, Log, Records, Ticket, may_use_reserve};
-pub use open::{OpenFailure, Restored};
+pub use open::{OpenFailure, Opening, Restored, open_at_checkpoint};
 pub use quarantine::put_aside;
+pub use replica::ReplicaRequest;
 pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, UnnamedGroup, group_dir};
-pub use solo::{LogPosition, SoloGroup};
 pub use turns::{GroupKey, Host, PassMail, StopReason, Touched, Turns};

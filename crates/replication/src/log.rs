@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 
 use linnet_assets::Entry;
 use linnet_ids::GroupId;
+use linnet_raft::LogPoint;
 use linnet_wal::{Batch, HardState};
 
 /// Batches that are kept for use again.
@@ -24,6 +25,18 @@ pub trait Log {
     fn hard_state(&mut self, group: GroupId, state: &HardState) -> Ticket;
     /// Records a checkpoint: entries up to `applied` are not needed any more.
     fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket;
+    /// Appends an entry of a replica and a hard state: both become durable or neither does.
+    fn append_with_state(
+        &mut self,
+        group: GroupId,
+        index: u64,
+        term: u64,
+        payload: &[u8],
+        state: &HardState,
+    ) -> Ticket;
+    /// Gives up the log of a replica: it goes on behind `last`, with the state that `body` names. The hard state becomes
+    /// durable with it or neither does.
+    fn install(&mut self, group: GroupId, last: LogPoint, body: &[u8], state: &HardState) -> Ticket;
     /// Gives up everything the log holds of a group.
     fn end_group(&mut self, group: GroupId) -> Ticket;
     /// A group that lives in memory alone is about to apply this in place of appending it.

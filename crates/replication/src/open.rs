@@ -10,12 +10,12 @@ use linnet_wal::{Damage, HardState, Integrity, RecoveredGroup, Wal};
 use linnet_wire::headers;
 use thiserror::Error;
 
-use crate::floor::{FLOOR_STEP, Floor, FloorJob, floor_of};
+use crate::floor::{FLOOR_STEP, Floor, FloorJob, Whose, floor_of};
+use crate::group::{LogPosition, SoloGroup};
 use crate::log::Log;
-use crate::solo::{LogPosition, SoloGroup};
 
 /// What opening a group needs to know besides the log.
-pub(crate) struct Opening<'a> {
+pub struct Opening<'a> {
     /// The group.
     pub group: GroupId,
     /// What the log holds of it; `None` if nothing.
@@ -51,6 +51,12 @@ pub enum OpenFailure {
          begin empty"
     )]
     NothingLeft,
+    /// The store is that of a server without a cluster.
+    #[error(
+        "the store was used by a server that was no part of a cluster: move it away, and restore its streams from a \
+         backup"
+    )]
+    Standalone,
     /// The checkpoint in the log cannot be read.
     #[error("its checkpoint in the log cannot be read: {0}")]
     Checkpoint(String),
@@ -75,24 +81,12 @@ pub enum OpenFailure {
     },
 }
 
-/// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
-pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGroup, Restored), OpenFailure> {
-    let Opening {
-        group,
-        recovered,
-        wal,
-        disk,
-        dir,
-        config,
-        created,
-        without_checkpoint,
-        place,
-        floor_step,
-        now,
-        wall,
-    } = opening;
+/// Restores the stream of a group as its checkpoint describes it, without what the log holds behind that. After the rest
+/// is applied, [`Stream::finish_replay`] is to be called and [`Restored::forget_removed`].
+pub fn open_at_checkpoint(opening: &Opening<'_>) -> Result<(Stream, Restored), OpenFailure> {
+    let Opening { group, wal, disk, now, wall, .. } = *opening;
     let body = match wal.checkpoint_body(group) {
-        _ if without_checkpoint => None,
+        _ if opening.without_checkpoint => None,
         Ok(Some(bytes)) => {
             let body = CheckpointBody::from_bytes(&bytes);
             Some(body.ok_or_else(|| OpenFailure::Checkpoint("unknown form".to_owned()))?)
@@ -101,19 +95,14 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         Err(e) => return Err(OpenFailure::Checkpoint(e.to_string())),
     };
     let parse = |extra: &[u8]| serde_json::from_slice::<StreamSaved>(extra).ok();
-    let limit =
-        |extra: &[u8]| parse(extra).map_or(config.max_msgs_per_subject, |s| s.config.max_msgs_per_subject);
-    let (store, report) = StreamStore::open(disk, dir.clone(), Seed::of(group), body, limit)?;
+    let default = opening.config.max_msgs_per_subject;
+    let limit = |extra: &[u8]| parse(extra).map_or(default, |s| s.config.max_msgs_per_subject);
+    let (store, report) = StreamStore::open(disk, opening.dir.clone(), Seed::of(group), body, limit)?;
     let saved = parse(&report.extra);
-    let new = StreamSaved { config, ..StreamSaved::default() };
-    let StreamSaved { config, consumers, ttls, schedules, taken, owner, deleted, restoring } =
-        saved.unwrap_or(new);
-    let mut stream = Stream::new(config, created, place, store, consumers, now);
-    stream.restore_ttls(&ttls);
-    stream.restore_schedules(&schedules);
-    stream.restore_taken(taken);
-    stream.restore_life(owner, deleted, restoring);
-    remember_ids(&mut stream, wall);
+    let saved =
+        saved.unwrap_or_else(|| StreamSaved { config: opening.config.clone(), ..StreamSaved::default() });
+    let ids = stored_ids(&store, &saved.config, wall);
+    let stream = stream_of(saved, store, &ids, opening.created, opening.place.clone(), now);
     let mut restored = Restored {
         lost: report.lost,
         lost_in: report.lost_in,
@@ -123,8 +112,36 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         strays: report.strays,
         ..Restored::default()
     };
-    let found_floor = restored.strays.iter().filter_map(|path| floor_of(path)).max().unwrap_or(0);
+    restored.floor = restored.strays.iter().filter_map(|path| floor_of(path)).max().unwrap_or(0);
     restored.strays.retain(|path| floor_of(path).is_none());
+    Ok((stream, restored))
+}
+
+/// A stream over what a checkpoint keeps of it, with the ids that its duplicate window covers.
+pub(crate) fn stream_of(
+    saved: StreamSaved,
+    store: StreamStore,
+    ids: &[StoredId],
+    created: Wall,
+    place: Place,
+    now: Mono,
+) -> Stream {
+    let StreamSaved { config, consumers, ttls, schedules, taken, owner, deleted, restoring } = saved;
+    let mut stream = Stream::new(config, created, place, store, consumers, now);
+    stream.restore_ttls(&ttls);
+    stream.restore_schedules(&schedules);
+    stream.restore_taken(taken);
+    stream.restore_life(owner, deleted, restoring);
+    for (id, seq, at) in ids {
+        stream.remember_id(id, *seq, *at);
+    }
+    stream
+}
+
+/// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
+pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGroup, Restored), OpenFailure> {
+    let (mut stream, mut restored) = open_at_checkpoint(&opening)?;
+    let Opening { group, recovered, wal, disk, dir, floor_step, now, wall, .. } = opening;
 
     let mut last =
         recovered.and_then(|r| r.checkpoint).map(|c| LogPosition { index: c.applied, term: c.term });
@@ -133,7 +150,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         match entry {
             Ok(entry) => {
                 last = Some(LogPosition { index: entry.index, term: entry.term });
-                let proposal = Proposal { bytes: entry.payload, token: None, confirmations: Vec::new() };
+                let proposal = Proposal::new(entry.payload, None);
                 restored.replayed += 1;
                 stream
                     .apply(&proposal, at, &mut Nobody)
@@ -142,10 +159,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
             Err(e) => restored.lost_entries.push(e.to_string()),
         }
     }
-    // The log may say that some of it was removed.
-    let damaged = stream.store().damaged();
-    restored.lost.retain(|seq| damaged.contains(seq));
-    restored.lost_in.retain(|(seq, _)| damaged.contains(seq));
+    restored.forget_removed(&stream);
     stream.finish_replay(now);
     let damage = match recovered.map(|r| &r.integrity) {
         Some(Integrity::Damaged(damage)) => Some(damage.clone()),
@@ -158,10 +172,10 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
     let is_damaged = damage.is_some() || !restored.lost_entries.is_empty();
     let (floor, skip_to) = if group == GroupId::META {
         let skip_to =
-            if is_damaged { Some(skip_catalogue(&stream, found_floor, &**disk, dir)?) } else { None };
+            if is_damaged { Some(skip_catalogue(&stream, restored.floor, &**disk, dir)?) } else { None };
         (Floor::none(), skip_to)
     } else {
-        let floor = Floor::new(floor_step, found_floor);
+        let floor = Floor::new(Whose::Logged, floor_step, restored.floor);
         let skip_to = is_damaged.then(|| floor.behind_loss(last_seq_left(&stream)));
         (floor, skip_to)
     };
@@ -202,11 +216,18 @@ fn skip_catalogue(
     dir: PathBuf,
 ) -> Result<StreamSeq, OpenFailure> {
     let skip_to = last_seq_left(stream).max(found_floor).saturating_add(FLOOR_STEP);
-    let recorded = FloorJob::up_to(skip_to).run(disk, &dir).into_outcome();
+    let recorded = FloorJob::up_to(Whose::Logged, skip_to).run(disk, &dir).into_outcome();
     recorded.map(|()| skip_to).map_err(|source| OpenFailure::Floor { dir, source })
 }
 
 impl Restored {
+    /// Does not report as lost what the log behind the checkpoint said was removed.
+    pub fn forget_removed(&mut self, stream: &Stream) {
+        let damaged = stream.store().damaged();
+        self.lost.retain(|seq| damaged.contains(seq));
+        self.lost_in.retain(|(seq, _)| damaged.contains(seq));
+    }
+
     /// What the group's log has lost or may have lost, in words.
     pub fn losses(&self) -> Vec<String> {
         let ranges = self.damage.iter().flat_map(|damage| &damage.lost).map(|range| match *range.end() {
@@ -238,25 +259,28 @@ pub struct Restored {
     pub ruined: Vec<PathBuf>,
     /// Files in the group's directory that belong to no checkpoint.
     pub strays: Vec<PathBuf>,
+    /// The highest floor recorded in the directory: sequences up to it may have been handed out. 0 if there is none.
+    pub floor: StreamSeq,
 }
 
-/// Fills the duplicate window from stored messages that are young enough.
-fn remember_ids(stream: &mut Stream, wall: Wall) {
-    let window = stream.config().duplicate_window.0;
-    if window <= 0 || stream.store().state().msgs == 0 {
-        return;
+/// Id, sequence and time of a stored message.
+pub(crate) type StoredId = (Vec<u8>, StreamSeq, Wall);
+
+/// The ids of stored messages that are young enough for the duplicate window, in stream order. It blocks.
+pub(crate) fn stored_ids(store: &StreamStore, config: &StreamConfig, wall: Wall) -> Vec<StoredId> {
+    let mut ids = Vec::new();
+    let window = config.duplicate_window.0;
+    if window <= 0 || store.state().msgs == 0 {
+        return ids;
     }
     let cutoff = Wall(wall.0.saturating_sub(window));
-    let Some(from) = stream.store().first_at_or_after(cutoff) else { return };
-    let mut ids = Vec::new();
-    stream.store().walk_headers(from, |record| {
+    let Some(from) = store.first_at_or_after(cutoff) else { return ids };
+    store.walk_headers(from, |record| {
         if let Some(id) = headers::get(record.headers, "Nats-Msg-Id") {
             ids.push((id.to_vec(), record.seq, record.timestamp));
         }
     });
-    for (id, seq, at) in ids {
-        stream.remember_id(&id, seq, at);
-    }
+    ids
 }
 
 /// An empty group of a new stream.
@@ -274,7 +298,7 @@ pub(crate) fn fresh(
     if !stream.store().is_memory() {
         stream.record_config();
     }
-    SoloGroup::fresh(group, stream, floor_step)
+    SoloGroup::fresh(group, stream, floor_step, 0)
 }
 
 /// An empty group of a stream that is restored from a backup: its sequences are reserved up to `floor`.
@@ -290,12 +314,11 @@ pub(crate) fn fresh_restoring(
     let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
     let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
     stream.begin_restore();
-    if stream.store().is_memory() {
-        return SoloGroup::fresh(group, stream, FLOOR_STEP);
+    if !stream.store().is_memory() {
+        stream.record_restored_config();
     }
-    stream.record_restored_config();
     let (step, found) = floor;
-    SoloGroup::new(group, stream, LogPosition::default(), 1, Floor::new(step, found))
+    SoloGroup::fresh(group, stream, step, found)
 }
 
 #[cfg(test)]

@@ -15,14 +15,16 @@ use linnet_store::{Kind, OpenError};
 use linnet_wal::{RecoveredGroup, Wal};
 
 use crate::catalogue::{Assignment, catalogue_config, read};
+use crate::floor::{FloorJob, Whose, is_of_volatile, volatile_floor};
+use crate::group::SoloGroup;
 use crate::identify::{Identity, identify};
+use crate::kept::KeptConsumer;
 use crate::log::Log;
 use crate::open::{OpenFailure, Opening, Restored, recover};
 use crate::quarantine::{
     is_given_up, missing_path, move_files, note_incomplete, note_missing, note_unnamed, put_aside,
     was_incomplete,
 };
-use crate::solo::SoloGroup;
 
 /// Everything that exists while the store is being opened.
 pub struct Restoring<'a> {
@@ -114,13 +116,14 @@ impl Restoring<'_> {
         let may_lack_streams = self.may_lack_streams(self.may_lack_groups && has_lost_entries);
         self.may_lack_groups |= has_lost_entries;
         report("Catalogue of streams", &meta_found);
-        let content = read(&mut meta);
+        let content = read(meta.stream_mut());
         let is_incomplete =
             self.is_incomplete(content.is_incomplete || has_lost_entries || made_anew.is_some());
         let mut streams = Vec::new();
         for assignment in content.assignments {
             let Some(group) = GroupId::parse(&assignment.group) else { continue };
-            let outcome = self.restore_stream(&assignment, group, log);
+            let consumers = content.consumers.get(&assignment.group).map_or(&[][..], Vec::as_slice);
+            let outcome = self.restore_stream(&assignment, group, consumers, log);
             streams.push(RestoredStream { assignment, group, outcome });
         }
         let mut unnamed = self.restore_forgotten(is_incomplete, &mut streams, log);
@@ -181,11 +184,11 @@ impl Restoring<'_> {
         true
     }
 
-    fn recovered(&self, group: GroupId) -> Option<&RecoveredGroup> {
+    pub(crate) fn recovered(&self, group: GroupId) -> Option<&RecoveredGroup> {
         self.groups.iter().find(|g| g.group == group)
     }
 
-    fn opening(&self, group: GroupId, config: StreamConfig, created: Wall) -> Opening<'_> {
+    pub(crate) fn opening(&self, group: GroupId, config: StreamConfig, created: Wall) -> Opening<'_> {
         Opening {
             group,
             recovered: self.recovered(group),
@@ -202,8 +205,14 @@ impl Restoring<'_> {
         }
     }
 
-    fn restore_stream(&self, assignment: &Assignment, group: GroupId, log: &mut dyn Log) -> RestoreOutcome {
-        match self.open_group(assignment, group, log) {
+    pub(crate) fn restore_stream(
+        &self,
+        assignment: &Assignment,
+        group: GroupId,
+        consumers: &[KeptConsumer],
+        log: &mut dyn Log,
+    ) -> RestoreOutcome {
+        match self.open_group(assignment, group, consumers, log) {
             Ok((solo, found)) if solo.stream().is_deleted() => {
                 log.end_group(group);
                 RestoreOutcome::Ended(found)
@@ -224,6 +233,7 @@ impl Restoring<'_> {
         &self,
         assignment: &Assignment,
         group: GroupId,
+        consumers: &[KeptConsumer],
         log: &mut dyn Log,
     ) -> Result<(SoloGroup, Restored), String> {
         let dir = group_dir(self.dir, group);
@@ -232,7 +242,7 @@ impl Restoring<'_> {
             (solo, Restored::default())
         };
         if assignment.config.storage == StorageType::Memory {
-            return Ok(empty(Kind::Memory));
+            return self.begin_again(assignment, group, consumers).map(|solo| (solo, Restored::default()));
         }
         if self.recovered(group).is_none() {
             // Without damage, a stream that is not live has stored nothing yet.
@@ -261,6 +271,32 @@ impl Restoring<'_> {
             move_files(&**self.disk, &dir, &found.strays);
         }
         Ok((solo, found))
+    }
+
+    /// A stream in memory, as empty as every start finds it.
+    fn begin_again(
+        &self,
+        assignment: &Assignment,
+        group: GroupId,
+        consumers: &[KeptConsumer],
+    ) -> Result<SoloGroup, String> {
+        let dir = group_dir(self.dir, group);
+        let mut floor = volatile_floor(&**self.disk, &dir)
+            .map_err(|e| format!("how far its sequences got cannot be read: {e}"))?;
+        if floor > 0 {
+            // What was found may be a name that a killed process did not make durable. Whoever is told of sequences
+            // up to here must be told of no lower ones later.
+            floor += 1;
+            let name = &assignment.config.name;
+            if let Err(e) = FloorJob::up_to(Whose::Volatile, floor).run(&**self.disk, &dir).into_outcome() {
+                tracing::warn!(
+                    "  Stream '{} > {name}': recording how far its sequences got: {e}",
+                    assignment.account
+                );
+            }
+        }
+        let (place, now) = (self.place.clone(), self.clock.mono());
+        Ok(assignment.begin_again(group, consumers, floor, place, self.floor_step, now))
     }
 
     /// Looks after the groups in the log that the catalogue does not name. Those that have ended go: a deletion may be
@@ -306,7 +342,7 @@ impl Restoring<'_> {
                         assignment.account,
                         assignment.config.name
                     );
-                    let outcome = self.restore_stream(&assignment, group, log);
+                    let outcome = self.restore_stream(&assignment, group, &[], log);
                     let assignment = Assignment { live: false, ..*assignment };
                     streams.push(RestoredStream { assignment, group, outcome });
                 }
@@ -359,7 +395,14 @@ impl Restoring<'_> {
                 );
                 continue;
             }
+            let dir = groups_dir(self.dir).join(&entry.name);
             match id {
+                // Its stream is deleted: there was nothing else of it.
+                _ if is_of_volatile(&**self.disk, &dir) => {
+                    if let Err(e) = self.disk.remove_dir_all(&dir) {
+                        tracing::warn!("  Removing {}: {e}", dir.display());
+                    }
+                }
                 Some(id) if self.may_lack_groups => {
                     unnamed.extend(self.keep_unnamed(id, "its log is lost".to_owned(), log));
                 }

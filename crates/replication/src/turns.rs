@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use linnet_assets::{EntryError, Moment, Output};
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::ApiError;
+use linnet_raft::Message;
 
+use crate::group::SoloGroup;
 use crate::job::GroupDone;
 use crate::log::{Log, Ticket};
-use crate::solo::SoloGroup;
+use crate::raft::PeerChange;
 
 /// Names a group on this server.
 pub type GroupKey = u64;
@@ -79,6 +81,10 @@ pub struct PassMail {
     pub checkpoints: Vec<GroupId>,
     /// Groups with something in their inbox.
     pub ready: Vec<GroupKey>,
+    /// What replicas on other servers say.
+    pub messages: Vec<(GroupId, Message)>,
+    /// Which servers can be heard, and which cannot any more.
+    pub peers: Vec<PeerChange>,
 }
 
 /// Groups to turn, each once.
@@ -142,6 +148,22 @@ impl Turns {
             self.applied = mail.durable;
             self.apply(host, at, &mut touched);
         }
+        for change in mail.peers {
+            for key in host.keys() {
+                let is_told = host.with(key, |group, _, log| {
+                    group.on_peer(at.now, change, log);
+                    group.is_replica()
+                });
+                if is_told == Some(true) {
+                    touched.add(key);
+                }
+            }
+        }
+        for (group, message) in mail.messages {
+            let Some(key) = host.key_of(group) else { continue };
+            host.with(key, |group, _, log| group.on_message(at.now, message, log));
+            touched.add(key);
+        }
         for group in mail.checkpoints {
             if let Some(key) = host.key_of(group) {
                 host.checkpoint(key);
@@ -150,7 +172,7 @@ impl Turns {
         while let Some((due, key)) = self.timers.first().copied().filter(|(due, _)| *due <= at.now) {
             self.timers.remove(&(due, key));
             self.timer_of.remove(&key);
-            host.with(key, |group, out, _| group.on_timer(at, out));
+            host.with(key, |group, out, log| group.on_timer(at, log, out));
             touched.add(key);
         }
         for key in mail.ready {
@@ -177,7 +199,7 @@ impl Turns {
         let ticket = self.applied;
         while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
             host.applying(key, ticket);
-            match host.with(key, |group, out, _| group.durable(ticket, at, out)) {
+            match host.with(key, |group, out, log| group.durable(ticket, at, log, out)) {
                 Some(Ok(files)) if !files.is_empty() => host.remove_files(files),
                 Some(Err(error)) => host.stop(key, StopReason::Entry(&error)),
                 _ => {}

@@ -31,6 +31,21 @@ struct PendingRewrite {
 }
 
 impl Pending {
+    /// Number of the state file.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Every file that is of no use if the checkpoint comes to nothing.
+    pub(crate) fn into_files(self) -> Vec<PathBuf> {
+        let mut files = self.obsolete;
+        for rewrite in self.rewrites {
+            rewrite.to.retire();
+            files.extend([rewrite.to.path().to_owned(), rewrite.to.index_path()]);
+        }
+        files
+    }
+
     pub(crate) fn obsolete_bytes(&self) -> u64 {
         self.obsolete_bytes
     }
@@ -40,6 +55,12 @@ impl StreamStore {
     /// True while a checkpoint's outcome is awaited.
     pub fn is_checkpointing(&self) -> bool {
         self.pending.is_some()
+    }
+
+    /// True if this is the outcome of the checkpoint that this store awaits, not of one that a store began in whose place
+    /// it is.
+    pub fn awaits(&self, taken: &CheckpointTaken) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.number == taken.number)
     }
 
     /// Starts a checkpoint of everything appended so far. `extra` is the owner's own state, returned by the next
@@ -172,8 +193,11 @@ impl StreamStore {
 
     /// Takes the outcome of a checkpoint. On success: what to record in the log, and which files may be deleted
     /// once that record is durable; some of them may not exist. Want of space lets a later checkpoint try again,
-    /// any other failure latches.
+    /// any other failure latches. The outcome of a checkpoint that this store did not begin is ignored.
     pub fn finish_checkpoint(&mut self, taken: CheckpointTaken) -> Option<(CheckpointBody, Vec<PathBuf>)> {
+        if !self.awaits(&taken) {
+            return None;
+        }
         let pending = self.pending.take()?;
         match taken.result {
             Ok(taken) => Some(self.adopt_checkpoint(pending, &taken)),
@@ -227,7 +251,8 @@ impl StreamStore {
         {
             removable.push(dir.join(state_name(old)));
         }
-        self.next_state = taken.body.number + 1;
+        // Others may have been set aside meanwhile.
+        self.next_state = self.next_state.max(taken.body.number + 1);
         (taken.body, removable)
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Rewrite {
 
 /// Outcome of a [`CheckpointJob`], to be given back to the store.
 pub struct CheckpointTaken {
+    /// Number of its state file.
+    pub(crate) number: u64,
     pub(crate) result: Result<Taken, Failed>,
 }
 
@@ -86,12 +88,14 @@ impl CheckpointTaken {
 impl CheckpointJob {
     /// Runs the job; blocks.
     pub fn run(self) -> CheckpointTaken {
-        CheckpointTaken { result: self.try_run() }
+        let number = self.number;
+        CheckpointTaken { number, result: self.try_run() }
     }
 
     /// Does not run the job, because the disk has no space to spare for it.
     pub fn refuse(self) -> CheckpointTaken {
-        CheckpointTaken { result: Err(io::Error::from(io::ErrorKind::StorageFull).into()) }
+        let number = self.number;
+        CheckpointTaken { number, result: Err(io::Error::from(io::ErrorKind::StorageFull).into()) }
     }
 
     /// Bytes of blocks to be written, not counting the state.

@@ -27,9 +27,9 @@ const READ_AT_ONCE: usize = 256 << 10;
 /// The messages of a stream at one moment.
 #[derive(Clone)]
 pub struct Pinned {
-    seed: Seed,
-    blocks: VecDeque<PinnedBlock>,
-    damaged: BTreeSet<StreamSeq>,
+    pub(crate) seed: Seed,
+    pub(crate) blocks: VecDeque<PinnedBlock>,
+    pub(crate) damaged: BTreeSet<StreamSeq>,
     /// Keeps files from being deleted.
     _hold: Arc<()>,
 }

@@ -16,7 +16,7 @@ use crate::record::{Record, Seed};
 use crate::subjects::{SubjectId, Subjects};
 
 /// Blocks are not made smaller than this for a small stream: each is a file.
-const BLOCK_MIN: usize = 128 << 10;
+pub(crate) const BLOCK_MIN: usize = 128 << 10;
 
 /// Where a stream keeps its messages.
 #[derive(Clone)]

@@ -1,6 +1,5 @@
 use linnet_ids::GroupId;
 use linnet_raft::LogPoint;
-use linnet_replication::raft::ReplicaLog;
 use linnet_replication::{BatchQueue, Log, Ticket};
 use linnet_wal::{Batch, HardState};
 
@@ -52,9 +51,7 @@ impl Log for WalQueue {
     fn end_group(&mut self, group: GroupId) -> Ticket {
         self.add(|batch| batch.end_group(group))
     }
-}
 
-impl ReplicaLog for WalQueue {
     fn append_with_state(
         &mut self,
         group: GroupId,

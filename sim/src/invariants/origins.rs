@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use linnet_ids::GroupId;
-use linnet_jsapi::policies::{RetentionPolicy, StorageType};
+use linnet_jsapi::policies::RetentionPolicy;
 
 use super::{Check, broken, content};
 use crate::facts::{Facts, StreamFacts};
@@ -79,7 +79,7 @@ pub(crate) fn are_complete(facts: &Facts, is_here: impl Fn(GroupId) -> bool) -> 
             let is_only = of_name().count() == 1;
             let Some(origin) = of_name().find(is_whole) else { continue };
             let there = &origin.model.config;
-            let is_kept = there.retention == RetentionPolicy::Limits && there.storage == StorageType::File;
+            let is_kept = there.retention == RetentionPolicy::Limits;
             if !is_kept || (config.mirror.is_some() && !is_only) {
                 continue;
             }

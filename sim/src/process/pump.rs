@@ -44,6 +44,7 @@ impl Process {
             durable: self.durable,
             checkpoints: std::mem::take(&mut self.checkpoints),
             ready: std::mem::take(&mut self.ready).into_iter().collect(),
+            ..PassMail::default()
         };
         let mut turns = std::mem::take(&mut self.turns);
         turns.pass(self, mail, at, Touched::default());

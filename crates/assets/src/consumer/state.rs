@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use linnet_ids::{ConsumerSeq, StreamSeq, Wall};
-use linnet_jsapi::policies::AckPolicy;
+use linnet_jsapi::ConsumerConfig;
+use linnet_jsapi::policies::{AckPolicy, DeliverPolicy};
 use serde::{Deserialize, Serialize};
 
 use super::NewestFirst;
@@ -92,6 +93,15 @@ impl ConsumerState {
     pub fn starting_at(first: StreamSeq) -> Self {
         let floor = Floor { consumer: 0, stream: first.saturating_sub(1) };
         Self { delivered: floor, ack_floor: floor, ..Self::default() }
+    }
+
+    /// State of a consumer that is new in a stream that ends at `last`, and whose first message is at or after `first`.
+    pub(crate) fn of_new(config: &ConsumerConfig, first: StreamSeq, last: StreamSeq) -> Self {
+        let mut state = Self::starting_at(first);
+        if config.deliver_policy == DeliverPolicy::LastPerSubject {
+            state.newest = Some(NewestFirst::up_to(last));
+        }
+        state
     }
 
     /// Moves the start of a consumer that has delivered nothing yet back to `first`, if it is behind it.

@@ -227,9 +227,14 @@ impl Stream {
     }
 
     fn find_duplicate(&mut self, id: &[u8], now: Wall) -> Option<StreamSeq> {
+        self.forget_ids(now);
+        self.dedupe.find(id).or_else(|| self.in_flight.find_id(id))
+    }
+
+    /// Forgets the ids that the duplicate window does not cover any more.
+    pub(super) fn forget_ids(&mut self, now: Wall) {
         let window = self.config.duplicate_window.0;
         self.dedupe.forget_before(Wall(now.0.saturating_sub(window)));
-        self.dedupe.find(id).or_else(|| self.in_flight.find_id(id))
     }
 
     fn check_expected(&self, subject: &[u8], wishes: &Wishes<'_>) -> Result<(), ApiError> {
@@ -336,7 +341,7 @@ impl Stream {
         self.close_messages();
         self.append_made(subject, 0, payload, now);
         let bytes = std::mem::take(&mut self.messages);
-        self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations: Vec::new() });
+        self.proposals.push(super::Proposal::new(bytes, Some(token)));
     }
 
     /// Appends a message that the server made to the current entry.

@@ -6,7 +6,7 @@ use linnet_wire::headers;
 
 use super::renaming::Renaming;
 use super::ttl::Ttl;
-use super::{CommandOutcome, Proposal, Stream};
+use super::{CommandOutcome, Proposal, Stream, Waiter};
 use crate::consumer::{Consumer, Context};
 use crate::entry::{Attach, Entry, EntryError, Purge};
 use crate::output::{Advisory, Output};
@@ -25,8 +25,19 @@ pub struct Moment {
 impl Stream {
     /// Applies a committed entry and tells those who waited for it.
     pub fn apply(&mut self, proposal: &Proposal, at: Moment, out: &mut dyn Output) -> Result<(), EntryError> {
-        let entry = Entry::decode(&proposal.bytes)?;
-        if at.live && Entry::is_barrier(&proposal.bytes) {
+        self.apply_with(&proposal.bytes, &proposal.waiter, at, out)
+    }
+
+    /// As [`Stream::apply`], for an entry whose bytes are elsewhere.
+    pub fn apply_with(
+        &mut self,
+        bytes: &[u8],
+        waiter: &Waiter,
+        at: Moment,
+        out: &mut dyn Output,
+    ) -> Result<(), EntryError> {
+        let entry = Entry::decode(bytes)?;
+        if at.live && Entry::is_barrier(bytes) {
             self.barriers = self.barriers.saturating_sub(1);
         }
         if at.live && matches!(entry, Entry::Config(_)) {
@@ -40,7 +51,7 @@ impl Stream {
             }
             self.schedules.plan(at.now, at.wall);
         }
-        if let Some(token) = proposal.token {
+        if let Some(token) = waiter.token {
             let outcome = self.resets.remove(&token).unwrap_or(outcome);
             let outcome = match outcome {
                 CommandOutcome::Attached(name) => match self.consumer_info(&name, at.wall, out) {
@@ -51,7 +62,7 @@ impl Stream {
             };
             out.answer(token, Ok(outcome));
         }
-        for reply in &proposal.confirmations {
+        for reply in &waiter.confirmations {
             out.publish(reply, b"", b"", 0, b"");
         }
         Ok(())
@@ -147,6 +158,10 @@ impl Stream {
             self.head_ts = record.timestamp;
         }
         if !id.is_empty() && !self.config.duplicate_window.is_zero() {
+            if !at.live {
+                // Who only follows judges nobody, and would remember every id for ever.
+                self.forget_ids(record.timestamp);
+            }
             self.dedupe.insert(id, record.seq, record.timestamp);
         }
         if !self.config.sources.is_empty()
@@ -277,7 +292,10 @@ impl Stream {
         for id in matches.plain() {
             if let Some(consumer) = self.consumers.get_mut(*id) {
                 consumer.on_removed(&mut ctx, seq);
-                if consumer.is_dirty() {
+                if !at.live {
+                    // The log says what came of it.
+                    drop(consumer.take_delta());
+                } else if consumer.is_dirty() {
                     self.dirty_since.get_or_insert(at.now);
                 }
             }
@@ -375,6 +393,7 @@ impl Stream {
         self.store.set_max_per_subject(config.max_msgs_per_subject);
         self.store.fit_to(config.max_bytes);
         self.store.set_compression(config.compression == Compression::S2);
+        self.revision += 1;
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
         self.origins.configured(&self.config);

@@ -5,7 +5,7 @@ use linnet_jsapi::consumer_rules::{self, ConsumerCreate, Consumers, ExistingCons
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::{ConsumerInfo, StoredMessage, StreamSourceInfo, StreamState};
 use linnet_jsapi::limits::{FIRST_SEQ_MAX, Limits};
-use linnet_jsapi::policies::{DeliverPolicy, RetentionPolicy};
+use linnet_jsapi::policies::RetentionPolicy;
 use linnet_jsapi::requests::{CreateConsumerRequest, MsgGetRequest};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
 use linnet_store::{BlockToVerify, Filter};
@@ -13,7 +13,7 @@ use linnet_store::{BlockToVerify, Filter};
 use super::restore::RestorePart;
 use super::snapshot::Snapshot;
 use super::{Moment, Stream};
-use crate::consumer::{ConsumerState, NewestFirst, first_sequence};
+use crate::consumer::{ConsumerState, first_sequence};
 use crate::entry::{Attach, Entry, Purge};
 use crate::output::{Output, Token};
 
@@ -109,6 +109,8 @@ pub enum ConsumerCommand {
     Names,
     /// Configurations of all.
     Configs,
+    /// Name, configuration and creation of one.
+    Definition(String),
 }
 
 /// What a command led to.
@@ -128,6 +130,8 @@ pub enum CommandOutcome {
     Attached(String),
     /// A consumer.
     Consumer(Box<ConsumerInfo>),
+    /// How a consumer was created, without its state; `None` if there is no such.
+    Definition(Option<Box<Attach>>),
     /// A consumer that began anew at this sequence.
     Reset(Box<ConsumerInfo>, u64),
     /// Consumers, by name.
@@ -184,6 +188,10 @@ impl Stream {
     pub fn command(&mut self, command: Command, token: Token, at: Moment, out: &mut dyn Output) {
         if self.deleted {
             out.answer(token, Err(errors::STREAM_NOT_FOUND));
+            return;
+        }
+        if self.follows && !Self::may_follower_answer(&command) {
+            out.answer(token, Err(errors::CLUSTER_NOT_LEADER));
             return;
         }
         match command {
@@ -325,8 +333,15 @@ impl Stream {
                 let configs = known.each().map(|(name, config)| (name.to_owned(), config.clone()));
                 Ok(CommandOutcome::Configs(configs.collect()))
             }
+            ConsumerCommand::Definition(name) => Ok(CommandOutcome::Definition(self.definition(&name))),
         };
         out.answer(token, answer);
+    }
+
+    fn definition(&self, name: &str) -> Option<Box<Attach>> {
+        let consumer = self.consumers.get(*self.by_name.get(name)?)?;
+        let (config, created) = (consumer.config.clone(), consumer.created.0);
+        Some(Box::new(Attach { name: name.to_owned(), config, created, state: None }))
     }
 
     /// What the API tells about a consumer.
@@ -397,11 +412,8 @@ impl Stream {
             Ok(ConsumerCreate::New(config)) => {
                 let name = if requested.is_empty() { suggested_name } else { requested };
                 let first = restart.unwrap_or_else(|| first_sequence(&config, &self.store));
-                let mut state = ConsumerState::starting_at(first);
-                if config.deliver_policy == DeliverPolicy::LastPerSubject {
-                    // What is in flight is applied before the consumer exists.
-                    state.newest = Some(NewestFirst::up_to(self.head_seq));
-                }
+                // What is in flight is applied before the consumer exists.
+                let state = ConsumerState::of_new(&config, first, self.head_seq);
                 Attach { name, config: *config, created: wall.0, state: Some(state) }
             }
         };
@@ -450,7 +462,8 @@ impl Stream {
         self.resets.insert(token, CommandOutcome::Reset(Box::new(info), next));
         let bytes = Entry::ConsumerDelta(vec![(name.to_owned(), ops)]).encode();
         self.close_messages();
-        self.proposals.push(super::Proposal { bytes, token: Some(token), confirmations });
+        let waiter = super::Waiter { token: Some(token), confirmations };
+        self.proposals.push(super::Proposal { bytes, waiter });
         self.mark_ready(id);
         self.touch_timer(id);
         Ok(())

@@ -97,7 +97,7 @@ impl Stream {
 
     /// Gives every consumer a turn that may have something to deliver. Those that have more keep the stream due.
     pub fn run_ready(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
-        if self.restoring {
+        if self.restoring || self.follows {
             return;
         }
         let mut ready = std::mem::take(&mut self.ready);

@@ -20,6 +20,7 @@ mod reads;
 mod renaming;
 mod restore;
 mod retention;
+mod role;
 mod schedule_rules;
 mod schedules;
 mod snapshot;
@@ -96,10 +97,24 @@ pub struct StreamLimits {
 pub struct Proposal {
     /// Encoded entry.
     pub bytes: Vec<u8>,
-    /// The command that waits for it.
+    /// Who waits for it.
+    pub waiter: Waiter,
+}
+
+/// Who waits for an entry to be applied, besides publishers.
+#[derive(Debug, Default)]
+pub struct Waiter {
+    /// The command that is answered then.
     pub token: Option<Token>,
-    /// Where to confirm acknowledgements once it is durable.
+    /// Where to confirm acknowledgements.
     pub confirmations: Vec<Vec<u8>>,
+}
+
+impl Proposal {
+    /// An entry for which a command may wait.
+    pub fn new(bytes: Vec<u8>, token: Option<Token>) -> Self {
+        Self { bytes, waiter: Waiter { token, confirmations: Vec::new() } }
+    }
 }
 
 /// Names of this server and of the domain, for answers, and what its streams share.
@@ -140,7 +155,7 @@ pub struct StreamSaved {
     pub restoring: bool,
 }
 
-/// A stream on the server that leads it.
+/// A stream: the replica that decides, or one that follows it.
 pub struct Stream {
     pub(crate) config: StreamConfig,
     created: Wall,
@@ -205,6 +220,12 @@ pub struct Stream {
     deleted: bool,
     /// It is being restored from a backup.
     restoring: bool,
+    /// Changes of the configuration that were applied.
+    revision: u64,
+    /// It is one of several replicas: consumers follow what is durable.
+    is_replica: bool,
+    /// Another replica decides.
+    follows: bool,
     scratch: Vec<u8>,
 }
 
@@ -267,6 +288,9 @@ impl Stream {
             reconfiguring: 0,
             deleted: false,
             restoring: false,
+            revision: 0,
+            is_replica: false,
+            follows: false,
             scratch: Vec::new(),
         };
         stream.origins.configured(&stream.config);
@@ -281,9 +305,24 @@ impl Stream {
         &self.config
     }
 
+    /// Names for its answers.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// How often its configuration was changed since it was opened.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// When it was created.
     pub fn created(&self) -> Wall {
         self.created
+    }
+
+    /// Whose it is, as far as its log says.
+    pub fn owner(&self) -> Option<&Owner> {
+        self.owner.as_ref()
     }
 
     /// Messages.
@@ -363,6 +402,9 @@ impl Stream {
 
     /// Takes the entries to be written, in order.
     pub fn take_proposals(&mut self, now: Mono) -> Vec<Proposal> {
+        if self.follows {
+            return Vec::new();
+        }
         self.close_messages();
         if !self.batches.is_empty() || !self.fast.is_empty() {
             let timeout = self.place.batches.bounds().timeout;
@@ -378,7 +420,7 @@ impl Stream {
     fn close_messages(&mut self) {
         if !self.messages.is_empty() {
             let bytes = std::mem::take(&mut self.messages);
-            self.proposals.push(Proposal { bytes, token: None, confirmations: Vec::new() });
+            self.proposals.push(Proposal::new(bytes, None));
         }
     }
 
@@ -389,7 +431,7 @@ impl Stream {
             self.barriers += 1;
         }
         self.reconfiguring += usize::from(matches!(entry, Entry::Config(_)));
-        self.proposals.push(Proposal { bytes, token, confirmations: Vec::new() });
+        self.proposals.push(Proposal::new(bytes, token));
     }
 
     /// Begins a term of leadership. With `skip_to` the sequences up to it are used up, because the end of the log is
@@ -456,21 +498,19 @@ impl Stream {
         self.delta_in_flight = true;
         self.close_messages();
         let bytes = Entry::ConsumerDelta(delta).encode();
-        self.proposals.push(Proposal { bytes, token: None, confirmations });
+        let waiter = Waiter { token: None, confirmations };
+        self.proposals.push(Proposal { bytes, waiter });
     }
 
     /// When it wants to be looked at next.
     pub fn next_due(&self) -> Option<Mono> {
-        if self.restoring {
+        if self.restoring || self.follows {
             return None;
         }
         let consumers = self.timers.first().map(|(due, _)| *due);
         let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
-        if self.restoring {
-            return None;
-        }
         let batches = self.batches.next_due().into_iter().chain(self.fast.next_due());
         let firing = self.schedules.next_look();
         let origins = self.origins.next_due().filter(|_| !self.deleted);
@@ -480,7 +520,7 @@ impl Stream {
 
     /// Does what is due.
     pub fn on_timer(&mut self, now: Mono, wall: Wall, out: &mut dyn Output) {
-        if self.restoring {
+        if self.restoring || self.follows {
             return;
         }
         self.expire(now, wall);

@@ -64,7 +64,7 @@ impl Stream {
         }
         match part {
             RestorePart::Messages(bytes) => {
-                self.proposals.push(Proposal { bytes, token: Some(token), confirmations: Vec::new() });
+                self.proposals.push(Proposal::new(bytes, Some(token)));
             }
             RestorePart::Consumer(mut attach) => {
                 if let Some(state) = &mut attach.state {

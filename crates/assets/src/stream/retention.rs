@@ -47,7 +47,7 @@ impl Stream {
     ) {
         if at.live {
             self.delta_in_flight = false;
-            if !self.is_kept_by_consumers() {
+            if !self.is_kept_by_consumers() && !self.is_replica {
                 return;
             }
         }
@@ -142,7 +142,7 @@ impl Stream {
     /// The retention changed.
     pub(super) fn follow_retention(&mut self) {
         self.is_retention_in_flight = false;
-        let follow = self.is_kept_by_consumers();
+        let follow = self.is_kept_by_consumers() || self.is_replica;
         for (_, consumer) in &mut self.consumers {
             consumer.follow_committed(follow);
         }
@@ -151,7 +151,7 @@ impl Stream {
 
     /// True if a consumer that comes into being follows what is durable.
     pub(super) fn follows_committed(&self) -> bool {
-        self.is_kept_by_consumers() || self.is_retention_in_flight
+        self.is_kept_by_consumers() || self.is_retention_in_flight || self.is_replica
     }
 
     /// Looks through the whole stream, step by step, for messages that nobody owes anything for. Those of a work queue

@@ -63,6 +63,8 @@ impl Engine {
             group: group.to_string(),
             created: created.0,
             live: false,
+            members: Vec::new(),
+            ended: false,
             config,
         };
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
@@ -97,6 +99,7 @@ impl Engine {
             .map_err(|error| errors::stream_restore(error.description))?;
         let change = Change::finish_restore(handle.assignment(account, config));
         self.carry_out(change, Some(account), Some(handle.clone())).await?;
+        self.keep_consumers(account, handle).await?;
         account.streams.write().insert(name, handle.clone());
         let services = ConsumerServices::new(&self.config.domain);
         let (done, opened) = oneshot::channel();

@@ -91,7 +91,7 @@ fn room_is_looked_for_although_nothing_is_appended_any_more() {
     assert!(writer.seal());
     writer.handle.shared.state.lock().is_short_of_space = true;
     let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(), Work::Room)));
+    std::thread::spawn(move || tell.send(matches!(writer.wait_for_work(false), Work::Room)));
     assert_eq!(told.recv_timeout(Duration::from_secs(10)), Ok(true));
 }
 
@@ -116,7 +116,7 @@ fn fill(writer: &mut LogWriter) -> Batch {
 
 fn next_batch(writer: &mut LogWriter) -> Batch {
     loop {
-        match writer.wait_for_work() {
+        match writer.wait_for_work(false) {
             Work::Batch(_, batch) => return batch,
             Work::Prepared(outcome) => writer.prepared(outcome),
             _ => panic!("something was appended"),

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 
 use linnet_ids::GroupId;
+use linnet_raft::LogPoint;
 use linnet_replication::{Log, Ticket};
 use linnet_wal::{Batch, HardState};
 
@@ -41,6 +42,25 @@ impl Log for PendingLog {
 
     fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket {
         self.batch.checkpoint(group, applied, term, body);
+        self.ticket
+    }
+
+    fn append_with_state(
+        &mut self,
+        group: GroupId,
+        index: u64,
+        term: u64,
+        payload: &[u8],
+        state: &HardState,
+    ) -> Ticket {
+        self.batch.entry(group, index, term, &[payload]);
+        self.batch.hard_state(group, state);
+        self.ticket
+    }
+
+    fn install(&mut self, group: GroupId, last: LogPoint, body: &[u8], state: &HardState) -> Ticket {
+        self.batch.install(group, last.index, last.term, last.chain, body);
+        self.batch.hard_state(group, state);
         self.ticket
     }
 

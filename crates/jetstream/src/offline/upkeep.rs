@@ -90,7 +90,9 @@ impl OfflineStore {
         self.wal.commit(&mut self.log.batch)?;
         let (at, ticket) = (self.moment(), self.log.ticket);
         for (name, group) in groups_of(&mut self.store) {
-            let files = group.durable(ticket, at, &mut Nobody).map_err(|e| refused(&name, e.to_string()))?;
+            let files = group
+                .durable(ticket, at, &mut self.log, &mut Nobody)
+                .map_err(|e| refused(&name, e.to_string()))?;
             for path in files {
                 match self.disk.remove_file(&path) {
                     Err(source) if source.kind() != std::io::ErrorKind::NotFound => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_broker::Account;
-use linnet_ids::GroupId;
+use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors::ApiError;
 use linnet_raft::Message;
 use linnet_replication::raft::PeerChange;
@@ -13,10 +13,12 @@ use linnet_replication::{GroupDone, GroupKey, SoloGroup, Ticket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
+use super::replicas::{EntriesRead, ReplicaReport};
+use super::slot::StreamWatch;
 use crate::cell::StreamCell;
 use crate::disk_work::MayRemoveDir;
 use crate::inbox::StreamInbox;
-use crate::log_writer::LogFailure;
+use crate::log_writer::{LogFailure, LogHandle};
 use crate::services::ConsumerServices;
 
 /// The way to reach a pump from other threads.
@@ -42,6 +44,8 @@ pub(super) struct PumpMail {
     /// What replicas on other servers say to groups of this pump. Their windows bound it.
     pub(super) messages: Vec<(GroupId, Message)>,
     pub(super) peers: Vec<PeerChange>,
+    /// What was read of the log.
+    pub(super) entries: Vec<EntriesRead>,
     pub(super) controls: Vec<Control>,
     is_awake: bool,
 }
@@ -54,11 +58,18 @@ pub(crate) enum Control {
     Open { key: GroupKey, services: ConsumerServices, done: oneshot::Sender<()> },
     /// A stream that this one takes messages from came or went.
     OriginChanged { key: GroupKey, name: String },
+    /// Say how a replica stands; `None` for a group with one.
+    Report { key: GroupKey, done: oneshot::Sender<Option<ReplicaReport>> },
+    /// Let a group act.
+    Act { group: GroupId, act: Act },
     /// Drop a group that has ended, and its files unless they are kept.
     Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.
     Stop { checkpoint: bool, done: oneshot::Sender<()> },
 }
+
+/// What a group is to do.
+pub(crate) type Act = Box<dyn FnOnce(&mut SoloGroup, Mono, &mut LogHandle) + Send>;
 
 /// What becomes of the files of a group that is dropped.
 pub(crate) enum Files {
@@ -79,6 +90,8 @@ pub(crate) struct Installation {
     pub(crate) services: ConsumerServices,
     /// The group stands in for one that could not be recovered: everything is refused with this.
     pub(crate) failed: Option<ApiError>,
+    /// Looks at the stream after each of its turns.
+    pub(crate) watch: Option<StreamWatch>,
     /// Answered when everything proposed so far is applied.
     pub(crate) done: oneshot::Sender<()>,
 }
@@ -121,6 +134,11 @@ impl PumpHandle {
 
     pub(crate) fn checkpoint(&self, group: GroupId) {
         self.with(|mail| mail.checkpoints.push(group));
+    }
+
+    /// Entries that were asked for.
+    pub(crate) fn entries_read(&self, read: EntriesRead) {
+        self.with(|mail| mail.entries.push(read));
     }
 
     /// Messages of replicas on other servers.

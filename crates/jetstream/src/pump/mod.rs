@@ -4,6 +4,7 @@
 //! one of them, lets every such group act, hands the log what they proposed, then writes what they sent.
 
 mod mailbox;
+mod replicas;
 mod slot;
 
 use std::collections::HashMap;
@@ -17,6 +18,7 @@ use linnet_env::Clock;
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 pub(crate) use linnet_replication::GroupKey;
+use linnet_replication::raft::PeerChange;
 use linnet_replication::{GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns};
 use tokio::sync::oneshot;
 
@@ -26,7 +28,9 @@ use crate::inbox::Mail;
 use crate::log_writer::LogHandle;
 use crate::output::{Change, Hub, Outbox};
 
-pub(crate) use mailbox::{Control, Files, Installation, PumpHandle};
+pub(crate) use mailbox::{Act, Control, Files, Installation, PumpHandle};
+pub(crate) use replicas::{EntriesRead, ReplicaObserver, ReplicaReport, Replicas};
+pub(crate) use slot::StreamWatch;
 use slot::{More, Slot, read_mail, refuse_publishes};
 
 /// A pump looks around this often even if nothing happens.
@@ -51,6 +55,8 @@ pub(crate) struct Pump {
     /// Groups whose messages wait because the log has too much to write.
     pressed: Vec<GroupKey>,
     relieved: Option<Mono>,
+    /// Its part in the cluster, if there is one.
+    replicas: Option<Replicas>,
     stopping: Option<oneshot::Sender<()>>,
 }
 
@@ -63,6 +69,7 @@ impl Pump {
         workers: DiskWorkers,
         usage: Arc<crate::usage::Usage>,
         budget: Arc<Budget>,
+        replicas: Option<Replicas>,
     ) -> Self {
         Self {
             handle,
@@ -77,6 +84,7 @@ impl Pump {
             budget,
             pressed: Vec::new(),
             relieved: None,
+            replicas,
             stopping: None,
         }
     }
@@ -92,12 +100,18 @@ impl Pump {
             for control in mail.controls {
                 self.control(control, &mut touched);
             }
+            self.take_entries(mail.entries, at.now, &mut touched);
+            if let Some(replicas) = &mut self.replicas {
+                replicas.note_peers(&mail.peers);
+            }
             let mail = PassMail {
                 failure: mail.failure.map(|failure| errors::stream_store_failed(failure.for_clients())),
                 done: mail.disk,
                 durable: mail.durable,
                 checkpoints: mail.checkpoints,
                 ready: mail.ready,
+                messages: mail.messages,
+                peers: mail.peers,
             };
             let mut turns = std::mem::take(&mut self.turns);
             turns.pass(&mut self, mail, at, touched);
@@ -105,6 +119,9 @@ impl Pump {
             self.log.kick();
             self.follow_changes();
             self.hub.flush();
+            if let Some(replicas) = &mut self.replicas {
+                replicas.send();
+            }
             if self.stopping.is_some() && self.is_quiet() {
                 if let Some(done) = self.stopping.take() {
                     let _ = done.send(());
@@ -146,7 +163,7 @@ impl Pump {
     fn control(&mut self, control: Control, touched: &mut Touched) {
         match control {
             Control::Install(installation) => {
-                let Installation { key, group, inbox, account, cell, dir, services, failed, done } =
+                let Installation { key, group, inbox, account, cell, dir, services, failed, watch, done } =
                     *installation;
                 let installed = if failed.is_none() {
                     Some(done)
@@ -155,6 +172,13 @@ impl Pump {
                     None
                 };
                 self.by_group.insert(group.group(), key);
+                let mut group = group;
+                if let Some(replicas) = &self.replicas {
+                    let now = self.clock.mono();
+                    for peer in &replicas.reachable {
+                        group.on_peer(now, PeerChange::Reachable(*peer), &mut self.log);
+                    }
+                }
                 let slot = Slot {
                     group,
                     inbox,
@@ -168,12 +192,20 @@ impl Pump {
                     read: 0,
                     more: More::None,
                     failed,
+                    watch,
                     installed,
                 };
                 self.groups.insert(key, slot);
                 if let Some(slot) = self.groups.get_mut(&key) {
                     slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox);
                 }
+                touched.add(key);
+            }
+            Control::Report { key, done } => self.report(key, done),
+            Control::Act { group, act } => {
+                let Some(key) = self.by_group.get(&group).copied() else { return };
+                let now = self.clock.mono();
+                self.guarded(key, |slot, _, log| act(&mut slot.group, now, log));
                 touched.add(key);
             }
             Control::Open { key, services, done } => {
@@ -364,6 +396,11 @@ impl Host for Pump {
             && let Some(done) = slot.installed.take()
         {
             let _ = done.send(());
+        }
+        self.serve_replica(key);
+        let slot = self.groups.get_mut(&key)?;
+        if let Some(watch) = &mut slot.watch {
+            watch(slot.group.stream_mut());
         }
         let released = slot.group.take_released();
         if !released.is_empty() {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linnet_assets::{Moment, Publish, StreamLimits};
+use linnet_assets::{Moment, Publish, Stream, StreamLimits};
 use linnet_broker::Account;
 use linnet_ids::Mono;
 use linnet_jsapi::decode::check_required_api_level;
@@ -39,8 +39,13 @@ pub(super) struct Slot {
     pub(super) more: More,
     /// Nothing is accepted any more; why.
     pub(super) failed: Option<ApiError>,
+    /// Looks at the stream after each of its turns.
+    pub(super) watch: Option<StreamWatch>,
     pub(super) installed: Option<oneshot::Sender<()>>,
 }
+
+/// Looks at a stream.
+pub(crate) type StreamWatch = Box<dyn FnMut(&mut Stream) + Send>;
 
 /// Answers every message that waits with the reason why it is not stored.
 pub(super) fn refuse_publishes(slot: &mut Slot, error: &ApiError, outbox: &mut Outbox<'_>) {
@@ -49,6 +54,23 @@ pub(super) fn refuse_publishes(slot: &mut Slot, error: &ApiError, outbox: &mut O
         for at in slot.read..slot.mail.publishes.len() {
             if let Some(letter) = slot.mail.publishes.get(at).filter(|l| !l.reply.is_empty()) {
                 outbox.refuse(letter.reply, error, &stream);
+            }
+        }
+        slot.mail.publishes.clear();
+        slot.read = 0;
+        if !slot.inbox.has_publishes() {
+            return;
+        }
+        slot.inbox.take_publishes(&mut slot.mail);
+    }
+}
+
+/// Another replica leads: publishers are told that nobody answers here, so that they try again.
+fn leave_publishes(slot: &mut Slot, outbox: &mut Outbox<'_>) {
+    loop {
+        for at in slot.read..slot.mail.publishes.len() {
+            if let Some(letter) = slot.mail.publishes.get(at).filter(|l| l.kind == LetterKind::Publish) {
+                outbox.say_no_responders(letter.subject, letter.reply);
             }
         }
         slot.mail.publishes.clear();
@@ -94,6 +116,11 @@ pub(super) fn read_mail(
         let Some(letter) = slot.mail.others.get(index) else { continue };
         let stream = slot.group.stream_mut();
         match letter.kind {
+            // Another replica leads: what was meant for a leader came too late or too early.
+            LetterKind::Ack | LetterKind::NextRequest if !stream.is_leading() => {
+                outbox.say_no_responders(letter.subject, letter.reply);
+            }
+            kind if kind != LetterKind::DirectGet && !stream.is_leading() => {}
             LetterKind::NextRequest | LetterKind::DirectGet if needs_more(&letter) => {
                 outbox.say_level_required(letter.reply);
             }
@@ -138,6 +165,10 @@ pub(super) fn read_mail(
         }
     }
     slot.mail.others.clear();
+    if !slot.group.stream().is_leading() {
+        leave_publishes(slot, outbox);
+        return More::None;
+    }
     if is_pressed && (slot.read < slot.mail.publishes.len() || slot.inbox.has_publishes()) {
         return More::WhenLogAllows;
     }

@@ -8,6 +8,7 @@ use linnet_env::{Disk, FaultyDisk};
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::StorageType;
+use linnet_raft::LogPoint;
 use linnet_store::Kind;
 use linnet_wal::{Batch, Config, HardState, Opened, StoreIdentity, Wal};
 
@@ -36,6 +37,25 @@ impl Log for NextBatch {
 
     fn checkpoint(&mut self, group: GroupId, applied: u64, term: u64, body: &[u8]) -> Ticket {
         self.0.checkpoint(group, applied, term, body);
+        1
+    }
+
+    fn append_with_state(
+        &mut self,
+        group: GroupId,
+        index: u64,
+        term: u64,
+        payload: &[u8],
+        state: &HardState,
+    ) -> Ticket {
+        self.0.entry(group, index, term, &[payload]);
+        self.0.hard_state(group, state);
+        1
+    }
+
+    fn install(&mut self, group: GroupId, last: LogPoint, body: &[u8], state: &HardState) -> Ticket {
+        self.0.install(group, last.index, last.term, last.chain, body);
+        self.0.hard_state(group, state);
         1
     }
 
@@ -180,14 +200,14 @@ impl Life {
     pub(super) fn pass_time(&mut self) {
         self.now = self.group.next_due().unwrap().max(self.now);
         let at = self.at();
-        self.group.on_timer(at, &mut Nobody);
+        self.group.on_timer(at, &mut self.log, &mut Nobody);
     }
 
     fn write(&mut self) {
         let at = self.at();
         self.group.flush(at, &mut self.log, &mut Nobody).unwrap();
         self.wal.commit(&mut self.log.0).unwrap();
-        self.group.durable(1, at, &mut Nobody).unwrap();
+        self.group.durable(1, at, &mut self.log, &mut Nobody).unwrap();
         self.wal.seal().unwrap();
     }
 

@@ -8,9 +8,8 @@ use linnet_raft::{
     Standing, Status, WriteNo, is_reserved,
 };
 
-use super::log::ReplicaLog;
 use super::outbox::Outbox;
-use crate::log::Ticket;
+use crate::log::{Log, Ticket};
 
 /// An entry to apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +65,8 @@ pub struct RaftDriver {
     effects: Vec<Effect>,
     /// What the node has written, by the batch of the log that holds it.
     writes: VecDeque<(Ticket, WriteNo)>,
+    /// The latest of those batches.
+    latest: Ticket,
     /// Committed entries that were not handed out yet begin here.
     next: LogIndex,
     committed: LogIndex,
@@ -76,7 +77,7 @@ pub struct RaftDriver {
 
 impl RaftDriver {
     /// Opens a node. Everything behind the opening's base that is not applied must be held by it.
-    pub fn open(opening: Opening, now: Mono, log: &mut dyn ReplicaLog, outbox: &mut Outbox) -> Self {
+    pub fn open(opening: Opening, now: Mono, log: &mut dyn Log, outbox: &mut Outbox) -> Self {
         let mut effects = Vec::new();
         let base = opening.base.index;
         let node = Node::open(opening, now, &mut effects);
@@ -84,6 +85,7 @@ impl RaftDriver {
             node,
             effects,
             writes: VecDeque::new(),
+            latest: 0,
             next: base + 1,
             committed: base,
             events: Vec::new(),
@@ -96,7 +98,7 @@ impl RaftDriver {
     /// Lets the node act, then carries out what it wants.
     fn act<R>(
         &mut self,
-        log: &mut dyn ReplicaLog,
+        log: &mut dyn Log,
         outbox: &mut Outbox,
         act: impl FnOnce(&mut Node, &mut Vec<Effect>) -> R,
     ) -> R {
@@ -105,7 +107,7 @@ impl RaftDriver {
         result
     }
 
-    fn carry_out(&mut self, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    fn carry_out(&mut self, log: &mut dyn Log, outbox: &mut Outbox) {
         let group = self.node.group();
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain(..) {
@@ -117,15 +119,15 @@ impl RaftDriver {
                             log.append_with_state(group, index, entry.term, &entry.payload, &stored(&state))
                         }
                     };
-                    self.writes.push_back((ticket, write));
+                    self.wrote(ticket, write);
                 }
                 Effect::HardState { state, write } => {
                     let ticket = log.hard_state(group, &stored(&state));
-                    self.writes.push_back((ticket, write));
+                    self.wrote(ticket, write);
                 }
                 Effect::Install { last, state, write } => {
                     let ticket = log.install(group, last, &self.installing, &stored(&state));
-                    self.writes.push_back((ticket, write));
+                    self.wrote(ticket, write);
                     (self.next, self.committed) = (last.index + 1, last.index);
                 }
                 Effect::Send(message) => outbox.send(group, message),
@@ -150,12 +152,12 @@ impl RaftDriver {
     }
 
     /// Takes a message.
-    pub fn on_message(&mut self, now: Mono, message: Message, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    pub fn on_message(&mut self, now: Mono, message: Message, log: &mut dyn Log, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.on_message(now, message, out));
     }
 
     /// The log is durable up to this batch.
-    pub fn on_durable(&mut self, now: Mono, ticket: Ticket, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    pub fn on_durable(&mut self, now: Mono, ticket: Ticket, log: &mut dyn Log, outbox: &mut Outbox) {
         let mut durable = None;
         while let Some((_, write)) = self.writes.pop_front_if(|(t, _)| *t <= ticket) {
             durable = Some(write);
@@ -165,13 +167,18 @@ impl RaftDriver {
         }
     }
 
-    /// The batch that this replica waits for next.
+    fn wrote(&mut self, ticket: Ticket, write: WriteNo) {
+        self.writes.push_back((ticket, write));
+        self.latest = self.latest.max(ticket);
+    }
+
+    /// The last batch that this replica waits for.
     pub fn waits_for(&self) -> Option<Ticket> {
-        self.writes.back().map(|(ticket, _)| *ticket)
+        (!self.writes.is_empty()).then_some(self.latest)
     }
 
     /// Does what is due.
-    pub fn on_timeout(&mut self, now: Mono, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    pub fn on_timeout(&mut self, now: Mono, log: &mut dyn Log, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.on_timeout(now, out));
     }
 
@@ -186,14 +193,14 @@ impl RaftDriver {
         now: Mono,
         peer: PeerId,
         is_reachable: bool,
-        log: &mut dyn ReplicaLog,
+        log: &mut dyn Log,
         outbox: &mut Outbox,
     ) {
         self.act(log, outbox, |node, out| node.set_reachable(now, peer, is_reachable, out));
     }
 
     /// A server began anew.
-    pub fn on_restarted(&mut self, now: Mono, peer: PeerId, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    pub fn on_restarted(&mut self, now: Mono, peer: PeerId, log: &mut dyn Log, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.on_restarted(now, peer, out));
     }
 
@@ -203,7 +210,7 @@ impl RaftDriver {
     }
 
     /// Makes sure of who leads.
-    pub fn verify(&mut self, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    pub fn verify(&mut self, log: &mut dyn Log, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.verify(out));
     }
 
@@ -211,7 +218,7 @@ impl RaftDriver {
     pub fn propose(
         &mut self,
         payloads: impl IntoIterator<Item = Bytes>,
-        log: &mut dyn ReplicaLog,
+        log: &mut dyn Log,
         outbox: &mut Outbox,
     ) -> Result<LogIndex, Refused> {
         self.act(log, outbox, |node, out| node.propose(payloads, out))
@@ -222,7 +229,7 @@ impl RaftDriver {
         &mut self,
         now: Mono,
         change: Change,
-        log: &mut dyn ReplicaLog,
+        log: &mut dyn Log,
         outbox: &mut Outbox,
     ) -> Result<LogIndex, Refused> {
         self.act(log, outbox, |node, out| node.change_membership(now, change, out))
@@ -234,17 +241,12 @@ impl RaftDriver {
     }
 
     /// Asks for a confirmation that this replica still leads.
-    pub fn read(
-        &mut self,
-        number: u64,
-        log: &mut dyn ReplicaLog,
-        outbox: &mut Outbox,
-    ) -> Result<(), Refused> {
+    pub fn read(&mut self, number: u64, log: &mut dyn Log, outbox: &mut Outbox) -> Result<(), Refused> {
         self.act(log, outbox, |node, out| node.read(number, out))
     }
 
     /// Sends what has gathered: at the end of a pass.
-    pub fn flush(&mut self, now: Mono, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    pub fn flush(&mut self, now: Mono, log: &mut dyn Log, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.flush(now, out));
     }
 
@@ -262,7 +264,7 @@ impl RaftDriver {
     }
 
     /// Everything handed out up to here is applied.
-    pub fn applied(&mut self, index: LogIndex, log: &mut dyn ReplicaLog, outbox: &mut Outbox) {
+    pub fn applied(&mut self, index: LogIndex, log: &mut dyn Log, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.on_applied(index, out));
     }
 
@@ -278,7 +280,7 @@ impl RaftDriver {
         peer: PeerId,
         previous: LogPoint,
         entries: Vec<Entry>,
-        log: &mut dyn ReplicaLog,
+        log: &mut dyn Log,
         outbox: &mut Outbox,
     ) {
         self.act(log, outbox, |node, out| node.on_read(now, peer, previous, entries, out));
@@ -290,7 +292,7 @@ impl RaftDriver {
         now: Mono,
         peer: PeerId,
         snapshot: Option<Snapshot>,
-        log: &mut dyn ReplicaLog,
+        log: &mut dyn Log,
         outbox: &mut Outbox,
     ) {
         self.act(log, outbox, |node, out| match snapshot {
@@ -306,7 +308,7 @@ impl RaftDriver {
         now: Mono,
         snapshot: &Snapshot,
         body: Vec<u8>,
-        log: &mut dyn ReplicaLog,
+        log: &mut dyn Log,
         outbox: &mut Outbox,
     ) -> bool {
         self.installing = body;
@@ -316,7 +318,7 @@ impl RaftDriver {
     }
 
     /// Records in the log that everything up to `to` is in a checkpoint.
-    pub fn checkpoint(&mut self, to: LogPoint, body: &[u8], log: &mut dyn ReplicaLog) -> Ticket {
+    pub fn checkpoint(&mut self, to: LogPoint, body: &[u8], log: &mut dyn Log) -> Ticket {
         let ticket = log.checkpoint(self.node.group(), to.index, to.term, body);
         self.node.compact(to);
         ticket

@@ -1,7 +1,7 @@
 //! Replicated groups: what drives a [`linnet_raft::Node`] over the log of this server, and what servers say to each
 //! other.
 //!
-//! [`RaftDriver`] carries out what one node wants: it writes to a [`ReplicaLog`], queues messages in an [`Outbox`] and
+//! [`RaftDriver`] carries out what one node wants: it writes to a [`Log`](crate::Log), queues messages in an [`Outbox`] and
 //! hands out what is committed. [`Liveness`] tells which servers can be heard. One frame per server and pass carries
 //! the messages of all groups.
 
@@ -10,7 +10,6 @@ mod ballot_bytes;
 mod driver;
 mod frame;
 mod liveness;
-mod log;
 mod opening;
 mod outbox;
 
@@ -18,6 +17,5 @@ pub use ballot::{Ballot, BallotEffect, BallotMessage, BallotRecord, ClusterId, F
 pub use driver::{Committed, RaftDriver, RaftEvent};
 pub use frame::{Beat, Frame, FrameError};
 pub use liveness::{BEAT_EVERY, Liveness, PeerChange, SUSPECT_AFTER};
-pub use log::ReplicaLog;
-pub use opening::open_replica;
+pub use opening::{open_replica, open_stream_replica};
 pub use outbox::Outbox;

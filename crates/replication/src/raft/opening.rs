@@ -1,6 +1,9 @@
+use linnet_assets::Stream;
 use linnet_ids::{GroupId, PeerId, chain_start};
 use linnet_raft::{Entry, HELD_BYTES_MAX, HardState, LogPoint, Opening};
 use linnet_wal::{Integrity, RecoveredGroup, Wal};
+
+use crate::open::{OpenFailure, Restored, open_at_checkpoint};
 
 /// What a node of this server begins with, as far as the log can vouch for it. A log that may lack something ends,
 /// for the node, before the first entry that it cannot read: the rest comes from others.
@@ -49,4 +52,29 @@ pub fn open_replica(
         may_have_forgotten,
         seed,
     }
+}
+
+/// A replica of a stream as this server has it: the stream as its checkpoint describes it, and the node that goes on
+/// there. Where the log cannot vouch for the checkpoint, the replica begins at the beginning, with nothing: entries must
+/// not be applied to a state that has them.
+pub fn open_stream_replica(
+    opening: &crate::Opening<'_>,
+    me: PeerId,
+    seed: u64,
+) -> Result<(Stream, Opening, Restored), OpenFailure> {
+    let node = open_replica(opening.group, me, opening.recovered, opening.wal, seed);
+    let checkpoint = opening.recovered.and_then(|r| r.checkpoint).map_or(0, |c| c.applied);
+    if node.base.index == checkpoint {
+        let (stream, restored) = open_at_checkpoint(opening)?;
+        return Ok((stream, node, restored));
+    }
+    let nothing = crate::Opening {
+        without_checkpoint: true,
+        config: opening.config.clone(),
+        dir: opening.dir.clone(),
+        place: opening.place.clone(),
+        ..*opening
+    };
+    let (stream, restored) = open_at_checkpoint(&nothing)?;
+    Ok((stream, node, restored))
 }

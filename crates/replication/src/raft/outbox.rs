@@ -15,6 +15,13 @@ impl Outbox {
         self.waiting.entry(message.to.peer).or_default().push((group, message));
     }
 
+    /// Takes over what waits in another one.
+    pub fn append(&mut self, other: &mut Self) {
+        for (peer, mut messages) in std::mem::take(&mut other.waiting) {
+            self.waiting.entry(peer).or_default().append(&mut messages);
+        }
+    }
+
     /// True if nothing waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()

@@ -235,6 +235,15 @@ impl World {
         self.model.check_state(&self.store)
     }
 
+    /// The store was replaced by what another world has. The log has recorded it if there is a body.
+    pub(crate) fn replaced(&mut self, by: &Self, body: Option<CheckpointBody>) {
+        self.model = by.model.clone();
+        self.log = by.log.clone();
+        self.max = -1;
+        self.finished = None;
+        self.recorded = body.map(|body| (self.log.len(), body));
+    }
+
     fn give_checkpoint(&mut self) {
         // A checkpoint that the log never recorded is followed by the next only after that.
         if self.finished.is_some() {

@@ -1,0 +1,111 @@
+//! Who is in the catalogue's group: its leader takes in the servers that it hears, one step at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linnet_ids::{GroupId, PeerId};
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_raft::{Change, Replica, Role};
+
+use super::asks::{ASK_DESCRIPTION, Description};
+use super::{Cluster, Engine};
+use crate::pump::ReplicaReport;
+
+/// A server that an operator took out is not taken in again by itself before this (jetstream-clustering 0).
+const REJOIN_AFTER: Duration = Duration::from_secs(300);
+/// How long a majority may take to have an entry.
+const COMMIT_WITHIN: Duration = Duration::from_secs(10);
+/// How long a server may take to describe itself.
+const DESCRIBE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Does what the leader of the catalogue's group has to do about its members.
+pub(super) async fn look_after(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
+    if !cluster.leads_meta() {
+        return;
+    }
+    let standing = cluster.meta();
+    let Some(report) = &standing.report else { return };
+    if let Some(change) = next_change(cluster, report).await {
+        engine.change_members(GroupId::META, change);
+    }
+}
+
+/// A learner that has everything is promoted; then one that is not in the group is taken in.
+async fn next_change(cluster: &Arc<Cluster>, report: &ReplicaReport) -> Option<Change> {
+    let members = report.status.membership.members();
+    for member in members.iter().filter(|m| m.role == Role::Learner) {
+        let progress = report.progress.iter().find(|(peer, _)| *peer == member.peer)?.1.as_ref();
+        if progress.is_some_and(|p| p.matched >= report.status.commit && !p.is_amnesiac) {
+            return Some(Change::Promote(member.peer));
+        }
+    }
+    if members.iter().any(|m| m.role == Role::Learner) {
+        return None;
+    }
+    for peer in cluster.link.peers() {
+        let is_member = members.iter().any(|m| m.peer == peer.id);
+        if is_member || !peer.is_reachable || cluster.was_removed(peer.id) {
+            continue;
+        }
+        if let Some(life) = life_of(cluster, peer.id).await {
+            return Some(Change::Add(Replica { peer: peer.id, incarnation: life }));
+        }
+    }
+    None
+}
+
+/// The life in which a server would take part; `None` if it has no replica yet.
+async fn life_of(cluster: &Arc<Cluster>, peer: PeerId) -> Option<u64> {
+    let answer = cluster.link.ask(peer, ASK_DESCRIPTION, b"", DESCRIBE_WITHIN).await.ok()?;
+    let description: Description = serde_json::from_slice(&answer).ok()?;
+    description.life.filter(|life| *life > 0)
+}
+
+impl Cluster {
+    /// An operator takes a server out.
+    pub(crate) fn note_removed(&self, peer: PeerId) {
+        self.removed.lock().insert(peer, std::time::Instant::now());
+    }
+
+    fn was_removed(&self, peer: PeerId) -> bool {
+        let mut removed = self.removed.lock();
+        removed.retain(|_, since| since.elapsed() < REJOIN_AFTER);
+        removed.contains_key(&peer)
+    }
+}
+
+impl Engine {
+    /// Returns once an entry that this server proposed is committed.
+    pub(crate) async fn wait_for_commit(&self, group: GroupId, index: u64) -> Result<(), ApiError> {
+        let deadline = tokio::time::Instant::now() + COMMIT_WITHIN;
+        loop {
+            let status = self.act_and_tell(group, |replica, _, _| replica.status()).await.flatten();
+            match status {
+                Some(status) if status.commit >= index => return Ok(()),
+                Some(status) if status.is_leader && tokio::time::Instant::now() < deadline => {}
+                _ => return Err(errors::CLUSTER_NOT_AVAIL),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Proposes a step of a group's membership; what cannot be done now is tried again.
+    pub(super) fn change_members(&self, group: GroupId, change: Change) {
+        let act: crate::pump::Act =
+            Box::new(move |replica, now, log| match replica.change_membership(now, change, log) {
+                Ok(_) => tracing::info!("Group {group}: {}", describe(change)),
+                Err(e) => tracing::debug!("Group {group}: {} waits: {e}", describe(change)),
+            });
+        self.act_on(group, act);
+    }
+}
+
+fn describe(change: Change) -> String {
+    match change {
+        Change::Add(replica) => format!("peer {} is taken in", replica.peer),
+        Change::Promote(peer) => format!("peer {peer} has caught up and votes"),
+        Change::Demote(peer) => format!("peer {peer} votes no more"),
+        Change::Remove(peer) => format!("peer {peer} is taken out"),
+        Change::Reincarnate { peer, .. } => format!("peer {peer} begins another life"),
+    }
+}

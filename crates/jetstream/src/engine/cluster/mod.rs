@@ -1,0 +1,272 @@
+//! A server's part in the JetStream of its cluster.
+//!
+//! The catalogue is a group with a replica on every server: which streams exist, and where. Its leader decides about
+//! streams ([`changes`]); every server sees what was decided ([`CatalogueView`]) and brings about what concerns it
+//! ([`reconcile`]). Streams are groups of their own, and what is asked of one is answered by the server that leads it.
+//! Servers ask each other over the [`Link`](crate::cluster::Link) ([`asks`]).
+
+mod asks;
+mod changes;
+mod describe;
+mod entering;
+mod members;
+mod news;
+mod reconcile;
+mod transfers;
+mod view;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use linnet_broker::Broker;
+use linnet_env::Disk;
+use linnet_ids::{GroupId, PeerId};
+use linnet_replication::Myself;
+use linnet_replication::transfer::Sources;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::{Engine, META_KEY, StartError};
+use crate::cell::StreamCell;
+use crate::cluster::{
+    Foundation, Founder, FrameSender, Link, LinkConfig, MetaFacts, MetaPhase, MetaStatus, Pumps, next_boot,
+};
+use crate::log_writer::LogHandle;
+use crate::pump::{Control, Installation, PumpHandle, ReplicaReport, Replicas};
+use crate::services::ConsumerServices;
+
+pub(crate) use news::News;
+pub(crate) use view::CatalogueView;
+
+/// How often a server looks around without being told to.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// States that a server sends at a time.
+const SENDING_MAX: usize = 32;
+/// A state that nobody asks for is let go after this.
+const SENDING_PATIENCE: Duration = Duration::from_secs(30);
+/// A server that has no leader for so long says so; before that it waits (jetstream-clustering 1.6).
+const LEADERLESS_AFTER: Duration = Duration::from_secs(10);
+
+/// What this server is to its cluster.
+pub(crate) struct Cluster {
+    pub(crate) link: Arc<Link>,
+    pub(crate) view: Arc<CatalogueView>,
+    pub(crate) news: Arc<News>,
+    me: Myself,
+    meta: ArcSwap<MetaStanding>,
+    /// Streams that are being begun, changed or removed here.
+    busy: Mutex<HashSet<GroupId>>,
+    /// States that this server sends.
+    sources: Mutex<Sources>,
+    /// Groups whose state is on its way to this server.
+    taking: Mutex<HashSet<GroupId>>,
+    /// Since when servers that were taken out may not come back by themselves.
+    removed: Mutex<HashMap<PeerId, Instant>>,
+    founder: OnceLock<Founder>,
+}
+
+/// Where the catalogue's group stands, as this server sees it.
+pub(crate) struct MetaStanding {
+    /// What its replica here says; `None` before there is one.
+    pub(crate) report: Option<ReplicaReport>,
+    /// Since when no leader is known.
+    pub(crate) leaderless_since: Option<Instant>,
+}
+
+/// Who answers a call of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Responder {
+    /// This server.
+    Here,
+    /// Another one, or nobody.
+    Elsewhere,
+    /// Nobody can: everybody says so.
+    Unavailable,
+}
+
+impl Cluster {
+    /// Begins to talk to the other servers.
+    pub(super) fn start(
+        broker: &Broker,
+        domain: &str,
+        disk: &dyn Disk,
+        dir: &Path,
+        log: &LogHandle,
+        pumps: &[PumpHandle],
+    ) -> Result<Arc<Self>, StartError> {
+        let io = |source| StartError::Io { path: dir.to_owned(), source };
+        let boot = next_boot(disk, dir, broker.clock().wall()).map_err(io)?;
+        let loops = Arc::new(Pumps { log: log.clone(), pumps: pumps.to_vec() });
+        let config = LinkConfig { domain: domain.to_owned(), boot };
+        let link = Link::start(broker, &config, loops).map_err(|e| StartError::Cluster(e.to_string()))?;
+        Ok(Arc::new(Self::new(link, CatalogueView::new(), Arc::default(), boot)))
+    }
+
+    fn new(link: Arc<Link>, view: Arc<CatalogueView>, news: Arc<News>, seed: u64) -> Self {
+        let me = Myself { peer: link.me(), seed };
+        let meta = MetaStanding { report: None, leaderless_since: Some(Instant::now()) };
+        Self {
+            link,
+            view,
+            news,
+            me,
+            meta: ArcSwap::from_pointee(meta),
+            busy: Mutex::default(),
+            sources: Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE)),
+            taking: Mutex::default(),
+            removed: Mutex::default(),
+            founder: OnceLock::new(),
+        }
+    }
+
+    /// Who this server is to its groups.
+    pub(super) fn myself(&self) -> Myself {
+        self.me
+    }
+
+    /// A pump's part.
+    pub(super) fn replicas(&self) -> Replicas {
+        Replicas::new(FrameSender::new(&self.link), self.news.clone())
+    }
+
+    /// This server's part in founding the catalogue's group.
+    pub(crate) fn founder(&self) -> Option<&Founder> {
+        self.founder.get()
+    }
+
+    /// This server.
+    pub(crate) fn me(&self) -> PeerId {
+        self.me.peer
+    }
+
+    /// True if this server leads the catalogue's group.
+    pub(crate) fn leads_meta(&self) -> bool {
+        self.news.leads(GroupId::META)
+    }
+
+    /// Where the catalogue's group stands.
+    pub(crate) fn meta(&self) -> arc_swap::Guard<Arc<MetaStanding>> {
+        self.meta.load()
+    }
+
+    /// The server that leads the catalogue's group, as far as this one knows.
+    pub(crate) fn meta_leader(&self) -> Option<PeerId> {
+        self.meta.load().report.as_ref().and_then(|report| report.status.leader)
+    }
+
+    /// Who answers what the leader of the catalogue's group answers.
+    pub(crate) fn meta_responder(&self) -> Responder {
+        if self.leads_meta() {
+            return Responder::Here;
+        }
+        let leaderless_for = self.meta.load().leaderless_since.map(|since| since.elapsed());
+        match leaderless_for {
+            Some(elapsed) if elapsed > LEADERLESS_AFTER => Responder::Unavailable,
+            _ => Responder::Elsewhere,
+        }
+    }
+}
+
+impl Engine {
+    /// Looks after this server's part until the engine stops.
+    pub(super) fn look_after_cluster(self: &Arc<Self>) {
+        let Some(cluster) = self.cluster.clone() else { return };
+        asks::answer(self, &cluster);
+        let engine = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut changes = cluster.view.watch();
+            loop {
+                tokio::select! {
+                    () = cluster.news.wait() => {}
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                }
+                let Some(engine) = engine.upgrade() else { return };
+                if engine.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let fresh = cluster.news.take();
+                engine.refresh_meta(&cluster).await;
+                members::look_after(&engine, &cluster).await;
+                reconcile::reconcile(&engine, &cluster, &fresh).await;
+            }
+        });
+    }
+
+    /// Has the catalogue's replica say where it stands.
+    async fn refresh_meta(&self, cluster: &Cluster) {
+        let report = self.report(&self.meta_pump(), META_KEY).await;
+        self.meta_status.store(Some(Arc::new(self.describe_meta(cluster, report.as_ref()))));
+        let has_leader = report.as_ref().is_some_and(|r| r.status.leader.is_some() || r.status.is_leader);
+        let since = cluster.meta.load().leaderless_since;
+        let leaderless_since = if has_leader { None } else { since.or_else(|| Some(Instant::now())) };
+        cluster.meta.store(Arc::new(MetaStanding { report, leaderless_since }));
+    }
+
+    /// What monitoring shows of the catalogue's group.
+    fn describe_meta(&self, cluster: &Cluster, report: Option<&ReplicaReport>) -> MetaStatus {
+        let peers = cluster.link.peers();
+        let name = self.broker.cluster_name().unwrap_or_default();
+        let missing = || cluster.founder().map(Founder::missing).unwrap_or_default();
+        let Some(report) = report else {
+            let joins = matches!(cluster.founder().map(Founder::state), Some(Foundation::Joins(_)));
+            return MetaStatus {
+                cluster: name,
+                phase: if joins { MetaPhase::Joining } else { MetaPhase::Recovering },
+                hears_somebody: peers.iter().any(|peer| peer.is_reachable),
+                missing: missing().into_iter().map(|missing| (missing.who, missing.since)).collect(),
+                ..MetaStatus::default()
+            };
+        };
+        let facts = MetaFacts {
+            cluster: &name,
+            name: &self.place.server,
+            me: cluster.me(),
+            raft: &report.status,
+            progress: &|peer| report.progress.iter().find(|(of, _)| *of == peer).and_then(|(_, p)| *p),
+            peers: &peers,
+            names: &|peer| cluster.link.name_of(peer),
+        };
+        facts.status()
+    }
+
+    /// Where a replica stands.
+    pub(super) async fn report(&self, pump: &PumpHandle, key: u64) -> Option<ReplicaReport> {
+        let (done, reported) = oneshot::channel();
+        pump.control(Control::Report { key, done });
+        reported.await.ok().flatten()
+    }
+
+    fn meta_pump(&self) -> PumpHandle {
+        self.pumps.first().cloned().unwrap_or_else(PumpHandle::new)
+    }
+
+    /// Hands the catalogue's replica to its pump.
+    pub(super) async fn install_catalogue(&self, group: Box<linnet_replication::SoloGroup>) {
+        let pump = self.meta_pump();
+        self.log.own(GroupId::META, pump.clone());
+        let watch = self.cluster.as_ref().map(|cluster| {
+            let view = cluster.view.clone();
+            let watch: crate::pump::StreamWatch = Box::new(move |stream| view.follow(stream));
+            watch
+        });
+        let (done, installed) = oneshot::channel();
+        pump.control(Control::Install(Box::new(Installation {
+            key: META_KEY,
+            dir: linnet_replication::group_dir(&self.dir, GroupId::META),
+            group: *group,
+            inbox: self.meta.clone(),
+            account: self.own_account.clone(),
+            cell: Arc::new(StreamCell::new("", false)),
+            services: ConsumerServices::internal(),
+            failed: None,
+            watch,
+            done,
+        })));
+        let _ = installed.await;
+    }
+}

@@ -1,0 +1,92 @@
+//! What pumps tell of replicas, for the task that acts on it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use linnet_ids::{GroupId, PeerId};
+use linnet_raft::Snapshot;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use crate::pump::ReplicaObserver;
+
+/// The newest of each kind: a group adds one entry, however often something happens.
+#[derive(Default)]
+pub(crate) struct News {
+    state: Mutex<Fresh>,
+    arrived: Notify,
+    /// Groups that this server leads.
+    leading: RwLock<HashSet<GroupId>>,
+}
+
+/// What happened since it was taken last.
+#[derive(Default)]
+pub(crate) struct Fresh {
+    /// Groups that lead or follow differently, or have other members, and whether this replica leads.
+    pub(crate) changed: BTreeMap<GroupId, bool>,
+    /// Members that need a state.
+    pub(crate) wanted: BTreeMap<(GroupId, PeerId), ()>,
+    /// States that leaders offer.
+    pub(crate) offered: HashMap<GroupId, Snapshot>,
+}
+
+impl News {
+    fn with(&self, add: impl FnOnce(&mut Fresh)) {
+        add(&mut self.state.lock());
+        self.arrived.notify_one();
+    }
+
+    /// What happened; nothing if nothing did.
+    pub(crate) fn take(&self) -> Fresh {
+        std::mem::take(&mut *self.state.lock())
+    }
+
+    /// True if this server leads the group.
+    pub(crate) fn leads(&self, group: GroupId) -> bool {
+        self.leading.read().contains(&group)
+    }
+
+    /// The groups that this server leads.
+    pub(crate) fn leading(&self) -> Vec<GroupId> {
+        self.leading.read().iter().copied().collect()
+    }
+
+    /// The group is not here any more.
+    pub(crate) fn forget(&self, group: GroupId) {
+        self.leading.write().remove(&group);
+    }
+
+    /// Returns once something happened.
+    pub(crate) async fn wait(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// Has whoever waits look around.
+    pub(crate) fn nudge(&self) {
+        self.arrived.notify_one();
+    }
+}
+
+impl ReplicaObserver for News {
+    fn changed(&self, group: GroupId, leads: bool) {
+        if leads {
+            self.leading.write().insert(group);
+        } else {
+            self.leading.write().remove(&group);
+        }
+        self.with(|fresh| {
+            fresh.changed.insert(group, leads);
+        });
+    }
+
+    fn state_wanted(&self, group: GroupId, peer: PeerId) {
+        self.with(|fresh| {
+            fresh.wanted.insert((group, peer), ());
+        });
+    }
+
+    fn state_offered(&self, group: GroupId, snapshot: Snapshot) {
+        self.with(|fresh| {
+            fresh.offered.insert(group, snapshot);
+        });
+    }
+}

@@ -1,0 +1,255 @@
+//! Opening the store of a server in a cluster.
+//!
+//! Which streams exist is decided by the catalogue's group, which may take a while to find its leader. A server does not
+//! wait for it: what it holds itself, it knows from a file per group, the assignment with which the group began here.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use linnet_assets::{Owner, Stream};
+use linnet_env::Disk;
+use linnet_ids::{GroupId, Mono, PeerId, Wall};
+use linnet_jsapi::policies::StorageType;
+use linnet_raft::{Membership, Opening as NodeOpening, Replica};
+use linnet_store::{Seed, StreamStore};
+
+use crate::catalogue::{Assignment, catalogue_config};
+use crate::change::Site;
+use crate::group::SoloGroup;
+use crate::log::Log;
+use crate::open::{OpenFailure, Restored};
+use crate::raft::open_stream_replica;
+use crate::restore::{RestoreOutcome, RestoredStream, Restoring, UnnamedGroup};
+
+/// Who this server is to the groups of its cluster.
+#[derive(Clone, Copy, Debug)]
+pub struct Myself {
+    /// Its id.
+    pub peer: PeerId,
+    /// Seed for delays and incarnations; different for every opening.
+    pub seed: u64,
+}
+
+/// What was found in the store.
+pub struct ClusterStore {
+    /// The catalogue's replica; `None` if the log has nothing of it.
+    pub meta: Option<Box<SoloGroup>>,
+    /// The streams that this server holds replicas of.
+    pub streams: Vec<RestoredStream>,
+    /// Groups in the log that no file names.
+    pub unnamed: Vec<UnnamedGroup>,
+    /// The log may have lost groups.
+    pub may_lack_groups: bool,
+}
+
+/// Where the assignments are that this server took part in.
+fn assigned_dir(dir: &Path) -> PathBuf {
+    dir.join("assigned")
+}
+
+fn assigned_path(dir: &Path, group: &str) -> PathBuf {
+    assigned_dir(dir).join(group)
+}
+
+/// Remembers that this server takes part in a group, before the group begins. It blocks.
+pub fn remember_assignment(disk: &dyn Disk, dir: &Path, assignment: &Assignment) -> io::Result<()> {
+    disk.create_dir_all(&assigned_dir(dir))?;
+    disk.sync_dir(dir)?;
+    // Plain data: writing it to memory cannot fail.
+    let bytes = serde_json::to_vec(assignment).expect("assignment serialises");
+    disk.replace(&assigned_path(dir, &assignment.group), &bytes)
+}
+
+/// This server takes no part in the group any more. It blocks.
+pub fn forget_assignment(disk: &dyn Disk, dir: &Path, group: GroupId) -> io::Result<()> {
+    match disk.remove_file(&assigned_path(dir, &group.to_string())) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => disk.sync_dir(&assigned_dir(dir)),
+    }
+}
+
+/// How a replica begins here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// The group begins, and this server with it, in the life that the assignment names.
+    Founding,
+    /// The group exists, and this server has nothing of it.
+    Joining,
+}
+
+impl Assignment {
+    /// The replicas.
+    pub fn replicas(&self) -> Vec<Replica> {
+        let parsed = self
+            .members
+            .iter()
+            .filter_map(|member| Some(Replica { peer: member.peer.parse().ok()?, incarnation: member.life }));
+        parsed.collect()
+    }
+
+    /// What this server is to the group; `None` if it is none of its members.
+    pub fn replica(&self, peer: PeerId) -> Option<Replica> {
+        self.replicas().into_iter().find(|replica| replica.peer == peer)
+    }
+
+    fn owner(&self) -> Owner {
+        Owner { account: self.account.clone(), created: self.created }
+    }
+
+    fn empty_stream(&self, group: GroupId, site: &Site, now: Mono) -> Stream {
+        let config = self.config.clone();
+        let kind = site.kind(config.storage, group);
+        let store = StreamStore::new(kind, Seed::of(group), config.first_seq, config.max_msgs_per_subject);
+        Stream::new(config, Wall(self.created), site.place.clone(), store, Vec::new(), now)
+    }
+
+    /// A replica of it without anything. The assignment is remembered before.
+    pub fn begin_replica(
+        &self,
+        group: GroupId,
+        site: &Site,
+        me: Myself,
+        how: Beginning,
+        now: Mono,
+        log: &mut dyn Log,
+    ) -> SoloGroup {
+        let opening = match self.replica(me.peer) {
+            Some(replica) if how == Beginning::Founding => {
+                NodeOpening::founding(group, replica, Membership::of_voters(self.replicas()), me.seed)
+            }
+            _ => NodeOpening::forgotten(group, me.peer, me.seed),
+        };
+        let stream = self.empty_stream(group, site, now);
+        SoloGroup::replica(opening, stream, Some(self.owner()), now, log)
+    }
+
+    /// Its only replica, without anything.
+    pub fn begin_alone(&self, group: GroupId, site: &Site, now: Mono) -> SoloGroup {
+        self.begin(group, site.kind(self.config.storage, group), site.place.clone(), site.floor_step, now)
+    }
+}
+
+/// The catalogue's replica as it begins: with `founders`, or in a group that exists.
+pub fn begin_catalogue(
+    site: &Site,
+    me: Replica,
+    seed: u64,
+    founders: Option<Membership>,
+    now: Mono,
+    log: &mut dyn Log,
+) -> SoloGroup {
+    let group = GroupId::META;
+    let opening = match founders {
+        Some(founders) => NodeOpening::founding(group, me, founders, seed),
+        None => NodeOpening::forgotten(group, me.peer, seed),
+    };
+    let config = catalogue_config();
+    let kind = site.kind(config.storage, group);
+    let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
+    let stream = Stream::new(config, Wall(0), site.place.clone(), store, Vec::new(), now);
+    SoloGroup::replica(opening, stream, None, now, log)
+}
+
+impl Restoring<'_> {
+    /// Opens what this server holds as part of a cluster.
+    pub fn run_clustered(self, me: Myself, log: &mut dyn Log) -> Result<ClusterStore, OpenFailure> {
+        if self.groups.is_empty() && self.may_lack_groups {
+            return Err(OpenFailure::NothingLeft);
+        }
+        let meta = self.open_catalogue(me, log)?;
+        let (assignments, mut unnamed) = self.read_assigned();
+        let mut streams = Vec::new();
+        let mut known = HashSet::from([GroupId::META]);
+        for (assignment, group) in assignments {
+            known.insert(group);
+            let outcome = self.open_assigned(&assignment, group, me, log);
+            streams.push(RestoredStream { assignment, group, outcome });
+        }
+        let others = self.groups.iter().map(|g| g.group).filter(|group| !known.contains(group));
+        unnamed.extend(
+            others.map(|group| UnnamedGroup {
+                group,
+                reason: "no assignment of this server names it".to_owned(),
+            }),
+        );
+        Ok(ClusterStore { meta, streams, unnamed, may_lack_groups: self.may_lack_groups })
+    }
+
+    fn open_catalogue(&self, me: Myself, log: &mut dyn Log) -> Result<Option<Box<SoloGroup>>, OpenFailure> {
+        let group = GroupId::META;
+        let recovered = self.recovered(group);
+        let Some(state) = recovered.and_then(|r| r.hard_state.as_ref()) else { return Ok(None) };
+        if state.membership.is_empty() {
+            return Err(OpenFailure::Standalone);
+        }
+        let opening = self.opening(group, catalogue_config(), Wall(0));
+        let (stream, node, _) = open_stream_replica(&opening, me.peer, me.seed)?;
+        Ok(Some(Box::new(SoloGroup::replica(node, stream, None, self.clock.mono(), log))))
+    }
+
+    fn read_assigned(&self) -> (Vec<(Assignment, GroupId)>, Vec<UnnamedGroup>) {
+        let mut assignments = Vec::new();
+        let mut unnamed = Vec::new();
+        let dir = assigned_dir(self.dir);
+        for entry in self.disk.list(&dir).unwrap_or_default() {
+            let Some(group) = GroupId::parse(&entry.name) else { continue };
+            let read = self.disk.read(&dir.join(&entry.name)).map_err(|e| e.to_string());
+            match read.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string())) {
+                Ok(assignment) => assignments.push((assignment, group)),
+                Err(e) => unnamed.push(UnnamedGroup { group, reason: format!("its assignment: {e}") }),
+            }
+        }
+        (assignments, unnamed)
+    }
+
+    fn open_assigned(
+        &self,
+        assignment: &Assignment,
+        group: GroupId,
+        me: Myself,
+        log: &mut dyn Log,
+    ) -> RestoreOutcome {
+        if assignment.members.len() < 2 && !self.is_replicated(group) {
+            return self.restore_stream(assignment, group, &[], log);
+        }
+        match self.open_replica_of(assignment, group, me, log) {
+            Ok((solo, found)) => RestoreOutcome::Open(Box::new(solo), found),
+            Err(e) => RestoreOutcome::Lost(e.to_string()),
+        }
+    }
+
+    /// True if the log says that the group has had several voters.
+    fn is_replicated(&self, group: GroupId) -> bool {
+        let state = self.recovered(group).and_then(|r| r.hard_state.as_ref());
+        state.is_some_and(|state| !state.membership.is_empty())
+    }
+
+    fn open_replica_of(
+        &self,
+        assignment: &Assignment,
+        group: GroupId,
+        me: Myself,
+        log: &mut dyn Log,
+    ) -> Result<(SoloGroup, Restored), OpenFailure> {
+        let now = self.clock.mono();
+        let recovered = self.recovered(group);
+        let is_memory = assignment.config.storage == StorageType::Memory;
+        if recovered.is_none() || is_memory {
+            let site = self.site();
+            // A group that never wrote anything has promised nothing.
+            let is_new = recovered.is_none() && !self.may_lack_groups;
+            let how = if is_new { Beginning::Founding } else { Beginning::Joining };
+            return Ok((assignment.begin_replica(group, &site, me, how, now, log), Restored::default()));
+        }
+        let opening = self.opening(group, assignment.config.clone(), Wall(assignment.created));
+        let (stream, node, found) = open_stream_replica(&opening, me.peer, me.seed)?;
+        let solo = SoloGroup::replica(node, stream, Some(assignment.owner()), now, log);
+        Ok((solo, found))
+    }
+
+    fn site(&self) -> Site {
+        let (disk, dir, place) = (self.disk.clone(), self.dir.to_owned(), self.place.clone());
+        Site { disk, dir, place, floor_step: self.floor_step }
+    }
+}
