@@ -65,6 +65,11 @@ impl Sources {
         Some(held.source.clone())
     }
 
+    /// True if this transfer's source is held.
+    pub fn holds(&self, transfer: u64) -> bool {
+        self.held.iter().any(|held| held.source.transfer() == transfer)
+    }
+
     /// A peer needs its source no more.
     pub fn release(&mut self, group: GroupId, peer: PeerId) {
         self.held.retain(|held| held.group != group || held.peer != peer);
