@@ -108,7 +108,8 @@ impl StreamFacts {
     /// counted on, so that consumers of the same name are told apart.
     pub(crate) fn restart_in_memory(&mut self, config: StreamConfig, last: u64) -> Check {
         // A mirror copies its origin anew.
-        let visible_last = if config.mirror.is_some() { 0 } else { self.visible_last };
+        let is_copy = config.mirror.is_some();
+        let visible_last = self.everything.keys().next_back().copied().filter(|_| !is_copy).unwrap_or(0);
         if last < visible_last {
             let text = format!("{}: it goes on behind {last} and was at {visible_last}", self.name);
             return broken("sequences", text);

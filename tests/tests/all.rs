@@ -13,6 +13,7 @@ mod clients;
 mod close_reasons;
 mod cluster;
 mod cluster_faults;
+mod clustered_start;
 mod compression;
 mod config_keys;
 mod crash;

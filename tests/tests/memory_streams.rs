@@ -107,7 +107,7 @@ fn a_mirror_in_memory_copies_its_origin_anew() {
 }
 
 #[test]
-fn a_backup_restored_into_memory_keeps_its_sequences_from_being_used_again() {
+fn a_stream_that_begins_far_away_goes_on_behind_what_it_has_used() {
     on_linnet(async |s| {
         let far = 3_000_000;
         s.stream(json!({"name": "M", "subjects": ["m"], "storage": "memory", "first_seq": far})).await;

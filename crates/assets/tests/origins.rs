@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use linnet_assets::{
-    Advisory, Answer, Command, CommandOutcome, ConsumerCommand, Link, Moment, Output, Place, Proposal,
-    Publish, Stream, StreamLimits, Token,
+    Admitted, Advisory, Answer, Command, CommandOutcome, ConsumerCommand, Link, Moment, Output, Place,
+    Proposal, Publish, Stream, StreamLimits, Token,
 };
 use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::limits::Limits;
@@ -96,6 +96,8 @@ struct World {
     level: u8,
     /// Levels that were asked for, 0 for none, with the name of the consumer.
     asked: Vec<(u8, String)>,
+    /// Answers of the origin's server that are on their way, if they take time.
+    late: Option<Vec<(Link, Vec<u8>, usize)>>,
 }
 
 fn config(name: &str) -> StreamConfig {
@@ -137,6 +139,7 @@ impl World {
             identity: "first".to_owned(),
             level: 5,
             asked: Vec::new(),
+            late: None,
         }
     }
 
@@ -152,13 +155,30 @@ impl World {
         self.follower.on_timer(at.now, at.wall, &mut self.wire);
         self.settle(true);
         let mut passed_on = 0;
+        let mut waiting = VecDeque::new();
         while let Some(sent) = self.wire.sent.pop_front() {
-            self.pass_on(&sent);
+            if self.pass_on(&sent) == Admitted::Wait {
+                waiting.push_back(sent);
+            }
             self.settle(passed_on % 3 == 0);
             passed_on += 1;
             assert!(passed_on < 100_000, "they keep each other busy");
         }
+        self.wire.sent = waiting;
         self.settle(true);
+    }
+
+    /// The late answers come.
+    fn answer(&mut self) {
+        for (link, answer, header_len) in self.late.take().unwrap_or_default() {
+            self.tell(link, &answer, header_len);
+        }
+    }
+
+    fn tell(&mut self, link: Link, answer: &[u8], header_len: usize) {
+        let at = self.at();
+        let (block, payload) = answer.split_at(header_len);
+        self.follower.on_origin_answer(link, block, payload, at.now, at.wall, &mut self.wire);
     }
 
     /// Applies what was proposed; what the follower wrote is durable only then.
@@ -176,7 +196,7 @@ impl World {
         }
     }
 
-    fn pass_on(&mut self, sent: &Sent) {
+    fn pass_on(&mut self, sent: &Sent) -> Admitted {
         let at = self.at();
         if sent.to.starts_with(b"$JS.API.CONSUMER.CREATE.O") {
             self.create_consumer(sent);
@@ -189,7 +209,7 @@ impl World {
             self.wire.listening.iter().find(|(_, deliver, _)| *deliver == sent.to)
         {
             if self.lose.pop_front() == Some(true) {
-                return;
+                return Admitted::Stored;
             }
             let message = Publish {
                 subject: &sent.shown,
@@ -199,8 +219,9 @@ impl World {
                 origin: Some(*link),
             };
             let limits = StreamLimits::default();
-            self.follower.take_over(*link, &message, &limits, at.now, at.wall, &mut self.wire);
+            return self.follower.take_over(*link, &message, &limits, at.now, at.wall, &mut self.wire);
         }
+        Admitted::Stored
     }
 
     fn create_consumer(&mut self, sent: &Sent) {
@@ -232,10 +253,10 @@ impl World {
             answer.extend_from_slice(b"{}");
         }
         let link = self.wire.listening.iter().find(|(.., to)| *to == sent.reply).map(|(link, ..)| *link);
-        if let Some(link) = link {
-            let at = self.at();
-            let (block, payload) = answer.split_at(header_len);
-            self.follower.on_origin_answer(link, block, payload, at.now, at.wall, &mut self.wire);
+        match (link, &mut self.late) {
+            (Some(link), Some(late)) => late.push((link, answer, header_len)),
+            (Some(link), None) => self.tell(link, &answer, header_len),
+            (None, _) => {}
         }
     }
 
@@ -478,4 +499,53 @@ fn another_origin_of_the_same_name_is_taken_from_its_start() {
     world.publish("e");
     world.wait();
     assert_eq!(payloads(&mut world.follower), ["a", "b", "c", "d", "e"]);
+}
+
+/// Source headers of what the follower has.
+fn source_headers(world: &mut World) -> Vec<String> {
+    let mut all = Vec::new();
+    for seq in 1..=world.follower.store().state().last_seq {
+        if let Lookup::Found(record) = world.follower.store_mut().get(seq, false) {
+            let header = linnet_wire::headers::get(record.headers, "Nats-Stream-Source").unwrap();
+            all.push(String::from_utf8(header.to_vec()).unwrap());
+        }
+    }
+    all
+}
+
+#[test]
+fn what_comes_before_the_answer_waits_for_whose_it_is() {
+    let mut world = World::new(false);
+    world.late = Some(Vec::new());
+    world.publish("a");
+    world.publish("b");
+    for _ in 0..10 {
+        world.step();
+    }
+    assert_eq!(source_headers(&mut world), [""; 0]);
+    world.answer();
+    world.step();
+    assert_eq!(source_headers(&mut world), ["O 1 > > o first", "O 2 > > o first"]);
+}
+
+#[test]
+fn what_waits_for_an_answer_that_does_not_come_is_taken_without() {
+    let mut world = World::new(false);
+    world.late = Some(Vec::new());
+    world.publish("a");
+    for _ in 0..25 {
+        world.step();
+    }
+    assert_eq!(source_headers(&mut world), ["O 1 > > o"]);
+}
+
+#[test]
+fn a_mirror_waits_for_no_answer() {
+    let mut world = World::new(true);
+    world.late = Some(Vec::new());
+    world.publish("a");
+    for _ in 0..3 {
+        world.step();
+    }
+    assert_eq!(payloads(&mut world.follower), ["a"]);
 }

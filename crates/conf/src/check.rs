@@ -55,9 +55,12 @@ pub enum CheckError {
     /// Somebody to dial, and no cluster to be part of.
     #[error("solicited routes require cluster capabilities, e.g. --cluster")]
     RoutesWithoutCluster,
-    /// Streams have no replicas yet, and in a cluster they could not be told from streams that do.
-    #[error("jetstream in a cluster is not supported yet")]
-    JetStreamInCluster,
+    /// A server of a replicated group is known by its name.
+    #[error("jetstream cluster requires `server_name` to be set")]
+    JetStreamServerName,
+    /// A cluster with streams is known by its name, which must not be made up.
+    #[error("jetstream cluster requires `cluster.name` to be set")]
+    JetStreamClusterName,
     /// Flags ask for TLS and name no certificate, or no key.
     #[error("TLS Server {0} must be present and valid")]
     TlsFlags(&'static str),
@@ -90,8 +93,16 @@ fn lame_duck(options: &Options) -> Option<CheckError> {
 }
 
 fn jetstream_in_cluster(options: &Options) -> Option<CheckError> {
-    let is_clustered = options.cluster.port.is_some();
-    (is_clustered && options.jetstream.enabled).then_some(CheckError::JetStreamInCluster)
+    let is_empty = |name: &Option<String>| name.as_ref().is_none_or(String::is_empty);
+    if options.cluster.port.is_none() || !options.jetstream.enabled {
+        None
+    } else if is_empty(&options.identity.server_name) {
+        Some(CheckError::JetStreamServerName)
+    } else if is_empty(&options.cluster.name) {
+        Some(CheckError::JetStreamClusterName)
+    } else {
+        None
+    }
 }
 
 fn routes_without_cluster(options: &Options) -> Option<CheckError> {

@@ -42,6 +42,8 @@ pub struct StreamHandle {
     pub(crate) cell: Arc<StreamCell>,
     pub(crate) config: ArcSwap<StreamConfig>,
     pub(crate) created: Wall,
+    /// It is one of several replicas.
+    pub(crate) is_replica: bool,
     /// Why it could not be recovered. Its name and its subjects stay taken, and every call is refused.
     pub(crate) lost: Option<String>,
     /// Names of the consumers that the catalogue keeps, of a stream in memory.

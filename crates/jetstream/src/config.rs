@@ -23,6 +23,17 @@ pub struct Encryption {
     pub prev_key: Option<Arc<MasterKey>>,
 }
 
+/// The cluster that a server's JetStream is part of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// Name of the cluster.
+    pub name: String,
+    /// Tags of this server, by which streams are placed.
+    pub tags: Vec<String>,
+    /// Replicated assets that this server takes; `None` for any number.
+    pub max_ha_assets: Option<u64>,
+}
+
 /// Settings of JetStream on one server.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -60,6 +71,8 @@ pub struct Config {
     pub log: LogConfig,
     /// How stored messages are verified in the background.
     pub scrub: ScrubConfig,
+    /// The cluster; `None` for a server alone.
+    pub cluster: Option<ClusterSettings>,
     /// Accounts that have JetStream, with their limits.
     pub accounts: Vec<(String, AccountLimits)>,
 }

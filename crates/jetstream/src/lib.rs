@@ -29,7 +29,7 @@ mod usage;
 
 pub use catalogue::{JsAccount, StreamHandle};
 pub use cell::{Health, StreamCell};
-pub use config::{BatchBounds, Cipher, Config, Encryption, LogConfig};
+pub use config::{BatchBounds, Cipher, ClusterSettings, Config, Encryption, LogConfig};
 pub use engine::{Engine, Reach, Rules, StartError, StopReport};
 pub use linnet_assets::StreamReport;
 pub use linnet_seal::MasterKey;

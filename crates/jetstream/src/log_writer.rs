@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_ids::{GroupId, LogIndex, Mono, PeerId};
+use linnet_ids::{GroupId, LogIndex, Mono, PeerId, chain_start};
 use linnet_raft::{Entry, LogPoint};
 use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written, may_use_reserve};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
@@ -311,7 +311,10 @@ impl LogWriter {
         let mut entries = Vec::new();
         let mut bytes = 0;
         let before = from.saturating_sub(1);
-        let previous = wal.term(group, before).zip(wal.chain(group, before));
+        let previous = match before {
+            0 => Some((0, chain_start(group))),
+            _ => wal.term(group, before).zip(wal.chain(group, before)),
+        };
         if previous.is_some() {
             for index in from..=wal.last_index(group) {
                 let Ok(Some(entry)) = wal.read(group, index) else { break };

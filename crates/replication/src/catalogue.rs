@@ -129,14 +129,14 @@ impl Assignment {
     }
 
     /// The command that stores it.
-    pub(crate) fn store(&self) -> Command {
+    pub fn store(&self) -> Command {
         // Plain data: writing it to memory cannot fail.
         let payload = serde_json::to_vec(self).expect("assignment serialises");
         Command::Append { subject: Self::subject(&self.account, &self.config.name), payload }
     }
 
     /// The command that removes it.
-    pub(crate) fn forget(&self) -> Command {
+    pub fn forget(&self) -> Command {
         let subject = Self::subject(&self.account, &self.config.name);
         let filter = String::from_utf8_lossy(&subject).into_owned();
         Command::Purge(Purge { filter, below: 0, keep: 0 })

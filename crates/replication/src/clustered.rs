@@ -18,8 +18,8 @@ use crate::catalogue::{Assignment, catalogue_config};
 use crate::change::Site;
 use crate::group::SoloGroup;
 use crate::log::Log;
-use crate::open::{OpenFailure, Restored, open_at_checkpoint};
-use crate::raft::open_replica;
+use crate::open::{OpenFailure, Restored};
+use crate::raft::open_stream_replica;
 use crate::restore::{RestoreOutcome, RestoredStream, Restoring, UnnamedGroup};
 
 /// Who this server is to the groups of its cluster.
@@ -184,8 +184,7 @@ impl Restoring<'_> {
             return Err(OpenFailure::Standalone);
         }
         let opening = self.opening(group, catalogue_config(), Wall(0));
-        let (stream, _) = open_at_checkpoint(&opening)?;
-        let node = open_replica(group, me.peer, recovered, self.wal, me.seed);
+        let (stream, node, _) = open_stream_replica(&opening, me.peer, me.seed)?;
         Ok(Some(Box::new(SoloGroup::replica(node, stream, None, self.clock.mono(), log))))
     }
 
@@ -244,8 +243,7 @@ impl Restoring<'_> {
             return Ok((assignment.begin_replica(group, &site, me, how, now, log), Restored::default()));
         }
         let opening = self.opening(group, assignment.config.clone(), Wall(assignment.created));
-        let (stream, found) = open_at_checkpoint(&opening)?;
-        let node = open_replica(group, me.peer, recovered, self.wal, me.seed);
+        let (stream, node, found) = open_stream_replica(&opening, me.peer, me.seed)?;
         let solo = SoloGroup::replica(node, stream, Some(assignment.owner()), now, log);
         Ok((solo, found))
     }

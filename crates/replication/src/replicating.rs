@@ -1,9 +1,8 @@
 //! The part of a group that has several replicas: proposing, applying what a majority has, leading and following.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use linnet_assets::{EntryError, Moment, Nobody, Output, Stream, Waiter};
+use linnet_assets::{EntryError, Moment, Nobody, Output, Waiter};
 use linnet_ids::{LogIndex, Mono, PeerId};
 use linnet_jsapi::errors;
 use linnet_raft::{Change, Entry, LogPoint, MemberProgress, Message, Refused, Snapshot, Standing, Status};
@@ -26,6 +25,11 @@ impl SoloGroup {
             Seat::Solo(_) => None,
             Seat::Replica(replica) => Some(replica),
         }
+    }
+
+    /// The life of this replica; `None` for a group with one voter.
+    pub fn incarnation(&self) -> Option<u64> {
+        self.replica_ref().map(|replica| replica.driver().node().incarnation())
     }
 
     /// True if it has several replicas, or may have.
@@ -82,30 +86,6 @@ impl SoloGroup {
     pub fn snapshot_of_applied(&self, body: bytes::Bytes) -> Option<Snapshot> {
         let saved = self.replica_ref()?.saved_at(self.applied.index)?;
         Some(Snapshot { last: saved.last, membership: saved.membership, body })
-    }
-
-    /// Goes on with a state that a leader offered, in place of its own: `stream` is in it, and `body` names its files in
-    /// the log. `left` are the files of the state before, which may go once that is durable. False if the state is not
-    /// wanted any more.
-    pub fn install(
-        &mut self,
-        at: Moment,
-        snapshot: &Snapshot,
-        mut stream: Stream,
-        body: Vec<u8>,
-        left: Vec<PathBuf>,
-        log: &mut dyn Log,
-    ) -> bool {
-        let Some(replica) = self.replica_mut() else { return false };
-        if !replica.install(at.now, snapshot, body, log) {
-            return false;
-        }
-        let durable_with = replica.driver().waits_for().unwrap_or_default();
-        stream.become_replica();
-        self.stream = stream;
-        self.applied = LogPosition { index: snapshot.last.index, term: snapshot.last.term };
-        self.begin_anew(durable_with, left);
-        true
     }
 
     /// Hands leadership to another voter. What is decided until now becomes part of the log before that.

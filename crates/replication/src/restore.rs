@@ -15,7 +15,7 @@ use linnet_store::{Kind, OpenError};
 use linnet_wal::{RecoveredGroup, Wal};
 
 use crate::catalogue::{Assignment, catalogue_config, read};
-use crate::floor::{is_of_volatile, volatile_floor};
+use crate::floor::{FloorJob, Whose, is_of_volatile, volatile_floor};
 use crate::group::SoloGroup;
 use crate::identify::{Identity, identify};
 use crate::kept::KeptConsumer;
@@ -280,8 +280,21 @@ impl Restoring<'_> {
         group: GroupId,
         consumers: &[KeptConsumer],
     ) -> Result<SoloGroup, String> {
-        let floor = volatile_floor(&**self.disk, &group_dir(self.dir, group))
+        let dir = group_dir(self.dir, group);
+        let mut floor = volatile_floor(&**self.disk, &dir)
             .map_err(|e| format!("how far its sequences got cannot be read: {e}"))?;
+        if floor > 0 {
+            // What was found may be a name that a killed process did not make durable. Whoever is told of sequences
+            // up to here must be told of no lower ones later.
+            floor += 1;
+            let name = &assignment.config.name;
+            if let Err(e) = FloorJob::up_to(Whose::Volatile, floor).run(&**self.disk, &dir).into_outcome() {
+                tracing::warn!(
+                    "  Stream '{} > {name}': recording how far its sequences got: {e}",
+                    assignment.account
+                );
+            }
+        }
         let (place, now) = (self.place.clone(), self.clock.mono());
         Ok(assignment.begin_again(group, consumers, floor, place, self.floor_step, now))
     }

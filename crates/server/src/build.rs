@@ -210,8 +210,31 @@ pub(crate) fn jetstream_config(options: &Options) -> Option<linnet_jetstream::Co
             interval: options.linnet.scrub.interval,
             rate: options.linnet.scrub.rate,
         },
+        cluster: cluster_settings(options),
         accounts: jetstream_accounts(options),
     })
+}
+
+/// The cluster that JetStream is part of, if this server is part of one.
+fn cluster_settings(options: &Options) -> Option<linnet_jetstream::ClusterSettings> {
+    options.cluster.port.map(|_| linnet_jetstream::ClusterSettings {
+        name: options.cluster.name.clone().unwrap_or_default(),
+        tags: options.identity.server_tags.clone(),
+        max_ha_assets: options.jetstream.limits.max_ha_assets,
+    })
+}
+
+/// Why JetStream cannot be part of the configured cluster, in nats-server's words where it refuses, too.
+pub(crate) fn jetstream_cluster_refusal(options: &Options) -> Option<&'static str> {
+    if options.cluster.port.is_none() {
+        None
+    } else if options.cluster.routes.is_empty() {
+        Some("JetStream cluster requires configured routes or solicited leafnode for the system account")
+    } else if system_account(options).is_none() {
+        Some("JetStream cluster requires a system account")
+    } else {
+        None
+    }
 }
 
 pub(crate) fn encryption(js: &options::JetStream) -> Option<Encryption> {
@@ -300,6 +323,32 @@ mod tests {
             (config.max_buffered_msgs, config.max_buffered_bytes, config.request_queue_limit),
             (3, 4, 5)
         );
+    }
+
+    #[test]
+    fn jetstream_of_a_cluster_knows_it_and_needs_somebody_to_talk_to() {
+        let mut options = Options::default();
+        options.jetstream.enabled = true;
+        options.jetstream.max_file = Some(0);
+        let settings = |options: &Options| jetstream_config(options).unwrap().cluster;
+        assert_eq!((settings(&options), jetstream_cluster_refusal(&options)), (None, None));
+        options.cluster.port = Some(linnet_conf::Port::Random);
+        options.cluster.name = Some("C1".to_owned());
+        options.identity.server_tags = vec!["az:a".to_owned()];
+        options.jetstream.limits.max_ha_assets = Some(7);
+        let expected = linnet_jetstream::ClusterSettings {
+            name: "C1".to_owned(),
+            tags: vec!["az:a".to_owned()],
+            max_ha_assets: Some(7),
+        };
+        assert_eq!(settings(&options), Some(expected));
+        let refusal = jetstream_cluster_refusal(&options).unwrap();
+        assert!(refusal.starts_with("JetStream cluster requires configured routes"), "{refusal}");
+        let route = options::RouteAddress { host: "h".to_owned(), port: 6222, user: None, password: None };
+        options.cluster.routes = vec![route];
+        assert_eq!(jetstream_cluster_refusal(&options), None);
+        options.accounts.no_system_account = true;
+        assert_eq!(jetstream_cluster_refusal(&options), Some("JetStream cluster requires a system account"));
     }
 
     #[test]

@@ -61,6 +61,12 @@ pub(crate) fn config(
         tls_required: tls.is_some(),
         tls_verify: tls.is_some(),
         max_payload: i64::from(options.limits.max_payload),
+        jetstream: options.jetstream.enabled,
+        domain: if options.jetstream.enabled {
+            options.jetstream.domain.clone().unwrap_or_default()
+        } else {
+            String::new()
+        },
         connect_urls: if cluster.no_advertise { Vec::new() } else { connect_urls(options, client) },
         import: cluster.import.as_ref().map(published),
         export: cluster.export.as_ref().map(published),

@@ -137,6 +137,9 @@ async fn serve(
     let jetstream = JetStream::new(broker.clone(), engine, identity.name.clone());
     if let Some(settings) = build::jetstream_config(&options) {
         banner::jetstream(&settings, options.jetstream.store_dir.is_none());
+        if let Some(reason) = build::jetstream_cluster_refusal(&options) {
+            anyhow::bail!("Can't start JetStream: {reason}");
+        }
         jetstream.start(settings).await.context("Can't start JetStream")?;
     }
     tokio::spawn(jetstream.clone().keep());

@@ -30,6 +30,8 @@ pub type Link = u32;
 
 /// How long the answer to a request for a consumer is awaited.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How long messages wait for that answer, which says what the origin is known by.
+const IDENTITY_MAX: Duration = Duration::from_secs(1);
 /// The consumer gives a sign of life every second; after this long without one it is taken for gone.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 /// Wait after the first attempt that failed, when it may be that the server is only starting; then; and at most.
@@ -67,6 +69,8 @@ pub(crate) struct Origin {
     /// What the other stream is known by, so that another one of the same name is noticed.
     pub(crate) identity: String,
     state: State,
+    /// A message waits for the answer to the request for a consumer.
+    is_holding: bool,
     lag: u64,
     heard: Option<Wall>,
     error: Option<ApiError>,
@@ -112,6 +116,7 @@ impl Origin {
             position: taken.seq,
             identity: taken.identity.clone(),
             state: State::Down { retry: due },
+            is_holding: false,
             lag: 0,
             heard: None,
             error: None,
@@ -153,6 +158,7 @@ impl Origin {
     pub(crate) fn next_due(&self) -> Mono {
         match &self.state {
             State::Down { retry } => *retry,
+            State::Asked { since, .. } if self.is_holding => *since + IDENTITY_MAX,
             State::Asked { since, .. } => *since + ANSWER_MAX,
             State::Up { last, .. } => *last + SILENCE_MAX,
         }
@@ -174,6 +180,11 @@ impl Origin {
             State::Down { .. } => {
                 self.ask(link, asker, now, out);
                 true
+            }
+            // What waits goes on without an answer.
+            State::Asked { .. } if self.is_holding => {
+                self.is_holding = false;
+                false
             }
             State::Asked { .. } => {
                 self.fail(self.setup_failed("no answer from the origin"), now, out);
@@ -232,7 +243,21 @@ impl Origin {
             out.stop_listening(link);
         }
         self.flow.clear();
+        self.is_holding = false;
         self.state = State::Down { retry };
+    }
+
+    /// True if a message of the origin must wait: its sequence means nothing as long as it is not known whose it is, and
+    /// the answer that says so is on its way.
+    pub(crate) fn must_hold(&mut self, now: Mono) -> bool {
+        let knows = self.role == Role::Mirror || !self.identity.is_empty();
+        self.is_holding = match &self.state {
+            State::Asked { since, .. } => {
+                !knows && self.demand == Demand::Identity && now < *since + IDENTITY_MAX
+            }
+            State::Down { .. } | State::Up { .. } => false,
+        };
+        self.is_holding
     }
 
     /// The server refused what was asked because it is too old for it: less is asked at once. False if there is no less.

@@ -393,6 +393,7 @@ impl Stream {
         self.store.set_max_per_subject(config.max_msgs_per_subject);
         self.store.fit_to(config.max_bytes);
         self.store.set_compression(config.compression == Compression::S2);
+        self.revision += 1;
         let retention = std::mem::replace(&mut self.config, config).retention;
         self.renaming = Renaming::of(&self.config);
         self.origins.configured(&self.config);

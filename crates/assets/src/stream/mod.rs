@@ -220,6 +220,8 @@ pub struct Stream {
     deleted: bool,
     /// It is being restored from a backup.
     restoring: bool,
+    /// Changes of the configuration that were applied.
+    revision: u64,
     /// It is one of several replicas: consumers follow what is durable.
     is_replica: bool,
     /// Another replica decides.
@@ -286,6 +288,7 @@ impl Stream {
             reconfiguring: 0,
             deleted: false,
             restoring: false,
+            revision: 0,
             is_replica: false,
             follows: false,
             scratch: Vec::new(),
@@ -300,6 +303,16 @@ impl Stream {
     /// Configuration.
     pub fn config(&self) -> &StreamConfig {
         &self.config
+    }
+
+    /// Names for its answers.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// How often its configuration was changed since it was opened.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// When it was created.

@@ -8,6 +8,7 @@ use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamSourceInfo;
 use linnet_jsapi::policies::DiscardPolicy;
+use linnet_wire::headers;
 
 use super::batch::Earlier;
 use super::draft::{Incoming, Sourced};
@@ -183,6 +184,9 @@ impl Stream {
         let Some(origin) = self.origins.on_link(link) else { return Admitted::Stored };
         let block = sent.body.get(..sent.header_len).unwrap_or_default();
         let role = origin.role;
+        if !headers::status(block).starts_with(b"100") && origin.must_hold(now) {
+            return Admitted::Wait;
+        }
         match origin.look_at(sent.reply, block, (head, stored), now, wall, out) {
             Arrival::Nothing => Admitted::Stored,
             Arrival::Gap => {

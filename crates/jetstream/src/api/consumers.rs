@@ -3,7 +3,7 @@ use linnet_ids::hash_base62;
 use linnet_jsapi::consumer_rules::{SubjectForm, apply_subject_form};
 use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::info::Paging;
+use linnet_jsapi::info::{ConsumerInfo, Paging};
 use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX};
 use linnet_jsapi::requests::{
     ConsumerPauseRequest, ConsumerResetRequest, ConsumerUnpinRequest, ConsumersRequest, CreateConsumerRequest,
@@ -39,7 +39,8 @@ pub(super) async fn create(
         CommandOutcome::Consumer(info) => {
             call.engine.keep_consumer(call.account, &handle, &info.name).await?;
             call.identity = is_for_stream.then(|| identity_of(&handle));
-            Ok(ConsumerCreateResponse { info: *info })
+            let cluster = call.engine.cluster_info(&handle).await;
+            Ok(ConsumerCreateResponse { info: ConsumerInfo { cluster, ..*info } })
         }
         _ => Err(errors::CONSUMER_NOT_FOUND),
     }
@@ -77,14 +78,15 @@ pub(super) async fn names(call: &Call<'_>, stream: &str) -> Result<ConsumerNames
 /// `CONSUMER.LIST`.
 pub(super) async fn list(call: &Call<'_>, stream: &str) -> Result<ConsumerListResponse, ApiError> {
     let request: ConsumersRequest = decode::decode_optional(call.body, call.strictness())?.value;
-    let CommandOutcome::Consumers(all) =
-        find(call, stream)?.ask(Command::Consumer(ConsumerCommand::List)).await?
-    else {
+    let handle = find(call, stream)?;
+    let CommandOutcome::Consumers(all) = handle.ask(Command::Consumer(ConsumerCommand::List)).await? else {
         return Err(errors::STREAM_NOT_FOUND);
     };
+    let cluster = call.engine.cluster_info(&handle).await;
     let (paging, page) = Paging::at(all.len(), request.offset, LIST_PAGE_MAX);
     let mut consumers = all.get(page).unwrap_or_default().to_vec();
     for info in &mut consumers {
+        info.cluster.clone_from(&cluster);
         if let Some(config) = &mut info.config {
             config.metadata.remove(linnet_jsapi::metadata::LEVEL_KEY);
             config.metadata.remove(linnet_jsapi::metadata::VERSION_KEY);
@@ -101,8 +103,12 @@ pub(super) async fn info(
 ) -> Result<ConsumerInfoResponse, ApiError> {
     decode::require_empty(call.body)?;
     let command = Command::Consumer(ConsumerCommand::Info(consumer.to_owned()));
-    match find(call, stream)?.ask(command).await? {
-        CommandOutcome::Consumer(info) => Ok(ConsumerInfoResponse { info: *info }),
+    let handle = find(call, stream)?;
+    match handle.ask(command).await? {
+        CommandOutcome::Consumer(info) => {
+            let cluster = call.engine.cluster_info(&handle).await;
+            Ok(ConsumerInfoResponse { info: ConsumerInfo { cluster, ..*info } })
+        }
         _ => Err(errors::CONSUMER_NOT_FOUND),
     }
 }

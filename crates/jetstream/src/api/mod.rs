@@ -6,6 +6,7 @@
 mod account;
 mod audit;
 mod backups;
+mod clustered;
 mod consumers;
 mod messages;
 mod streams;
@@ -34,7 +35,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::advisories::{StreamAction, Writer};
 use crate::backup::Job;
 use crate::catalogue::JsAccount;
-use crate::engine::Engine;
+use crate::engine::{Engine, Responder};
 use audit::Audited;
 use linnet_env::NameSource;
 
@@ -241,11 +242,19 @@ impl Worker {
         if api == ApiRequest::Unknown {
             return;
         }
+        if let Some(cluster) = &engine.cluster
+            && request.account.is_system()
+            && api.is_system_only()
+        {
+            if let Some(outcome) = clustered::of_system(&engine, cluster, &api, &request.body).await {
+                self.reply(&request, 0, &outcome.body);
+            }
+            return;
+        }
         let Some(account) = engine.account(request.account.name()) else {
             self.refuse_account(&request, &api);
             return;
         };
-        account.api_total.fetch_add(1, Ordering::Relaxed);
         let level = headers::get(&request.headers, "Nats-Required-Api-Level");
         let level = level.map(|l| String::from_utf8_lossy(l).into_owned());
         let mut call = Call {
@@ -259,7 +268,16 @@ impl Worker {
             action: None,
             job: None,
         };
+        let responder = match &engine.cluster {
+            Some(cluster) => clustered::responder(&call, cluster, &api),
+            None => Responder::Here,
+        };
+        if responder == Responder::Elsewhere {
+            return;
+        }
+        account.api_total.fetch_add(1, Ordering::Relaxed);
         let answer = match decode::check_required_api_level(level.as_deref()) {
+            Ok(()) if responder == Responder::Unavailable => refusal(&api, &errors::CLUSTER_NOT_AVAIL),
             Ok(()) => dispatch(&mut call, &api).await,
             Err(error) => refusal(&api, &error),
         };
@@ -348,6 +366,11 @@ pub(crate) fn outcome<R: Response>(result: &Result<R, ApiError>) -> Option<Outco
 }
 
 async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> {
+    if let Some(cluster) = call.engine.cluster.clone()
+        && let Some(outcome) = clustered::dispatch(call, &cluster, api).await
+    {
+        return outcome;
+    }
     match *api {
         ApiRequest::AccountInfo => outcome(&account::info(call)),
         ApiRequest::StreamCreate { stream } => outcome(&streams::create(call, stream).await),
@@ -380,9 +403,13 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
             outcome(&consumers::unpin(call, stream, consumer).await)
         }
         ApiRequest::StreamSnapshot { stream } => outcome(&backups::snapshot(call, stream).await),
+        ApiRequest::StreamRestore { .. } if call.engine.cluster.is_some() => {
+            refusal(api, &errors::CLUSTER_UNSUPPORTED_FEATURE)
+        }
         ApiRequest::StreamRestore { stream } => outcome(&backups::restore(call, stream).await),
         // Calls that only make sense in a cluster.
         _ if api.is_system_only() => None,
+        _ if call.engine.cluster.is_some() => refusal(api, &errors::CLUSTER_UNSUPPORTED_FEATURE),
         _ => refusal(api, &errors::CLUSTER_REQUIRED),
     }
 }

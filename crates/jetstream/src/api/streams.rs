@@ -195,7 +195,10 @@ pub(super) async fn info(call: &Call<'_>, stream: &str) -> Result<StreamInfoResp
     }
     let mut info = describe(call, &handle, report, true);
     info.domain = domain(call);
-    info.cluster = Some(ClusterInfo { leader: call.engine.place.server.clone(), ..ClusterInfo::default() });
+    info.cluster = match call.engine.cluster_info(&handle).await {
+        None => Some(ClusterInfo { leader: call.engine.place.server.clone(), ..ClusterInfo::default() }),
+        cluster => cluster,
+    };
     Ok(StreamInfoResponse { paging, info })
 }
 

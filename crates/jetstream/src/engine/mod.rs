@@ -1,5 +1,6 @@
 //! One opening of a store directory.
 
+mod cluster;
 mod consumers;
 mod reload;
 mod restoring;
@@ -16,7 +17,7 @@ use arc_swap::ArcSwap;
 use linnet_assets::{BatchLimits, Command, CommandOutcome, Place, StreamReport};
 use linnet_broker::{Account, AccountLimits, Broker};
 use linnet_env::{Disk, DiskLock, OsRng, Rng};
-use linnet_replication::{FLOOR_STEP, LogKeeper, Restoring};
+use linnet_replication::{ClusterStore, FLOOR_STEP, LogKeeper, RestoredStore, Restoring, Site};
 use linnet_wal::{StoreIdentity, Wal};
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -39,6 +40,7 @@ use crate::reserve::Reserve;
 use crate::scrub::{self, ScrubReport};
 use crate::usage::Usage;
 
+pub(crate) use cluster::{Cluster, Responder};
 pub use reload::{Reach, Rules};
 
 /// Key of the catalogue's own group.
@@ -91,6 +93,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] linnet_wal::Error),
+    /// The server cannot talk to the others of its cluster.
+    #[error("{0}")]
+    Cluster(String),
     /// The catalogue of streams cannot be restored.
     #[error("the catalogue of streams cannot be restored: {0}")]
     Catalogue(String),
@@ -101,6 +106,22 @@ pub enum StartError {
 pub struct StopReport {
     /// Everything is in checkpoints and the store is marked as closed in order.
     pub clean: bool,
+}
+
+/// What was found in the store.
+enum Content {
+    Alone(RestoredStore),
+    Clustered(ClusterStore),
+}
+
+impl Content {
+    /// Index in the catalogue for the next new group of a server alone.
+    fn next_index(&self) -> u64 {
+        match self {
+            Self::Alone(restored) => restored.next_index,
+            Self::Clustered(_) => 0,
+        }
+    }
 }
 
 /// JetStream on one server.
@@ -116,6 +137,12 @@ pub struct Engine {
     pub(crate) health: Arc<Health>,
     /// Creating, changing and deleting streams happens one at a time.
     pub(crate) changes: tokio::sync::Mutex<()>,
+    /// What other servers say about streams is taken in one at a time.
+    settling: tokio::sync::Mutex<()>,
+    /// Its part in a cluster; `None` for a server alone.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    /// Account of the groups that are the server's own.
+    own_account: Arc<Account>,
     /// Snapshots and restores that may still begin.
     pub(crate) backups: Slots,
     budget: Arc<Budget>,
@@ -219,13 +246,23 @@ impl Engine {
             floor_step: FLOOR_STEP,
             may_lack_groups: opened.report.any_group_may_be_affected(),
         };
-        let restored = restoring.run(&mut log).map_err(|e| StartError::Catalogue(e.to_string()))?;
+        let catalogue = |e: linnet_replication::OpenFailure| StartError::Catalogue(e.to_string());
+        let cluster = match &config.cluster {
+            Some(_) => Some(Cluster::start(&broker, &config.domain, &*disk, &dir, &log, &pumps)?),
+            None => None,
+        };
+        let restored = match &cluster {
+            Some(cluster) => {
+                Content::Clustered(restoring.run_clustered(cluster.myself(), &mut log).map_err(catalogue)?)
+            }
+            None => Content::Alone(restoring.run(&mut log).map_err(catalogue)?),
+        };
 
         let own_account = Account::new("_server_", true, AccountLimits::default());
         let inbox_limits = InboxLimits { msgs: config.max_buffered_msgs, bytes: config.max_buffered_bytes };
-        let meta_pump = pumps.first().cloned().unwrap_or_else(PumpHandle::new);
         let budget = Arc::new(Budget::default());
-        let meta = StreamInbox::new(META_KEY, meta_pump.clone(), inbox_limits);
+        let meta =
+            StreamInbox::new(META_KEY, pumps.first().cloned().unwrap_or_else(PumpHandle::new), inbox_limits);
         for (n, handle) in pumps.iter().enumerate() {
             let pump = Pump::new(
                 handle.clone(),
@@ -235,6 +272,7 @@ impl Engine {
                 workers.clone(),
                 usage.clone(),
                 budget.clone(),
+                cluster.as_ref().map(|cluster| cluster.replicas()),
             );
             let thread = std::thread::Builder::new().name(format!("js-pump-{n}"));
             threads.push(thread.spawn(move || pump.run()).map_err(at(&dir))?);
@@ -266,6 +304,9 @@ impl Engine {
             usage,
             health,
             changes: tokio::sync::Mutex::new(()),
+            settling: tokio::sync::Mutex::new(()),
+            cluster: cluster.clone(),
+            own_account,
             backups: Slots::of_server(),
             budget,
             log,
@@ -275,7 +316,7 @@ impl Engine {
             threads: Mutex::new(threads),
             next_key: AtomicU64::new(META_KEY + 1),
             next_pump: AtomicU64::new(0),
-            next_meta_index: AtomicU64::new(restored.next_index),
+            next_meta_index: AtomicU64::new(restored.next_index()),
             marker,
             lazy,
             api: Mutex::new(None),
@@ -287,7 +328,10 @@ impl Engine {
             dir,
             config,
         });
-        engine.install_restored(restored, meta_pump, meta, own_account).await;
+        match restored {
+            Content::Alone(restored) => engine.install_restored(restored).await,
+            Content::Clustered(store) => engine.enter_cluster(store).await,
+        }
         engine.start_syncing();
         scrub::start(&engine);
         *engine.api.lock() = Some(Api::start(&engine));
@@ -323,6 +367,12 @@ impl Engine {
     /// The account of this name, if it has JetStream.
     pub fn account(&self, name: &str) -> Option<Arc<JsAccount>> {
         self.accounts.load().get(name).cloned()
+    }
+
+    /// Where groups live.
+    pub(crate) fn site(&self) -> Site {
+        let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
+        Site { disk, dir, place, floor_step: FLOOR_STEP }
     }
 
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
@@ -386,6 +436,9 @@ impl Engine {
             return StopReport { clean: false };
         }
         self.api.lock().take();
+        if let Some(cluster) = &self.cluster {
+            cluster.leave(self).await;
+        }
         let mut waits = Vec::new();
         for pump in &self.pumps {
             let (done, stopped) = oneshot::channel();

@@ -6,6 +6,7 @@ use linnet_jsapi::Nanos;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::AccountLimits;
 use linnet_jsapi::limits::{Amounts, Limits};
+use linnet_jsapi::policies::StorageType;
 
 use super::Engine;
 use crate::catalogue::{Accounts, JsAccount};
@@ -61,17 +62,40 @@ impl Engine {
             |(memory, storage): (u64, u64)| Amounts { memory: signed(memory), storage: signed(storage) };
         let rules = self.rules.load();
         Limits {
-            clustered: false,
+            clustered: self.cluster.is_some(),
             duplicate_window: Nanos(rules.max_duplicate_window),
             max_request_batch: rules.max_request_batch,
             default_max_consumers: rules.default_max_consumers,
             max_ack_pending: rules.max_ack_pending,
             account: Some(account.limits()),
             server: Amounts { memory: signed(rules.max_memory), storage: signed(rules.max_storage) },
-            streams: i64::try_from(account.streams.read().len()).unwrap_or(i64::MAX),
-            account_reserved: amounts(account.reserved()),
+            streams: i64::try_from(self.stream_count(account)).unwrap_or(i64::MAX),
+            account_reserved: amounts(self.reserved_by(account)),
             server_reserved: amounts(self.reserved()),
         }
+    }
+
+    /// Streams of an account, wherever they are.
+    fn stream_count(&self, account: &JsAccount) -> usize {
+        match &self.cluster {
+            Some(cluster) => cluster.view.streams_of(account.name()).len(),
+            None => account.streams.read().len(),
+        }
+    }
+
+    /// Bytes that an account reserves by `max_bytes`: memory, storage. In a cluster, of all replicas.
+    fn reserved_by(&self, account: &JsAccount) -> (u64, u64) {
+        let Some(cluster) = &self.cluster else { return account.reserved() };
+        let mut reserved = (0, 0);
+        for assignment in cluster.view.streams_of(account.name()) {
+            let replicas = u64::try_from(assignment.members.len()).unwrap_or(1);
+            let bytes = u64::try_from(assignment.config.max_bytes).unwrap_or(0).saturating_mul(replicas);
+            match assignment.config.storage {
+                StorageType::Memory => reserved.0 += bytes,
+                StorageType::File => reserved.1 += bytes,
+            }
+        }
+        reserved
     }
 
     /// Bytes reserved by `max_bytes` in all: memory, storage.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use linnet_assets::{Answer, Command};
-use linnet_broker::Account;
+
 use linnet_env::{OsRng, Rng};
 use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
@@ -17,11 +17,11 @@ use linnet_replication::{
 };
 use tokio::sync::{Mutex, oneshot};
 
-use super::{Engine, META_KEY};
+use super::Engine;
 use crate::catalogue::{JsAccount, StreamHandle};
 use crate::cell::StreamCell;
 use crate::inbox::{InboxLimits, StreamInbox};
-use crate::pump::{Control, Files, Installation, PumpHandle};
+use crate::pump::{Control, Files, Installation, StreamWatch};
 use crate::services::ConsumerServices;
 
 /// Who finds a stream that is installed.
@@ -33,27 +33,8 @@ pub(super) enum Shown {
 
 impl Engine {
     /// Hands restored groups to pumps and puts them into the catalogue.
-    pub(super) async fn install_restored(
-        &self,
-        restored: RestoredStore,
-        meta_pump: PumpHandle,
-        meta: Arc<StreamInbox>,
-        own: Arc<Account>,
-    ) {
-        let (done, installed) = oneshot::channel();
-        self.log.own(GroupId::META, meta_pump.clone());
-        meta_pump.control(Control::Install(Box::new(Installation {
-            key: META_KEY,
-            dir: group_dir(&self.dir, GroupId::META),
-            group: *restored.meta,
-            inbox: meta,
-            account: own,
-            cell: Arc::new(StreamCell::new("", false)),
-            services: ConsumerServices::internal(),
-            failed: None,
-            done,
-        })));
-        let _ = installed.await;
+    pub(super) async fn install_restored(&self, restored: RestoredStore) {
+        self.install_catalogue(restored.meta).await;
         if restored.meta_found.half_state.is_some() {
             self.log.ask_for_checkpoint(GroupId::META);
         }
@@ -105,7 +86,7 @@ impl Engine {
     }
 
     /// Makes a stream known that could not be recovered: what is in its place refuses everything.
-    async fn install_lost(&self, assignment: Assignment, group: GroupId, reason: String) {
+    pub(super) async fn install_lost(&self, assignment: Assignment, group: GroupId, reason: String) {
         self.health.note_not_recovered(&assignment.account, &assignment.config.name, &reason);
         let account = self.account(&assignment.account);
         if account.is_none() {
@@ -148,6 +129,7 @@ impl Engine {
             cell: cell.clone(),
             config: ArcSwap::from_pointee(stream.config().clone()),
             created: stream.created(),
+            is_replica: group.is_replica(),
             lost,
             // One that begins has none yet.
             kept: Mutex::new(if is_memory { stream.consumer_names() } else { BTreeSet::new() }),
@@ -172,6 +154,7 @@ impl Engine {
             cell,
             services,
             failed,
+            watch: self.cluster.is_some().then(|| follow_config(&handle)),
             done,
         })));
         let _ = installed.await;
@@ -293,6 +276,20 @@ impl Engine {
         tell_readers(account, &handle.config().name);
         Ok(())
     }
+}
+
+/// Has the handle of a replica show the configuration that its log led to.
+fn follow_config(handle: &Arc<StreamHandle>) -> StreamWatch {
+    let handle = Arc::downgrade(handle);
+    let mut seen = 0;
+    Box::new(move |stream| {
+        if stream.revision() != seen {
+            seen = stream.revision();
+            if let Some(handle) = handle.upgrade() {
+                handle.config.store(Arc::new(stream.config().clone()));
+            }
+        }
+    })
 }
 
 /// Tells the mirror and the sources of a stream that it came or went. Otherwise they would notice by its silence.

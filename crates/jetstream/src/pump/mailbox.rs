@@ -61,7 +61,7 @@ pub(crate) enum Control {
     /// Say how a replica stands; `None` for a group with one.
     Report { key: GroupKey, done: oneshot::Sender<Option<ReplicaReport>> },
     /// Let a group act.
-    Act { key: GroupKey, act: Act },
+    Act { group: GroupId, act: Act },
     /// Drop a group that has ended, and its files unless they are kept.
     Remove { key: GroupKey, files: Files, done: oneshot::Sender<()> },
     /// Checkpoint everything and end.

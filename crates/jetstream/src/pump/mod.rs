@@ -18,6 +18,7 @@ use linnet_env::Clock;
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 pub(crate) use linnet_replication::GroupKey;
+use linnet_replication::raft::PeerChange;
 use linnet_replication::{GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns};
 use tokio::sync::oneshot;
 
@@ -27,8 +28,9 @@ use crate::inbox::Mail;
 use crate::log_writer::LogHandle;
 use crate::output::{Change, Hub, Outbox};
 
-pub(crate) use mailbox::{Control, Files, Installation, PumpHandle};
+pub(crate) use mailbox::{Act, Control, Files, Installation, PumpHandle};
 pub(crate) use replicas::{EntriesRead, ReplicaObserver, ReplicaReport, Replicas};
+pub(crate) use slot::StreamWatch;
 use slot::{More, Slot, read_mail, refuse_publishes};
 
 /// A pump looks around this often even if nothing happens.
@@ -99,6 +101,9 @@ impl Pump {
                 self.control(control, &mut touched);
             }
             self.take_entries(mail.entries, at.now, &mut touched);
+            if let Some(replicas) = &mut self.replicas {
+                replicas.note_peers(&mail.peers);
+            }
             let mail = PassMail {
                 failure: mail.failure.map(|failure| errors::stream_store_failed(failure.for_clients())),
                 done: mail.disk,
@@ -167,6 +172,13 @@ impl Pump {
                     None
                 };
                 self.by_group.insert(group.group(), key);
+                let mut group = group;
+                if let Some(replicas) = &self.replicas {
+                    let now = self.clock.mono();
+                    for peer in &replicas.reachable {
+                        group.on_peer(now, PeerChange::Reachable(*peer), &mut self.log);
+                    }
+                }
                 let slot = Slot {
                     group,
                     inbox,
@@ -190,7 +202,8 @@ impl Pump {
                 touched.add(key);
             }
             Control::Report { key, done } => self.report(key, done),
-            Control::Act { key, act } => {
+            Control::Act { group, act } => {
+                let Some(key) = self.by_group.get(&group).copied() else { return };
                 let now = self.clock.mono();
                 self.guarded(key, |slot, _, log| act(&mut slot.group, now, log));
                 touched.add(key);
@@ -386,7 +399,7 @@ impl Host for Pump {
         }
         self.serve_replica(key);
         let slot = self.groups.get_mut(&key)?;
-        if let Some(watch) = &slot.watch {
+        if let Some(watch) = &mut slot.watch {
             watch(slot.group.stream_mut());
         }
         let released = slot.group.take_released();

@@ -1,10 +1,11 @@
 //! What groups with several replicas need of a pump: their mail to others, reads of the log, leading and following.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use linnet_ids::{GroupId, Mono, PeerId};
 use linnet_raft::{Entry, LogPoint, MemberProgress, Snapshot, Standing, Status};
-use linnet_replication::raft::Outbox as RaftOutbox;
+use linnet_replication::raft::{Outbox as RaftOutbox, PeerChange};
 use linnet_replication::{ReplicaRequest, SoloGroup, Touched};
 use tokio::sync::oneshot;
 
@@ -23,6 +24,8 @@ pub(crate) struct EntriesRead {
 /// How a replica stands, and its members as far as it knows them.
 pub(crate) struct ReplicaReport {
     pub(crate) status: Status,
+    /// The life of this replica.
+    pub(crate) incarnation: u64,
     pub(crate) progress: Vec<(PeerId, Option<MemberProgress>)>,
     /// When it was made.
     pub(crate) now: Mono,
@@ -31,9 +34,10 @@ pub(crate) struct ReplicaReport {
 impl ReplicaReport {
     pub(crate) fn of(group: &SoloGroup, now: Mono) -> Option<Self> {
         let status = group.status()?;
+        let incarnation = group.incarnation()?;
         let members = status.membership.members().iter().map(|member| member.peer);
         let progress = members.map(|peer| (peer, group.progress(peer))).collect();
-        Some(Self { status, progress, now })
+        Some(Self { status, incarnation, progress, now })
     }
 }
 
@@ -50,13 +54,30 @@ pub(crate) trait ReplicaObserver: Send + Sync {
 /// A pump's part in the cluster.
 pub(crate) struct Replicas {
     outbox: RaftOutbox,
+    /// Servers that can be heard: what a group is told that begins.
+    pub(super) reachable: BTreeSet<PeerId>,
     sender: FrameSender,
     observer: Arc<dyn ReplicaObserver>,
 }
 
 impl Replicas {
     pub(crate) fn new(sender: FrameSender, observer: Arc<dyn ReplicaObserver>) -> Self {
-        Self { outbox: RaftOutbox::default(), sender, observer }
+        Self { outbox: RaftOutbox::default(), reachable: BTreeSet::new(), sender, observer }
+    }
+
+    /// Remembers who can be heard.
+    pub(super) fn note_peers(&mut self, changes: &[PeerChange]) {
+        for change in changes {
+            match change {
+                PeerChange::Reachable(peer) => {
+                    self.reachable.insert(*peer);
+                }
+                PeerChange::Unreachable(peer) => {
+                    self.reachable.remove(peer);
+                }
+                PeerChange::Restarted(_) | PeerChange::Lossy(_) => {}
+            }
+        }
     }
 
     /// Sends what gathered in this pass.

@@ -45,7 +45,7 @@ pub(super) struct Slot {
 }
 
 /// Looks at a stream.
-pub(crate) type StreamWatch = Box<dyn Fn(&mut Stream) + Send>;
+pub(crate) type StreamWatch = Box<dyn FnMut(&mut Stream) + Send>;
 
 /// Answers every message that waits with the reason why it is not stored.
 pub(super) fn refuse_publishes(slot: &mut Slot, error: &ApiError, outbox: &mut Outbox<'_>) {

@@ -47,6 +47,7 @@ fn settings() -> linnet_jetstream::Config {
         store_dir: "/store".into(),
         max_memory: 1 << 30,
         max_storage: 1 << 30,
+        cluster: None,
         domain: String::new(),
         sync_interval: None,
         encryption: None,

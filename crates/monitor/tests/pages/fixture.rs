@@ -114,6 +114,7 @@ impl Server {
             store_dir: self.dir.path().to_owned(),
             max_memory: 1 << 20,
             max_storage: 1 << 30,
+            cluster: None,
             domain: "D".to_owned(),
             sync_interval: None,
             encryption: None,

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use linnet_assets::{Command, CommandOutcome, ConsumerCommand};
 use linnet_ids::{GroupId, PeerId};
+use linnet_jsapi::ConsumerConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamInfo;
-use linnet_jsapi::ConsumerConfig;
 use linnet_replication::Assignment;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -93,14 +93,15 @@ pub(super) enum MetaRequest {
 
 /// Answers what others ask from now on.
 pub(super) fn answer(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
-    let spawn = |kind: AskKind, handle: fn(Arc<Engine>, Arc<Cluster>, PeerId, bytes::Bytes, Answerer) -> Task| {
-        let (engine, weak) = (Arc::downgrade(engine), Arc::downgrade(cluster));
-        cluster.link.answer_with(kind, move |from, body, answerer| {
-            if let (Some(engine), Some(cluster)) = (engine.upgrade(), weak.upgrade()) {
-                tokio::spawn(handle(engine, cluster, from, body, answerer));
-            }
-        });
-    };
+    let spawn =
+        |kind: AskKind, handle: fn(Arc<Engine>, Arc<Cluster>, PeerId, bytes::Bytes, Answerer) -> Task| {
+            let (engine, weak) = (Arc::downgrade(engine), Arc::downgrade(cluster));
+            cluster.link.answer_with(kind, move |from, body, answerer| {
+                if let (Some(engine), Some(cluster)) = (engine.upgrade(), weak.upgrade()) {
+                    tokio::spawn(handle(engine, cluster, from, body, answerer));
+                }
+            });
+        };
     spawn(ASK_DESCRIPTION, |engine, cluster, _, _, answerer| {
         Box::pin(async move { say(answerer, &engine.describe_server(&cluster)) })
     });
@@ -149,7 +150,7 @@ impl Engine {
             life: meta.report.as_ref().map(|report| report.incarnation),
             name: self.place.server.clone(),
             cluster: self.broker.cluster_name().unwrap_or_default(),
-            tags: self.config.server_tags.clone(),
+            tags: self.config.cluster.as_ref().map(|c| c.tags.clone()).unwrap_or_default(),
             memory_available: self.config.max_memory.saturating_sub(memory),
             storage_available: self.config.max_storage.saturating_sub(storage),
         }
@@ -239,7 +240,8 @@ impl Engine {
         if handle.group.to_string() != group || !self.leads(&handle) {
             return None;
         }
-        let value = |value: serde_json::Result<serde_json::Value>| value.map_err(|_| errors::CLUSTER_NOT_AVAIL);
+        let value =
+            |value: serde_json::Result<serde_json::Value>| value.map_err(|_| errors::CLUSTER_NOT_AVAIL);
         match call {
             StreamCall::Info | StreamCall::Settled(_) => {
                 let info = self.stream_info(&handle).await?;
@@ -250,14 +252,18 @@ impl Engine {
                 Ok(_) => None,
                 Err(error) => Some(Err(error)),
             },
-            StreamCall::End => {
-                Some(handle.ask(Command::Delete).await.map(|_| serde_json::Value::Null))
-            }
+            StreamCall::End => Some(handle.ask(Command::Delete).await.map(|_| serde_json::Value::Null)),
         }
     }
 
     /// Waits until what the catalogue said of a stream is so here. `None` if this server does not lead it then.
-    async fn wait_until_settled(&self, cluster: &Cluster, account: &str, stream: &str, seq: u64) -> Option<()> {
+    async fn wait_until_settled(
+        &self,
+        cluster: &Cluster,
+        account: &str,
+        stream: &str,
+        seq: u64,
+    ) -> Option<()> {
         let deadline = tokio::time::Instant::now() + STREAM_WITHIN;
         loop {
             let assignment = cluster.view.stream(account, stream);

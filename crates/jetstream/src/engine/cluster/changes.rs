@@ -27,7 +27,8 @@ impl Engine {
     ) -> Result<StreamInfo, ApiError> {
         let members = self.place(cluster, &config).await?;
         let all = cluster.view.all();
-        let next = all.iter().filter_map(|a| group_of(a)).map(|group| group.meta_index + 1).max().unwrap_or(1);
+        let next =
+            all.iter().filter_map(|a| group_of(a)).map(|group| group.meta_index + 1).max().unwrap_or(1);
         let group = GroupId { epoch: 0, meta_index: next, random: OsRng.next_u64() };
         let assignment = Assignment {
             account: account.to_owned(),
@@ -38,7 +39,7 @@ impl Engine {
             ended: false,
             config,
         };
-        self.ask_catalogue(assignment.store_command()).await?;
+        self.ask_catalogue(assignment.store()).await?;
         self.wait_until_live(cluster, &assignment).await?;
         self.describe_elsewhere(cluster, &assignment, StreamCall::Info).await
     }
@@ -52,7 +53,7 @@ impl Engine {
         let here = self.broker.cluster_name().unwrap_or_default();
         let fleet = self.fleet(cluster).await;
         let origin = Origin { cluster: &here, alternates: &[] };
-        let plan = Planner::new(&fleet, OsRng.next_u64()).create_stream(&Demand::of(config), origin)?;
+        let plan = Planner::new(&fleet, &OsRng).create_stream(&Demand::of(config), origin)?;
         let meta = cluster.meta();
         let members = meta.report.as_ref().map(|r| r.status.membership.members()).unwrap_or_default();
         let life = |peer| members.iter().find(|m| m.peer == peer).map_or(0, |m| m.incarnation);
@@ -99,7 +100,7 @@ impl Engine {
             if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
                 // Whoever begins it yet is told that it has ended.
                 let ended = Assignment { ended: true, ..assignment.clone() };
-                self.ask_catalogue(ended.store_command()).await?;
+                self.ask_catalogue(ended.store()).await?;
                 return Err(errors::CLUSTER_NOT_AVAIL);
             }
         }
@@ -136,7 +137,7 @@ impl Engine {
             return Err(errors::stream_update("changing the number of replicas is not supported yet"));
         }
         let assignment = Assignment { config, ..present.clone() };
-        self.ask_catalogue(assignment.store_command()).await?;
+        self.ask_catalogue(assignment.store()).await?;
         let seq = cluster.view.last_seq();
         self.describe_elsewhere(cluster, &assignment, StreamCall::Settled(seq)).await
     }
@@ -157,7 +158,7 @@ impl Engine {
             Err(error) => return Err(error),
         }
         let ended = Assignment { ended: true, ..assignment.clone() };
-        self.ask_catalogue(ended.store_command()).await.map(|_| ())
+        self.ask_catalogue(ended.store()).await.map(|_| ())
     }
 
     /// Takes in what another server says, as the leader of the catalogue's group.
@@ -171,7 +172,7 @@ impl Engine {
                 let entry = cluster.view.entry(&account, &stream).filter(|a| a.group == group);
                 if let Some(entry) = entry.filter(|a| !a.live && !a.ended) {
                     let live = Assignment { live: true, ..(*entry).clone() };
-                    self.ask_catalogue(live.store_command()).await?;
+                    self.ask_catalogue(live.store()).await?;
                 }
             }
             MetaRequest::Gone { account, stream, group, peer } => {
@@ -179,8 +180,7 @@ impl Engine {
                 if let Some(entry) = entry {
                     let mut left = (*entry).clone();
                     left.members.retain(|member| member.peer != peer);
-                    let command =
-                        if left.members.is_empty() { left.forget_command() } else { left.store_command() };
+                    let command = if left.members.is_empty() { left.forget() } else { left.store() };
                     self.ask_catalogue(command).await?;
                 }
             }

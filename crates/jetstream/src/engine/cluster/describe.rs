@@ -1,6 +1,5 @@
 //! What the API tells of a group's replicas (jetstream-clustering 3.1).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::PeerId;
@@ -87,9 +86,4 @@ impl Cluster {
 
 fn nanos(duration: Duration) -> Nanos {
     Nanos(i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX))
-}
-
-/// A stream is served here, by a replica that leads.
-pub(crate) fn leads(cluster: Option<&Arc<Cluster>>, handle: &StreamHandle) -> bool {
-    cluster.is_none_or(|cluster| !handle.is_replica() || cluster.news.leads(handle.group))
 }

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::{GroupId, PeerId};
+use linnet_jsapi::errors::{self, ApiError};
 use linnet_raft::{Change, Replica, Role};
 
 use super::asks::{ASK_DESCRIPTION, Description};
-use super::{Cluster, Engine, META_KEY};
-use crate::pump::{Control, ReplicaReport};
+use super::{Cluster, Engine};
+use crate::pump::ReplicaReport;
 
 /// A server that an operator took out is not taken in again by itself before this (jetstream-clustering 0).
 const REJOIN_AFTER: Duration = Duration::from_secs(300);
+/// How long a majority may take to have an entry.
+const COMMIT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a server may take to describe itself.
 const DESCRIBE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -72,17 +75,28 @@ impl Cluster {
 }
 
 impl Engine {
+    /// Returns once an entry that this server proposed is committed.
+    pub(crate) async fn wait_for_commit(&self, group: GroupId, index: u64) -> Result<(), ApiError> {
+        let deadline = tokio::time::Instant::now() + COMMIT_WITHIN;
+        loop {
+            let status = self.act_and_tell(group, |replica, _, _| replica.status()).await.flatten();
+            match status {
+                Some(status) if status.commit >= index => return Ok(()),
+                Some(status) if status.is_leader && tokio::time::Instant::now() < deadline => {}
+                _ => return Err(errors::CLUSTER_NOT_AVAIL),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Proposes a step of a group's membership; what cannot be done now is tried again.
     pub(super) fn change_members(&self, group: GroupId, change: Change) {
-        let Some(pump) = self.log.pump_of(group) else { return };
-        let key = if group == GroupId::META { META_KEY } else { self.key_of(group).unwrap_or(META_KEY) };
-        let act: crate::pump::Act = Box::new(move |replica, now, log| {
-            match replica.change_membership(now, change, log) {
+        let act: crate::pump::Act =
+            Box::new(move |replica, now, log| match replica.change_membership(now, change, log) {
                 Ok(_) => tracing::info!("Group {group}: {}", describe(change)),
                 Err(e) => tracing::debug!("Group {group}: {} waits: {e}", describe(change)),
-            }
-        });
-        pump.control(Control::Act { key, act });
+            });
+        self.act_on(group, act);
     }
 }
 

@@ -8,35 +8,44 @@
 mod asks;
 mod changes;
 mod describe;
+mod entering;
 mod members;
 mod news;
 mod reconcile;
+mod transfers;
 mod view;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use linnet_broker::Broker;
+use linnet_env::Disk;
 use linnet_ids::{GroupId, PeerId};
-use linnet_raft::Replica;
-use linnet_replication::{Myself, begin_catalogue};
+use linnet_replication::Myself;
+use linnet_replication::transfer::Sources;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::{Engine, META_KEY};
+use super::{Engine, META_KEY, StartError};
 use crate::cell::StreamCell;
-use crate::cluster::Link;
-use crate::pump::{Control, Installation, PumpHandle, ReplicaReport};
+use crate::cluster::{Founder, FrameSender, Link, LinkConfig, Pumps, next_boot};
+use crate::log_writer::LogHandle;
+use crate::pump::{Control, Installation, PumpHandle, ReplicaReport, Replicas};
 use crate::services::ConsumerServices;
 
-pub(crate) use asks::StreamCall;
 pub(crate) use news::News;
 pub(crate) use view::CatalogueView;
 
 /// How often a server looks around without being told to.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// States that a server sends at a time.
+const SENDING_MAX: usize = 32;
+/// A state that nobody asks for is let go after this.
+const SENDING_PATIENCE: Duration = Duration::from_secs(30);
 /// A server that has no leader for so long says so; before that it waits (jetstream-clustering 1.6).
 const LEADERLESS_AFTER: Duration = Duration::from_secs(10);
 
@@ -47,10 +56,15 @@ pub(crate) struct Cluster {
     pub(crate) news: Arc<News>,
     me: Myself,
     meta: ArcSwap<MetaStanding>,
-    /// Streams that are being begun or removed here.
+    /// Streams that are being begun, changed or removed here.
     busy: Mutex<HashSet<GroupId>>,
+    /// States that this server sends.
+    sources: Mutex<Sources>,
+    /// Groups whose state is on its way to this server.
+    taking: Mutex<HashSet<GroupId>>,
     /// Since when servers that were taken out may not come back by themselves.
     removed: Mutex<HashMap<PeerId, Instant>>,
+    founder: OnceLock<Founder>,
 }
 
 /// Where the catalogue's group stands, as this server sees it.
@@ -73,7 +87,24 @@ pub(crate) enum Responder {
 }
 
 impl Cluster {
-    pub(crate) fn new(link: Arc<Link>, view: Arc<CatalogueView>, news: Arc<News>, seed: u64) -> Self {
+    /// Begins to talk to the other servers.
+    pub(super) fn start(
+        broker: &Broker,
+        domain: &str,
+        disk: &dyn Disk,
+        dir: &Path,
+        log: &LogHandle,
+        pumps: &[PumpHandle],
+    ) -> Result<Arc<Self>, StartError> {
+        let io = |source| StartError::Io { path: dir.to_owned(), source };
+        let boot = next_boot(disk, dir, broker.clock().wall()).map_err(io)?;
+        let loops = Arc::new(Pumps { log: log.clone(), pumps: pumps.to_vec() });
+        let config = LinkConfig { domain: domain.to_owned(), boot };
+        let link = Link::start(broker, &config, loops).map_err(|e| StartError::Cluster(e.to_string()))?;
+        Ok(Arc::new(Self::new(link, CatalogueView::new(), Arc::default(), boot)))
+    }
+
+    fn new(link: Arc<Link>, view: Arc<CatalogueView>, news: Arc<News>, seed: u64) -> Self {
         let me = Myself { peer: link.me(), seed };
         let meta = MetaStanding { report: None, leaderless_since: Some(Instant::now()) };
         Self {
@@ -83,8 +114,26 @@ impl Cluster {
             me,
             meta: ArcSwap::from_pointee(meta),
             busy: Mutex::default(),
+            sources: Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE)),
+            taking: Mutex::default(),
             removed: Mutex::default(),
+            founder: OnceLock::new(),
         }
+    }
+
+    /// Who this server is to its groups.
+    pub(super) fn myself(&self) -> Myself {
+        self.me
+    }
+
+    /// A pump's part.
+    pub(super) fn replicas(&self) -> Replicas {
+        Replicas::new(FrameSender::new(&self.link), self.news.clone())
+    }
+
+    /// This server's part in founding the catalogue's group.
+    pub(crate) fn founder(&self) -> Option<&Founder> {
+        self.founder.get()
     }
 
     /// This server.
@@ -164,15 +213,6 @@ impl Engine {
 
     fn meta_pump(&self) -> PumpHandle {
         self.pumps.first().cloned().unwrap_or_else(PumpHandle::new)
-    }
-
-    /// Begins the catalogue's replica: with the founders of a new group, or in one that exists.
-    pub(crate) async fn begin_catalogue(&self, me: Replica, founders: Option<linnet_raft::Membership>) {
-        let Some(cluster) = &self.cluster else { return };
-        let now = self.broker.clock().mono();
-        let mut log = self.log.clone();
-        let group = begin_catalogue(&self.site(), me, cluster.me.seed, founders, now, &mut log);
-        self.install_catalogue(Box::new(group)).await;
     }
 
     /// Hands the catalogue's replica to its pump.

@@ -45,6 +45,11 @@ impl News {
         self.leading.read().contains(&group)
     }
 
+    /// The groups that this server leads.
+    pub(crate) fn leading(&self) -> Vec<GroupId> {
+        self.leading.read().iter().copied().collect()
+    }
+
     /// The group is not here any more.
     pub(crate) fn forget(&self, group: GroupId) {
         self.leading.write().remove(&group);

@@ -91,7 +91,11 @@ impl Engine {
         let written =
             tokio::task::spawn_blocking(move || remember_assignment(&*disk, &dir, &remembered)).await;
         if let Ok(Err(e)) = written {
-            tracing::error!("Stream '{} > {}' cannot begin here: {e}", account.name(), assignment.config.name);
+            tracing::error!(
+                "Stream '{} > {}' cannot begin here: {e}",
+                account.name(),
+                assignment.config.name
+            );
             return;
         }
         match self.first_replica(cluster, assignment, group) {
@@ -149,7 +153,10 @@ impl Engine {
         if *handle.config() != assignment.config {
             let update = Command::Update(Box::new(assignment.config.clone()));
             if let Err(error) = handle.ask(update).await {
-                tracing::warn!("Stream '{}' does not take its configuration: {error}", assignment.config.name);
+                tracing::warn!(
+                    "Stream '{}' does not take its configuration: {error}",
+                    assignment.config.name
+                );
                 return;
             }
         }
