@@ -8,7 +8,10 @@ use linnet_store::{Filter, Lookup, StreamStore};
 use super::ReplicaEvent;
 use super::clients::{CONSUMER, payload, subject};
 use super::server::Life;
-use super::world::World;
+use super::world::{Server, World};
+
+/// Entries that a replica may be behind.
+const LAG_MAX: u64 = 40;
 
 /// What a replica holds, as it was read.
 struct Held {
@@ -77,6 +80,17 @@ impl World {
                 self.fail(text);
             }
             Some(_) => self.count(ReplicaEvent::Compared),
+        }
+    }
+
+    /// Everything is healed, and clients go on: no replica is far behind.
+    pub(super) fn check_lag(&mut self) {
+        let applied =
+            |server: &Server| server.life.as_ref().and_then(|l| l.group.status()).map(|s| s.applied);
+        let applied: Vec<_> = self.servers.iter().map(|server| applied(server).unwrap_or_default()).collect();
+        let most = applied.iter().max().copied().unwrap_or_default();
+        if let Some(at) = applied.iter().position(|applied| applied + LAG_MAX < most) {
+            self.fail(format!("s{at} has applied {} of {most} while clients go on", applied[at]));
         }
     }
 

@@ -92,12 +92,19 @@ pub enum ReplicaMutation {
     StateWithoutEnd,
     /// A state is described as one of a later place of the log.
     StateOfLaterPlace,
+    /// Checkpoints end the log behind a state that is on its way.
+    CheckpointsGoOn,
 }
 
 impl ReplicaMutation {
     /// Every one.
-    pub const ALL: [Self; 4] =
-        [Self::IgnoreSyncs, Self::OldStateGoesFirst, Self::StateWithoutEnd, Self::StateOfLaterPlace];
+    pub const ALL: [Self; 5] = [
+        Self::IgnoreSyncs,
+        Self::OldStateGoesFirst,
+        Self::StateWithoutEnd,
+        Self::StateOfLaterPlace,
+        Self::CheckpointsGoOn,
+    ];
 }
 
 /// The first seed at which broken servers are caught, and how.

@@ -83,6 +83,10 @@ pub(super) struct Life {
     checkpoint: Option<(u32, CheckpointJob)>,
     random: fastrand::Rng,
     mutation: Option<ReplicaMutation>,
+    /// It may lose power while it installs a state.
+    pub(super) is_shaky: bool,
+    /// What a broken server removes too early.
+    old_files: Vec<PathBuf>,
 }
 
 fn dir() -> PathBuf {
@@ -137,7 +141,7 @@ impl Life {
         let limits = Config {
             segment_bytes: 256 << 10,
             first_segment_bytes: 64 << 10,
-            max_bytes: 1 << 20,
+            max_bytes: 4 << 20,
             reserve_segments: 1,
         };
         let opened = Wal::open(shared.clone(), Path::new(STORE), limits, StoreIdentity { store_id });
@@ -199,6 +203,8 @@ impl Life {
             checkpoint: None,
             random: fastrand::Rng::with_seed(boot),
             mutation,
+            is_shaky: false,
+            old_files: Vec::new(),
         })
     }
 
@@ -249,24 +255,18 @@ impl Life {
                 passed.letters.push((from, answer));
             }
             Letter::Chunk(bytes) => {
-                let before = self.files();
+                let before = self.transfers.counts.done;
                 self.transfers.chunk(&mut self.group, &bytes, at, &mut self.queue);
-                if self.mutation == Some(ReplicaMutation::OldStateGoesFirst) && self.transfers.counts.done > 0
-                {
-                    // Everything that was there before the state came.
-                    let is_old = |path: &&PathBuf| path.extension().is_some_and(|e| e == "blk");
-                    before.iter().filter(is_old).for_each(|path| drop(self.disk.remove_file(path)));
+                if self.transfers.counts.done > before {
+                    if self.is_shaky && self.random.u8(..4) == 0 {
+                        self.disk.power_off_after(self.random.u64(..8));
+                    }
+                    let old_files = std::mem::take(&mut self.old_files);
+                    self.remove(&old_files);
                 }
             }
             Letter::Gone(transfer) => self.transfers.gone(transfer),
         }
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        if self.mutation != Some(ReplicaMutation::OldStateGoesFirst) || self.transfers.counts.done > 0 {
-            return Vec::new();
-        }
-        self.disk.files_below(&dir()).into_iter().map(|(path, _)| path).collect()
     }
 
     fn take_frame(&mut self, now: Mono, bytes: &Bytes) {
@@ -321,6 +321,10 @@ impl Life {
                     self.group.send_snapshot(at.now, peer, snapshot, &mut self.queue);
                 }
                 ReplicaRequest::TakeState(snapshot) => {
+                    if self.mutation == Some(ReplicaMutation::OldStateGoesFirst) {
+                        let files = self.disk.files_below(&dir());
+                        self.old_files = files.into_iter().map(|(path, _)| path).collect();
+                    }
                     self.transfers.take(&mut self.group, snapshot, at.now);
                 }
                 ReplicaRequest::Standing(standing) => passed.standings.push(standing),
@@ -354,7 +358,10 @@ impl Life {
         done.extend(std::mem::take(&mut self.sent.loads).into_iter().map(|job| GroupDone::Loaded(job.run())));
         let writes = self.group.stream_mut().store_mut().take_writes(false);
         done.extend(writes.into_iter().map(|job| GroupDone::Written(job.run())));
-        let is_due = self.group.since_checkpoint() > CHECKPOINT_BYTES || self.asked_for_checkpoint;
+        let may_go_on =
+            self.mutation == Some(ReplicaMutation::CheckpointsGoOn) || !self.transfers.is_sending();
+        let is_worth_it = self.group.since_checkpoint() > CHECKPOINT_BYTES && may_go_on;
+        let is_due = is_worth_it || self.asked_for_checkpoint;
         if self.checkpoint.is_none()
             && is_due
             && let Some(job) = self.group.begin_checkpoint()

@@ -1,6 +1,5 @@
 //! States on their way: what this server sends and what it takes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +16,13 @@ use super::server::{GROUP, Letter};
 /// States that are sent at once.
 const SOURCES_MAX: usize = 2;
 /// How long one is held that nobody asks for.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(6);
 /// Bytes of a chunk.
-const CHUNK: u32 = 1500;
+const CHUNK: u32 = 700;
 /// Chunks on their way at once.
 const WINDOW: usize = 3;
 /// After this time without a chunk it is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
+const ASK_AGAIN: Duration = Duration::from_millis(1200);
 /// How often in a row, before the transfer is given up.
 const TRIES: u32 = 8;
 
@@ -46,8 +45,6 @@ pub(super) struct Counts {
 
 pub(super) struct Transfers {
     sources: Sources,
-    /// What was said of each source.
-    said: BTreeMap<u64, Snapshot>,
     taking: Option<Taking>,
     next: u64,
     pub(super) counts: Counts,
@@ -58,14 +55,11 @@ impl Transfers {
     pub(super) fn new(boot: u64, mutation: Option<ReplicaMutation>) -> Self {
         let sources = Sources::new(SOURCES_MAX, PATIENCE);
         let next = boot.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { sources, said: BTreeMap::new(), taking: None, next, counts: Counts::default(), mutation }
+        Self { sources, taking: None, next, counts: Counts::default(), mutation }
     }
 
     /// A state for a peer; `None` if there is none now.
     pub(super) fn offer(&mut self, group: &mut SoloGroup, peer: PeerId, now: Mono) -> Option<Snapshot> {
-        if let Some(source) = self.sources.of(GROUP, peer) {
-            return self.said.get(&source.transfer()).cloned();
-        }
         if !self.sources.has_room(GROUP, peer) {
             return None;
         }
@@ -75,7 +69,6 @@ impl Transfers {
         if self.mutation == Some(ReplicaMutation::StateOfLaterPlace) {
             snapshot.last = LogPoint { index: snapshot.last.index + 1, ..snapshot.last };
         }
-        self.said.insert(source.transfer(), snapshot.clone());
         self.sources.hold(GROUP, peer, source, now).ok()?;
         Some(snapshot)
     }
@@ -154,13 +147,6 @@ impl Transfers {
     /// What to ask for, and whom.
     pub(super) fn on_time(&mut self, now: Mono) -> Vec<(PeerId, Letter)> {
         self.sources.expire(now);
-        let held: Vec<u64> = self.said.keys().copied().collect();
-        for transfer in held {
-            let is_held = self.said.get(&transfer).is_some() && self.sources.holds(transfer);
-            if !is_held {
-                self.said.remove(&transfer);
-            }
-        }
         let Some(taking) = &mut self.taking else { return Vec::new() };
         if taking.heard + ASK_AGAIN <= now {
             taking.sink.ask_again();
@@ -173,6 +159,11 @@ impl Transfers {
         let from = taking.from;
         let requests = taking.sink.next_requests(WINDOW);
         requests.into_iter().map(|request| (from, Letter::Ask(request))).collect()
+    }
+
+    /// True while somebody takes the state of this replica.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sources.is_sending(GROUP)
     }
 
     pub(super) fn next_due(&self) -> Option<Mono> {
