@@ -37,6 +37,7 @@ mod publishing;
 mod push_speed;
 mod recorded_rules;
 mod reload;
+mod replicated;
 mod retention;
 mod route_scripts;
 mod routes;

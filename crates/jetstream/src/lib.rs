@@ -29,6 +29,9 @@ mod usage;
 
 pub use catalogue::{JsAccount, StreamHandle};
 pub use cell::{Health, StreamCell};
+pub use cluster::{
+    GroupPeer, GroupState, GroupStatus, MetaLeader, MetaPeer, MetaPhase, MetaSnapshot, MetaStatus,
+};
 pub use config::{BatchBounds, Cipher, ClusterSettings, Config, Encryption, LogConfig};
 pub use engine::{Engine, Reach, Rules, StartError, StopReport};
 pub use linnet_assets::StreamReport;

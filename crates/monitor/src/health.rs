@@ -1,9 +1,14 @@
 //! Whether the server is healthy: a pure judgement over what is known at one moment.
 //!
-//! The order of the questions is nats-server's for a server without a cluster. Damaged messages are told but do not
+//! The order of the questions is nats-server's. Damaged messages are told but do not
 //! make the server unhealthy: one bad record must not keep a pod from starting.
 
+use std::sync::Arc;
+
+use linnet_jetstream::MetaStatus;
 use serde::Serialize;
+
+mod meta;
 
 /// What is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,6 +23,8 @@ pub struct Query {
     pub js_enabled_only: bool,
     /// Stop once the listeners are known to be open.
     pub js_server_only: bool,
+    /// In a cluster: stop once the meta group is known to be well.
+    pub js_meta_only: bool,
     /// Tell everything that is wrong instead of the first thing.
     pub details: bool,
 }
@@ -31,6 +38,8 @@ pub struct Snapshot {
     pub jetstream_configured: bool,
     /// JetStream runs.
     pub jetstream_running: bool,
+    /// Where the meta group stands; `None` without a cluster.
+    pub meta: Option<Arc<MetaStatus>>,
     /// Accounts that have JetStream or streams that were not recovered.
     pub accounts: Vec<AccountHealth>,
     /// Groups of streams that the catalogue has lost and nothing else names.
@@ -204,6 +213,17 @@ pub fn evaluate(snapshot: &Snapshot, query: &Query) -> Answer {
     if query.js_enabled_only {
         return answer(Vec::new(), query);
     }
+    let meta_problem = snapshot.meta.as_ref().and_then(|status| meta::problem(status));
+    if let Some(text) = meta_problem {
+        let mut answer = answer(vec![Problem::new(ProblemKind::JetStream, 503, text)], query);
+        if query.details {
+            answer.body.warnings = warnings(snapshot, query);
+        }
+        return answer;
+    }
+    if snapshot.meta.is_some() && query.js_meta_only {
+        return answer(Vec::new(), query);
+    }
     let mut answer = answer(assets(snapshot, query), query);
     if query.details {
         answer.body.damaged = damage(snapshot, query);
@@ -335,7 +355,8 @@ fn warnings(snapshot: &Snapshot, query: &Query) -> Vec<String> {
             "JetStream streams may be missing of which nothing is left; remove {note} when that is dealt with"
         )
     };
-    note.map(text).collect()
+    let of_meta = snapshot.meta.iter().flat_map(|status| meta::warnings(status));
+    note.map(text).chain(of_meta).collect()
 }
 
 fn answer(problems: Vec<Problem>, query: &Query) -> Answer {

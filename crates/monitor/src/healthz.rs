@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use linnet_jetstream::{Engine, StreamHandle};
+use linnet_jetstream::{Engine, MetaStatus, StreamHandle};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -34,6 +34,7 @@ pub(crate) struct Question {
     js_enabled: bool,
     js_enabled_only: bool,
     js_server_only: bool,
+    js_meta_only: bool,
     account: String,
     stream: String,
     consumer: String,
@@ -45,12 +46,12 @@ impl Question {
         let js_enabled = params.bool("js-enabled")?;
         let js_enabled_only = params.bool("js-enabled-only")?;
         let js_server_only = params.bool("js-server-only")?;
-        // There is no meta layer to stop at without a cluster, as on nats-server.
-        params.bool("js-meta-only")?;
+        let js_meta_only = params.bool("js-meta-only")?;
         Ok(Self {
             js_enabled,
             js_enabled_only,
             js_server_only,
+            js_meta_only,
             account: params.text("account").to_owned(),
             stream: params.text("stream").to_owned(),
             consumer: params.text("consumer").to_owned(),
@@ -65,6 +66,7 @@ impl Question {
             consumer: self.consumer.clone(),
             js_enabled_only: self.js_enabled_only || self.js_enabled,
             js_server_only: self.js_server_only,
+            js_meta_only: self.js_meta_only,
             details: self.details,
         }
     }
@@ -98,6 +100,7 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
         ..Snapshot::default()
     };
     if let Some(engine) = engine {
+        snapshot.meta = engine.meta_status().map(|status| with_log_failure(status, &engine));
         snapshot.accounts = accounts(&engine);
         snapshot.may_lack_streams = engine.may_lack_streams().map(|path| path.display().to_string());
         snapshot.unnamed_groups = engine.health().unnamed().into_iter().map(|(group, _)| group).collect();
@@ -106,6 +109,16 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
         }
     }
     snapshot
+}
+
+/// The log that all groups share may have failed before the group could say so.
+fn with_log_failure(status: Arc<MetaStatus>, engine: &Engine) -> Arc<MetaStatus> {
+    match engine.health().log_failure() {
+        Some(error) if status.write_error.is_none() => {
+            Arc::new(MetaStatus { write_error: Some(error), ..(*status).clone() })
+        }
+        _ => status,
+    }
 }
 
 /// The accounts with their streams, also those that could not be opened.

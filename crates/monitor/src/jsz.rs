@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::answer::{Page, Refusal, page as answer};
 use crate::format::signed;
 use crate::jetstream::{JsConfig, JsLimits, JsStats};
+use crate::meta::Meta;
 use crate::monitor::Monitor;
 use crate::params::{LIMIT_DEFAULT, Params, cut};
 
@@ -45,6 +46,11 @@ pub(crate) struct Jsz {
     /// How far stored messages are verified, which nats-server does not do.
     #[serde(skip_serializing_if = "Option::is_none")]
     linnet_scrub: Option<Scrub>,
+    /// Name of the server that leads the meta group, which nats-server shows in `meta_cluster` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta_leader: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta_cluster: Option<Meta>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     account_details: Vec<AccountDetail>,
     total: i64,
@@ -200,7 +206,8 @@ pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
 
 /// True if only the leader is asked, and this server is none. Without a cluster it leads if JetStream runs.
 pub(crate) fn is_left_to_leader(monitor: &Monitor, question: &Question) -> bool {
-    question.leader_only && monitor.engine().is_none()
+    let leads = |engine: Arc<Engine>| engine.meta_status().is_none_or(|status| status.is_leader);
+    question.leader_only && !monitor.engine().is_some_and(leads)
 }
 
 /// What the page shows.
@@ -220,6 +227,8 @@ pub(crate) async fn report(monitor: &Monitor, question: &Question) -> Jsz {
         messages: 0,
         bytes: 0,
         linnet_scrub: None,
+        meta_leader: None,
+        meta_cluster: None,
         account_details: Vec::new(),
         total: 0,
     };
@@ -253,6 +262,8 @@ fn summarise(jsz: &mut Jsz, engine: &Engine, monitor: &Monitor, raft: bool) {
     jsz.stats = JsStats::of(engine);
     jsz.config = JsConfig::of(engine);
     jsz.linnet_scrub = engine.scrub_report().map(Scrub::of);
+    jsz.meta_cluster = Meta::of(engine);
+    jsz.meta_leader = jsz.meta_cluster.as_ref().and_then(|meta| meta.leader().map(str::to_owned));
     jsz.limits = Some(JsLimits::of(&monitor.options()));
     let accounts = engine.accounts();
     jsz.total = signed(accounts.len());

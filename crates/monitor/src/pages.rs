@@ -11,7 +11,9 @@ use axum::response::{IntoResponse, Response};
 use crate::answer::{Page, Refusal, response};
 use crate::monitor::Monitor;
 use crate::params::Params;
-use crate::{accountz, accstatz, connz, debug, healthz, ipqueuesz, jsz, links, root, routez, subsz, varz};
+use crate::{
+    accountz, accstatz, connz, debug, healthz, ipqueuesz, jsz, links, raftz, root, routez, subsz, varz,
+};
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
@@ -43,7 +45,7 @@ async fn answer(State(monitor): State<Arc<Monitor>>, method: Method, uri: Uri) -
         "/accountz" => accountz::page(&monitor, &params),
         "/accstatz" => accstatz::page(&monitor, &params),
         "/ipqueuesz" => ipqueuesz::page(&monitor, &params),
-        "/raftz" => Err(Refusal::not_found("No Raft nodes registered")),
+        "/raftz" => raftz::page(&monitor, &params),
         "/stacksz" => debug::stacksz(&monitor),
         "/debug/vars" => debug::vars(&monitor),
         _ => return unknown(),

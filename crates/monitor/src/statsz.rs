@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::accstatz::Count;
 use crate::format::signed;
 use crate::jetstream::{JsConfig, JsLimits, JsStats};
+use crate::meta::Meta;
 use crate::monitor::Monitor;
 use crate::process;
 use crate::varz::PerKind;
@@ -57,6 +58,8 @@ struct Route {
 struct JetStream {
     config: JsConfig,
     stats: JsStats,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
     limits: JsLimits,
 }
 
@@ -105,6 +108,7 @@ pub(crate) fn report(monitor: &Monitor, active_servers: usize) -> Statsz {
         jetstream: monitor.engine().map(|engine| JetStream {
             config: JsConfig::of(&engine).without_place(),
             stats: JsStats::of(&engine),
+            meta: Meta::broadcast(&engine),
             limits: JsLimits::of(&monitor.options()),
         }),
         gomaxprocs: signed(monitor.state.worker_threads),

@@ -11,6 +11,7 @@ use crate::answer::{Page, page as answer};
 use crate::format::{nanos, signed, uptime};
 use crate::jetstream::{JsConfig, JsLimits, JsStats};
 use crate::listeners::ListenerKind;
+use crate::meta::Meta;
 use crate::monitor::Monitor;
 use crate::process;
 
@@ -136,6 +137,8 @@ struct JetStream {
     config: Option<JsConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<JsStats>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<Meta>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limits: Option<JsLimits>,
 }
@@ -326,6 +329,7 @@ fn jetstream(monitor: &Monitor, options: &Options) -> JetStream {
     monitor.engine().map_or_else(JetStream::default, |engine| JetStream {
         config: Some(JsConfig::of(&engine)),
         stats: Some(JsStats::of(&engine)),
+        meta: Meta::of(&engine),
         limits: Some(JsLimits::of(options)),
     })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use linnet_env::{OsRng, Rng as _};
-use linnet_launch::{ClusterSpec, JetStream, Login, MemberPorts, lasting_ports};
+use linnet_launch::{ClusterSpec, Dial, JetStream, Login, MemberPorts, lasting_ports};
 use serde::{Deserialize, Serialize};
 
 use crate::home::Home;
@@ -158,12 +158,15 @@ impl Plan {
                 MemberPorts { client: server.client, cluster: server.cluster, monitor: server.monitor };
             spec = spec.server_at(&server.name, server.program.as_ref().unwrap_or(&options.program), ports);
         }
-        if self.has_jetstream() { spec.jetstream(JetStream::default()) } else { spec.cluster_extra(PINGS) }
+        if self.servers.len() > 1 {
+            spec = spec.dial(Dial::All).cluster_extra(PINGS);
+        }
+        if self.has_jetstream() { spec.jetstream(JetStream::default()) } else { spec }
     }
 
-    /// Whether JetStream is on: Linnet has it on one server only.
+    /// Whether JetStream is on: it is one implementation's in a cluster.
     pub(crate) fn has_jetstream(&self) -> bool {
-        self.servers.len() == 1
+        self.servers.len() == 1 || self.servers.iter().all(|server| server.program.is_none())
     }
 
     /// User and password of the system account as they stand in a URL.

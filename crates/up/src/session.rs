@@ -166,7 +166,7 @@ impl Session<'_> {
         let _ = writeln!(text, "System      nats --server nats://{login}@127.0.0.1:{first} server list");
         let _ = writeln!(text, "Faults      linnet up kill|pause|resume|restart NAME{chosen}");
         if !self.plan.has_jetstream() {
-            text.push_str("JetStream   off: it is not supported in a cluster yet; --servers 1 has it\n");
+            text.push_str("JetStream   off: the servers of a cluster must be of one kind to have it\n");
         }
         if let Some(error) = not_found {
             let _ = writeln!(text, "Found only  with --dir, because {error}");

@@ -19,6 +19,7 @@ mod loops;
 mod receiving;
 mod seldom;
 mod sender;
+mod status;
 mod subjects;
 #[cfg(test)]
 mod testing;
@@ -30,3 +31,7 @@ pub(crate) use founding::{Foundation, Founder, Missing};
 pub(crate) use link::{Link, LinkConfig, LinkError};
 pub(crate) use loops::{Loops, Pumps};
 pub(crate) use sender::FrameSender;
+pub(crate) use status::MetaFacts;
+pub use status::{
+    GroupPeer, GroupState, GroupStatus, MetaLeader, MetaPeer, MetaPhase, MetaSnapshot, MetaStatus,
+};

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use linnet_assets::{BatchLimits, Command, CommandOutcome, Place, StreamReport};
 use linnet_broker::{Account, AccountLimits, Broker};
 use linnet_env::{Disk, DiskLock, OsRng, Rng};
@@ -28,6 +28,7 @@ use crate::backup::Slots;
 use crate::budget::Budget;
 use crate::catalogue::{Accounts, JsAccount, StreamHandle};
 use crate::cell::Health;
+use crate::cluster::MetaStatus;
 use crate::config::Config;
 use crate::disk_work::DiskWorkers;
 use crate::inbox::{InboxLimits, StreamInbox};
@@ -164,6 +165,8 @@ pub struct Engine {
     pub(crate) stopped: AtomicBool,
     /// How far verifying of stored messages has come.
     pub(crate) scrub: Mutex<ScrubReport>,
+    /// Where the meta group stands.
+    pub(crate) meta_status: ArcSwapOption<MetaStatus>,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -322,6 +325,7 @@ impl Engine {
             api: Mutex::new(None),
             stopped: AtomicBool::new(false),
             scrub,
+            meta_status: ArcSwapOption::empty(),
             _lock: lock,
             disk,
             plain_disk,
@@ -386,6 +390,13 @@ impl Engine {
     /// How far verifying of stored messages has come; `None` if it is switched off.
     pub fn scrub_report(&self) -> Option<ScrubReport> {
         (!self.config.scrub.interval.is_zero()).then(|| self.scrub.lock().clone())
+    }
+
+    /// Where the meta group of the cluster stands; `None` for a server alone.
+    pub fn meta_status(&self) -> Option<Arc<MetaStatus>> {
+        let cluster = self.config.cluster.as_ref()?;
+        let recovering = || Arc::new(MetaStatus { cluster: cluster.name.clone(), ..MetaStatus::default() });
+        Some(self.meta_status.load_full().unwrap_or_else(recovering))
     }
 
     /// Settings it was started with. Some have been replaced since: [`Engine::rules`].

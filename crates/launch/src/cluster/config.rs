@@ -16,11 +16,11 @@ pub(super) fn render(spec: &ClusterSpec, at: usize, ports: &[MemberPorts]) -> St
             "accounts {{ $SYS {{ users: [{{ user: \"{user}\", password: \"{password}\" }}] }} }}"
         );
     }
-    match &spec.jetstream {
-        Some(jetstream) => {
-            let _ = writeln!(text, "{}", jetstream.render("$DIR/store"));
-        }
-        None => cluster_block(&mut text, spec, at, ports),
+    if let Some(jetstream) = &spec.jetstream {
+        let _ = writeln!(text, "{}", jetstream.render("$DIR/store"));
+    }
+    if spec.jetstream.is_none() || spec.servers.len() > 1 {
+        cluster_block(&mut text, spec, at, ports);
     }
     text.push_str(&spec.extra);
     text.push('\n');
@@ -105,6 +105,13 @@ mod tests {
         assert_eq!([routes(Dial::All, 0), routes(Dial::All, 1)], [[true, true], [true, true]]);
         assert_eq!([routes(Dial::Earlier, 0), routes(Dial::Earlier, 1)], [[false, false], [true, false]]);
         assert_eq!([routes(Dial::First, 0), routes(Dial::First, 1)], [[false, false], [true, false]]);
+    }
+
+    #[test]
+    fn several_servers_with_jetstream_are_a_cluster() {
+        let spec = ClusterSpec::new("C").server("a", "x").server("b", "x").jetstream(JetStream::default());
+        let text = render(&spec, 0, &ports());
+        assert!(text.contains("jetstream { store_dir") && text.contains("cluster {"), "{text}");
     }
 
     #[test]

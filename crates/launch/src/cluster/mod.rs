@@ -82,7 +82,9 @@ impl Cluster {
     fn start_server(&self, at: usize, ports: &[MemberPorts]) -> Result<Server> {
         let described = &self.spec.servers[at];
         check_free(ports[at])?;
-        let ready = if self.spec.jetstream.is_some() { Ready::Healthz } else { Ready::Info };
+        // The servers of a cluster are ready together.
+        let is_alone = self.spec.servers.len() == 1;
+        let ready = if self.spec.jetstream.is_some() && is_alone { Ready::Healthz } else { Ready::Info };
         let mut spec = Spec::new(&described.program)
             .config(config::render(&self.spec, at, ports))
             .dir(self.dir.join(&described.name))

@@ -222,9 +222,6 @@ impl ClusterSpec {
         if self.servers.is_empty() {
             return refuse("a cluster has at least one server".to_owned());
         }
-        if self.jetstream.is_some() && self.servers.len() > 1 {
-            return refuse("JetStream in a cluster is not supported yet".to_owned());
-        }
         for (at, server) in self.servers.iter().enumerate() {
             // The name is that of the server's directory, too.
             let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -257,8 +254,6 @@ mod tests {
         assert_eq!(refused(one.clone().server("a", "x")), "there are two servers \"a\"");
         assert!(refused(one.clone().server("../b", "x")).starts_with("\"../b\" is no name"));
         assert!(refused(one.clone().server("", "x")).starts_with("\"\" is no name"));
-        let two = one.server("b", "x").jetstream(JetStream::default());
-        assert_eq!(refused(two), "JetStream in a cluster is not supported yet");
     }
 
     #[test]

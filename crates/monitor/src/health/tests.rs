@@ -1,3 +1,8 @@
+use std::time::Duration;
+
+use linnet_ids::PeerId;
+use linnet_jetstream::{MetaLeader, MetaPeer, MetaPhase};
+
 use super::*;
 
 fn stream(name: &str) -> StreamHealth {
@@ -34,6 +39,7 @@ fn query(text: &str) -> Query {
         consumer: name(),
         js_enabled_only: switches.contains("enabled"),
         js_server_only: switches.contains("server"),
+        js_meta_only: switches.contains("meta"),
         details: switches.contains("details"),
     }
 }
@@ -223,4 +229,119 @@ fn what_logs_have_lost_is_told_and_leaves_the_server_healthy() {
     let warnings = r#""warnings":["JetStream streams may be missing of which nothing is left; remove /store/note when that is dealt with"]"#;
     assert_eq!(told(&damaged, "A/S details"), (200, format!(r#"{{"status":"ok",{lost}}}"#)));
     assert_eq!(told(&damaged, " details"), (200, format!(r#"{{"status":"ok",{lost},{warnings}}}"#)));
+}
+
+/// A server of a healthy cluster of three.
+fn clustered(change: impl FnOnce(&mut MetaStatus)) -> Snapshot {
+    let peer = |name: &str| MetaPeer {
+        name: name.to_owned(),
+        peer: PeerId::of_name(name),
+        is_current: true,
+        is_offline: false,
+        is_reachable: true,
+        active: Duration::ZERO,
+        lag: 0,
+        is_pending: false,
+    };
+    let mut status = MetaStatus {
+        phase: MetaPhase::Member,
+        hears_somebody: true,
+        leader: Some(MetaLeader { name: "n2".to_owned(), peer: PeerId::of_name("n2") }),
+        is_current: true,
+        peers: vec![peer("n2"), peer("n3")],
+        size: 3,
+        quorum: 2,
+        ..MetaStatus::default()
+    };
+    change(&mut status);
+    with(|s| s.meta = Some(Arc::new(status)))
+}
+
+#[test]
+fn the_meta_group_is_judged_before_assets_and_in_nats_servers_words() {
+    let recovering = clustered(|m| *m = MetaStatus::default());
+    let waiting = clustered(|m| {
+        *m = MetaStatus::default();
+        m.hears_somebody = true;
+        m.missing = vec![("n3".to_owned(), Duration::from_millis(12_900))];
+    });
+    let leaderless = clustered(|m| (m.leader, m.is_current) = (None, false));
+    let behind = clustered(|m| m.is_current = false);
+    let joining = clustered(|m| (m.phase, m.is_current) = (MetaPhase::Joining, false));
+    let stopped = clustered(|m| m.phase = MetaPhase::Stopped);
+    let unwritable = clustered(|m| {
+        m.write_error = Some("no space".to_owned());
+        m.apply_error = Some("odd".to_owned());
+        m.phase = MetaPhase::Stopped;
+    });
+    let odd = clustered(|m| (m.apply_error, m.leader) = (Some("odd".to_owned()), None));
+    let leading = clustered(|m| (m.is_leader, m.is_current) = (true, true));
+    let table: &[(&Snapshot, Option<&str>)] = &[
+        (&clustered(|_| {}), None),
+        (&leading, None),
+        (&recovering, Some("JetStream is still recovering meta layer")),
+        (&waiting, Some("JetStream has not established contact with a meta leader")),
+        (&leaderless, Some("JetStream has not established contact with a meta leader")),
+        (&behind, Some("JetStream is not current with the meta leader")),
+        (&joining, Some("JetStream is not current with the meta leader")),
+        (&stopped, Some("JetStream meta layer is not running")),
+        (&unwritable, Some("JetStream meta layer write error: no space")),
+        (&odd, Some("JetStream meta layer apply error: odd")),
+    ];
+    for (snapshot, problem) in table {
+        let expected = match problem {
+            None => (200, OK.to_owned()),
+            Some(text) => (503, format!("{{\"status\":\"unavailable\",\"error\":\"{text}\"}}")),
+        };
+        for asked in ["", "A/S", " meta"] {
+            assert_eq!(told(snapshot, asked), expected, "{asked:?}");
+        }
+        for asked in [" server", " enabled"] {
+            assert_eq!(told(snapshot, asked), (200, OK.to_owned()), "{asked:?}");
+        }
+    }
+    let mut lost = clustered(|_| {});
+    lost.accounts[0].streams[0].not_recovered = true;
+    assert_eq!(told(&lost, "").0, 503);
+    assert_eq!(told(&lost, " meta"), (200, OK.to_owned()), "assets are not asked about");
+    lost.meta = None;
+    assert_eq!(told(&lost, " meta").0, 503, "without a cluster there is nothing to stop at");
+}
+
+#[test]
+fn details_say_who_is_not_there() {
+    let waiting = clustered(|m| {
+        *m = MetaStatus::default();
+        m.missing = vec![
+            ("n3".to_owned(), Duration::from_millis(12_900)),
+            ("the server at h:1".to_owned(), Duration::from_secs(2)),
+        ];
+    });
+    assert_eq!(
+        told(&waiting, " details").1,
+        concat!(
+            r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"JetStream is still recovering meta layer"}],"#,
+            r#""warnings":["Waiting for n3 (12 s), the server at h:1 (2 s) before the JetStream meta group is founded"]}"#,
+        )
+    );
+    let alone = clustered(|m| {
+        (m.leader, m.is_current) = (None, false);
+        m.peers.iter_mut().for_each(|peer| peer.is_reachable = false);
+    });
+    assert_eq!(
+        told(&alone, " details").1,
+        concat!(
+            r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"#,
+            r#""JetStream has not established contact with a meta leader"}],"#,
+            r#""warnings":["Members of the JetStream meta group that cannot be heard: n2, n3; 2 of 3 are needed"]}"#,
+        )
+    );
+    let joining = clustered(|m| (m.phase, m.is_current) = (MetaPhase::Joining, false));
+    let said = told(&joining, " details").1;
+    assert!(said.contains("This server waits to be added to the JetStream meta group"), "{said}");
+    let one_away = clustered(|m| m.peers[1].is_reachable = false);
+    let (code, said) = told(&one_away, " details");
+    assert_eq!(code, 200);
+    assert!(said.contains("cannot be heard: n3; 2 of 3"), "{said}");
+    assert_eq!(told(&one_away, ""), (200, OK.to_owned()));
 }

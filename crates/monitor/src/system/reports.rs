@@ -8,7 +8,7 @@ use super::reply::{Failure, raw};
 use super::request::Body;
 use crate::answer::Refusal;
 use crate::monitor::Monitor;
-use crate::{accountz, accstatz, connz, debug, healthz, ipqueuesz, jsz, links, routez, subsz, varz};
+use crate::{accountz, accstatz, connz, debug, healthz, ipqueuesz, jsz, links, raftz, routez, subsz, varz};
 
 /// A report in JSON.
 type Report = Result<Box<RawValue>, Failure>;
@@ -22,10 +22,6 @@ impl From<Refusal> for Failure {
 fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Failure> {
     body.read().map_err(Failure::Unreadable)
 }
-
-/// Where consensus groups stand: there are none yet.
-#[derive(Serialize)]
-struct NoGroups {}
 
 /// `/healthz` with its status, which HTTP has in its own place.
 #[derive(Serialize)]
@@ -83,7 +79,7 @@ pub(crate) async fn of_server(monitor: &Monitor, verb: &str, body: &Body) -> Rep
         "PROFILEZ" => raw(&Profile::none(&read(body)?)),
         "EXPVARZ" => raw(&debug::expvars()),
         "IPQUEUESZ" => raw(&ipqueuesz::report(monitor, &read(body)?)),
-        "RAFTZ" => raw(&NoGroups {}),
+        "RAFTZ" => raw(&raftz::report(monitor, &read(body)?).unwrap_or_default()),
         _ => return Err(Failure::Silence),
     })
 }

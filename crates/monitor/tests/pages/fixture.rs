@@ -110,11 +110,19 @@ impl Server {
 
     /// Starts JetStream for the accounts that have it.
     pub(crate) async fn start_jetstream(&self) -> Arc<Engine> {
+        self.start_jetstream_in(None).await
+    }
+
+    /// The same, in a cluster.
+    pub(crate) async fn start_jetstream_in(
+        &self,
+        cluster: Option<linnet_jetstream::ClusterSettings>,
+    ) -> Arc<Engine> {
         let config = linnet_jetstream::Config {
             store_dir: self.dir.path().to_owned(),
             max_memory: 1 << 20,
             max_storage: 1 << 30,
-            cluster: None,
+            cluster,
             domain: "D".to_owned(),
             sync_interval: None,
             encryption: None,

@@ -228,3 +228,27 @@ async fn stream_that_is_not_recovered_makes_the_server_unavailable() {
     assert_eq!(server.get("/healthz?js-enabled-only=1").await.status, 200);
     assert_eq!(server.get("/healthz?account=EMPTY").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_shows_its_meta_group_from_the_start() {
+    let server = Server::start().await;
+    let cluster =
+        linnet_jetstream::ClusterSettings { name: "C".to_owned(), tags: Vec::new(), max_ha_assets: None };
+    server.start_jetstream_in(Some(cluster)).await;
+    let jsz = server.get("/jsz").await.json();
+    assert_eq!(jsz["meta_cluster"]["name"], "C");
+    assert!(jsz.get("meta_leader").is_none(), "nobody leads yet");
+    assert_eq!(server.get("/varz").await.json()["jetstream"]["meta"], jsz["meta_cluster"]);
+    let refused = server.get("/jsz?leader-only=1").await;
+    assert_eq!((refused.status, refused.body.as_str()), (400, "filtered response: not leader"));
+    let raftz = server.get("/raftz").await;
+    assert_eq!((raftz.status, raftz.body.as_str()), (200, "{}"));
+    let recovering = r#"{"status":"unavailable","error":"JetStream is still recovering meta layer"}"#;
+    for target in ["/healthz", "/healthz?js-meta-only=1"] {
+        let health = server.get(target).await;
+        assert_eq!((health.status, health.body.as_str()), (503, recovering), "{target}");
+    }
+    for target in ["/healthz?js-enabled-only=1", "/healthz?js-server-only=1"] {
+        assert_eq!(server.get(target).await.status, 200, "{target}");
+    }
+}

@@ -32,7 +32,9 @@ use tokio::sync::oneshot;
 
 use super::{Engine, META_KEY, StartError};
 use crate::cell::StreamCell;
-use crate::cluster::{Founder, FrameSender, Link, LinkConfig, Pumps, next_boot};
+use crate::cluster::{
+    Foundation, Founder, FrameSender, Link, LinkConfig, MetaFacts, MetaPhase, MetaStatus, Pumps, next_boot,
+};
 use crate::log_writer::LogHandle;
 use crate::pump::{Control, Installation, PumpHandle, ReplicaReport, Replicas};
 use crate::services::ConsumerServices;
@@ -198,10 +200,38 @@ impl Engine {
     /// Has the catalogue's replica say where it stands.
     async fn refresh_meta(&self, cluster: &Cluster) {
         let report = self.report(&self.meta_pump(), META_KEY).await;
+        self.meta_status.store(Some(Arc::new(self.describe_meta(cluster, report.as_ref()))));
         let has_leader = report.as_ref().is_some_and(|r| r.status.leader.is_some() || r.status.is_leader);
         let since = cluster.meta.load().leaderless_since;
         let leaderless_since = if has_leader { None } else { since.or_else(|| Some(Instant::now())) };
         cluster.meta.store(Arc::new(MetaStanding { report, leaderless_since }));
+    }
+
+    /// What monitoring shows of the catalogue's group.
+    fn describe_meta(&self, cluster: &Cluster, report: Option<&ReplicaReport>) -> MetaStatus {
+        let peers = cluster.link.peers();
+        let name = self.broker.cluster_name().unwrap_or_default();
+        let missing = || cluster.founder().map(Founder::missing).unwrap_or_default();
+        let Some(report) = report else {
+            let joins = matches!(cluster.founder().map(Founder::state), Some(Foundation::Joins(_)));
+            return MetaStatus {
+                cluster: name,
+                phase: if joins { MetaPhase::Joining } else { MetaPhase::Recovering },
+                hears_somebody: peers.iter().any(|peer| peer.is_reachable),
+                missing: missing().into_iter().map(|missing| (missing.who, missing.since)).collect(),
+                ..MetaStatus::default()
+            };
+        };
+        let facts = MetaFacts {
+            cluster: &name,
+            name: &self.place.server,
+            me: cluster.me(),
+            raft: &report.status,
+            progress: &|peer| report.progress.iter().find(|(of, _)| *of == peer).and_then(|(_, p)| *p),
+            peers: &peers,
+            names: &|peer| cluster.link.name_of(peer),
+        };
+        facts.status()
     }
 
     /// Where a replica stands.

@@ -1,0 +1,6 @@
+//! JetStream of a cluster: streams whose replicas are on several servers, over crashes, lost disks and hand-overs.
+
+mod failover;
+mod life;
+mod members;
+mod trio;
