@@ -22,6 +22,7 @@ mod process;
 mod pulls;
 mod questions;
 mod receiving;
+mod replicas;
 mod restore;
 mod run;
 mod summary;
@@ -38,6 +39,10 @@ pub use cluster::{
 };
 pub use invariants::Violation;
 pub use mutation::Mutation;
+pub use replicas::{
+    REPLICA_EVENTS, ReplicaEvent, ReplicaMutation, ReplicaSummary, caught_in_replicas, replay_replicas,
+    sweep_replicas,
+};
 pub use summary::{Failure, Summary};
 
 /// Which faults a run meets.

@@ -7,7 +7,7 @@
 mod checks;
 mod counter;
 mod faults;
-mod queue;
+pub(crate) mod queue;
 mod server;
 mod world;
 

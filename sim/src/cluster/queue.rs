@@ -9,14 +9,14 @@ use super::ClusterMutation;
 const BATCH_MAX: usize = 4 << 10;
 
 /// Batches that wait for the writer.
-pub(super) struct WalQueue {
-    pub(super) batches: BatchQueue<Batch>,
+pub(crate) struct WalQueue {
+    pub(crate) batches: BatchQueue<Batch>,
     mutation: Option<ClusterMutation>,
     first_term: Option<u64>,
 }
 
 impl WalQueue {
-    pub(super) fn new(mutation: Option<ClusterMutation>) -> Self {
+    pub(crate) fn new(mutation: Option<ClusterMutation>) -> Self {
         Self { batches: BatchQueue::new(BATCH_MAX), mutation, first_term: None }
     }
 

@@ -52,6 +52,15 @@ impl Consumer {
             self.state.move_to(next);
             self.record(ConsumerOp::MoveTo { next });
         }
+        self.give_up_missing(store);
+        for newest in self.states_mut().filter_map(|state| state.newest.as_mut()) {
+            newest.passed_over.retain(|seq| store.contains(*seq));
+        }
+        self.recount(store);
+    }
+
+    /// Awaits nothing any more of messages that do not exist.
+    pub(crate) fn give_up_missing(&mut self, store: &StreamStore) {
         let pending = self.state.pending.keys().chain(self.state.exhausted.keys());
         let gone: Vec<StreamSeq> = pending.copied().filter(|seq| !store.contains(*seq)).collect();
         for seq in gone {
@@ -60,10 +69,6 @@ impl Consumer {
                 self.record(ConsumerOp::Ack { seq, count: 1 });
             }
         }
-        for newest in self.states_mut().filter_map(|state| state.newest.as_mut()) {
-            newest.passed_over.retain(|seq| store.contains(*seq));
-        }
-        self.recount(store);
     }
 
     /// Where the consumer may go on when messages within `purged` were removed: at what is left within `purged` if it wanted

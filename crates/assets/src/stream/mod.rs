@@ -609,11 +609,20 @@ impl Stream {
         self.ready.clear();
         for mut attach in saved {
             // A removal may stand in the log before the delivery of what it removed, and what the consumer made of it
-            // may be lost: nobody can acknowledge these any more.
-            if let Some(state) = &mut attach.state {
+            // may be lost: nobody can acknowledge these any more. Among replicas, the log says so before it is.
+            if let Some(state) = attach.state.as_mut().filter(|_| !self.is_replica) {
                 state.drop_missing(|seq| self.store.contains(seq));
             }
-            self.install_consumer(attach, now);
+            let id = self.install_consumer(attach, now);
+            if self.is_replica
+                && !self.follows
+                && let Some(consumer) = self.consumers.get_mut(id)
+            {
+                consumer.give_up_missing(&self.store);
+                if consumer.is_dirty() {
+                    self.dirty_since.get_or_insert(now);
+                }
+            }
         }
         // A sweep may have been under way.
         self.sweep_all();

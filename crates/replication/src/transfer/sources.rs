@@ -5,12 +5,17 @@ use linnet_ids::{GroupId, Mono, PeerId};
 
 use super::source::Source;
 
+/// A source is in use for this part of the patience after it was asked for.
+const IN_USE_PART: u32 = 3;
+
 /// The sources of a server: so many at most, none longer than somebody asks.
 #[derive(Debug)]
 pub struct Sources {
     held: Vec<Held>,
     max: usize,
     patience: Duration,
+    /// The newest moment that was told.
+    now: Mono,
 }
 
 #[derive(Debug)]
@@ -19,9 +24,11 @@ struct Held {
     peer: PeerId,
     source: Arc<Source>,
     asked: Mono,
+    /// It was asked for a chunk.
+    is_used: bool,
 }
 
-/// As many states are on their way as may be at once.
+/// As many states are on their way as may be at once, or the peer is taking one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many states are being sent")]
 pub struct TooManySources;
@@ -29,12 +36,26 @@ pub struct TooManySources;
 impl Sources {
     /// At most `max`; one that nobody asked for `patience` long goes.
     pub fn new(max: usize, patience: Duration) -> Self {
-        Self { held: Vec::new(), max, patience }
+        Self { held: Vec::new(), max, patience, now: Mono::default() }
     }
 
-    /// True if another one may be made for a peer.
+    /// True if another one may be made for a peer: there is room, and the peer is not in the middle of taking the one
+    /// that it has. Consensus asks for a state again and again while one is on its way.
     pub fn has_room(&self, group: GroupId, peer: PeerId) -> bool {
-        self.held.len() < self.max || self.of(group, peer).is_some()
+        match self.held.iter().find(|held| held.group == group && held.peer == peer) {
+            Some(held) => !self.is_in_use(held),
+            None => self.held.len() < self.max,
+        }
+    }
+
+    /// True while a peer takes the state of a group. A checkpoint that the log does not ask for should wait: it would end
+    /// the log behind that state, so that the peer would need another one.
+    pub fn is_sending(&self, group: GroupId) -> bool {
+        self.held.iter().any(|held| held.group == group && self.is_in_use(held))
+    }
+
+    fn is_in_use(&self, held: &Held) -> bool {
+        held.is_used && held.asked + self.patience / IN_USE_PART > self.now
     }
 
     /// The source that a peer has been told of.
@@ -50,18 +71,20 @@ impl Sources {
         source: Arc<Source>,
         now: Mono,
     ) -> Result<(), TooManySources> {
+        self.now = self.now.max(now);
         if !self.has_room(group, peer) {
             return Err(TooManySources);
         }
         self.release(group, peer);
-        self.held.push(Held { group, peer, source, asked: now });
+        self.held.push(Held { group, peer, source, asked: now, is_used: false });
         Ok(())
     }
 
     /// The source of a transfer that a peer asks for.
     pub fn find(&mut self, peer: PeerId, transfer: u64, now: Mono) -> Option<Arc<Source>> {
+        self.now = self.now.max(now);
         let held = self.held.iter_mut().find(|h| h.peer == peer && h.source.transfer() == transfer)?;
-        held.asked = now;
+        (held.asked, held.is_used) = (now, true);
         Some(held.source.clone())
     }
 
@@ -82,6 +105,7 @@ impl Sources {
 
     /// Lets go of those that nobody asks any more.
     pub fn expire(&mut self, now: Mono) {
+        self.now = self.now.max(now);
         self.held.retain(|held| held.asked + self.patience > now);
     }
 }

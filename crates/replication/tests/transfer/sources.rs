@@ -39,9 +39,18 @@ fn there_are_only_so_many_and_only_while_somebody_asks() {
     assert_eq!(sources.next_due(), Some(at(12)));
     sources.expire(at(12));
     assert!(sources.of(GROUP, peer(1)).is_none() && sources.of(OTHER, peer(1)).is_some());
+    // The one that it is taking stays.
+    sources.expire(at(13));
+    assert!(!sources.is_sending(OTHER) && sources.has_room(OTHER, peer(1)));
+    assert!(sources.find(peer(1), 2, at(14)).is_some());
+    assert!(sources.is_sending(OTHER) && !sources.is_sending(GROUP));
+    assert!(!sources.has_room(OTHER, peer(1)));
+    assert_eq!(sources.hold(OTHER, peer(1), source(7), at(17)), Err(TooManySources));
+    sources.expire(at(18));
+    assert!(!sources.is_sending(OTHER) && sources.has_room(OTHER, peer(1)));
     sources.release(OTHER, peer(1));
-    sources.hold(GROUP, peer(1), source(5), at(12)).unwrap();
-    sources.hold(GROUP, peer(2), source(6), at(12)).unwrap();
+    sources.hold(GROUP, peer(1), source(5), at(18)).unwrap();
+    sources.hold(GROUP, peer(2), source(6), at(18)).unwrap();
     sources.release_group(GROUP);
     assert_eq!(sources.next_due(), None);
 }

@@ -1,0 +1,492 @@
+//! A running server: the loop around its replica.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use linnet_assets::{Command, Moment, Place, Publish, Stream, StreamLimits};
+use linnet_env::{Disk, FaultyDisk};
+use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Wall};
+use linnet_jsapi::policies::{Compression, StorageType};
+use linnet_jsapi::subjects::AckSubject;
+use linnet_jsapi::{Nanos, StreamConfig};
+use linnet_raft::{Entry, LogPoint, Opening as NodeOpening, Standing};
+use linnet_replication::raft::{Frame, Liveness, PeerChange, open_stream_replica};
+use linnet_replication::transfer::ChunkRequest;
+use linnet_replication::{
+    FLOOR_STEP, GroupDone, LogKeeper, Opening, ReplicaRequest, SoloGroup, Ticket, Written,
+};
+use linnet_store::{CheckpointJob, Kind, Layout, Seed, StreamStore};
+use linnet_wal::{Batch, Config, Opened, PrepareSegment, StoreIdentity, Wal};
+
+use super::ReplicaMutation;
+use super::sent::Sent;
+use super::transfers::Transfers;
+use crate::cluster::queue::WalQueue;
+
+pub(super) const GROUP: GroupId = GroupId { epoch: 0, meta_index: 5, random: 43 };
+const STORE: &str = "/store";
+/// Wall clock when the simulated clock is at zero.
+const START: i64 = 1_700_000_000_000_000_000;
+/// Bytes of entries after which a checkpoint is made.
+const CHECKPOINT_BYTES: u64 = 6 << 10;
+
+/// What servers send each other.
+#[derive(Clone)]
+pub(super) enum Letter {
+    Frame(Bytes),
+    Ask(ChunkRequest),
+    Chunk(Bytes),
+    /// There is nothing of this transfer.
+    Gone(u64),
+}
+
+/// A message on its way into the stream.
+pub(super) struct Publication {
+    pub(super) subject: String,
+    pub(super) reply: String,
+    pub(super) header_len: usize,
+    pub(super) body: Vec<u8>,
+}
+
+/// What a pass brought about.
+#[derive(Default)]
+pub(super) struct Passed {
+    pub(super) letters: Vec<(PeerId, Letter)>,
+    pub(super) standings: Vec<Standing>,
+    pub(super) checkpoints: u64,
+    pub(super) failure: Option<String>,
+    pub(super) log_failed: bool,
+}
+
+pub(super) struct Life {
+    boot: u64,
+    pub(super) group: SoloGroup,
+    pub(super) sent: Sent,
+    pub(super) mail: VecDeque<(PeerId, Letter)>,
+    publications: VecDeque<Publication>,
+    /// Publications that came since somebody looked.
+    has_new: bool,
+    pub(super) transfers: Transfers,
+    disk: FaultyDisk,
+    liveness: Liveness,
+    queue: WalQueue,
+    keeper: LogKeeper,
+    preparing: Option<PrepareSegment>,
+    /// A batch that is written; its being durable is told later.
+    written: Option<(Ticket, Mono)>,
+    refused: Option<(Ticket, Batch)>,
+    asked_for_checkpoint: bool,
+    /// A checkpoint that is done after some more passes.
+    checkpoint: Option<(u32, CheckpointJob)>,
+    random: fastrand::Rng,
+    mutation: Option<ReplicaMutation>,
+    /// It may lose power while it installs a state.
+    pub(super) is_shaky: bool,
+    /// What a broken server removes too early.
+    old_files: Vec<PathBuf>,
+}
+
+fn dir() -> PathBuf {
+    Path::new(STORE).join("group")
+}
+
+pub(super) fn wall(now: Mono) -> Wall {
+    Wall(START.saturating_add(i64::try_from(now.0).unwrap_or(i64::MAX)))
+}
+
+fn config(seed: u64) -> StreamConfig {
+    StreamConfig {
+        name: "S".to_owned(),
+        subjects: vec!["s.>".to_owned()],
+        max_msgs: if seed.is_multiple_of(3) { 150 } else { -1 },
+        max_bytes: -1,
+        max_msgs_per_subject: -1,
+        max_consumers: -1,
+        max_msg_size: -1,
+        allow_msg_ttl: true,
+        duplicate_window: Nanos::from_secs(120),
+        storage: StorageType::File,
+        num_replicas: 3,
+        compression: if seed.is_multiple_of(2) { Compression::S2 } else { Compression::None },
+        ..StreamConfig::default()
+    }
+}
+
+/// Sizes at which a handful of messages fills several blocks.
+fn layout() -> Layout {
+    Layout { block_max: 4 << 10, rows_max: 40, extent: 1 << 10, squeeze_min: 600, ..Layout::default() }
+}
+
+/// How a server is opened.
+pub(super) struct Start<'a> {
+    pub(super) me: PeerId,
+    pub(super) disk: &'a FaultyDisk,
+    pub(super) store_id: [u8; 16],
+    /// What a replica begins as that has nothing of the group and never had.
+    pub(super) founding: Option<NodeOpening>,
+    pub(super) boot: u64,
+    /// Seed of the stream's configuration.
+    pub(super) seed: u64,
+    pub(super) mutation: Option<ReplicaMutation>,
+}
+
+impl Life {
+    /// Opens the store; why it cannot be opened.
+    pub(super) fn open(start: Start<'_>, now: Mono) -> Result<Self, String> {
+        let Start { me, disk, store_id, founding, boot, seed, mutation } = start;
+        let shared: Arc<dyn Disk> = Arc::new(disk.clone());
+        let limits = Config {
+            segment_bytes: 256 << 10,
+            first_segment_bytes: 64 << 10,
+            max_bytes: 4 << 20,
+            reserve_segments: 1,
+        };
+        let opened = Wal::open(shared.clone(), Path::new(STORE), limits, StoreIdentity { store_id });
+        let Opened { wal, groups, .. } = opened.map_err(|e| e.to_string())?;
+        disk.create_dir_all(&dir()).map_err(|e| e.to_string())?;
+        let recovered = groups.iter().find(|g| g.group == GROUP);
+        let (stream, node) = match founding.filter(|_| recovered.is_none()) {
+            Some(founding) => {
+                let kind = Kind::File { disk: shared, dir: dir() };
+                let store = StreamStore::new(kind, Seed::of(GROUP), 0, -1);
+                let stream =
+                    Stream::new(config(seed), wall(Mono(0)), Place::default(), store, Vec::new(), now);
+                (stream, NodeOpening { seed: boot, ..founding })
+            }
+            None => {
+                let opening = Opening {
+                    group: GROUP,
+                    recovered,
+                    wal: &wal,
+                    disk: &shared,
+                    dir: dir(),
+                    config: config(seed),
+                    created: wall(Mono(0)),
+                    without_checkpoint: false,
+                    place: Place::default(),
+                    floor_step: FLOOR_STEP,
+                    now,
+                    wall: wall(now),
+                };
+                let (stream, node, found) =
+                    open_stream_replica(&opening, me, boot).map_err(|e| e.to_string())?;
+                if !found.lost.is_empty() || !found.ruined.is_empty() {
+                    return Err(format!("lost at opening: {:?} {:?}", found.lost, found.ruined));
+                }
+                for path in &found.strays {
+                    disk.remove_file(path).map_err(|e| e.to_string())?;
+                }
+                (stream, node)
+            }
+        };
+        let mut queue = WalQueue::new(None);
+        let group = SoloGroup::replica(node, stream, None, now, &mut queue);
+        Ok(Self {
+            boot,
+            group,
+            sent: Sent::default(),
+            mail: VecDeque::new(),
+            publications: VecDeque::new(),
+            has_new: false,
+            transfers: Transfers::new(boot, mutation),
+            disk: disk.clone(),
+            liveness: Liveness::new(boot, now),
+            queue,
+            keeper: LogKeeper::new(wal),
+            preparing: None,
+            written: None,
+            refused: None,
+            asked_for_checkpoint: false,
+            checkpoint: None,
+            random: fastrand::Rng::with_seed(boot),
+            mutation,
+            is_shaky: false,
+            old_files: Vec::new(),
+        })
+    }
+
+    fn at(now: Mono) -> Moment {
+        Moment { now, wall: wall(now), live: true }
+    }
+
+    /// One pass of the loop.
+    pub(super) fn pass(&mut self, now: Mono, me: PeerId, others: &[PeerId], write_time: Duration) -> Passed {
+        let mut passed = Passed::default();
+        let at = Self::at(now);
+        self.group.stream_mut().store_mut().set_layout(layout());
+        while let Some((from, letter)) = self.mail.pop_front() {
+            self.take_letter(at, from, letter, &mut passed);
+        }
+        let (changes, is_beat_due) = self.liveness.on_timeout(now);
+        self.tell_changes(now, changes);
+        if let Some((ticket, _)) = self.written.take_if(|(_, due)| *due <= now) {
+            match self.group.durable(ticket, at, &mut self.queue, &mut self.sent) {
+                Ok(files) => self.remove(&files),
+                Err(error) => passed.failure = Some(error.to_string()),
+            }
+        }
+        if self.group.next_due().is_some_and(|due| due <= now) {
+            self.group.on_timer(at, &mut self.queue, &mut self.sent);
+        }
+        self.offer(at);
+        for _ in 0..4 {
+            if let Err(error) = self.group.flush(at, &mut self.queue, &mut self.sent) {
+                passed.failure = Some(error.to_string());
+            }
+            if !self.serve_requests(at, &mut passed) {
+                break;
+            }
+        }
+        self.work_on_disk(at, &mut passed);
+        passed.letters.extend(self.transfers.on_time(now));
+        self.write(now, write_time, &mut passed);
+        self.collect_frames(now, me, others, is_beat_due, &mut passed);
+        passed
+    }
+
+    fn take_letter(&mut self, at: Moment, from: PeerId, letter: Letter, passed: &mut Passed) {
+        match letter {
+            Letter::Frame(bytes) => self.take_frame(at.now, &bytes),
+            Letter::Ask(request) => {
+                let answer = self.transfers.answer(from, request, at.now);
+                passed.letters.push((from, answer));
+            }
+            Letter::Chunk(bytes) => {
+                let before = self.transfers.counts.done;
+                self.transfers.chunk(&mut self.group, &bytes, at, &mut self.queue);
+                if self.transfers.counts.done > before {
+                    if self.is_shaky && self.random.u8(..4) == 0 {
+                        self.disk.power_off_after(self.random.u64(..8));
+                    }
+                    let old_files = std::mem::take(&mut self.old_files);
+                    self.remove(&old_files);
+                }
+            }
+            Letter::Gone(transfer) => self.transfers.gone(transfer),
+        }
+    }
+
+    fn take_frame(&mut self, now: Mono, bytes: &Bytes) {
+        let Ok(frame) = Frame::decode(bytes) else { return };
+        let Some(changes) = self.liveness.on_frame(now, frame.from, frame.boot) else { return };
+        self.tell_changes(now, changes);
+        if let Some(beat) = &frame.beat {
+            let change = self.liveness.on_beat(now, frame.from, beat);
+            self.tell_changes(now, change);
+        }
+        for (_, message) in frame.messages.into_iter().filter(|(group, _)| *group == GROUP) {
+            self.group.on_message(now, message, &mut self.queue);
+        }
+    }
+
+    fn tell_changes(&mut self, now: Mono, changes: impl IntoIterator<Item = PeerChange>) {
+        changes.into_iter().for_each(|change| self.group.on_peer(now, change, &mut self.queue));
+    }
+
+    fn remove(&self, files: &[PathBuf]) {
+        files.iter().for_each(|path| drop(self.disk.remove_file(path)));
+    }
+
+    /// Messages go into the stream if this replica leads.
+    fn offer(&mut self, at: Moment) {
+        self.has_new = false;
+        if !self.group.stream().is_leading() {
+            return self.publications.clear();
+        }
+        let publishes = self.publications.iter().map(|p| Publish {
+            subject: p.subject.as_bytes(),
+            reply: p.reply.as_bytes(),
+            header_len: p.header_len,
+            body: &p.body,
+            origin: None,
+        });
+        let (dealt_with, _) = self.group.offer(publishes, &StreamLimits::default(), at, &mut self.sent);
+        self.publications.drain(..dealt_with);
+    }
+
+    /// Does what the replica asks for; false if that was nothing.
+    fn serve_requests(&mut self, at: Moment, passed: &mut Passed) -> bool {
+        let requests = self.group.take_requests();
+        let is_asked = !requests.is_empty();
+        for request in requests {
+            match request {
+                ReplicaRequest::ReadEntries { peer, from, bytes_max } => {
+                    self.read_entries(at.now, peer, from, bytes_max);
+                }
+                ReplicaRequest::SendState(peer) => {
+                    let snapshot = self.transfers.offer(&mut self.group, peer, at.now);
+                    self.group.send_snapshot(at.now, peer, snapshot, &mut self.queue);
+                }
+                ReplicaRequest::TakeState(snapshot) => {
+                    if self.mutation == Some(ReplicaMutation::OldStateGoesFirst) {
+                        let files = self.disk.files_below(&dir());
+                        self.old_files = files.into_iter().map(|(path, _)| path).collect();
+                    }
+                    self.transfers.take(&mut self.group, snapshot, at.now);
+                }
+                ReplicaRequest::Standing(standing) => passed.standings.push(standing),
+                ReplicaRequest::Members(_) => {}
+                ReplicaRequest::Halted(fault) => passed.failure = Some(format!("halted: {fault}")),
+            }
+        }
+        is_asked
+    }
+
+    fn read_entries(&mut self, now: Mono, peer: PeerId, from: LogIndex, bytes_max: usize) {
+        let wal = self.keeper.wal();
+        let mut bytes = 0;
+        let mut entries = Vec::new();
+        for entry in (from..=wal.last_index(GROUP)).map_while(|index| wal.read(GROUP, index).ok().flatten()) {
+            bytes += entry.payload.len();
+            if bytes > bytes_max && !entries.is_empty() {
+                break;
+            }
+            entries.push(Entry::new(entry.term, entry.payload.into()));
+        }
+        let index = from - 1;
+        let point = wal.term(GROUP, index).zip(wal.chain(GROUP, index));
+        let previous = point.map_or_else(LogPoint::default, |(term, chain)| LogPoint { index, term, chain });
+        self.group.entries_read(now, peer, previous, entries, &mut self.queue);
+    }
+
+    /// Reads and writes of blocks, and checkpoints.
+    fn work_on_disk(&mut self, at: Moment, passed: &mut Passed) {
+        let mut done: Vec<GroupDone> = Vec::new();
+        done.extend(std::mem::take(&mut self.sent.loads).into_iter().map(|job| GroupDone::Loaded(job.run())));
+        let writes = self.group.stream_mut().store_mut().take_writes(false);
+        done.extend(writes.into_iter().map(|job| GroupDone::Written(job.run())));
+        let may_go_on =
+            self.mutation == Some(ReplicaMutation::CheckpointsGoOn) || !self.transfers.is_sending();
+        let is_worth_it = self.group.since_checkpoint() > CHECKPOINT_BYTES && may_go_on;
+        let is_due = is_worth_it || self.asked_for_checkpoint;
+        if self.checkpoint.is_none()
+            && is_due
+            && let Some(job) = self.group.begin_checkpoint()
+        {
+            self.asked_for_checkpoint = false;
+            self.checkpoint = Some((self.random.u32(..4), job));
+        }
+        match self.checkpoint.take() {
+            Some((0, job)) => done.push(GroupDone::Checkpointed(job.run())),
+            Some((passes, job)) => self.checkpoint = Some((passes - 1, job)),
+            None => {}
+        }
+        for done in done {
+            let is_checkpoint = matches!(done, GroupDone::Checkpointed(_));
+            let ticket = self.group.job_done(done, at, &mut self.queue, &mut self.sent);
+            passed.checkpoints += u64::from(is_checkpoint && ticket.is_some());
+        }
+    }
+
+    /// One batch at a time.
+    fn write(&mut self, now: Mono, write_time: Duration, passed: &mut Passed) {
+        if let Some(job) = self.preparing.take() {
+            self.keeper.prepared(job.run(), now);
+        }
+        if self.written.is_some() {
+            return;
+        }
+        let Some((ticket, mut batch)) = self.refused.take().or_else(|| self.queue.batches.take()) else {
+            return;
+        };
+        let asked = &mut self.asked_for_checkpoint;
+        let mut ask = |_| {
+            *asked = true;
+            true
+        };
+        match self.keeper.write(&mut batch, true, now, &mut ask) {
+            Written::Durable => {
+                let bytes = batch.bytes();
+                batch.clear();
+                self.queue.batches.written(bytes, batch);
+                self.written = Some((ticket, now + write_time));
+            }
+            Written::NoSpace(_) => self.refused = Some((ticket, batch)),
+            Written::Failed(_) => passed.log_failed = true,
+        }
+        self.preparing = self.keeper.maintain(now, &mut ask).prepare;
+    }
+
+    fn collect_frames(
+        &mut self,
+        now: Mono,
+        me: PeerId,
+        others: &[PeerId],
+        is_beat_due: bool,
+        passed: &mut Passed,
+    ) {
+        let oldest = match self.written {
+            Some((_, due)) if due > now => due.since(now),
+            _ => Duration::ZERO,
+        };
+        let mut messages = self.group.outbox().map(|outbox| outbox.take()).unwrap_or_default();
+        for peer in others {
+            let messages = messages.remove(peer).unwrap_or_default();
+            let beat = is_beat_due.then(|| self.liveness.beat_for(now, *peer, oldest));
+            if beat.is_some() || !messages.is_empty() {
+                let frame = Frame { from: me, boot: self.boot, beat, messages };
+                passed.letters.push((*peer, Letter::Frame(frame.encode().into())));
+            }
+        }
+    }
+
+    /// When it wants the next pass.
+    pub(super) fn next_due(&self, now: Mono) -> Mono {
+        let has_work = !self.mail.is_empty()
+            || self.has_new
+            || !self.sent.loads.is_empty()
+            || self.checkpoint.is_some()
+            || (self.written.is_none() && self.refused.is_none() && !self.queue.batches.is_empty());
+        if has_work {
+            return now;
+        }
+        let write = self.written.map(|(_, due)| due);
+        let due = [self.group.next_due(), write, self.transfers.next_due()].into_iter().flatten().min();
+        due.map_or_else(|| self.liveness.next_timeout(), |due| due.min(self.liveness.next_timeout()))
+    }
+
+    pub(super) fn publish(&mut self, publication: Publication) {
+        self.publications.push_back(publication);
+        self.has_new = true;
+    }
+
+    /// A client asks something of the stream.
+    pub(super) fn command(&mut self, command: Command, now: Mono) {
+        if self.group.stream().is_leading() {
+            self.group.stream_mut().command(command, 1, Self::at(now), &mut self.sent);
+        }
+    }
+
+    pub(super) fn pull(&mut self, consumer: &str, now: Mono) {
+        if self.group.stream().is_leading() {
+            let at = Self::at(now);
+            let stream = self.group.stream_mut();
+            stream.on_next_request(
+                consumer,
+                b"inbox",
+                br#"{"batch":5,"no_wait":true}"#,
+                at.now,
+                at.wall,
+                &mut self.sent,
+            );
+        }
+    }
+
+    /// Acknowledges a delivery; where its being so is told.
+    pub(super) fn acknowledge(&mut self, subject: &[u8], now: Mono) {
+        let Ok(ack) = AckSubject::parse(subject).ok_or(()) else { return };
+        if self.group.stream().is_leading() {
+            let reply = format!("sure.{}", ack.stream_seq);
+            let at = Self::at(now);
+            let stream = self.group.stream_mut();
+            stream.on_ack(&ack, b"+ACK", reply.as_bytes(), at.now, at.wall, &mut self.sent);
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, to: PeerId, now: Mono) -> bool {
+        self.group.transfer(now, to, Duration::from_secs(1), &mut self.queue).is_ok()
+    }
+}
