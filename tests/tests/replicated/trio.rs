@@ -95,11 +95,15 @@ impl Trio {
 
     /// The same, for calls that succeed sooner or later.
     pub(super) async fn api(&mut self, at: &str, call: &str, body: Value) -> Value {
-        eventually(call, async || {
-            let answer = self.try_api(at, call, &body).await?;
-            answer["error"].is_null().then_some(answer)
-        })
-        .await
+        let deadline = Deadline::after(LONG);
+        loop {
+            let answer = self.try_api(at, call, &body).await;
+            match answer {
+                Some(answer) if answer["error"].is_null() => return answer,
+                _ if !deadline.has_passed() => tokio::task::yield_now().await,
+                _ => panic!("{call} does not succeed within {LONG:?}: {answer:?}"),
+            }
+        }
     }
 
     /// Creates a stream that listens to its own name in small letters.
