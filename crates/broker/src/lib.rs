@@ -45,7 +45,7 @@ mod traffic;
 pub use account::{Account, AccountLimits, InternalSubscription};
 pub use broker::{Broker, ServerIdentity};
 pub use close::CloseReason;
-pub use cluster::{ClusterConfig, RouteInterest, RouteSnapshot, RouteUrl};
+pub use cluster::{ClusterConfig, RouteInterest, RoutePermissions, RouteSnapshot, RouteUrl};
 pub use config::Config;
 pub use conn::{ClientInfo, Conn, ConnSnapshot};
 pub use description::ClientDescription;
