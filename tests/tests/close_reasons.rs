@@ -79,3 +79,24 @@ on_both_servers! { || Options { monitor: true, extra: "max_control_line: 1024\nm
         s.all_close_as("Bad Client Protocol Version", Some(version), &["CONNECT {\"protocol\":5}\r\n"]).await;
     }
 }
+
+mod refused {
+    use super::*;
+
+    on_both_servers! { || Options { extra: "authorization { user: u, password: p }".into(), ..PLAIN() };
+        async fn the_log_says_who_may_not_log_in(s) {
+            let shown = [
+                (r#"{"user":"x","pass":"y"}"#, "authentication error - User \"x\"\n"),
+                (r#"{"auth_token":"secret"}"#, "authentication error - Token \"[REDACTED]\"\n"),
+                ("{}", "authentication error\n"),
+            ];
+            for (connect, text) in shown {
+                let mut raw = s.raw();
+                raw.send(format!("CONNECT {connect}\r\n").as_bytes());
+                raw.until_closed();
+                let log = || std::fs::read_to_string(s.server.log_file()).unwrap();
+                eventually("the log says so", async || log().contains(text).then_some(())).await;
+            }
+        }
+    }
+}

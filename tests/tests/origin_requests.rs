@@ -4,7 +4,7 @@ use async_nats::{Message, Subscriber};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, within};
+use crate::harness::{Fixture, JETSTREAM, err_code, within};
 
 const TOO_OLD: &str =
     r#"{"error":{"code":412,"err_code":10185,"description":"JetStream minimum api level required"}}"#;
@@ -83,6 +83,44 @@ on_both_servers! { JETSTREAM;
         let mut elsewhere = Elsewhere::new(s).await;
         s.stream(json!({"name": "M", "mirror": origin(json!({"filter_subject": "o.*"}))})).await;
         assert_eq!(elsewhere.answers(MADE).await, asked("CREATE.O.MIRROR_?.o.*", "4", false));
+    }
+
+    async fn a_consumer_that_was_made_beforehand_is_reset(s) {
+        let mut elsewhere = Elsewhere::new(s).await;
+        let made = json!({"consumer": {"name": "C", "deliver_subject": "D.c"}});
+        s.stream(json!({"name": "M", "mirror": origin(made.clone())})).await;
+        let request = elsewhere.next().await;
+        assert_eq!((shape(&request).as_str(), &request.headers, request.payload.len()), ("RESET.O.C", &None, 0));
+        s.stream(json!({"name": "S", "sources": [origin(made)]})).await;
+        let request = elsewhere.next().await;
+        let headers = request.headers.clone().unwrap();
+        let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+        assert_eq!(header("Nats-Required-Api-Level").as_deref(), Some("5"));
+        assert_eq!(header("Nats-Stream-Identity").as_deref(), Some(""));
+        assert_eq!((shape(&request).as_str(), request.payload.len()), ("RESET.O.C", 0));
+    }
+
+    async fn who_tells_an_identity_is_told_one(s) {
+        s.stream(json!({"name": "O", "subjects": ["o"]})).await;
+        let config = json!({"durable_name": "C", "ack_policy": "flow_control", "deliver_subject": "d",
+            "flow_control": true, "idle_heartbeat": 1_000_000_000_u64});
+        s.consumer("O", config).await;
+        let client = s.client().await;
+        let mut known = String::new();
+        for (told, error) in [(None, 0), (Some(""), 0), (Some("itself"), 0), (Some("another"), 0)] {
+            let mut headers = async_nats::HeaderMap::new();
+            if let Some(told) = told {
+                let told = if told == "itself" { known.as_str() } else { told };
+                headers.insert("Nats-Stream-Identity", told);
+            }
+            let sent = client.request_with_headers("$JS.API.CONSUMER.RESET.O.C", headers, "".into());
+            let answer = within("an answer", sent).await.unwrap();
+            let body: Value = serde_json::from_slice(&answer.payload).unwrap();
+            let identity = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Stream-Identity"));
+            assert_eq!(err_code(&body), error, "{told:?}: {body}");
+            assert_eq!(identity.is_some(), told.is_some() && error == 0, "{told:?}: {answer:?}");
+            known = identity.map_or(known, ToString::to_string);
+        }
     }
 
     /// One that became durable on a work queue would keep its messages.

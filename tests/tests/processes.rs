@@ -555,3 +555,15 @@ fn flags_win_over_the_file() {
     assert!(info.contains("\"server_name\":\"flag\"") && info.contains("\"jetstream\":true"), "{info}");
     assert!(store.join("jetstream").is_dir());
 }
+
+#[test]
+fn a_cluster_is_advertised_at_an_address() {
+    let dir = TempDir::new().unwrap();
+    for advertised in ["foo:", "foo:x", "foo:70000"] {
+        let text = format!("port: -1\ncluster {{ name: C, port: -1, advertise: \"{advertised}\" }}\n");
+        let refused = output(&["-c", &config_file(&dir, &text)]);
+        assert_eq!(code(&refused), 1, "{advertised}: {}", err(&refused));
+        let said = [out(&refused), err(&refused)].concat();
+        assert!(said.contains(&format!("invalid Cluster.Advertise value of {advertised}")), "{said}");
+    }
+}

@@ -96,6 +96,8 @@ struct World {
     level: u8,
     /// Levels that were asked for, 0 for none, with the name of the consumer.
     asked: Vec<(u8, String)>,
+    /// The origin's server refuses nobody who knows another stream by its name.
+    is_lenient: bool,
     /// Answers of the origin's server that are on their way, if they take time.
     late: Option<Vec<(Link, Vec<u8>, usize)>>,
 }
@@ -139,6 +141,7 @@ impl World {
             identity: "first".to_owned(),
             level: 5,
             asked: Vec::new(),
+            is_lenient: false,
             late: None,
         }
     }
@@ -235,7 +238,7 @@ impl World {
         self.asked.push((level, request.config.name.clone()));
         if level > self.level {
             answer.extend_from_slice(br#"{"error":{"code":412,"err_code":10185,"description":"level"}}"#);
-        } else if !known.is_empty() && known != self.identity.as_bytes() {
+        } else if !known.is_empty() && known != self.identity.as_bytes() && !self.is_lenient {
             answer.extend_from_slice(br#"{"error":{"code":400,"err_code":10225,"description":"another"}}"#);
         } else {
             assert_eq!(request.config.sourcing, level > 0);
@@ -548,4 +551,20 @@ fn a_mirror_waits_for_no_answer() {
         world.step();
     }
     assert_eq!(payloads(&mut world.follower), ["a"]);
+}
+
+#[test]
+fn another_origin_is_noticed_by_what_the_answer_says() {
+    let mut world = World::new(false);
+    world.is_lenient = true;
+    for body in ["a", "b", "c"] {
+        world.publish(body);
+    }
+    world.wait();
+    world.replace_origin();
+    for body in ["d", "e", "f", "g"] {
+        world.publish(body);
+    }
+    world.wait();
+    assert_eq!(payloads(&mut world.follower), ["a", "b", "c", "d", "e", "f", "g"]);
 }

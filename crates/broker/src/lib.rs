@@ -45,7 +45,9 @@ mod traffic;
 pub use account::{Account, AccountLimits, InternalSubscription};
 pub use broker::{Broker, ServerIdentity};
 pub use close::CloseReason;
-pub use cluster::{ClusterConfig, Leads, RouteInterest, RouteSnapshot, RouteUrl, RoutedServer};
+pub use cluster::{
+    ClusterConfig, Leads, RouteInterest, RoutePermissions, RouteSnapshot, RouteUrl, RoutedServer,
+};
 pub use config::Config;
 pub use conn::{ClientInfo, Conn, ConnSnapshot};
 pub use description::ClientDescription;

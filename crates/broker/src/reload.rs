@@ -12,6 +12,7 @@ use crate::close::CloseReason;
 use crate::config::Config;
 use crate::conn::Conn;
 use crate::router::{close_with_text, push_and_flush};
+use crate::session::refusal;
 use crate::tls::is_pinned;
 
 /// What a reload did to connections.
@@ -117,11 +118,8 @@ pub(crate) fn recheck(shared: &Arc<Shared>, conn: &Arc<Conn>) {
         }
         Recheck::Gone => conn.finish(shared, CloseReason::ClientClosed),
         Recheck::Refused => {
-            tracing::error!(
-                "{} - authentication error - User \"{}\"",
-                conn.log_prefix(),
-                login.credentials.user
-            );
+            let shown = &login.credentials;
+            tracing::error!("{} - {}", conn.log_prefix(), refusal(&shown.user, &shown.token));
             close_with_text(shared, conn, CloseReason::AuthenticationFailure, "Authorization Violation");
         }
     }

@@ -52,6 +52,9 @@ pub enum CheckError {
     /// `client_advertise` is not an address.
     #[error("invalid ClientAdvertise value of {0}, err=could not parse as host[:port]")]
     ClientAdvertise(String),
+    /// `advertise` of `cluster {}` is not an address.
+    #[error("invalid Cluster.Advertise value of {0}, err=could not parse as host[:port]")]
+    ClusterAdvertise(String),
     /// Somebody to dial, and no cluster to be part of.
     #[error("solicited routes require cluster capabilities, e.g. --cluster")]
     RoutesWithoutCluster,
@@ -77,6 +80,7 @@ pub fn check(options: &Options) -> Result<(), Vec<CheckError>> {
         domain(options),
         system_account(options),
         client_advertise(options),
+        cluster_advertise(options),
         tls_flags(options),
         jetstream_in_cluster(options),
         routes_without_cluster(options),
@@ -158,11 +162,22 @@ fn system_account(options: &Options) -> Option<CheckError> {
 
 fn client_advertise(options: &Options) -> Option<CheckError> {
     let text = options.client.advertise.as_ref().filter(|t| !t.is_empty())?;
-    let is_address = match split_host_port(text) {
-        Some((host, port)) => !host.is_empty() && port.parse::<i64>().ok().and_then(port_number).is_some(),
+    let names_host = split_host_port(text).is_none_or(|(host, _)| !host.is_empty());
+    (!names_host || !has_port(text)).then(|| CheckError::ClientAdvertise(text.clone()))
+}
+
+/// The host that is listened on may stand for one that is not named.
+fn cluster_advertise(options: &Options) -> Option<CheckError> {
+    let text = options.cluster.advertise.as_ref().filter(|t| !t.is_empty())?;
+    (!has_port(text)).then(|| CheckError::ClusterAdvertise(text.clone()))
+}
+
+/// True for an address whose port, if there is one, can be one.
+fn has_port(text: &str) -> bool {
+    match split_host_port(text) {
+        Some((_, port)) => port.parse::<i64>().ok().and_then(port_number).is_some(),
         None => !text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok(),
-    };
-    (!is_address).then(|| CheckError::ClientAdvertise(text.clone()))
+    }
 }
 
 fn tls_flags(options: &Options) -> Option<CheckError> {

@@ -80,6 +80,17 @@ pub const fn interest(from: Place, to: Neighbour) -> Passing {
     }
 }
 
+/// Who is told of the interest (`$LDS.…`) by which leafnodes that form a loop are found: it goes up whatever its place,
+/// or a loop through a server that was dialled would not close.
+#[must_use]
+pub const fn loop_interest(from: Place, to: Neighbour) -> Passing {
+    match (from, to) {
+        (Place::Upstream, Neighbour::Upstream) => Passing::Others,
+        (_, Neighbour::Upstream) => Passing::Yes,
+        _ => interest(from, to),
+    }
+}
+
 /// Where a message from a place goes on to, given that somebody is interested there.
 #[must_use]
 pub const fn message(from: Place, to: Neighbour, matter: Matter) -> Passing {
@@ -138,6 +149,20 @@ mod tests {
             (Place::Upstream, "--c-"),
         ] {
             assert_eq!(row(|to| interest(from, to)), expected, "{from:?}");
+        }
+    }
+
+    #[test]
+    fn interest_that_finds_loops_goes_up_from_everywhere() {
+        for (from, expected) in [
+            (Place::Local, "yyyy"),
+            (Place::Route, "-yyy"),
+            (Place::RouteOfLeaf, "-ycy"),
+            (Place::Gateway, "--yy"),
+            (Place::Leaf, "yycy"),
+            (Place::Upstream, "--co"),
+        ] {
+            assert_eq!(row(|to| loop_interest(from, to)), expected, "{from:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! `/routez`: the connections to the other servers of the cluster.
 
 use linnet_broker::{RouteInterest, RouteSnapshot};
+use linnet_wire::SubjectPermission;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Page, Refusal, page as answer};
@@ -15,6 +16,10 @@ pub(crate) struct Routez {
     server_id: String,
     server_name: String,
     now: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    import: Option<SubjectPermission>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    export: Option<SubjectPermission>,
     num_routes: i64,
     routes: Vec<Route>,
 }
@@ -34,6 +39,10 @@ struct Route {
     rtt: String,
     uptime: String,
     idle: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    import: Option<SubjectPermission>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    export: Option<SubjectPermission>,
     pending_size: i64,
     in_msgs: i64,
     out_msgs: i64,
@@ -74,10 +83,13 @@ pub(crate) fn report(monitor: &Monitor, question: &Question) -> Routez {
     let subs = ListSubs::of_switches(question.subscriptions, question.subscriptions_detail);
     let broker = monitor.broker();
     let routes: Vec<Route> = broker.routes().into_iter().map(|route| row(monitor, route, subs)).collect();
+    let own = broker.route_permissions();
     Routez {
         server_id: monitor.server_id(),
         server_name: monitor.server_name(),
         now: monitor.now(),
+        import: own.import,
+        export: own.export,
         num_routes: signed(routes.len()),
         routes,
     }
@@ -106,6 +118,8 @@ fn row(monitor: &Monitor, route: RouteSnapshot, subs: ListSubs) -> Route {
         rtt: if conn.rtt.is_zero() { String::new() } else { rtt(conn.rtt) },
         uptime: uptime(conn.uptime),
         idle: uptime(conn.idle),
+        import: route.permissions.import,
+        export: route.permissions.export,
         pending_size: signed(conn.pending_bytes),
         in_msgs: signed(conn.in_msgs),
         out_msgs: signed(conn.out_msgs),

@@ -101,6 +101,21 @@ fn rules_are_published() {
 }
 
 #[test]
+fn rules_stand_on_the_page_of_routes() {
+    for kinds in [[Kind::Linnet; 2], [Kind::Peer; 2], [Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet]]
+    {
+        let Some(nodes) = pair(kinds, RULES) else { return };
+        let import = serde_json::json!({"allow": ["in.>", "b.>"], "deny": ["in.no"]});
+        let export = serde_json::json!({"allow": ["out.>", "b.>"], "deny": ["out.no"]});
+        let [own, other] = [nodes[0].page("/routez"), nodes[1].page("/routez")];
+        assert_eq!((&own["import"], &own["export"]), (&import, &export), "{kinds:?}: {own}");
+        assert_eq!((&own["routes"][0].get("import"), other.get("import")), (&None, None), "{kinds:?}");
+        let route = &other["routes"][0];
+        assert_eq!((&route["import"], &route["export"]), (&import, &export), "{kinds:?}: {other}");
+    }
+}
+
+#[test]
 fn a_reload_changes_what_is_known() {
     for kinds in [[Kind::Linnet, Kind::Peer], [Kind::Peer, Kind::Linnet], [Kind::Linnet, Kind::Linnet]] {
         let Some(mut nodes) = pair(kinds, "permissions { import: \"x.>\", export: \"y.>\" }") else { return };

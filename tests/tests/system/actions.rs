@@ -27,6 +27,10 @@ on_both_servers! { SYSTEM;
         let unknown = ask(&sys, &format!("$SYS.REQ.SERVER.{id}.KICK"), r#"{"cid":99999}"#).await;
         assert_eq!(unknown["error"], json!({"code": 500, "description": "no such client or leafnode id"}));
         assert_eq!(keys(&unknown), ["error", "server"]);
+        for body in ["{}", r#"{"id":7}"#] {
+            let nobody = ask(&sys, &format!("$SYS.REQ.SERVER.{id}.KICK"), body).await;
+            assert_eq!(nobody["error"], unknown["error"], "{body}");
+        }
         for body in ["", "{}x"] {
             assert!(is_silent(&sys, &format!("$SYS.REQ.SERVER.{id}.KICK"), body).await);
         }

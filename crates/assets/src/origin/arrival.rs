@@ -172,7 +172,16 @@ impl Origin {
             return self.fail(error, now, out);
         }
         if let Some(identity) = headers::get(block, "Nats-Stream-Identity") {
-            self.identity = String::from_utf8_lossy(identity).into_owned();
+            let identity = String::from_utf8_lossy(identity).into_owned();
+            let is_another = !self.identity.is_empty() && self.identity != identity;
+            if is_another && self.role == Role::Source {
+                // Who resets a consumer is not refused for naming another stream: what was asked for is none of this one's.
+                self.forget_origin();
+                self.identity = identity;
+                self.begin_anew(now, out);
+                return;
+            }
+            self.identity = identity;
         }
         self.error = None;
         self.failures = 0;

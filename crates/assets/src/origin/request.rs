@@ -86,7 +86,9 @@ impl Asker<'_> {
         };
         let api = external.map(|e| e.api.as_str()).filter(|api| !api.is_empty()).unwrap_or("$JS.API");
         let mut body = Vec::with_capacity(512);
-        if let Some(level) = origin.demand.level() {
+        // A mirror asks for nothing that a server which knows this request does not know.
+        let is_plain = origin.config.consumer.is_some() && origin.role == Role::Mirror;
+        if let Some(level) = origin.demand.level().filter(|_| !is_plain) {
             headers::begin(&mut body, "");
             headers::push(&mut body, "Nats-Required-Api-Level", level.as_bytes());
             if origin.demand == Demand::Identity {
@@ -100,7 +102,6 @@ impl Asker<'_> {
         let subject = match origin.config.consumer.as_ref().map(|consumer| &consumer.name) {
             Some(consumer) => {
                 // Behind what it was told to be stored; what was stored besides is known here.
-                body.extend_from_slice(b"{}");
                 format!("{api}.CONSUMER.RESET.{stream}.{consumer}")
             }
             None => {

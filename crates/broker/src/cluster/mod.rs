@@ -39,6 +39,7 @@ pub(crate) use announcer::Announcer;
 pub(crate) use outgoing::Outgoing;
 use route::Bound;
 pub(crate) use route::Route;
+pub use route::RoutePermissions;
 pub use view::{Leads, RoutedServer};
 
 /// How a server takes part in its cluster.
@@ -118,6 +119,8 @@ pub struct RouteSnapshot {
     pub interests: usize,
     /// How what is sent is compressed.
     pub compression: &'static str,
+    /// What the other server lets through.
+    pub permissions: RoutePermissions,
 }
 
 /// Interest of another server.
@@ -372,6 +375,13 @@ impl Broker {
         Some(self.shared.cluster.get()?.config().tls.as_ref()?.not_after)
     }
 
+    /// What this server lets through its routes.
+    pub fn route_permissions(&self) -> RoutePermissions {
+        let Some(cluster) = self.shared.cluster.get() else { return RoutePermissions::default() };
+        let local = &cluster.config().local;
+        RoutePermissions { import: local.info.import.clone(), export: local.info.export.clone() }
+    }
+
     /// Routes that carry messages, oldest first.
     pub fn routes(&self) -> Vec<RouteSnapshot> {
         let Some(cluster) = self.shared.cluster.get() else { return Vec::new() };
@@ -391,6 +401,7 @@ impl Broker {
                 },
                 interests: route.interests.load(Ordering::Relaxed),
                 compression: route.shown_compression(),
+                permissions: route.told(),
             })
         });
         snapshots.collect()

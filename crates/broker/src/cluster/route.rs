@@ -3,6 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use linnet_links::{Level, Mode, Slot, Thresholds};
+use linnet_wire::SubjectPermission;
 use linnet_wire::route::{Form, Interest, write_interest};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -35,6 +36,17 @@ pub(crate) struct Route {
     pub(super) asked: Asked,
     /// User and password that the other side has shown.
     shown: OnceLock<(String, String)>,
+    /// What the other side says it imports and exports.
+    told: Mutex<RoutePermissions>,
+}
+
+/// What a server lets through its routes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoutePermissions {
+    /// Subjects of which it sends interest; `None` for all.
+    pub import: Option<SubjectPermission>,
+    /// Subjects for which it accepts interest; `None` for all.
+    pub export: Option<SubjectPermission>,
 }
 
 /// How a route is compressed.
@@ -70,7 +82,24 @@ impl Route {
             interests: AtomicUsize::new(0),
             asked: Asked::default(),
             shown: OnceLock::new(),
+            told: Mutex::default(),
         })
+    }
+
+    /// What the other side says it imports and exports.
+    pub(crate) fn told(&self) -> RoutePermissions {
+        self.told.lock().clone()
+    }
+
+    /// Notes that. True if it exports something else than before.
+    pub(crate) fn note_told(
+        &self,
+        import: Option<&SubjectPermission>,
+        export: Option<&SubjectPermission>,
+    ) -> bool {
+        let now = RoutePermissions { import: import.cloned(), export: export.cloned() };
+        let before = std::mem::replace(&mut *self.told.lock(), now);
+        before.export.as_ref() != export
     }
 
     /// Nothing is to be told to the other side from here on.

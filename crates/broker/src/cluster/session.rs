@@ -15,7 +15,7 @@ use std::time::Duration;
 use linnet_auth::Permissions;
 use linnet_links::{Handshake, Origin, Role, Slot};
 use linnet_s2::Decoder;
-use linnet_wire::{SubjectPermission, encode};
+use linnet_wire::encode;
 
 use super::interest::RemoteInterest;
 use super::permissions::hearing;
@@ -60,8 +60,6 @@ pub(super) struct RouteSession {
     unknown_accounts: HashSet<String>,
     /// Interest of the other side that counts; `None` for all.
     permissions: Option<Arc<Permissions>>,
-    /// Whose interest the other side last said to take.
-    export: Option<SubjectPermission>,
     /// The reload whose settings are followed.
     epoch: u64,
     is_counted: bool,
@@ -137,7 +135,6 @@ impl RouteSession {
             accounts: Vec::new(),
             unknown_accounts: HashSet::new(),
             permissions,
-            export: None,
             epoch,
             is_counted,
             established: None,

@@ -27,6 +27,15 @@ pub(crate) fn greeting(shared: &Shared, conn: &Conn) -> Vec<u8> {
     line
 }
 
+/// The log's words about a client that may not log in.
+pub(crate) fn refusal(user: &str, token: &str) -> String {
+    match (user, token) {
+        ("", "") => "authentication error".to_owned(),
+        ("", _) => "authentication error - Token \"[REDACTED]\"".to_owned(),
+        (user, _) => format!("authentication error - User \"{user}\""),
+    }
+}
+
 impl Session {
     /// Sends INFO.
     pub(super) fn greet(&mut self) {
@@ -107,7 +116,7 @@ impl Session {
             return Err(self.refuse_login());
         }
         let Some(identity) = identity else {
-            tracing::error!("{} - authentication error - User \"{}\"", self.conn.log_prefix(), connect.user);
+            tracing::error!("{} - {}", self.conn.log_prefix(), refusal(&connect.user, &connect.auth_token));
             self.introduce(&connect);
             let user = Some(connect.user).filter(|user| !user.is_empty());
             self.conn.update_client(|c| c.user = user);

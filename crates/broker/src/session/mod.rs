@@ -24,7 +24,7 @@ use crate::router::Publisher;
 use crate::trace;
 use crate::traffic::Amount;
 
-pub(crate) use login::greeting;
+pub(crate) use login::{greeting, refusal};
 
 /// Bytes read per call.
 const READ_MAX: usize = 64 * 1024;

@@ -148,9 +148,9 @@ pub(super) async fn unpin(
     Ok(ConsumerUnpinResponse::default())
 }
 
-/// `CONSUMER.RESET`.
+/// `CONSUMER.RESET`. Who says which stream it knows is told which one this is.
 pub(super) async fn reset(
-    call: &Call<'_>,
+    call: &mut Call<'_>,
     stream: &str,
     consumer: &str,
 ) -> Result<ConsumerResetResponse, ApiError> {
@@ -160,8 +160,12 @@ pub(super) async fn reset(
         decode::decode_whole(call.body)?
     };
     let command = ConsumerCommand::Reset { consumer: consumer.to_owned(), seq: request.seq };
-    match find(call, stream)?.ask(Command::Consumer(command)).await? {
-        CommandOutcome::Reset(info, reset_seq) => Ok(ConsumerResetResponse { info: *info, reset_seq }),
+    let handle = find(call, stream)?;
+    match handle.ask(Command::Consumer(command)).await? {
+        CommandOutcome::Reset(info, reset_seq) => {
+            call.identity = call.expected_identity().map(|_| identity_of(&handle));
+            Ok(ConsumerResetResponse { info: *info, reset_seq })
+        }
         _ => Err(errors::CONSUMER_NOT_FOUND),
     }
 }

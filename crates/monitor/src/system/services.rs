@@ -36,8 +36,9 @@ struct Speaker {
     seq: u64,
 }
 
-/// The connection an operator means.
-#[derive(Deserialize)]
+/// The connection an operator means. Without a number it is none.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Chosen {
     cid: u64,
 }
@@ -264,7 +265,7 @@ impl System {
         }
     }
 
-    /// The connection that is meant; nobody is told of a request that names none.
+    /// The connection that is meant; nobody is told of a request that cannot be read.
     fn chosen(request: &Request) -> Result<u64, Failure> {
         let chosen: Chosen = serde_json::from_slice(&request.payload).map_err(|error| {
             tracing::error!("Error unmarshalling {}: {error}", request.subject);

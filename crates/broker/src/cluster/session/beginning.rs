@@ -76,7 +76,7 @@ impl RouteSession {
         }
         self.established = Some(established.slot.clone());
         self.is_quiet = false;
-        self.export.clone_from(&info.export);
+        self.route.note_told(info.import.as_ref(), info.export.as_ref());
         self.count_finished();
         self.route.agree(established.compression);
         tracing::info!("{} - Route connection created", self.prefix());
@@ -98,13 +98,15 @@ impl RouteSession {
     pub(super) fn closing(&self, closing: Closing) -> Stop {
         let (reason, said) = match closing {
             Closing::Said(text) if text == "Authorization Violation" => {
+                self.complain("authentication error");
                 (CloseReason::AuthenticationFailure, Some(text))
             }
             Closing::Said(text) => (CloseReason::ProtocolViolation, Some(text)),
             Closing::ClusterNameConflict => (CloseReason::ClusterNameConflict, None),
             Closing::DuplicateRoute => (CloseReason::DuplicateRoute, None),
             Closing::DuplicateServerName => {
-                self.complain("Remote server has a duplicate name");
+                let name = &self.shared.identity.name;
+                self.complain(&format!("Remote server has a duplicate name: \"{name}\""));
                 (CloseReason::DuplicateServerName, None)
             }
             Closing::ProtocolViolation => (CloseReason::ProtocolViolation, None),

@@ -105,8 +105,7 @@ impl RouteSession {
             return Ok(());
         }
         let is_about_peer = self.route.bound().is_some_and(|bound| bound.server_id == info.server_id);
-        if is_about_peer && info.export != self.export {
-            self.export.clone_from(&info.export);
+        if is_about_peer && self.route.note_told(info.import.as_ref(), info.export.as_ref()) {
             self.cluster.repeat(&self.shared, &self.route);
         }
         if is_about_peer && self.cluster.peers.lock().take_news(&info) {
