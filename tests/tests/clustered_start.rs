@@ -17,11 +17,16 @@ fn refused(kind: Kind, arguments: &[&str]) -> Option<String> {
 }
 
 on_both_kinds! {
-    fn a_server_of_a_cluster_with_jetstream_has_a_name_and_its_cluster_too(kind) {
-        let cases: [(&[&str], &str); 3] = [
+    fn jetstream_of_a_cluster_needs_names_and_somebody_to_talk_to(kind) {
+        let cases: [(&[&str], &str); 4] = [
             (&[], "jetstream cluster requires `server_name` to be set"),
             (&["--cluster_name", "C"], "jetstream cluster requires `server_name` to be set"),
             (&["-n", "x"], "jetstream cluster requires `cluster.name` to be set"),
+            (
+                &["-n", "x", "--cluster_name", "C"],
+                "[FTL] Can't start JetStream: JetStream cluster requires configured routes or solicited leafnode for \
+                 the system account",
+            ),
         ];
         for (arguments, expected) in cases {
             let Some(said) = refused(kind, arguments) else { return };

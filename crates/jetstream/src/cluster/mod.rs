@@ -5,8 +5,6 @@
 //! server's end: it sends and takes frames of replicated groups, tells who can be heard, and carries questions
 //! (`ask`) and the ballot by which the meta group is founded (`founding`).
 
-#![allow(dead_code, unused_imports, reason = "the engine does not start it yet")]
-
 mod ask;
 mod boot;
 mod checked_file;
@@ -27,9 +25,9 @@ mod testing;
 pub(crate) use ask::{Answerer, AskError, AskKind};
 pub(crate) use boot::next_boot;
 pub(crate) use directory::PeerView;
-pub(crate) use founding::{Foundation, Founder, Missing};
-pub(crate) use link::{Link, LinkConfig, LinkError};
-pub(crate) use loops::{Loops, Pumps};
+pub(crate) use founding::{Foundation, Founder};
+pub(crate) use link::{Link, LinkConfig};
+pub(crate) use loops::Pumps;
 pub(crate) use sender::FrameSender;
 pub(crate) use status::MetaFacts;
 pub use status::{

@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::{Link, LinkConfig, Loops};
+use super::loops::Loops;
+use super::{Link, LinkConfig};
 
 /// How long anything may take.
 pub(super) const LONG: Duration = Duration::from_secs(20);
@@ -86,6 +87,11 @@ impl Server {
 }
 
 pub(super) fn broker(name: &str) -> Broker {
+    broker_for(name, "$G")
+}
+
+/// A broker whose clients are in this account.
+pub(super) fn broker_for(name: &str, account_of_clients: &str) -> Broker {
     let identity = ServerIdentity {
         id: format!("N{name}{}", linnet_env::Rng::next_u64(&OsRng)),
         xkey: String::new(),
@@ -98,7 +104,7 @@ pub(super) fn broker(name: &str) -> Broker {
     let accounts = accounts.map(|(name, is_system)| Account::new(name, is_system, AccountLimits::default()));
     let runtime = tokio::runtime::Handle::current();
     let clock = Arc::new(RealClock::new());
-    let open = Authenticator::open("$G");
+    let open = Authenticator::open(account_of_clients);
     Broker::new(identity, Config::default(), open, accounts, clock, Arc::new(OsRng), runtime)
 }
 

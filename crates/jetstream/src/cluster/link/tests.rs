@@ -6,7 +6,9 @@ use linnet_replication::raft::Outbox;
 
 use super::*;
 use crate::cluster::FrameSender;
-use crate::cluster::testing::{LONG, STRANGE_GROUP, Server, Setup, broker, eventually, place, servers};
+use crate::cluster::testing::{
+    LONG, Recorder, STRANGE_GROUP, Server, Setup, broker, broker_for, eventually, place, servers,
+};
 
 const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 2 };
 
@@ -180,7 +182,7 @@ async fn silence_of_a_connected_server_is_noticed_and_old_frames_are_dropped() {
 async fn nothing_is_said_without_a_system_account() {
     let broker = broker("a");
     let config = LinkConfig { domain: String::new(), boot: 1 };
-    let loops: Arc<dyn Loops> = Arc::new(crate::cluster::testing::Recorder::default());
+    let loops: Arc<dyn Loops> = Arc::new(Recorder::default());
     let link = Link::start(&broker, &config, loops.clone()).unwrap();
     tokio::time::timeout(LONG, link.stop()).await.unwrap();
     let alone = Broker::new(
@@ -193,4 +195,29 @@ async fn nothing_is_said_without_a_system_account() {
         tokio::runtime::Handle::current(),
     );
     assert!(matches!(Link::start(&alone, &config, loops), Err(LinkError::NoSystemAccount)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_of_the_system_account_says_is_no_servers_word() {
+    use tokio::io::AsyncWriteExt as _;
+
+    let broker = broker_for("a", "$SYS");
+    let loops: Arc<dyn Loops> = Arc::new(Recorder::default());
+    let link = Link::start(&broker, &LinkConfig { domain: String::new(), boot: 1 }, loops).unwrap();
+    let (listener, addr) = broker.bind(std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let serving = broker.clone();
+    tokio::spawn(async move { serving.serve(listener, stopped).await });
+    let frame = Frame { from: peer("b"), boot: 5, beat: None, messages: Vec::new() }.encode();
+    let subject = Subjects::of_domain("").to(peer("a"), Kind::Frame);
+    let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let line = format!("CONNECT {{\"verbose\":false}}\r\nPUB {subject} {}\r\n", frame.len());
+    client.write_all(&[line.as_bytes(), &frame, b"\r\n"].concat()).await.unwrap();
+    eventually("the client's frame is dropped", || link.counts.malformed.load(Relaxed) == 1).await;
+    assert_eq!(link.counts.taken.load(Relaxed), 0);
+    link.publish(&mut broker.publisher(), peer("a"), Kind::Frame, &frame);
+    eventually("a server's is not", || link.counts.taken.load(Relaxed) == 1).await;
+    let _ = stop.send(true);
+    broker.close_clients();
+    link.stop().await;
 }
