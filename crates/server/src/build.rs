@@ -22,9 +22,9 @@ const MEMORY_FALLBACK: u64 = 256 << 20;
 /// Storage limit when the file system does not tell how much is free.
 const STORAGE_FALLBACK: u64 = 1 << 40;
 
-/// Name of the system account in force; `None` if it is switched off.
+/// Name of the system account in force; `None` if it is switched off, which JetStream does not allow.
 pub(crate) fn system_account(options: &Options) -> Option<&str> {
-    if options.accounts.no_system_account {
+    if options.accounts.no_system_account && !options.jetstream.enabled {
         return None;
     }
     Some(options.accounts.system_account.as_deref().unwrap_or(options::DEFAULT_SYSTEM_ACCOUNT))
@@ -224,17 +224,11 @@ fn cluster_settings(options: &Options) -> Option<linnet_jetstream::ClusterSettin
     })
 }
 
-/// Why JetStream cannot be part of the configured cluster, in nats-server's words where it refuses, too.
+/// Why JetStream cannot be part of the configured cluster.
 pub(crate) fn jetstream_cluster_refusal(options: &Options) -> Option<&'static str> {
-    if options.cluster.port.is_none() {
-        None
-    } else if options.cluster.routes.is_empty() {
-        Some("JetStream cluster requires configured routes or solicited leafnode for the system account")
-    } else if system_account(options).is_none() {
-        Some("JetStream cluster requires a system account")
-    } else {
-        None
-    }
+    (options.cluster.port.is_some() && options.cluster.routes.is_empty()).then_some(
+        "JetStream cluster requires configured routes or solicited leafnode for the system account",
+    )
 }
 
 pub(crate) fn encryption(js: &options::JetStream) -> Option<Encryption> {
@@ -347,8 +341,16 @@ mod tests {
         let route = options::RouteAddress { host: "h".to_owned(), port: 6222, user: None, password: None };
         options.cluster.routes = vec![route];
         assert_eq!(jetstream_cluster_refusal(&options), None);
+    }
+
+    #[test]
+    fn jetstream_has_the_system_account_even_if_that_is_switched_off() {
+        let mut options = Options::default();
+        assert_eq!(system_account(&options), Some("$SYS"));
         options.accounts.no_system_account = true;
-        assert_eq!(jetstream_cluster_refusal(&options), Some("JetStream cluster requires a system account"));
+        assert_eq!(system_account(&options), None);
+        options.jetstream.enabled = true;
+        assert_eq!(system_account(&options), Some("$SYS"));
     }
 
     #[test]

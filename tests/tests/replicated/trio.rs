@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{Kind, LONG, eventually, mesh};
 
 /// How long a call of the API may take before it is made again.
-const CALL: Duration = Duration::from_secs(5);
+const CALL: Duration = Duration::from_secs(1);
 /// How long the acknowledgement of a publish may take before the message is sent again.
 const ACK: Duration = Duration::from_millis(500);
 
@@ -40,6 +40,10 @@ impl Trio {
         member.server().client_url().unwrap()
     }
 
+    fn addresses(&self) -> Vec<async_nats::ServerAddr> {
+        self.names().iter().map(|name| self.url(name).parse().unwrap()).collect()
+    }
+
     /// A client that stays with one server.
     pub(super) async fn at(&mut self, name: &str) -> async_nats::Client {
         if !self.clients.contains_key(name) {
@@ -54,16 +58,14 @@ impl Trio {
     /// A client of the system account.
     pub(super) async fn system(&self) -> async_nats::Client {
         let options = async_nats::ConnectOptions::with_user_and_password("sys".to_owned(), "sys".to_owned());
-        let urls: Vec<String> = self.names().iter().map(|name| self.url(name)).collect();
-        options.connect(urls.join(",")).await.unwrap()
+        options.connect(self.addresses()).await.unwrap()
     }
 
     /// A client that goes to another server when its own is lost.
     pub(super) async fn roaming(&self) -> async_nats::Client {
-        let urls: Vec<String> = self.names().iter().map(|name| self.url(name)).collect();
         let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
         let options = options.reconnect_delay_callback(|_| Duration::from_millis(20));
-        options.connect(urls.join(",")).await.unwrap()
+        options.connect(self.addresses()).await.unwrap()
     }
 
     /// Waits until one server leads the meta group and answers.

@@ -35,7 +35,7 @@ use tokio::sync::{Mutex, mpsc};
 use crate::advisories::{StreamAction, Writer};
 use crate::backup::Job;
 use crate::catalogue::JsAccount;
-use crate::engine::{Engine, Responder};
+use crate::engine::{Cluster, Engine, Responder};
 use audit::Audited;
 use linnet_env::NameSource;
 
@@ -87,6 +87,12 @@ impl Sink for ApiSink {
             headers: delivery.headers().to_vec(),
             body: delivery.payload().to_vec(),
         };
+        self.take(request);
+    }
+}
+
+impl ApiSink {
+    fn take(&self, request: Request) {
         if self.queue.try_send(request).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
@@ -124,15 +130,14 @@ impl Api {
     /// Subscribes in every account and starts the workers.
     pub(crate) fn start(engine: &Arc<Engine>) -> Self {
         let (queue, requests) = mpsc::channel(engine.config.request_queue_limit.max(1));
-        let dropped = Arc::new(AtomicU64::new(0));
-        let sink = Arc::new(ApiSink { queue, dropped: dropped.clone() });
+        let sink = Arc::new(ApiSink { queue, dropped: Arc::default() });
         let mut prefixes = vec!["$JS.API".to_owned()];
         if !engine.config.domain.is_empty() {
             prefixes.push(format!("$JS.{}.API", engine.config.domain));
         }
         let requests = Arc::new(Mutex::new(requests));
-        let tasks = (0..WORKERS).map(|_| {
-            let mut worker = Worker::new(engine, &engine.broker, dropped.clone());
+        let work = |_| {
+            let mut worker = Worker::new(engine, &engine.broker, &sink);
             let requests = requests.clone();
             tokio::spawn(async move {
                 loop {
@@ -140,8 +145,9 @@ impl Api {
                     worker.handle(request).await;
                 }
             })
-        });
-        let api = Self { sink, prefixes, covered: parking_lot::Mutex::default(), tasks: tasks.collect() };
+        };
+        let tasks = (0..WORKERS).map(work).collect();
+        let api = Self { sink, prefixes, covered: parking_lot::Mutex::default(), tasks };
         api.cover(&engine.broker);
         api
     }
@@ -171,6 +177,7 @@ struct Worker {
     names: NameSource,
     advisories: Writer,
     dropped: Arc<AtomicU64>,
+    sink: std::sync::Weak<ApiSink>,
 }
 
 /// What one call works with.
@@ -221,13 +228,14 @@ fn describe(broker: &Broker, conn: Option<&Conn>, account: &str) -> ClientDescri
 }
 
 impl Worker {
-    fn new(engine: &Arc<Engine>, broker: &Broker, dropped: Arc<AtomicU64>) -> Self {
+    fn new(engine: &Arc<Engine>, broker: &Broker, sink: &Arc<ApiSink>) -> Self {
         Self {
             engine: Arc::downgrade(engine),
             publisher: broker.publisher(),
             names: NameSource::new(),
             advisories: Writer::new(broker, &engine.config.domain),
-            dropped,
+            dropped: sink.dropped.clone(),
+            sink: Arc::downgrade(sink),
         }
     }
 
@@ -273,6 +281,9 @@ impl Worker {
             None => Responder::Here,
         };
         if responder == Responder::Elsewhere {
+            if let Some(cluster) = &engine.cluster {
+                self.hold(cluster.clone(), request);
+            }
             return;
         }
         account.api_total.fetch_add(1, Ordering::Relaxed);
@@ -300,6 +311,20 @@ impl Worker {
         if let Some(job) = job {
             job.start();
         }
+    }
+
+    /// Keeps a call that nobody can answer until the meta group has a leader: whoever that is has it, too.
+    fn hold(&self, cluster: Arc<Cluster>, request: Request) {
+        let Some(room) = cluster.room_to_wait() else { return };
+        let sink = self.sink.clone();
+        tokio::spawn(async move {
+            if cluster.comes_to_lead().await
+                && let Some(sink) = sink.upgrade()
+            {
+                sink.take(request);
+            }
+            drop(room);
+        });
     }
 
     /// Tells who listens to the audits of the account, and of requests that found no room.

@@ -79,24 +79,22 @@ async fn who_is_asked_too_much_at_once_says_so() {
     let [(a, at_a, heard_a), (b, at_b, heard_b)] = servers(["a", "b"]).await;
     heard_a.reaches("b").await;
     heard_b.reaches("a").await;
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = Mutex::new(held);
-    at_b.answer_with(ECHO, move |_, _, answerer| {
-        // Until the test ends.
-        let _ = held.lock().recv();
-        answerer.answer(b"");
-    });
-    let mut asking = JoinSet::new();
-    // One is being answered, so many wait.
-    for _ in 0..ASKED_MAX + 20 {
-        let link = at_a.clone();
-        asking.spawn(async move { link.ask(PeerId::of_name("b"), ECHO, b"", LONG).await });
-    }
-    let first = timeout(LONG, asking.join_next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(first, Err(AskError::Busy));
-    drop(release);
-    let rest = timeout(LONG, asking.join_all()).await.unwrap();
-    assert!(rest.iter().filter(|answer| answer.is_ok()).count() >= ASKED_MAX / 2);
+    at_b.answer_with(ECHO, |_, body, answerer| answerer.answer(&body));
+    let of_b = PeerId::of_name("b");
+    let room =
+        at_b.asks.asked_room.clone().try_acquire_many_owned(u32::try_from(ASKED_BYTES_MAX - 4).unwrap());
+    assert_eq!(at_a.ask(of_b, ECHO, b"12345", LONG).await, Err(AskError::Busy), "no room there");
+    assert_eq!(at_a.ask(of_b, ECHO, b"1234", LONG).await.unwrap(), b"1234"[..]);
+    drop(room);
+    assert_eq!(at_a.ask(of_b, ECHO, b"12345", LONG).await.unwrap(), b"12345"[..]);
+
+    let waiting = |number| (number, Pending { from: of_b, answer: oneshot::channel().0 });
+    let others = 1 << 40;
+    let many = u64::try_from(PENDING_MAX).unwrap();
+    at_a.asks.pending.lock().extend((others..others + many).map(waiting));
+    assert_eq!(at_a.ask(of_b, ECHO, b"", LONG).await, Err(AskError::Busy), "too many wait here");
+    at_a.asks.pending.lock().clear();
+    assert!(at_a.ask(of_b, ECHO, b"", LONG).await.is_ok());
     at_a.stop().await;
     at_b.stop().await;
     [&a, &b].into_iter().for_each(Server::stop);

@@ -11,7 +11,7 @@ use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamInfo;
 use linnet_replication::{Assignment, Placed};
 
-use super::asks::{MetaRequest, StreamCall, group_of};
+use super::asks::{MetaRequest, StreamCall};
 use super::{Cluster, Engine};
 
 /// How long a new stream may take to find its first leader.
@@ -26,10 +26,9 @@ impl Engine {
         config: StreamConfig,
     ) -> Result<StreamInfo, ApiError> {
         let members = self.place(cluster, &config).await?;
-        let all = cluster.view.all();
-        let next =
-            all.iter().filter_map(|a| group_of(a)).map(|group| group.meta_index + 1).max().unwrap_or(1);
-        let group = GroupId { epoch: 0, meta_index: next, random: OsRng.next_u64() };
+        // Sequences of the catalogue are never used again, whatever is removed from it.
+        let meta_index = cluster.view.last_seq() + 1;
+        let group = GroupId { epoch: 0, meta_index, random: OsRng.next_u64() };
         let assignment = Assignment {
             account: account.to_owned(),
             group: group.to_string(),

@@ -28,7 +28,7 @@ use linnet_ids::{GroupId, PeerId};
 use linnet_replication::Myself;
 use linnet_replication::transfer::Sources;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{Engine, META_KEY, StartError};
 use crate::cell::StreamCell;
@@ -48,6 +48,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const SENDING_MAX: usize = 32;
 /// A state that nobody asks for is let go after this.
 const SENDING_PATIENCE: Duration = Duration::from_secs(30);
+/// Calls of the API that wait for a leader at a time; further ones are not answered.
+const WAITING_MAX: usize = 1024;
 /// A server that has no leader for so long says so; before that it waits (jetstream-clustering 1.6).
 const LEADERLESS_AFTER: Duration = Duration::from_secs(10);
 
@@ -67,6 +69,10 @@ pub(crate) struct Cluster {
     /// Since when servers that were taken out may not come back by themselves.
     removed: Mutex<HashMap<PeerId, Instant>>,
     founder: OnceLock<Founder>,
+    /// Calls of the API that wait for a leader.
+    waiting: Arc<Semaphore>,
+    /// Tells that `meta` is new.
+    standings: watch::Sender<()>,
 }
 
 /// Where the catalogue's group stands, as this server sees it.
@@ -120,6 +126,8 @@ impl Cluster {
             taking: Mutex::default(),
             removed: Mutex::default(),
             founder: OnceLock::new(),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            standings: watch::Sender::new(()),
         }
     }
 
@@ -156,6 +164,29 @@ impl Cluster {
     /// The server that leads the catalogue's group, as far as this one knows.
     pub(crate) fn meta_leader(&self) -> Option<PeerId> {
         self.meta.load().report.as_ref().and_then(|report| report.status.leader)
+    }
+
+    /// Room for a call that waits for a leader; `None` if there is one, or too many wait.
+    pub(crate) fn room_to_wait(&self) -> Option<OwnedSemaphorePermit> {
+        self.meta.load().leaderless_since?;
+        self.waiting.clone().try_acquire_owned().ok()
+    }
+
+    /// Waits until the catalogue's group has a leader. True if that is this server.
+    pub(crate) async fn comes_to_lead(&self) -> bool {
+        let deadline = tokio::time::Instant::now() + LEADERLESS_AFTER;
+        let mut standings = self.standings.subscribe();
+        loop {
+            if self.leads_meta() {
+                return true;
+            }
+            if self.meta.load().leaderless_since.is_none() {
+                return false;
+            }
+            if !matches!(tokio::time::timeout_at(deadline, standings.changed()).await, Ok(Ok(()))) {
+                return false;
+            }
+        }
     }
 
     /// Who answers what the leader of the catalogue's group answers.
@@ -205,6 +236,7 @@ impl Engine {
         let since = cluster.meta.load().leaderless_since;
         let leaderless_since = if has_leader { None } else { since.or_else(|| Some(Instant::now())) };
         cluster.meta.store(Arc::new(MetaStanding { report, leaderless_since }));
+        cluster.standings.send_replace(());
     }
 
     /// What monitoring shows of the catalogue's group.
