@@ -164,3 +164,19 @@ fn a_lost_message_that_one_consumer_still_owes_stays_known_as_lost() {
     bench.settle();
     assert_eq!(bench.lost(), [1]);
 }
+
+#[test]
+fn a_new_leader_writes_to_the_log_that_a_removed_message_is_not_awaited() {
+    let mut bench = Bench::new(RetentionPolicy::Limits);
+    bench.add_consumer("C");
+    bench.publish();
+    bench.pull("C");
+    bench.stream.become_replica();
+    let pending = |stream: &Stream| stream.saved().consumers[0].state.as_ref().unwrap().pending.len();
+    bench.delete(1, false);
+    assert_eq!(pending(&bench.stream), 1);
+    bench.stream.lead(bench.at);
+    assert_eq!(pending(&bench.stream), 1, "what a checkpoint keeps changes with the log alone");
+    bench.settle();
+    assert_eq!(pending(&bench.stream), 0);
+}

@@ -7,6 +7,7 @@
 mod checks;
 mod clients;
 mod faults;
+mod opening;
 mod sent;
 mod server;
 mod transfers;

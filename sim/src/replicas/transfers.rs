@@ -11,7 +11,8 @@ use linnet_replication::transfer::{ChunkRequest, Description, Sink, Source, Sour
 use linnet_replication::{Log, SoloGroup};
 
 use super::ReplicaMutation;
-use super::server::{GROUP, Letter};
+use super::opening::GROUP;
+use super::server::Letter;
 
 /// States that are sent at once.
 const SOURCES_MAX: usize = 2;

@@ -8,7 +8,8 @@ use linnet_env::FaultyDisk;
 use linnet_ids::{LogIndex, Mono, PeerId, StreamSeq};
 use linnet_raft::{Membership, Opening, Replica, Standing};
 
-use super::server::{GROUP, Letter, Life, Passed, Start};
+use super::opening::{GROUP, Start};
+use super::server::{Letter, Life, Passed};
 use super::{ReplicaEvent, ReplicaMutation};
 
 /// Simulated time under faults.
