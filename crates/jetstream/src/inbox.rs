@@ -35,6 +35,8 @@ struct State {
     commands: Vec<(Command, oneshot::Sender<Answer>)>,
     refused: Vec<Vec<u8>>,
     is_scheduled: bool,
+    /// Nobody reads it any more.
+    is_closed: bool,
 }
 
 /// Letters in arrival order, their bytes in one buffer.
@@ -138,8 +140,23 @@ impl StreamInbox {
 
     pub(crate) fn command(&self, command: Command) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
-        self.with(|state| state.commands.push((command, sender)));
+        self.with(|state| {
+            // Otherwise whoever asks is told by what is dropped.
+            if !state.is_closed {
+                state.commands.push((command, sender));
+            }
+        });
         receiver
+    }
+
+    /// Nobody reads it from here on: whoever waits for an answer is told that there is none.
+    pub(crate) fn close(&self) {
+        let left = {
+            let mut state = self.state.lock();
+            state.is_closed = true;
+            std::mem::take(&mut state.commands)
+        };
+        drop(left);
     }
 
     /// Has the pump look at the stream.

@@ -225,6 +225,7 @@ impl Pump {
             }
             Control::Remove { key, files, done } => {
                 if let Some(mut slot) = self.groups.remove(&key) {
+                    slot.inbox.close();
                     self.budget.update(&mut slot.share, &Held::default());
                     self.by_group.remove(&slot.group.group());
                     self.usage.forget(&slot.cell);
@@ -330,7 +331,9 @@ impl Pump {
                 self.workers.submit(DiskWork::Group(job, key, self.handle.clone()));
             }
         }
-        if chores.checkpoint || (has_obsolete && is_disk_full) {
+        let group = slot.group.group();
+        let is_sending = self.replicas.as_ref().is_some_and(|replicas| replicas.is_sending(group));
+        if (chores.checkpoint && !is_sending) || (has_obsolete && is_disk_full) {
             self.checkpoint(key);
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use linnet_ids::{GroupId, Mono, PeerId};
 use linnet_raft::{Entry, LogPoint, MemberProgress, Snapshot, Standing, Status};
 use linnet_replication::raft::{Outbox as RaftOutbox, PeerChange};
+use linnet_replication::transfer::Sources;
 use linnet_replication::{ReplicaRequest, SoloGroup, Touched};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{GroupKey, Pump};
@@ -58,11 +60,21 @@ pub(crate) struct Replicas {
     pub(super) reachable: BTreeSet<PeerId>,
     sender: FrameSender,
     observer: Arc<dyn ReplicaObserver>,
+    sources: Arc<Mutex<Sources>>,
 }
 
 impl Replicas {
-    pub(crate) fn new(sender: FrameSender, observer: Arc<dyn ReplicaObserver>) -> Self {
-        Self { outbox: RaftOutbox::default(), reachable: BTreeSet::new(), sender, observer }
+    pub(crate) fn new(
+        sender: FrameSender,
+        observer: Arc<dyn ReplicaObserver>,
+        sources: Arc<Mutex<Sources>>,
+    ) -> Self {
+        Self { outbox: RaftOutbox::default(), reachable: BTreeSet::new(), sender, observer, sources }
+    }
+
+    /// True while the state of a group is on its way to another server: a checkpoint would end the log behind it.
+    pub(super) fn is_sending(&self, group: GroupId) -> bool {
+        self.sources.lock().is_sending(group)
     }
 
     /// Remembers who can be heard.
@@ -75,7 +87,8 @@ impl Replicas {
                 PeerChange::Unreachable(peer) => {
                     self.reachable.remove(peer);
                 }
-                PeerChange::Restarted(_) | PeerChange::Lossy(_) => {}
+                PeerChange::Restarted(peer) => self.sources.lock().release_peer(*peer),
+                PeerChange::Lossy(_) => {}
             }
         }
     }

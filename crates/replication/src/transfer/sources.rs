@@ -93,6 +93,17 @@ impl Sources {
         self.held.retain(|held| held.group != group || held.peer != peer);
     }
 
+    /// A peer takes nothing any more of what it was told of: it began anew.
+    pub fn release_peer(&mut self, peer: PeerId) {
+        self.held.retain(|held| held.peer != peer);
+    }
+
+    /// The group whose state a peer takes in this transfer.
+    pub fn group_of(&self, peer: PeerId, transfer: u64) -> Option<GroupId> {
+        let held = self.held.iter().find(|h| h.peer == peer && h.source.transfer() == transfer);
+        held.map(|held| held.group)
+    }
+
     /// This server sends no states of a group any more.
     pub fn release_group(&mut self, group: GroupId) {
         self.held.retain(|held| held.group != group);

@@ -63,7 +63,7 @@ pub(crate) struct Cluster {
     /// Streams that are being begun, changed or removed here.
     busy: Mutex<HashSet<GroupId>>,
     /// States that this server sends.
-    sources: Mutex<Sources>,
+    sources: Arc<Mutex<Sources>>,
     /// Groups whose state is on its way to this server.
     taking: Mutex<HashSet<GroupId>>,
     /// Since when servers that were taken out may not come back by themselves.
@@ -122,7 +122,7 @@ impl Cluster {
             me,
             meta: ArcSwap::from_pointee(meta),
             busy: Mutex::default(),
-            sources: Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE)),
+            sources: Arc::new(Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE))),
             taking: Mutex::default(),
             removed: Mutex::default(),
             founder: OnceLock::new(),
@@ -138,7 +138,7 @@ impl Cluster {
 
     /// A pump's part.
     pub(super) fn replicas(&self) -> Replicas {
-        Replicas::new(FrameSender::new(&self.link), self.news.clone())
+        Replicas::new(FrameSender::new(&self.link), self.news.clone(), self.sources.clone())
     }
 
     /// This server's part in founding the catalogue's group.

@@ -31,9 +31,18 @@ pub(super) fn answer(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
         let (Some(engine), Some(cluster)) = (engine.upgrade(), weak.upgrade()) else { return };
         let Some(request) = ChunkRequest::from_bytes(&body) else { return };
         let now = engine.broker.clock().mono();
-        let Some(source) = cluster.sources.lock().find(from, request.transfer, now) else { return };
+        let mut sources = cluster.sources.lock();
+        let group = sources.group_of(from, request.transfer);
+        let found = group.zip(sources.find(from, request.transfer, now));
+        drop(sources);
+        let Some((group, source)) = found else { return };
         tokio::task::spawn_blocking(move || match source.chunk(request) {
-            Ok(chunk) => answerer.answer(&chunk.bytes),
+            Ok(chunk) => {
+                if !chunk.damaged.is_empty() {
+                    engine.note_damage(group, chunk.damaged);
+                }
+                answerer.answer(&chunk.bytes);
+            }
             Err(e) => tracing::warn!("A chunk of a state for peer {from}: {e}"),
         });
     });
@@ -156,6 +165,20 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
 }
 
 impl Engine {
+    /// Messages of a group turned out to be damaged.
+    fn note_damage(&self, group: GroupId, sequences: Vec<u64>) {
+        tracing::error!("Group {group}: {} messages are damaged", sequences.len());
+        self.act_on(
+            group,
+            Box::new(move |replica, _, _| {
+                let store = replica.stream_mut().store_mut();
+                for seq in sequences {
+                    store.mark_damaged(seq);
+                }
+            }),
+        );
+    }
+
     /// Lets a group act on its pump's thread.
     pub(super) fn act_on(&self, group: GroupId, act: Act) {
         if let Some(pump) = self.log.pump_of(group) {
