@@ -142,6 +142,11 @@ impl Link {
         self.me
     }
 
+    /// The time.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
     /// The server behind the link.
     pub(crate) fn broker(&self) -> &Broker {
         &self.broker

@@ -111,7 +111,7 @@ pub struct StopReport {
 
 /// What was found in the store.
 enum Content {
-    Alone(RestoredStore),
+    Alone(Box<RestoredStore>),
     Clustered(ClusterStore),
 }
 
@@ -258,7 +258,7 @@ impl Engine {
             Some(cluster) => {
                 Content::Clustered(restoring.run_clustered(cluster.myself(), &mut log).map_err(catalogue)?)
             }
-            None => Content::Alone(restoring.run(&mut log).map_err(catalogue)?),
+            None => Content::Alone(Box::new(restoring.run(&mut log).map_err(catalogue)?)),
         };
 
         let own_account = Account::new("_server_", true, AccountLimits::default());
@@ -275,8 +275,8 @@ impl Engine {
                 workers.clone(),
                 usage.clone(),
                 budget.clone(),
-                cluster.as_ref().map(|cluster| cluster.replicas()),
             );
+            let pump = pump.join(cluster.as_ref().map(|cluster| cluster.replicas()));
             let thread = std::thread::Builder::new().name(format!("js-pump-{n}"));
             threads.push(thread.spawn(move || pump.run()).map_err(at(&dir))?);
         }
@@ -333,7 +333,7 @@ impl Engine {
             config,
         });
         match restored {
-            Content::Alone(restored) => engine.install_restored(restored).await,
+            Content::Alone(restored) => engine.install_restored(*restored).await,
             Content::Clustered(store) => engine.enter_cluster(store).await,
         }
         engine.start_syncing();

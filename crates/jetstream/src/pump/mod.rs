@@ -69,7 +69,6 @@ impl Pump {
         workers: DiskWorkers,
         usage: Arc<crate::usage::Usage>,
         budget: Arc<Budget>,
-        replicas: Option<Replicas>,
     ) -> Self {
         Self {
             handle,
@@ -84,9 +83,14 @@ impl Pump {
             budget,
             pressed: Vec::new(),
             relieved: None,
-            replicas,
+            replicas: None,
             stopping: None,
         }
+    }
+
+    /// Gives it a part in a cluster.
+    pub(crate) fn join(self, replicas: Option<Replicas>) -> Self {
+        Self { replicas, ..self }
     }
 
     /// Turns the groups until told to stop.

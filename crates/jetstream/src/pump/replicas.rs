@@ -29,17 +29,15 @@ pub(crate) struct ReplicaReport {
     /// The life of this replica.
     pub(crate) incarnation: u64,
     pub(crate) progress: Vec<(PeerId, Option<MemberProgress>)>,
-    /// When it was made.
-    pub(crate) now: Mono,
 }
 
 impl ReplicaReport {
-    pub(crate) fn of(group: &SoloGroup, now: Mono) -> Option<Self> {
+    pub(crate) fn of(group: &SoloGroup) -> Option<Self> {
         let status = group.status()?;
         let incarnation = group.incarnation()?;
         let members = status.membership.members().iter().map(|member| member.peer);
         let progress = members.map(|peer| (peer, group.progress(peer))).collect();
-        Some(Self { status, incarnation, progress, now })
+        Some(Self { status, incarnation, progress })
     }
 }
 
@@ -112,7 +110,7 @@ impl Pump {
     /// Says how a group stands.
     pub(super) fn report(&self, key: GroupKey, done: oneshot::Sender<Option<ReplicaReport>>) {
         let slot = self.groups.get(&key).filter(|slot| slot.failed.is_none());
-        let _ = done.send(slot.and_then(|slot| ReplicaReport::of(&slot.group, self.clock.mono())));
+        let _ = done.send(slot.and_then(|slot| ReplicaReport::of(&slot.group)));
     }
 
     /// After a turn: takes what a replica has to send, and does what it asks for.

@@ -64,12 +64,13 @@ async fn life_of(cluster: &Arc<Cluster>, peer: PeerId) -> Option<u64> {
 impl Cluster {
     /// An operator takes a server out.
     pub(crate) fn note_removed(&self, peer: PeerId) {
-        self.removed.lock().insert(peer, std::time::Instant::now());
+        self.removed.lock().insert(peer, self.link.clock().mono());
     }
 
     fn was_removed(&self, peer: PeerId) -> bool {
         let mut removed = self.removed.lock();
-        removed.retain(|_, since| since.elapsed() < REJOIN_AFTER);
+        let now = self.link.clock().mono();
+        removed.retain(|_, since| now.since(*since) < REJOIN_AFTER);
         removed.contains_key(&peer)
     }
 }

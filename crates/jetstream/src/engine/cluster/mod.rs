@@ -19,12 +19,12 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use linnet_broker::Broker;
 use linnet_env::Disk;
-use linnet_ids::{GroupId, PeerId};
+use linnet_ids::{GroupId, Mono, PeerId};
 use linnet_replication::Myself;
 use linnet_replication::transfer::Sources;
 use parking_lot::Mutex;
@@ -67,7 +67,7 @@ pub(crate) struct Cluster {
     /// Groups whose state is on its way to this server.
     taking: Mutex<HashSet<GroupId>>,
     /// Since when servers that were taken out may not come back by themselves.
-    removed: Mutex<HashMap<PeerId, Instant>>,
+    removed: Mutex<HashMap<PeerId, Mono>>,
     founder: OnceLock<Founder>,
     /// Calls of the API that wait for a leader.
     waiting: Arc<Semaphore>,
@@ -80,7 +80,7 @@ pub(crate) struct MetaStanding {
     /// What its replica here says; `None` before there is one.
     pub(crate) report: Option<ReplicaReport>,
     /// Since when no leader is known.
-    pub(crate) leaderless_since: Option<Instant>,
+    pub(crate) leaderless_since: Option<Mono>,
 }
 
 /// Who answers a call of the API.
@@ -114,7 +114,7 @@ impl Cluster {
 
     fn new(link: Arc<Link>, view: Arc<CatalogueView>, news: Arc<News>, seed: u64) -> Self {
         let me = Myself { peer: link.me(), seed };
-        let meta = MetaStanding { report: None, leaderless_since: Some(Instant::now()) };
+        let meta = MetaStanding { report: None, leaderless_since: Some(link.clock().mono()) };
         Self {
             link,
             view,
@@ -194,7 +194,8 @@ impl Cluster {
         if self.leads_meta() {
             return Responder::Here;
         }
-        let leaderless_for = self.meta.load().leaderless_since.map(|since| since.elapsed());
+        let leaderless_for =
+            self.meta.load().leaderless_since.map(|since| self.link.clock().mono().since(since));
         match leaderless_for {
             Some(elapsed) if elapsed > LEADERLESS_AFTER => Responder::Unavailable,
             _ => Responder::Elsewhere,
@@ -234,7 +235,8 @@ impl Engine {
         self.meta_status.store(Some(Arc::new(self.describe_meta(cluster, report.as_ref()))));
         let has_leader = report.as_ref().is_some_and(|r| r.status.leader.is_some() || r.status.is_leader);
         let since = cluster.meta.load().leaderless_since;
-        let leaderless_since = if has_leader { None } else { since.or_else(|| Some(Instant::now())) };
+        let leaderless_since =
+            if has_leader { None } else { since.or_else(|| Some(cluster.link.clock().mono())) };
         cluster.meta.store(Arc::new(MetaStanding { report, leaderless_since }));
         cluster.standings.send_replace(());
     }
