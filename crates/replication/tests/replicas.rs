@@ -1,5 +1,7 @@
 //! Three replicas of one stream, over logs in memory and a network that the test turns by hand.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
