@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(refused(ClusterSpec::new("C")), "a cluster has at least one server");
         assert_eq!(refused(one.clone().server("a", "x")), "there are two servers \"a\"");
         assert!(refused(one.clone().server("../b", "x")).starts_with("\"../b\" is no name"));
-        assert!(refused(one.clone().server("", "x")).starts_with("\"\" is no name"));
+        assert!(refused(one.server("", "x")).starts_with("\"\" is no name"));
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl Engine {
 
     /// What is known of the members of the catalogue's group.
     async fn fleet(&self, cluster: &Arc<Cluster>) -> Fleet {
-        let mut fleet = Fleet::new(FleetLimits::default());
+        let max_ha_assets = self.config.cluster.as_ref().and_then(|c| c.max_ha_assets).unwrap_or(0);
+        let mut fleet = Fleet::new(FleetLimits::new(max_ha_assets, ""));
         let descriptions = self.describe_all(cluster).await;
         let meta = cluster.meta();
         let members = meta.report.as_ref().map(|r| r.status.membership.members()).unwrap_or_default();
