@@ -26,8 +26,12 @@ pub struct Status {
     pub is_amnesiac: bool,
     /// It has everything that the leader has committed as far as it knows, and has applied it.
     pub is_current: bool,
+    /// It knows that it does not belong to the group any more.
+    pub is_removed: bool,
     /// The members.
     pub membership: Membership,
+    /// What made them so is committed.
+    pub is_membership_committed: bool,
 }
 
 impl Node {
@@ -48,7 +52,9 @@ impl Node {
                     && self.verified >= self.commit
                     && self.applied >= self.commit
                     && self.commit > 0),
+            is_removed: self.is_removed(),
             membership: self.membership().clone(),
+            is_membership_committed: self.hard.configs.latest().0 <= self.commit,
         }
     }
 }

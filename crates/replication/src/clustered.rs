@@ -237,8 +237,8 @@ impl Restoring<'_> {
         let is_memory = assignment.config.storage == StorageType::Memory;
         if recovered.is_none() || is_memory {
             let site = self.site();
-            // A group that never wrote anything has promised nothing.
-            let is_new = recovered.is_none() && !self.may_lack_groups;
+            // A founder that never wrote anything has promised nothing.
+            let is_new = recovered.is_none() && !self.may_lack_groups && !assignment.live;
             let how = if is_new { Beginning::Founding } else { Beginning::Joining };
             return Ok((assignment.begin_replica(group, &site, me, how, now, log), Restored::default()));
         }

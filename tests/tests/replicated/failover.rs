@@ -13,14 +13,14 @@ use super::trio::{Trio, publish, run};
 use crate::harness::{Kind, eventually};
 
 /// A client that publishes one message after the other.
-struct Publisher {
+pub(super) struct Publisher {
     has_ended: Arc<AtomicBool>,
     task: JoinHandle<Published>,
 }
 
 /// What was acknowledged.
 #[derive(Default)]
-struct Published {
+pub(super) struct Published {
     /// Id by sequence.
     messages: BTreeMap<u64, String>,
     /// The longest time between two acknowledgements.
@@ -28,7 +28,7 @@ struct Published {
 }
 
 impl Publisher {
-    async fn begin(trio: &Trio, subject: &'static str) -> Self {
+    pub(super) async fn begin(trio: &Trio, subject: &'static str) -> Self {
         let client = trio.roaming().await;
         let has_ended = Arc::new(AtomicBool::new(false));
         let end = has_ended.clone();
@@ -50,7 +50,7 @@ impl Publisher {
         Self { has_ended, task }
     }
 
-    async fn end(self) -> Published {
+    pub(super) async fn end(self) -> Published {
         self.has_ended.store(true, Ordering::Relaxed);
         self.task.await.unwrap()
     }
@@ -58,7 +58,7 @@ impl Publisher {
 
 impl Published {
     /// Every acknowledged message is at its sequence.
-    async fn is_in(&self, trio: &mut Trio, stream: &str) {
+    pub(super) async fn is_in(&self, trio: &mut Trio, stream: &str) {
         assert!(!self.messages.is_empty());
         let at = trio.running().remove(0);
         for (seq, id) in &self.messages {
@@ -69,7 +69,7 @@ impl Published {
     }
 
     /// Waits until so many more are acknowledged than `before`: for the count use a stream's own state.
-    fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.messages.len()
     }
 }

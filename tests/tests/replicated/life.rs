@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::trio::{publish, run};
-use crate::harness::{Kind, eventually};
+use crate::harness::Kind;
 
 #[test]
 fn a_stream_of_three_replicas_is_on_all_servers_and_answers_through_each() {
@@ -62,14 +62,7 @@ fn a_deleted_stream_leaves_nothing_and_its_name_can_be_used_again() {
             assert_eq!(gone["error"]["err_code"], json!(10059), "{gone}");
         }
         for name in trio.names() {
-            let groups = trio.store_of(&name).join("jetstream/groups");
-            eventually("directories of streams that are gone", async || {
-                let Ok(left) = std::fs::read_dir(&groups) else { return Some(()) };
-                let left = left.filter_map(Result::ok);
-                let left: Vec<_> = left.map(|e| e.file_name().into_string().unwrap()).collect();
-                left.iter().all(|name| name.bytes().all(|b| b == b'0')).then_some(())
-            })
-            .await;
+            trio.has_no_streams(&name).await;
         }
     });
 }

@@ -11,7 +11,7 @@ const CALL: Duration = Duration::from_secs(1);
 /// How long the acknowledgement of a publish may take before the message is sent again.
 const ACK: Duration = Duration::from_millis(500);
 
-/// Three servers with JetStream, and clients of them.
+/// Three servers with JetStream, or more, and clients of them.
 pub(super) struct Trio {
     pub(super) cluster: Cluster,
     clients: BTreeMap<String, async_nats::Client>,
@@ -19,7 +19,12 @@ pub(super) struct Trio {
 
 /// Runs a test over three servers of this kind, if there are such.
 pub(super) fn run(kind: Kind, test: impl AsyncFnOnce(&mut Trio)) {
-    let Some(spec) = mesh(&[kind; 3]) else { return };
+    run_on(kind, 3, test);
+}
+
+/// Runs a test over so many servers of this kind, if there are such.
+pub(super) fn run_on(kind: Kind, servers: usize, test: impl AsyncFnOnce(&mut Trio)) {
+    let Some(spec) = mesh(&vec![kind; servers]) else { return };
     let system = Login { user: "sys".to_owned(), password: "sys".to_owned() };
     let spec = spec.dial(Dial::All).jetstream(JetStream::default()).system_user(system);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -135,11 +140,54 @@ impl Trio {
 
     /// Waits until every replica of a stream has everything.
     pub(super) async fn all_current(&mut self, stream: &str) -> Value {
+        self.has_replicas(stream, 3).await
+    }
+
+    /// Waits until a stream has so many replicas, and each of them everything.
+    pub(super) async fn has_replicas(&mut self, stream: &str, count: usize) -> Value {
         self.shows(stream, "replicas that are current", |info| {
             let replicas = info["cluster"]["replicas"].as_array().cloned().unwrap_or_default();
-            replicas.len() == 2 && replicas.iter().all(|replica| replica["current"] == json!(true))
+            replicas.len() + 1 == count && replicas.iter().all(|replica| replica["current"] == json!(true))
         })
         .await
+    }
+
+    /// The servers that have a replica of a stream, its leader first.
+    pub(super) async fn members(&mut self, stream: &str) -> Vec<String> {
+        let leader = self.leader(stream).await;
+        let info = self.info(stream).await;
+        let replicas = info["cluster"]["replicas"].as_array().cloned().unwrap_or_default();
+        let others = replicas.iter().map(|replica| replica["name"].as_str().unwrap().to_owned());
+        std::iter::once(leader).chain(others).collect()
+    }
+
+    /// Calls the API of the system account.
+    pub(super) async fn try_system(&self, call: &str, body: &Value) -> Option<Value> {
+        let system = self.system().await;
+        let request = system.request(format!("$JS.API.{call}"), serde_json::to_vec(body).unwrap().into());
+        let answer = tokio::time::timeout(LONG, request).await.ok()?.ok()?;
+        Some(serde_json::from_slice(&answer.payload).unwrap())
+    }
+
+    /// Takes a server out of the cluster.
+    pub(super) async fn removes_server(&mut self, name: &str) {
+        eventually("the removal of a server", async || {
+            let answer = self.try_system("SERVER.REMOVE", &json!({"peer": name})).await?;
+            (answer["success"] == json!(true)).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until a server has nothing of any stream.
+    pub(super) async fn has_no_streams(&mut self, server: &str) {
+        let groups = self.store_of(server).join("jetstream/groups");
+        eventually("a server without streams", async || {
+            let Ok(left) = std::fs::read_dir(&groups) else { return Some(()) };
+            let left: Vec<_> =
+                left.filter_map(Result::ok).map(|e| e.file_name().into_string().unwrap()).collect();
+            left.iter().all(|name| name.bytes().all(|b| b == b'0')).then_some(())
+        })
+        .await;
     }
 
     /// The server that leads the meta group.

@@ -8,11 +8,14 @@ use linnet_ids::{GroupId, PeerId};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::{AccountInfo, AccountTier, ApiStats, Paging};
 use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX};
-use linnet_jsapi::requests::{MetaServerRequest, StepdownRequest, StreamListRequest, StreamNamesRequest};
+use linnet_jsapi::requests::{
+    MetaServerRequest, PeerRequest, StepdownRequest, StreamListRequest, StreamNamesRequest,
+};
 use linnet_jsapi::responses::{
     AccountInfoResponse, ConsumerLeaderStepdownResponse, MetaLeaderStepdownResponse,
-    MetaServerRemoveResponse, StreamCreateResponse, StreamDeleteResponse, StreamLeaderStepdownResponse,
-    StreamListResponse, StreamNamesResponse, StreamUpdateResponse,
+    MetaServerRemoveResponse, StreamCreateResponse, StreamDeleteResponse, StreamEvacuatePeerResponse,
+    StreamLeaderStepdownResponse, StreamListResponse, StreamNamesResponse, StreamRemovePeerResponse,
+    StreamUpdateResponse,
 };
 use linnet_jsapi::stream_rules::{self, OtherStreams, StreamCreate};
 use linnet_jsapi::subjects::ApiRequest;
@@ -87,6 +90,14 @@ pub(super) async fn dispatch(
         ApiRequest::ConsumerLeaderStepdown { stream, .. } => {
             let done = step_down(call, cluster, stream).await;
             outcome(&done.map(|_| ConsumerLeaderStepdownResponse::default()))
+        }
+        ApiRequest::StreamPeerRemove { stream } => {
+            let done = replace_member(call, cluster, stream).await;
+            outcome(&done.map(|()| StreamRemovePeerResponse::default()))
+        }
+        ApiRequest::StreamPeerEvacuate { stream } => {
+            let done = replace_member(call, cluster, stream).await;
+            outcome(&done.map(|()| StreamEvacuatePeerResponse::default()))
         }
         _ => return None,
     })
@@ -300,6 +311,21 @@ async fn hand_over(
         Some(Err(_)) => Err(errors::CLUSTER_NOT_LEADER),
         None => Err(errors::cluster_no_peers("no replacement peer connected".to_owned())),
     }
+}
+
+/// Takes a stream off a server (jetstream-clustering 1.12). It is answered once that is decided.
+async fn replace_member(call: &Call<'_>, cluster: &Arc<Cluster>, stream: &str) -> Result<(), ApiError> {
+    let request: PeerRequest =
+        decode::decode(call.body, decode::Strictness::Strict).map_err(|_| errors::BAD_REQUEST)?.value;
+    if request.peer.is_empty() {
+        return Err(errors::BAD_REQUEST);
+    }
+    let _one_at_a_time = call.engine.changes.lock().await;
+    let present = cluster.view.stream(call.account.name(), stream).ok_or(errors::STREAM_NOT_FOUND)?;
+    let peers: Vec<PeerId> = present.replicas().into_iter().map(|r| r.peer).collect();
+    let by_id = request.peer.parse::<PeerId>().ok().filter(|id| peers.contains(id));
+    let peer = by_id.unwrap_or_else(|| PeerId::of_name(&request.peer));
+    call.engine.replace_member(cluster, &present, peer).await
 }
 
 /// Takes a server out of the catalogue's group (jetstream-clustering 1.12). It is answered once that is decided.

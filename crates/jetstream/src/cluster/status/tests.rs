@@ -23,7 +23,9 @@ fn raft(leader: Option<&str>) -> Status {
         last_term: 3,
         is_amnesiac: false,
         is_current: leader.is_some(),
+        is_removed: false,
         membership: Membership::of_voters(["n1", "n2", "n3"].map(replica)),
+        is_membership_committed: true,
     }
 }
 

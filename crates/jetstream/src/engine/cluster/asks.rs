@@ -29,6 +29,8 @@ pub(super) const ASK_STREAMS: AskKind = AskKind(4);
 pub(super) const ASK_USAGE: AskKind = AskKind(5);
 /// A chunk of a state.
 pub(super) const ASK_CHUNK: AskKind = AskKind(6);
+/// The life in which you would take part in a group: its id.
+pub(super) const ASK_LIFE: AskKind = AskKind(7);
 
 /// How long the leader of a stream may take.
 const STREAM_WITHIN: Duration = Duration::from_secs(4);
@@ -80,6 +82,8 @@ pub(crate) enum StreamCall {
     Configs,
     /// End it, in its own log.
     End,
+    /// Ids of the servers that are its members for certain.
+    Members,
 }
 
 /// What the leader of the catalogue's group is asked by other servers.
@@ -129,6 +133,14 @@ pub(super) fn answer(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
     });
     spawn(ASK_USAGE, |engine, _, _, body, answerer| {
         Box::pin(async move { say(answerer, &engine.usage_here(&String::from_utf8_lossy(&body))) })
+    });
+    spawn(ASK_LIFE, |engine, cluster, _, body, answerer| {
+        Box::pin(async move {
+            let Some(group) = GroupId::parse(&String::from_utf8_lossy(&body)) else { return };
+            if let Some(life) = engine.name_life(&cluster, group).await {
+                say(answerer, &life);
+            }
+        })
     });
     super::transfers::answer(engine, cluster);
 }
@@ -252,6 +264,15 @@ impl Engine {
                 Ok(_) => None,
                 Err(error) => Some(Err(error)),
             },
+            StreamCall::Members => {
+                if !handle.is_replica {
+                    return Some(Ok(serde_json::Value::Array(Vec::new())));
+                }
+                let status = self.report(&handle.pump, handle.key).await?.status;
+                let members = status.membership.members().iter().map(|m| m.peer.to_string());
+                let is_certain = status.is_leader && status.is_membership_committed;
+                is_certain.then(|| Ok(members.collect()))
+            }
             StreamCall::End => Some(handle.ask(Command::Delete).await.map(|_| serde_json::Value::Null)),
         }
     }
@@ -304,7 +325,7 @@ impl Engine {
     }
 
     /// Asks all members of a stream at once; the first answer, which is its leader's.
-    async fn ask_members(
+    pub(super) async fn ask_members(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         assignment: &Assignment,

@@ -60,7 +60,7 @@ impl Engine {
     }
 
     /// What is known of the members of the catalogue's group.
-    async fn fleet(&self, cluster: &Arc<Cluster>) -> Fleet {
+    pub(super) async fn fleet(&self, cluster: &Arc<Cluster>) -> Fleet {
         let max_ha_assets = self.config.cluster.as_ref().and_then(|c| c.max_ha_assets).unwrap_or(0);
         let mut fleet = Fleet::new(FleetLimits::new(max_ha_assets, ""));
         let descriptions = self.describe_all(cluster).await;
@@ -133,11 +133,15 @@ impl Engine {
         present: &Assignment,
         config: StreamConfig,
     ) -> Result<StreamInfo, ApiError> {
-        if usize::try_from(config.num_replicas).unwrap_or(0) != present.members.len() {
-            return Err(errors::stream_update("changing the number of replicas is not supported yet"));
-        }
-        let assignment = Assignment { config, ..present.clone() };
-        self.ask_catalogue(assignment.store()).await?;
+        let members = match config.num_replicas == present.config.num_replicas {
+            true => None,
+            false => Some(self.rescaled(cluster, present, &config).await?),
+        };
+        let change = |entry: &mut Assignment| {
+            entry.config = config;
+            entry.members = members.unwrap_or_else(|| std::mem::take(&mut entry.members));
+        };
+        let assignment = self.amend(cluster, present, change).await?;
         let seq = cluster.view.last_seq();
         self.describe_elsewhere(cluster, &assignment, StreamCall::Settled(seq)).await
     }
@@ -172,7 +176,7 @@ impl Engine {
                 let entry = cluster.view.entry(&account, &stream).filter(|a| a.group == group);
                 if let Some(entry) = entry.filter(|a| !a.live && !a.ended) {
                     let live = Assignment { live: true, ..(*entry).clone() };
-                    self.ask_catalogue(live.store()).await?;
+                    self.decide(cluster, live.store()).await?;
                 }
             }
             MetaRequest::Gone { account, stream, group, peer } => {
@@ -181,7 +185,7 @@ impl Engine {
                     let mut left = (*entry).clone();
                     left.members.retain(|member| member.peer != peer);
                     let command = if left.members.is_empty() { left.forget() } else { left.store() };
-                    self.ask_catalogue(command).await?;
+                    self.decide(cluster, command).await?;
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_ids::{GroupId, PeerId};
+use linnet_ids::{GroupId, Mono, PeerId};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_raft::{Change, Replica, Role};
 
@@ -13,6 +13,10 @@ use crate::pump::ReplicaReport;
 
 /// A server that an operator took out is not taken in again by itself before this (jetstream-clustering 0).
 const REJOIN_AFTER: Duration = Duration::from_secs(300);
+/// Streams that lack members are looked for at most this often,
+const HEAL_PAUSE: Duration = Duration::from_millis(200);
+/// and at least this often.
+const HEAL_AGAIN: Duration = Duration::from_secs(5);
 /// How long a majority may take to have an entry.
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a server may take to describe itself.
@@ -28,6 +32,21 @@ pub(super) async fn look_after(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
     if let Some(change) = next_change(cluster, report).await {
         engine.change_members(GroupId::META, change);
     }
+    if cluster.heals_now(report) {
+        let (engine, cluster) = (engine.clone(), cluster.clone());
+        tokio::spawn(async move {
+            engine.heal_streams(&cluster).await;
+            cluster.healing.lock().is_busy = false;
+        });
+    }
+}
+
+/// When streams that lack members were looked for last.
+#[derive(Default)]
+pub(super) struct Healing {
+    is_busy: bool,
+    seen: Option<(u64, Vec<PeerId>, Vec<PeerId>)>,
+    at: Option<Mono>,
 }
 
 /// A learner that has everything is promoted; then one that is not in the group is taken in.
@@ -65,6 +84,33 @@ impl Cluster {
     /// An operator takes a server out.
     pub(crate) fn note_removed(&self, peer: PeerId) {
         self.removed.lock().insert(peer, self.link.clock().mono());
+    }
+
+    /// Notices who was taken out of the catalogue's group: whoever leads it next must know.
+    pub(super) fn note_members(&self, report: &ReplicaReport) {
+        let before = self.meta();
+        let Some(before) = &before.report else { return };
+        let after = &report.status.membership;
+        for member in before.status.membership.members().iter().filter(|m| after.get(m.peer).is_none()) {
+            self.note_removed(member.peer);
+        }
+    }
+
+    /// True if it is time to look for streams that lack members: something changed, or the last time is long ago. The
+    /// caller looks, and says when that is done.
+    fn heals_now(&self, report: &ReplicaReport) -> bool {
+        let members = report.status.membership.members().iter().map(|m| m.peer).collect();
+        let reachable = self.link.peers().into_iter().filter(|p| p.is_reachable).map(|p| p.id).collect();
+        let seen = Some((self.view.last_seq(), members, reachable));
+        let mut healing = self.healing.lock();
+        let is_new = healing.seen != seen;
+        let waited = healing.at.map(|at| self.link.clock().mono().since(at));
+        let is_due = waited.is_none_or(|waited| waited > HEAL_AGAIN || (is_new && waited > HEAL_PAUSE));
+        if healing.is_busy || !is_due {
+            return false;
+        }
+        *healing = Healing { is_busy: true, seen, at: Some(self.link.clock().mono()) };
+        true
     }
 
     fn was_removed(&self, peer: PeerId) -> bool {

@@ -9,9 +9,12 @@ mod asks;
 mod changes;
 mod describe;
 mod entering;
+mod following;
 mod members;
 mod news;
+mod placing;
 mod reconcile;
+mod steps;
 mod transfers;
 mod view;
 
@@ -62,6 +65,14 @@ pub(crate) struct Cluster {
     meta: ArcSwap<MetaStanding>,
     /// Streams that are being begun, changed or removed here.
     busy: Mutex<HashSet<GroupId>>,
+    /// When streams that lack members were looked for, and under which circumstances.
+    healing: Mutex<members::Healing>,
+    /// Groups of which a step of the membership is under way.
+    moving: Mutex<HashSet<GroupId>>,
+    /// Groups led here that have the members that they shall have: these.
+    seated: Mutex<HashMap<GroupId, Vec<PeerId>>>,
+    /// Groups whose replica here was removed, and that want another one here.
+    outlived: Mutex<HashSet<GroupId>>,
     /// States that this server sends.
     sources: Arc<Mutex<Sources>>,
     /// Groups whose state is on its way to this server.
@@ -122,6 +133,10 @@ impl Cluster {
             me,
             meta: ArcSwap::from_pointee(meta),
             busy: Mutex::default(),
+            healing: Mutex::default(),
+            moving: Mutex::default(),
+            seated: Mutex::default(),
+            outlived: Mutex::default(),
             sources: Arc::new(Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE))),
             taking: Mutex::default(),
             removed: Mutex::default(),
@@ -225,6 +240,7 @@ impl Engine {
                 engine.refresh_meta(&cluster).await;
                 members::look_after(&engine, &cluster).await;
                 reconcile::reconcile(&engine, &cluster, &fresh).await;
+                following::follow(&engine, &cluster, &fresh);
             }
         });
     }
@@ -233,6 +249,9 @@ impl Engine {
     async fn refresh_meta(&self, cluster: &Cluster) {
         let report = self.report(&self.meta_pump(), META_KEY).await;
         self.meta_status.store(Some(Arc::new(self.describe_meta(cluster, report.as_ref()))));
+        if let Some(report) = &report {
+            cluster.note_members(report);
+        }
         let has_leader = report.as_ref().is_some_and(|r| r.status.leader.is_some() || r.status.is_leader);
         let since = cluster.meta.load().leaderless_since;
         let leaderless_since =

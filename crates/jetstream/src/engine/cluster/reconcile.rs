@@ -21,6 +21,17 @@ pub(super) async fn reconcile(engine: &Arc<Engine>, cluster: &Arc<Cluster>, fres
         let here = account.stream(&assignment.config.name);
         let work = match here {
             None if assignment.replica(cluster.me()).is_none() => continue,
+            Some(handle) if handle.group == group && !assignment.ended && cluster.outlived(group) => {
+                Work::Remove(account, handle)
+            }
+            Some(handle)
+                if handle.group == group
+                    && handle.is_replica
+                    && !assignment.ended
+                    && assignment.replica(cluster.me()).is_none() =>
+            {
+                Work::Leave(account, handle)
+            }
             None if assignment.ended => Work::SayGone,
             None => Work::Begin(account),
             Some(handle) if handle.group != group && handle.group.meta_index < group.meta_index => {
@@ -40,6 +51,8 @@ enum Work {
     Begin(Arc<JsAccount>),
     /// The stream, or an earlier one of its name, ends here.
     Remove(Arc<JsAccount>, Arc<StreamHandle>),
+    /// The catalogue names this server no more.
+    Leave(Arc<JsAccount>, Arc<StreamHandle>),
     /// Nothing of an ended stream is here.
     SayGone,
     /// This server leads it: the catalogue hears that it lives, and it follows its configuration.
@@ -71,6 +84,11 @@ impl Engine {
                 Work::Remove(account, handle) => {
                     engine.remove_assigned(&cluster, &account, &handle).await;
                     engine.say_gone(&cluster, &assignment).await;
+                }
+                Work::Leave(account, handle) => {
+                    if engine.has_left(&cluster, &assignment, &handle).await {
+                        engine.remove_assigned(&cluster, &account, &handle).await;
+                    }
                 }
                 Work::SayGone => engine.say_gone(&cluster, &assignment).await,
                 Work::Settle(handle) => engine.settle(&cluster, &assignment, &handle).await,
@@ -128,6 +146,7 @@ impl Engine {
         let has_log = handle.is_replica || !handle.cell.is_memory();
         self.remove(account, handle, has_log).await;
         cluster.news.forget(handle.group);
+        cluster.outlived.lock().remove(&handle.group);
         let (disk, dir, group) = (self.disk.clone(), self.dir.clone(), handle.group);
         let forgotten = tokio::task::spawn_blocking(move || forget_assignment(&*disk, &dir, group)).await;
         if let Ok(Err(e)) = forgotten {
@@ -168,5 +187,12 @@ impl Engine {
             };
             self.tell_meta(cluster, request).await;
         }
+    }
+}
+
+impl Cluster {
+    /// True if the replica here was removed from its group, which wants another one here.
+    fn outlived(&self, group: GroupId) -> bool {
+        self.outlived.lock().contains(&group)
     }
 }

@@ -1,9 +1,10 @@
 //! What the catalogue says, for everybody who must not ask its pump.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use linnet_assets::Stream;
+use linnet_ids::GroupId;
 use linnet_replication::{Assignment, CatalogueEntry, KeptConsumer, catalogue_entry};
 use linnet_store::Filter;
 use parking_lot::RwLock;
@@ -30,6 +31,8 @@ struct State {
 #[derive(Default)]
 struct Known {
     streams: BTreeMap<StreamName, Arc<Assignment>>,
+    /// What the newest stream of each group is called.
+    groups: HashMap<GroupId, StreamName>,
     /// Durable consumers of streams in memory, by group and name.
     consumers: BTreeMap<(String, String), KeptConsumer>,
 }
@@ -84,6 +87,13 @@ impl CatalogueView {
         of_account.map(|(_, a)| a.clone()).filter(|a| !a.ended).collect()
     }
 
+    /// The stream of this group, also if it has ended.
+    pub(crate) fn of_group(&self, group: GroupId) -> Option<Arc<Assignment>> {
+        let state = self.state.read();
+        let name = state.known.groups.get(&group)?;
+        state.known.streams.get(name).cloned()
+    }
+
     /// Everything, also what has ended.
     pub(crate) fn all(&self) -> Vec<Arc<Assignment>> {
         self.state.read().known.streams.values().cloned().collect()
@@ -102,6 +112,11 @@ impl CatalogueView {
         of_group.map(|(_, kept)| kept.clone()).collect()
     }
 
+    /// How often it changed.
+    pub(crate) fn version(&self) -> u64 {
+        *self.version.borrow()
+    }
+
     /// The newest sequence that is in it.
     pub(crate) fn last_seq(&self) -> u64 {
         self.state.read().last_seq
@@ -115,7 +130,17 @@ fn read_from(stream: &mut Stream, from: u64, known: &mut Known) {
         match catalogue_entry(stream, seq) {
             Ok(Some(CatalogueEntry::Stream(assignment))) => {
                 let name = (assignment.account.clone(), assignment.config.name.clone());
-                known.streams.insert(name, Arc::new(*assignment));
+                let group = GroupId::parse(&assignment.group);
+                let before = known.streams.insert(name.clone(), Arc::new(*assignment));
+                let before = before.and_then(|before| GroupId::parse(&before.group));
+                if before != group
+                    && let Some(before) = before
+                {
+                    known.groups.remove(&before);
+                }
+                if let Some(group) = group {
+                    known.groups.insert(group, name);
+                }
             }
             Ok(Some(CatalogueEntry::Consumer(kept))) => {
                 known.consumers.insert((kept.group.clone(), kept.name.clone()), *kept);
