@@ -142,3 +142,23 @@ fn all_servers_stop_and_start_again_with_everything() {
         }
     });
 }
+
+#[test]
+fn a_stream_in_memory_begins_again_when_all_its_servers_have_ended() {
+    run(Kind::Linnet, async |trio| {
+        trio.stream("M", 3, json!({"storage": "memory"})).await;
+        let client = trio.roaming().await;
+        publish(&client, "m", "1").await;
+        for name in trio.names() {
+            trio.kill(&name);
+        }
+        for name in trio.names() {
+            trio.restart(&name);
+        }
+        let info = trio.info("M").await;
+        assert_eq!(info["state"]["messages"], json!(0), "{info}");
+        let client = trio.roaming().await;
+        publish(&client, "m", "2").await;
+        trio.all_current("M").await;
+    });
+}

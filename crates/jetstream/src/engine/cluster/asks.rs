@@ -32,6 +32,9 @@ pub(super) const ASK_CHUNK: AskKind = AskKind(6);
 /// The life in which you would take part in a group: its id.
 pub(super) const ASK_LIFE: AskKind = AskKind(7);
 
+/// How a replica of a group stands: its id; [`Standing`](super::reseed::Standing).
+pub(super) const ASK_STANDING: AskKind = AskKind(8);
+
 /// How long the leader of a stream may take.
 const STREAM_WITHIN: Duration = Duration::from_secs(4);
 /// How long all servers may take that are asked at once (jetstream-clustering 0).
@@ -139,6 +142,16 @@ pub(super) fn answer(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
             let Some(group) = GroupId::parse(&String::from_utf8_lossy(&body)) else { return };
             if let Some(life) = engine.name_life(&cluster, group).await {
                 say(answerer, &life);
+            }
+        })
+    });
+    spawn(ASK_STANDING, |engine, _, _, body, answerer| {
+        Box::pin(async move {
+            let group = std::str::from_utf8(&body).ok().and_then(GroupId::parse);
+            if let Some(group) = group
+                && let Some(standing) = engine.standing(group).await
+            {
+                say(answerer, &standing);
             }
         })
     });

@@ -14,6 +14,7 @@ mod members;
 mod news;
 mod placing;
 mod reconcile;
+mod reseed;
 mod steps;
 mod transfers;
 mod view;
@@ -73,6 +74,8 @@ pub(crate) struct Cluster {
     seated: Mutex<HashMap<GroupId, Vec<PeerId>>>,
     /// Groups whose replica here was removed, and that want another one here.
     outlived: Mutex<HashSet<GroupId>>,
+    /// When streams in memory that all have forgotten were looked for.
+    reseeding: Mutex<Option<Mono>>,
     /// States that this server sends.
     sources: Arc<Mutex<Sources>>,
     /// Groups whose state is on its way to this server.
@@ -138,6 +141,7 @@ impl Cluster {
             seated: Mutex::default(),
             outlived: Mutex::default(),
             sources: Arc::new(Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE))),
+            reseeding: Mutex::default(),
             taking: Mutex::default(),
             removed: Mutex::default(),
             founder: OnceLock::new(),
@@ -239,6 +243,7 @@ impl Engine {
                 let fresh = cluster.news.take();
                 engine.refresh_meta(&cluster).await;
                 members::look_after(&engine, &cluster).await;
+                reseed::look_after(&engine, &cluster);
                 reconcile::reconcile(&engine, &cluster, &fresh).await;
                 following::follow(&engine, &cluster, &fresh);
             }
