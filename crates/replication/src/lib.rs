@@ -45,4 +45,4 @@ pub use open::{OpenFailure, Opening, Restored, open_at_checkpoint};
 pub use quarantine::put_aside;
 pub use replica::ReplicaRequest;
 pub use restore::{RestoreOutcome, RestoredStore, RestoredStream, Restoring, UnnamedGroup, group_dir};
-pub use turns::{GroupKey, Host, PassMail, StopReason, Touched, Turns};
+pub use turns::{GroupKey, Host, Incoming, PassMail, StopReason, Touched, Turns};

@@ -81,10 +81,17 @@ pub struct PassMail {
     pub checkpoints: Vec<GroupId>,
     /// Groups with something in their inbox.
     pub ready: Vec<GroupKey>,
-    /// What replicas on other servers say.
-    pub messages: Vec<(GroupId, Message)>,
-    /// Which servers can be heard, and which cannot any more.
-    pub peers: Vec<PeerChange>,
+    /// What came from other servers, in order: what a server said before it began anew must not be taken for newer.
+    pub incoming: Vec<Incoming>,
+}
+
+/// Something that comes from another server, or is known of it.
+#[derive(Debug)]
+pub enum Incoming {
+    /// What its replica of a group says.
+    Message(GroupId, Message),
+    /// It can be heard, or cannot any more.
+    Peer(PeerChange),
 }
 
 /// Groups to turn, each once.
@@ -148,21 +155,15 @@ impl Turns {
             self.applied = mail.durable;
             self.apply(host, at, &mut touched);
         }
-        for change in mail.peers {
-            for key in host.keys() {
-                let is_told = host.with(key, |group, _, log| {
-                    group.on_peer(at.now, change, log);
-                    group.is_replica()
-                });
-                if is_told == Some(true) {
+        for incoming in mail.incoming {
+            match incoming {
+                Incoming::Peer(change) => Self::tell_of_peer(host, change, at, &mut touched),
+                Incoming::Message(group, message) => {
+                    let Some(key) = host.key_of(group) else { continue };
+                    host.with(key, |group, _, log| group.on_message(at.now, message, log));
                     touched.add(key);
                 }
             }
-        }
-        for (group, message) in mail.messages {
-            let Some(key) = host.key_of(group) else { continue };
-            host.with(key, |group, _, log| group.on_message(at.now, message, log));
-            touched.add(key);
         }
         for group in mail.checkpoints {
             if let Some(key) = host.key_of(group) {
@@ -181,6 +182,18 @@ impl Turns {
         host.add_others(at, &mut touched);
         for key in touched.keys {
             self.turn(host, key, at);
+        }
+    }
+
+    fn tell_of_peer(host: &mut impl Host, change: PeerChange, at: Moment, touched: &mut Touched) {
+        for key in host.keys() {
+            let is_told = host.with(key, |group, _, log| {
+                group.on_peer(at.now, change, log);
+                group.is_replica()
+            });
+            if is_told == Some(true) {
+                touched.add(key);
+            }
         }
     }
 

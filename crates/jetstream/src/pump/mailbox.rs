@@ -9,7 +9,7 @@ use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors::ApiError;
 use linnet_raft::Message;
 use linnet_replication::raft::PeerChange;
-use linnet_replication::{GroupDone, GroupKey, SoloGroup, Ticket};
+use linnet_replication::{GroupDone, GroupKey, Incoming, SoloGroup, Ticket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -41,9 +41,8 @@ pub(super) struct PumpMail {
     pub(super) failure: Option<LogFailure>,
     pub(super) disk: Vec<(GroupKey, GroupDone)>,
     pub(super) checkpoints: Vec<GroupId>,
-    /// What replicas on other servers say to groups of this pump. Their windows bound it.
-    pub(super) messages: Vec<(GroupId, Message)>,
-    pub(super) peers: Vec<PeerChange>,
+    /// What comes from other servers, in order. The windows of groups bound it.
+    pub(super) incoming: Vec<Incoming>,
     /// What was read of the log.
     pub(super) entries: Vec<EntriesRead>,
     pub(super) controls: Vec<Control>,
@@ -143,12 +142,13 @@ impl PumpHandle {
 
     /// Messages of replicas on other servers.
     pub(crate) fn replica_messages(&self, messages: impl IntoIterator<Item = (GroupId, Message)>) {
-        self.with(|mail| mail.messages.extend(messages));
+        let messages = messages.into_iter().map(|(group, message)| Incoming::Message(group, message));
+        self.with(|mail| mail.incoming.extend(messages));
     }
 
     /// Servers can be heard, or cannot any more.
     pub(crate) fn peers_changed(&self, changes: &[PeerChange]) {
-        self.with(|mail| mail.peers.extend_from_slice(changes));
+        self.with(|mail| mail.incoming.extend(changes.iter().copied().map(Incoming::Peer)));
     }
 
     pub(crate) fn control(&self, control: Control) {

@@ -106,7 +106,7 @@ impl Pump {
             }
             self.take_entries(mail.entries, at.now, &mut touched);
             if let Some(replicas) = &mut self.replicas {
-                replicas.note_peers(&mail.peers);
+                replicas.note_peers(&mail.incoming);
             }
             let mail = PassMail {
                 failure: mail.failure.map(|failure| errors::stream_store_failed(failure.for_clients())),
@@ -114,8 +114,7 @@ impl Pump {
                 durable: mail.durable,
                 checkpoints: mail.checkpoints,
                 ready: mail.ready,
-                messages: mail.messages,
-                peers: mail.peers,
+                incoming: mail.incoming,
             };
             let mut turns = std::mem::take(&mut self.turns);
             turns.pass(&mut self, mail, at, touched);

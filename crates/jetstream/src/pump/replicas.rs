@@ -7,7 +7,7 @@ use linnet_ids::{GroupId, Mono, PeerId};
 use linnet_raft::{Entry, LogPoint, MemberProgress, Snapshot, Standing, Status};
 use linnet_replication::raft::{Outbox as RaftOutbox, PeerChange};
 use linnet_replication::transfer::Sources;
-use linnet_replication::{ReplicaRequest, SoloGroup, Touched};
+use linnet_replication::{Incoming, ReplicaRequest, SoloGroup, Touched};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -76,8 +76,9 @@ impl Replicas {
     }
 
     /// Remembers who can be heard.
-    pub(super) fn note_peers(&mut self, changes: &[PeerChange]) {
-        for change in changes {
+    pub(super) fn note_peers(&mut self, incoming: &[Incoming]) {
+        for incoming in incoming {
+            let Incoming::Peer(change) = incoming else { continue };
             match change {
                 PeerChange::Reachable(peer) => {
                     self.reachable.insert(*peer);
