@@ -4,5 +4,6 @@ mod failover;
 mod healing;
 mod life;
 mod members;
+mod offline;
 mod scaling;
 mod trio;

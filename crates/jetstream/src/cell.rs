@@ -122,6 +122,8 @@ pub struct Health {
     log_failure: Mutex<Option<String>>,
     is_disk_full: AtomicBool,
     log_failed: Notify,
+    is_removed: AtomicBool,
+    removed: Notify,
 }
 
 impl Health {
@@ -166,6 +168,23 @@ impl Health {
     /// Why the write-ahead log stopped, if it did.
     pub fn log_failure(&self) -> Option<String> {
         self.log_failure.lock().clone()
+    }
+
+    /// This server was taken out of its cluster.
+    pub(crate) fn note_removed(&self) {
+        if !self.is_removed.swap(true, Ordering::SeqCst) {
+            self.removed.notify_waiters();
+        }
+    }
+
+    /// Returns once this server was taken out of its cluster.
+    pub async fn wait_for_removal(&self) {
+        let mut removed = std::pin::pin!(self.removed.notified());
+        // Registered before looking, so that a removal in between is not missed.
+        removed.as_mut().enable();
+        if !self.is_removed.load(Ordering::SeqCst) {
+            removed.await;
+        }
     }
 
     /// Returns once the write-ahead log has stopped.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use linnet_assets::{Link, Stream};
 use linnet_broker::{Account, InterestSink as _, InterestWatch, InternalSubscription};
+use linnet_replication::SoloGroup;
 
 use crate::inbox::{InboxSink, LetterKind, ListenerSink, StreamInbox};
 
@@ -19,6 +20,8 @@ pub(crate) struct ConsumerServices {
     listeners: HashMap<String, InterestWatch>,
     /// For what origins send.
     origins: HashMap<Link, [InternalSubscription; 2]>,
+    /// A follower's: whether it may answer, and the revision of the configuration that it answers by.
+    followed: Option<(bool, u64)>,
 }
 
 impl ConsumerServices {
@@ -33,14 +36,16 @@ impl ConsumerServices {
     }
 
     /// Subscribes for the stream and all its consumers, and follows a change of the stream's configuration.
-    pub(crate) fn sync(&mut self, stream: &Stream, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+    pub(crate) fn sync(&mut self, group: &SoloGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
         if self.is_internal {
             return;
         }
+        let stream = group.stream();
         if !stream.is_leading() {
-            self.follow();
+            self.follow(group, account, inbox);
             return;
         }
+        self.followed = None;
         let config = stream.config();
         let name = &config.name;
         let mut wanted: Vec<(String, LetterKind)> =
@@ -54,10 +59,7 @@ impl ConsumerServices {
         wanted.push((format!("$JS.FC.{name}.>"), LetterKind::FlowAnswer));
         let direct = config.allow_direct.then_some(name.as_str()).into_iter().chain(stream.answers_for());
         for name in direct {
-            for api in self.api_prefixes() {
-                wanted.push((format!("{api}.DIRECT.GET.{name}"), LetterKind::DirectGet));
-                wanted.push((format!("{api}.DIRECT.GET.{name}.>"), LetterKind::DirectGet));
-            }
+            wanted.extend(self.direct_subjects(name).map(|subject| (subject, LetterKind::DirectGet)));
         }
         self.stream.retain(|subject, _| wanted.iter().any(|(s, _)| s == subject));
         let domain = self.domain_prefix();
@@ -74,12 +76,39 @@ impl ConsumerServices {
         }
     }
 
-    /// Another replica leads: nobody is to reach this one.
-    fn follow(&mut self) {
-        self.stream.clear();
+    /// Another replica leads: this one is asked for single messages and nothing else, and only while it has everything
+    /// that it knows to be committed.
+    fn follow(&mut self, group: &SoloGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
         self.consumers.clear();
         self.listeners.clear();
         self.origins.clear();
+        let config = group.stream().config();
+        let may_answer = group.may_answer();
+        self.followed = Some((may_answer, group.stream().revision()));
+        let name = (may_answer && config.allow_direct).then_some(&config.name);
+        let wanted: Vec<String> =
+            name.into_iter().flat_map(|name| self.direct_subjects(name).collect::<Vec<_>>()).collect();
+        self.stream.retain(|subject, _| wanted.contains(subject));
+        for subject in wanted {
+            self.stream
+                .entry(subject)
+                .or_insert_with_key(|subject| subscribe(account, inbox, subject, LetterKind::DirectGet, 0));
+        }
+    }
+
+    /// After a turn: a follower may have caught up or fallen behind, or have another configuration.
+    pub(crate) fn keep_up(&mut self, group: &SoloGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+        let stream = group.stream();
+        if !stream.is_leading() && self.followed != Some((group.may_answer(), stream.revision())) {
+            self.sync(group, account, inbox);
+        }
+    }
+
+    fn direct_subjects(&self, stream: &str) -> impl Iterator<Item = String> + use<> {
+        let subject =
+            |api: String| [format!("{api}.DIRECT.GET.{stream}"), format!("{api}.DIRECT.GET.{stream}.>")];
+        let subjects: Vec<String> = self.api_prefixes().into_iter().flat_map(subject).collect();
+        subjects.into_iter()
     }
 
     /// A consumer came into being or changed.

@@ -243,6 +243,10 @@ impl Node {
         if !self.remembers() {
             return self.declare_amnesia(from, term);
         }
+        if self.membership().is_retired(from) && self.hard.configs.latest().0 <= self.commit {
+            // It was removed while it could not be told.
+            return self.send(from, Body::Retired { is_recorded: true }, out);
+        }
         if term > self.hard.term && self.leader == Some(from.peer) {
             // A leader that asks leads no more.
             self.lose_leader(now, out);

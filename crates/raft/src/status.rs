@@ -35,6 +35,15 @@ pub struct Status {
 }
 
 impl Node {
+    /// It has everything that the leader has committed as far as it knows, and has applied it.
+    pub fn is_current(&self) -> bool {
+        self.is_leader()
+            || (self.leader.is_some()
+                && self.verified >= self.commit
+                && self.applied >= self.commit
+                && self.commit > 0)
+    }
+
     /// What it shows of itself.
     pub fn status(&self) -> Status {
         Status {
@@ -47,11 +56,7 @@ impl Node {
             last: self.log.last().index,
             last_term: self.log.last().term,
             is_amnesiac: !self.remembers(),
-            is_current: self.is_leader()
-                || (self.leader.is_some()
-                    && self.verified >= self.commit
-                    && self.applied >= self.commit
-                    && self.commit > 0),
+            is_current: self.is_current(),
             is_removed: self.is_removed(),
             membership: self.membership().clone(),
             is_membership_committed: self.hard.configs.latest().0 <= self.commit,

@@ -11,7 +11,7 @@ use linnet_assets::{Owner, Stream};
 use linnet_env::Disk;
 use linnet_ids::{GroupId, Mono, PeerId, Wall};
 use linnet_jsapi::policies::StorageType;
-use linnet_raft::{Membership, Opening as NodeOpening, Replica};
+use linnet_raft::{HardState, Membership, Opening as NodeOpening, Replica};
 use linnet_store::{Seed, StreamStore};
 
 use crate::catalogue::{Assignment, catalogue_config};
@@ -124,6 +124,12 @@ impl Assignment {
         SoloGroup::replica(opening, stream, Some(self.owner()), now, log)
     }
 
+    /// True for a stream in memory with one replica: a server that starts has nothing of it, and only the catalogue knows
+    /// its consumers.
+    pub fn is_volatile(&self) -> bool {
+        self.config.storage == StorageType::Memory && self.members.len() < 2
+    }
+
     /// Its only replica, without anything.
     pub fn begin_alone(&self, group: GroupId, site: &Site, now: Mono) -> SoloGroup {
         self.begin(group, site.kind(self.config.storage, group), site.place.clone(), site.floor_step, now)
@@ -163,6 +169,13 @@ impl Restoring<'_> {
         let mut known = HashSet::from([GroupId::META]);
         for (assignment, group) in assignments {
             known.insert(group);
+            if assignment.is_volatile() || self.was_last_in_memory(&assignment, group, me) {
+                // It begins again once the catalogue is there.
+                if self.recovered(group).is_some() {
+                    log.end_group(group);
+                }
+                continue;
+            }
             let outcome = self.open_assigned(&assignment, group, me, log);
             streams.push(RestoredStream { assignment, group, outcome });
         }
@@ -225,6 +238,19 @@ impl Restoring<'_> {
         state.is_some_and(|state| !state.membership.is_empty())
     }
 
+    /// True for a stream in memory of which this server was the last voter: nobody has anything of it any more.
+    fn was_last_in_memory(&self, assignment: &Assignment, group: GroupId, me: Myself) -> bool {
+        let state = self.recovered(group).and_then(|r| r.hard_state.as_ref());
+        let read = |state: &linnet_wal::HardState| {
+            HardState::from_record(state.term, state.vote, state.incarnation, &state.membership).ok()
+        };
+        assignment.config.storage == StorageType::Memory
+            && state.and_then(read).is_some_and(|state| {
+                let membership = state.membership();
+                membership.voter_count() == 1 && membership.is_voter(me.peer)
+            })
+    }
+
     fn open_replica_of(
         &self,
         assignment: &Assignment,
@@ -248,7 +274,7 @@ impl Restoring<'_> {
         Ok((solo, found))
     }
 
-    fn site(&self) -> Site {
+    pub(crate) fn site(&self) -> Site {
         let (disk, dir, place) = (self.disk.clone(), self.dir.to_owned(), self.place.clone());
         Site { disk, dir, place, floor_step: self.floor_step }
     }

@@ -47,7 +47,7 @@ impl KeptConsumer {
     }
 
     /// The command that removes all of a stream.
-    pub(crate) fn forget_all(account: &str, stream: &str) -> Command {
+    pub fn forget_all(account: &str, stream: &str) -> Command {
         Self::forget(account, stream, "*")
     }
 

@@ -42,6 +42,12 @@ impl SoloGroup {
         self.replica_ref().map(|replica| replica.driver().status())
     }
 
+    /// True if it may answer for what is committed: it leads, or it has what it knows to be committed.
+    pub fn may_answer(&self) -> bool {
+        self.stream.is_leading()
+            || self.replica_ref().is_some_and(|replica| replica.driver().node().is_current())
+    }
+
     /// What this replica, if it leads, knows of a member.
     pub fn progress(&self, peer: PeerId) -> Option<MemberProgress> {
         self.replica_ref()?.driver().node().progress(peer)

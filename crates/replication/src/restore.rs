@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use linnet_assets::Place;
 use linnet_env::{Clock, Disk};
-use linnet_ids::{GroupId, StreamSeq, Wall};
+use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::StorageType;
 use linnet_store::{Kind, OpenError};
 use linnet_wal::{RecoveredGroup, Wal};
 
 use crate::catalogue::{Assignment, catalogue_config, read};
+use crate::change::Site;
 use crate::floor::{FloorJob, Whose, is_of_volatile, volatile_floor};
 use crate::group::SoloGroup;
 use crate::identify::{Identity, identify};
@@ -242,7 +243,8 @@ impl Restoring<'_> {
             (solo, Restored::default())
         };
         if assignment.config.storage == StorageType::Memory {
-            return self.begin_again(assignment, group, consumers).map(|solo| (solo, Restored::default()));
+            let solo = assignment.begin_in_memory(group, consumers, &self.site(), self.clock.mono());
+            return solo.map(|solo| (solo, Restored::default()));
         }
         if self.recovered(group).is_none() {
             // Without damage, a stream that is not live has stored nothing yet.
@@ -271,32 +273,6 @@ impl Restoring<'_> {
             move_files(&**self.disk, &dir, &found.strays);
         }
         Ok((solo, found))
-    }
-
-    /// A stream in memory, as empty as every start finds it.
-    fn begin_again(
-        &self,
-        assignment: &Assignment,
-        group: GroupId,
-        consumers: &[KeptConsumer],
-    ) -> Result<SoloGroup, String> {
-        let dir = group_dir(self.dir, group);
-        let mut floor = volatile_floor(&**self.disk, &dir)
-            .map_err(|e| format!("how far its sequences got cannot be read: {e}"))?;
-        if floor > 0 {
-            // What was found may be a name that a killed process did not make durable. Whoever is told of sequences
-            // up to here must be told of no lower ones later.
-            floor += 1;
-            let name = &assignment.config.name;
-            if let Err(e) = FloorJob::up_to(Whose::Volatile, floor).run(&**self.disk, &dir).into_outcome() {
-                tracing::warn!(
-                    "  Stream '{} > {name}': recording how far its sequences got: {e}",
-                    assignment.account
-                );
-            }
-        }
-        let (place, now) = (self.place.clone(), self.clock.mono());
-        Ok(assignment.begin_again(group, consumers, floor, place, self.floor_step, now))
     }
 
     /// Looks after the groups in the log that the catalogue does not name. Those that have ended go: a deletion may be
@@ -435,5 +411,34 @@ fn report(name: &str, found: &Restored) {
     }
     if !found.lost.is_empty() {
         tracing::error!("  {name}: {} messages are damaged", found.lost.len());
+    }
+}
+
+impl Assignment {
+    /// A stream in memory with one replica, as empty as every start finds it, with the consumers that the catalogue keeps.
+    /// It blocks. Fails with the reason in words.
+    pub fn begin_in_memory(
+        &self,
+        group: GroupId,
+        consumers: &[KeptConsumer],
+        site: &Site,
+        now: Mono,
+    ) -> Result<SoloGroup, String> {
+        let dir = group_dir(&site.dir, group);
+        let mut floor = volatile_floor(&*site.disk, &dir)
+            .map_err(|e| format!("how far its sequences got cannot be read: {e}"))?;
+        if floor > 0 {
+            // What was found may be a name that a killed process did not make durable. Whoever is told of sequences
+            // up to here must be told of no lower ones later.
+            floor += 1;
+            let name = &self.config.name;
+            if let Err(e) = FloorJob::up_to(Whose::Volatile, floor).run(&*site.disk, &dir).into_outcome() {
+                tracing::warn!(
+                    "  Stream '{} > {name}': recording how far its sequences got: {e}",
+                    self.account
+                );
+            }
+        }
+        Ok(self.begin_again(group, consumers, floor, site.place.clone(), site.floor_step, now))
     }
 }

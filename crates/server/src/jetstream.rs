@@ -93,6 +93,10 @@ impl JetStream {
                 Present::Running(health) => {
                     let failed = tokio::select! {
                         () = health.wait_for_log_failure() => true,
+                        () = health.wait_for_removal() => {
+                            self.disable().await;
+                            continue;
+                        }
                         _ = changes.changed() => false,
                     };
                     if failed {
@@ -201,6 +205,14 @@ impl JetStream {
             }
         }
         self.present.send_replace(Present::Down);
+    }
+
+    /// An operator took this server out of its cluster: JetStream is off until the process starts again. What is stored
+    /// stays.
+    async fn disable(&self) {
+        tracing::error!("JetStream being DISABLED, our server was removed from the cluster");
+        self.end().await;
+        self.broker.update_info(|info| info.jetstream = false);
     }
 
     /// Stops it for good.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::failover::Publisher;
-use super::trio::{publish, run, run_on};
+use super::trio::{Trio, publish, run, run_on};
 use crate::harness::{Kind, eventually};
 
 #[test]
@@ -61,12 +61,49 @@ fn a_dead_server_that_is_removed_is_replaced_where_a_spare_exists() {
         let dead = trio.members("S").await.remove(2);
         trio.kill(&dead);
         trio.removes_server(&dead).await;
+        trio.shows("S", "other members", |info| !info["cluster"].to_string().contains(&dead)).await;
         trio.has_replicas("S", 3).await;
-        assert!(!trio.members("S").await.contains(&dead));
         assert_eq!(trio.info("S").await["state"]["messages"], json!(20));
-        // It comes back, finds that it has no part in the stream any more, and lets go.
+    });
+}
+
+#[test]
+fn a_server_that_was_away_when_a_stream_was_taken_off_it_lets_go_when_it_returns() {
+    run_on(Kind::Linnet, 4, async |trio| {
+        trio.stream("S", 3, json!({})).await;
+        let client = trio.roaming().await;
+        publish(&client, "s", "1").await;
+        let dead = trio.members("S").await.remove(1);
+        trio.kill(&dead);
+        let at = trio.running().remove(0);
+        let answer = trio.api(&at, "STREAM.PEER.REMOVE.S", json!({"peer": dead})).await;
+        assert_eq!(answer["success"], json!(true), "{answer}");
+        trio.shows("S", "other members", |info| !info["cluster"].to_string().contains(&dead)).await;
+        trio.has_replicas("S", 3).await;
         trio.restart(&dead);
         trio.has_no_streams(&dead).await;
+        trio.has_replicas("S", 3).await;
+    });
+}
+
+#[test]
+fn a_server_that_is_removed_while_it_runs_switches_jetstream_off() {
+    run_on(Kind::Linnet, 4, async |trio| {
+        trio.stream("S", 3, json!({})).await;
+        let leader = trio.meta_leader().await;
+        let removed = trio.members("S").await.into_iter().find(|name| *name != leader).unwrap();
+        trio.removes_server(&removed).await;
+        let page = |trio: &Trio, path: &str| {
+            let member = trio.cluster.members().iter().find(|member| member.name() == removed).unwrap();
+            member.server().monitor_get(path).ok().map(|answer| (answer.status, answer.body))
+        };
+        eventually("a server without JetStream", async || {
+            let (status, body) = page(trio, "/healthz")?;
+            (status == 503 && body.contains("JetStream not enabled (10076)")).then_some(())
+        })
+        .await;
+        assert_eq!(page(trio, "/healthz?js-server-only=true").unwrap().0, 200);
+        trio.shows("S", "other members", |info| !info["cluster"].to_string().contains(&removed)).await;
         trio.has_replicas("S", 3).await;
     });
 }

@@ -129,7 +129,15 @@ impl Trio {
 
     /// Waits until the stream's description satisfies something.
     pub(super) async fn shows(&mut self, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-        eventually(what, async || Some(self.info(name).await).filter(|info| is_so(info))).await
+        let deadline = Deadline::after(LONG);
+        loop {
+            let info = self.info(name).await;
+            if is_so(&info) {
+                return info;
+            }
+            assert!(!deadline.has_passed(), "not within {LONG:?}: {what}: {info}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The server that leads a stream.

@@ -25,6 +25,7 @@ use linnet_replication::Assignment;
 
 use super::{Call, Outcome, outcome};
 use crate::advisories::StreamAction;
+use crate::catalogue::StreamHandle;
 use crate::engine::{Cluster, Responder};
 
 /// How long a hand-over may take before the present leader goes on.
@@ -52,10 +53,26 @@ pub(super) fn responder(call: &Call<'_>, cluster: &Cluster, api: &ApiRequest<'_>
     match cluster.view.stream(call.account.name(), stream) {
         // Whoever decides which streams there are says that there is none.
         None => cluster.meta_responder(),
-        Some(_) => {
-            let here = call.account.stream(stream).is_some_and(|handle| call.engine.leads(&handle));
-            if here { Responder::Here } else { Responder::Elsewhere }
+        Some(assignment) => {
+            // What is lost is answered where it was.
+            let is_here = |handle: &StreamHandle| call.engine.leads(handle) || handle.lost().is_some();
+            if call.account.stream(stream).is_some_and(|handle| is_here(&handle)) {
+                return Responder::Here;
+            }
+            let is_told = matches!(api, ApiRequest::StreamInfo { .. } | ApiRequest::ConsumerInfo { .. });
+            if is_told && cluster.leads_meta() && cluster.is_offline(&assignment) {
+                return Responder::Offline;
+            }
+            Responder::Elsewhere
         }
+    }
+}
+
+/// The error for a stream of which no server is there, or for a consumer of it.
+pub(super) fn offline(api: &ApiRequest<'_>) -> ApiError {
+    match api {
+        ApiRequest::ConsumerInfo { .. } => errors::CONSUMER_OFFLINE,
+        _ => errors::STREAM_OFFLINE,
     }
 }
 
@@ -226,7 +243,13 @@ async fn list(call: &Call<'_>, cluster: &Arc<Cluster>) -> Result<StreamListRespo
     for name in all.get(page).unwrap_or_default() {
         match known.remove(name) {
             Some(info) => response.streams.push(info),
-            None => response.missing.push(name.clone()),
+            None => {
+                let assignment = cluster.view.stream(call.account.name(), name);
+                if let Some(assignment) = assignment.filter(|assignment| cluster.is_offline(assignment)) {
+                    response.streams.push(call.engine.describe_offline(cluster, &assignment));
+                }
+                response.missing.push(name.clone());
+            }
         }
     }
     Ok(response)

@@ -13,6 +13,7 @@ mod streams;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use linnet_broker::{
     Account, Broker, ClientDescription, Conn, Delivery, InternalSubscription, Message, Publisher, Sink,
@@ -39,6 +40,8 @@ use crate::engine::{Cluster, Engine, Responder};
 use audit::Audited;
 use linnet_env::NameSource;
 
+/// How long a call about a stream waits of which no server is there.
+const OFFLINE_AFTER: Duration = Duration::from_millis(500);
 /// Tasks that work requests off.
 const WORKERS: usize = 16;
 
@@ -280,6 +283,16 @@ impl Worker {
             Some(cluster) => clustered::responder(&call, cluster, &api),
             None => Responder::Here,
         };
+        if responder == Responder::Offline
+            && let Some(cluster) = &engine.cluster
+        {
+            account.api_total.fetch_add(1, Ordering::Relaxed);
+            account.api_errors.fetch_add(1, Ordering::Relaxed);
+            if let Some(Outcome { body, .. }) = refusal(&api, &clustered::offline(&api)) {
+                Self::reply_later(&engine, cluster, &request, body);
+            }
+            return;
+        }
         if responder == Responder::Elsewhere {
             if let Some(cluster) = &engine.cluster {
                 self.hold(cluster.clone(), request);
@@ -311,6 +324,21 @@ impl Worker {
         if let Some(job) = job {
             job.start();
         }
+    }
+
+    /// Answers a call after a while (jetstream-clustering 1.6): the servers that could say more may come back meanwhile.
+    fn reply_later(engine: &Engine, cluster: &Cluster, request: &Request, body: Vec<u8>) {
+        let Some(room) = cluster.room_to_delay().filter(|_| !request.reply.is_empty()) else { return };
+        let (mut publisher, account) = (engine.broker.publisher(), request.account.clone());
+        let reply = request.reply.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(OFFLINE_AFTER).await;
+            let message =
+                Message { subject: &reply, shown_subject: b"", reply: b"", header_len: 0, body: &body };
+            publisher.publish(&account, &message);
+            publisher.flush();
+            drop(room);
+        });
     }
 
     /// Keeps a call that nobody can answer until the meta group has a leader: whoever that is has it, too.

@@ -1,10 +1,11 @@
 //! Consumers that the catalogue keeps: durable ones of streams in memory, which have no log.
 
 use linnet_assets::{Command, CommandOutcome, ConsumerCommand};
-use linnet_jsapi::errors::ApiError;
+use linnet_jsapi::errors::{self, ApiError};
 use linnet_replication::KeptConsumer;
 
 use super::Engine;
+use super::cluster::MetaRequest;
 use crate::catalogue::{JsAccount, StreamHandle};
 
 impl Engine {
@@ -16,7 +17,7 @@ impl Engine {
         handle: &StreamHandle,
         name: &str,
     ) -> Result<(), ApiError> {
-        if !handle.cell.is_memory() {
+        if !handle.cell.is_memory() || handle.is_replica {
             return Ok(());
         }
         // What is stored last is what the stream has last.
@@ -27,16 +28,45 @@ impl Engine {
         match definition.filter(|definition| !definition.config.durable_name.is_empty()) {
             Some(definition) => {
                 let consumer = KeptConsumer::of(handle.group, *definition);
-                self.ask_catalogue(consumer.store(account.name(), &stream)).await?;
+                self.have_kept(account.name(), &stream, consumer).await?;
                 kept.insert(name.to_owned());
             }
             None if kept.contains(name) => {
-                self.ask_catalogue(KeptConsumer::forget(account.name(), &stream, name)).await?;
+                self.have_dropped(account.name(), &stream, handle, name).await?;
                 kept.remove(name);
             }
             None => {}
         }
         Ok(())
+    }
+
+    async fn have_kept(&self, account: &str, stream: &str, consumer: KeptConsumer) -> Result<(), ApiError> {
+        let Some(cluster) = &self.cluster else {
+            return self.ask_catalogue(consumer.store(account, stream)).await.map(|_| ());
+        };
+        let (account, stream) = (account.to_owned(), stream.to_owned());
+        let is_kept = self.tell_meta(cluster, MetaRequest::Keep { account, stream, consumer }).await;
+        if is_kept { Ok(()) } else { Err(errors::CLUSTER_NOT_AVAIL) }
+    }
+
+    async fn have_dropped(
+        &self,
+        account: &str,
+        stream: &str,
+        handle: &StreamHandle,
+        name: &str,
+    ) -> Result<(), ApiError> {
+        let Some(cluster) = &self.cluster else {
+            return self.ask_catalogue(KeptConsumer::forget(account, stream, name)).await.map(|_| ());
+        };
+        let request = MetaRequest::Drop {
+            account: account.to_owned(),
+            stream: stream.to_owned(),
+            group: handle.group.to_string(),
+            consumer: name.to_owned(),
+        };
+        let is_dropped = self.tell_meta(cluster, request).await;
+        if is_dropped { Ok(()) } else { Err(errors::CLUSTER_NOT_AVAIL) }
     }
 
     /// [`Engine::keep_consumer`] for every consumer of a stream that came with some.
@@ -45,7 +75,7 @@ impl Engine {
         account: &JsAccount,
         handle: &StreamHandle,
     ) -> Result<(), ApiError> {
-        if !handle.cell.is_memory() {
+        if !handle.cell.is_memory() || handle.is_replica {
             return Ok(());
         }
         let CommandOutcome::Names(names) = handle.ask(Command::Consumer(ConsumerCommand::Names)).await?

@@ -200,7 +200,7 @@ impl Pump {
                 };
                 self.groups.insert(key, slot);
                 if let Some(slot) = self.groups.get_mut(&key) {
-                    slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox);
+                    slot.services.sync(&slot.group, &slot.account, &slot.inbox);
                 }
                 touched.add(key);
             }
@@ -214,7 +214,7 @@ impl Pump {
             Control::Open { key, services, done } => {
                 if let Some(slot) = self.groups.get_mut(&key) {
                     slot.services = services;
-                    slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox);
+                    slot.services.sync(&slot.group, &slot.account, &slot.inbox);
                 }
                 touched.add(key);
                 let _ = done.send(());
@@ -304,9 +304,7 @@ impl Pump {
                 Change::ConsumerDeleted(_, consumer) => slot.services.remove_consumer(&consumer),
                 Change::Listening(_, link, subscriptions) => slot.services.add_origin(link, subscriptions),
                 Change::StoppedListening(_, link) => slot.services.remove_origin(link),
-                Change::Reconfigured(_) => {
-                    slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox)
-                }
+                Change::Reconfigured(_) => slot.services.sync(&slot.group, &slot.account, &slot.inbox),
             }
         }
     }

@@ -119,6 +119,7 @@ impl Pump {
         let (Some(replicas), Some(slot)) = (&mut self.replicas, self.groups.get_mut(&key)) else { return };
         let Some(outbox) = slot.group.outbox() else { return };
         replicas.outbox.append(outbox);
+        slot.services.keep_up(&slot.group, &slot.account, &slot.inbox);
         let group = slot.group.group();
         for request in slot.group.take_requests() {
             match request {
@@ -129,7 +130,7 @@ impl Pump {
                 ReplicaRequest::TakeState(snapshot) => replicas.observer.state_offered(group, snapshot),
                 ReplicaRequest::Standing(standing) => {
                     let leads = matches!(standing, Standing::Leading(_));
-                    slot.services.sync(slot.group.stream(), &slot.account, &slot.inbox);
+                    slot.services.sync(&slot.group, &slot.account, &slot.inbox);
                     replicas.observer.changed(group, leads);
                     // What came for a leader is to be refused now, or judged.
                     self.handle.schedule(key);

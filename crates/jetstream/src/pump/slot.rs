@@ -114,6 +114,7 @@ pub(super) fn read_mail(
     }
     for index in 0..slot.mail.others.len() {
         let Some(letter) = slot.mail.others.get(index) else { continue };
+        let may_answer = slot.group.may_answer();
         let stream = slot.group.stream_mut();
         match letter.kind {
             // Another replica leads: what was meant for a leader came too late or too early.
@@ -121,6 +122,10 @@ pub(super) fn read_mail(
                 outbox.say_no_responders(letter.subject, letter.reply);
             }
             kind if kind != LetterKind::DirectGet && !stream.is_leading() => {}
+            // A replica that is behind answers nothing; whoever asks is sent to another one next time.
+            LetterKind::DirectGet if !may_answer => {
+                outbox.say_no_responders(letter.subject, letter.reply);
+            }
             LetterKind::NextRequest | LetterKind::DirectGet if needs_more(&letter) => {
                 outbox.say_level_required(letter.reply);
             }

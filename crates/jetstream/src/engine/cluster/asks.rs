@@ -8,7 +8,7 @@ use linnet_ids::{GroupId, PeerId};
 use linnet_jsapi::ConsumerConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamInfo;
-use linnet_replication::Assignment;
+use linnet_replication::{Assignment, KeptConsumer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -91,9 +91,13 @@ pub(crate) enum StreamCall {
 
 /// What the leader of the catalogue's group is asked by other servers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum MetaRequest {
+pub(in crate::engine) enum MetaRequest {
     /// The group has its first leader.
     Live { account: String, stream: String, group: String },
+    /// A durable consumer of a stream in memory is to be kept.
+    Keep { account: String, stream: String, consumer: KeptConsumer },
+    /// Such a consumer is gone.
+    Drop { account: String, stream: String, group: String, consumer: String },
     /// A member has nothing of an ended stream any more.
     Gone { account: String, stream: String, group: String, peer: String },
 }
@@ -384,7 +388,7 @@ impl Engine {
     }
 
     /// Has the leader of the catalogue's group take something in.
-    pub(super) async fn tell_meta(&self, cluster: &Arc<Cluster>, request: MetaRequest) -> bool {
+    pub(in crate::engine) async fn tell_meta(&self, cluster: &Arc<Cluster>, request: MetaRequest) -> bool {
         if cluster.leads_meta() {
             return self.serve_meta(cluster, request).await.is_ok();
         }

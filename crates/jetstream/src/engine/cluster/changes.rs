@@ -9,7 +9,7 @@ use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamInfo;
-use linnet_replication::{Assignment, Placed};
+use linnet_replication::{Assignment, KeptConsumer, Placed};
 
 use super::asks::{MetaRequest, StreamCall};
 use super::{Cluster, Engine};
@@ -38,7 +38,11 @@ impl Engine {
             ended: false,
             config,
         };
-        self.ask_catalogue(assignment.store()).await?;
+        {
+            // The entry of an earlier stream of its name must not be forgotten after this.
+            let _one_at_a_time = self.settling.lock().await;
+            self.decide(cluster, assignment.store()).await?;
+        }
         self.wait_until_live(cluster, &assignment).await?;
         self.describe_elsewhere(cluster, &assignment, StreamCall::Info).await
     }
@@ -99,8 +103,7 @@ impl Engine {
             }
             if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
                 // Whoever begins it yet is told that it has ended.
-                let ended = Assignment { ended: true, ..assignment.clone() };
-                self.ask_catalogue(ended.store()).await?;
+                self.amend(cluster, assignment, |entry| entry.ended = true).await?;
                 return Err(errors::CLUSTER_NOT_AVAIL);
             }
         }
@@ -161,8 +164,13 @@ impl Engine {
             ),
             Err(error) => return Err(error),
         }
-        let ended = Assignment { ended: true, ..assignment.clone() };
-        self.ask_catalogue(ended.store()).await.map(|_| ())
+        self.amend(cluster, assignment, |entry| entry.ended = true).await?;
+        if assignment.is_volatile() {
+            let _one_at_a_time = self.settling.lock().await;
+            let forget = KeptConsumer::forget_all(&assignment.account, &assignment.config.name);
+            self.decide(cluster, forget).await?;
+        }
+        Ok(())
     }
 
     /// Takes in what another server says, as the leader of the catalogue's group.
@@ -177,6 +185,17 @@ impl Engine {
                 if let Some(entry) = entry.filter(|a| !a.live && !a.ended) {
                     let live = Assignment { live: true, ..(*entry).clone() };
                     self.decide(cluster, live.store()).await?;
+                }
+            }
+            MetaRequest::Keep { account, stream, consumer } => {
+                let entry = cluster.view.stream(&account, &stream).filter(|a| a.group == consumer.group);
+                entry.ok_or(errors::STREAM_NOT_FOUND)?;
+                self.decide(cluster, consumer.store(&account, &stream)).await?;
+            }
+            MetaRequest::Drop { account, stream, group, consumer } => {
+                let kept = cluster.view.consumers_of(&group);
+                if kept.iter().any(|kept| kept.name == consumer) {
+                    self.decide(cluster, KeptConsumer::forget(&account, &stream, &consumer)).await?;
                 }
             }
             MetaRequest::Gone { account, stream, group, peer } => {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use linnet_ids::PeerId;
+use linnet_ids::{PeerId, Wall};
 use linnet_jsapi::Nanos;
-use linnet_jsapi::info::{ClusterInfo, PeerInfo};
+use linnet_jsapi::info::{ClusterInfo, PeerInfo, StreamInfo};
+use linnet_replication::Assignment;
 
 use super::{Cluster, Engine};
 use crate::catalogue::StreamHandle;
@@ -40,7 +41,41 @@ fn raft_group(handle: &StreamHandle) -> String {
     format!("S-R{}{storage}-{short}", config.num_replicas)
 }
 
+impl Engine {
+    /// A stream that no server can describe, as the catalogue knows it.
+    pub(crate) fn describe_offline(&self, cluster: &Cluster, assignment: &Assignment) -> StreamInfo {
+        let peer = |peer: PeerId| PeerInfo {
+            name: cluster.link.name_of(peer).unwrap_or_else(|| unknown_name(peer)),
+            offline: true,
+            peer: peer.to_string(),
+            ..PeerInfo::default()
+        };
+        StreamInfo {
+            config: assignment.config.clone(),
+            created: Wall(assignment.created),
+            cluster: Some(ClusterInfo {
+                name: self.broker.cluster_name().unwrap_or_default(),
+                replicas: assignment.replicas().into_iter().map(|replica| peer(replica.peer)).collect(),
+                ..ClusterInfo::default()
+            }),
+            timestamp: self.broker.clock().wall(),
+            ..StreamInfo::default()
+        }
+    }
+}
+
+fn unknown_name(peer: PeerId) -> String {
+    format!("Server name unknown at this time (peerID: {peer})")
+}
+
 impl Cluster {
+    /// True if no server of a stream is there.
+    pub(crate) fn is_offline(&self, assignment: &Assignment) -> bool {
+        let views = self.link.peers();
+        let is_there = |peer| peer == self.me() || views.iter().any(|v| v.id == peer && !v.is_offline);
+        !assignment.replicas().iter().any(|replica| is_there(replica.peer))
+    }
+
     /// The replicas of a group, by name.
     pub(crate) fn describe(&self, report: &ReplicaReport, cluster: &str, group: &str) -> ClusterInfo {
         let status = &report.status;
@@ -71,9 +106,8 @@ impl Cluster {
             Some(p) => is_heard && lag == 0 && !p.is_amnesiac,
             None => false,
         };
-        let unknown = || format!("Server name unknown at this time (peerID: {peer})");
         PeerInfo {
-            name: self.link.name_of(peer).unwrap_or_else(unknown),
+            name: self.link.name_of(peer).unwrap_or_else(|| unknown_name(peer)),
             current,
             offline: !is_me && view.is_none_or(|v| v.is_offline),
             active: if is_me { Nanos::ZERO } else { nanos(silence) },

@@ -43,6 +43,7 @@ use crate::log_writer::LogHandle;
 use crate::pump::{Control, Installation, PumpHandle, ReplicaReport, Replicas};
 use crate::services::ConsumerServices;
 
+pub(in crate::engine) use asks::MetaRequest;
 pub(crate) use news::News;
 pub(crate) use view::CatalogueView;
 
@@ -106,6 +107,8 @@ pub(crate) enum Responder {
     Elsewhere,
     /// Nobody can: everybody says so.
     Unavailable,
+    /// Nobody can, as the servers that could are gone: this one says so, after a while.
+    Offline,
 }
 
 impl Cluster {
@@ -191,6 +194,11 @@ impl Cluster {
         self.waiting.clone().try_acquire_owned().ok()
     }
 
+    /// Room for a call that is answered later; `None` if too many wait.
+    pub(crate) fn room_to_delay(&self) -> Option<OwnedSemaphorePermit> {
+        self.waiting.clone().try_acquire_owned().ok()
+    }
+
     /// Waits until the catalogue's group has a leader. True if that is this server.
     pub(crate) async fn comes_to_lead(&self) -> bool {
         let deadline = tokio::time::Instant::now() + LEADERLESS_AFTER;
@@ -256,6 +264,9 @@ impl Engine {
         self.meta_status.store(Some(Arc::new(self.describe_meta(cluster, report.as_ref()))));
         if let Some(report) = &report {
             cluster.note_members(report);
+            if report.status.is_removed {
+                self.health.note_removed();
+            }
         }
         let has_leader = report.as_ref().is_some_and(|r| r.status.leader.is_some() || r.status.is_leader);
         let since = cluster.meta.load().leaderless_since;

@@ -116,16 +116,25 @@ impl Engine {
             );
             return;
         }
+        if assignment.is_volatile() && !cluster.is_current() {
+            // Consumers that it is to begin with may not be known here yet.
+            return;
+        }
         match self.first_replica(cluster, assignment, group) {
-            Some(solo) => {
+            Ok(solo) => {
                 self.install(account, Box::new(solo), None, Shown::Everywhere).await;
             }
-            None => self.install_lost(assignment.clone(), group, "its log is lost".to_owned()).await,
+            Err(reason) => self.install_lost(assignment.clone(), group, reason).await,
         }
     }
 
-    /// A replica without anything; `None` if the only one that there was is lost.
-    fn first_replica(&self, cluster: &Cluster, assignment: &Assignment, group: GroupId) -> Option<SoloGroup> {
+    /// A replica without anything. Fails, with the reason in words, if the only one that there was is lost.
+    fn first_replica(
+        &self,
+        cluster: &Cluster,
+        assignment: &Assignment,
+        group: GroupId,
+    ) -> Result<SoloGroup, String> {
         let now = self.broker.clock().mono();
         let site = self.site();
         let life = cluster.meta().report.as_ref().map(|report| report.incarnation);
@@ -134,10 +143,13 @@ impl Engine {
         if assignment.members.len() > 1 {
             let how = if is_new { Beginning::Founding } else { Beginning::Joining };
             let mut log = self.log.clone();
-            return Some(assignment.begin_replica(group, &site, cluster.me, how, now, &mut log));
+            return Ok(assignment.begin_replica(group, &site, cluster.me, how, now, &mut log));
         }
-        let is_memory = assignment.config.storage == linnet_jsapi::policies::StorageType::Memory;
-        (is_new || is_memory).then(|| assignment.begin_alone(group, &site, now))
+        if assignment.is_volatile() {
+            let consumers = cluster.view.consumers_of(&assignment.group);
+            return assignment.begin_in_memory(group, &consumers, &site, now);
+        }
+        if is_new { Ok(assignment.begin_alone(group, &site, now)) } else { Err("its log is lost".to_owned()) }
     }
 
     async fn remove_assigned(&self, cluster: &Cluster, account: &JsAccount, handle: &Arc<StreamHandle>) {
