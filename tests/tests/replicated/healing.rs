@@ -1,6 +1,6 @@
 //! Servers are taken out, and streams get replicas elsewhere.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failover::Publisher;
 use super::trio::{Trio, publish, run, run_on};
@@ -166,8 +166,11 @@ fn what_only_a_removed_server_has_is_not_begun_again_elsewhere() {
             list["missing"].as_array()?.contains(&json!(name)).then_some(())
         })
         .await;
-        trio.restart(&dead);
-        let info = trio.shows(&name, "the stream", |info| info["state"]["messages"] == json!(1)).await;
-        assert_eq!(info["cluster"]["leader"], json!(dead), "{info}");
+        eventually("that the stream is offline", async || {
+            let answer = trio.try_api(&leader, &format!("STREAM.INFO.{name}"), &Value::Null).await?;
+            assert_eq!(answer["error"]["err_code"], json!(10118), "{answer}");
+            Some(())
+        })
+        .await;
     });
 }

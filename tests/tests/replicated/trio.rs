@@ -106,7 +106,7 @@ impl Trio {
             match answer {
                 Some(answer) if answer["error"].is_null() => return answer,
                 _ if !deadline.has_passed() => tokio::task::yield_now().await,
-                _ => panic!("{call} does not succeed within {LONG:?}: {answer:?}"),
+                _ => panic!("{call} does not succeed within {LONG:?}: {answer:?}\n{}", self.logs()),
             }
         }
     }
@@ -127,6 +127,12 @@ impl Trio {
         self.api(&at, &format!("STREAM.INFO.{name}"), Value::Null).await
     }
 
+    /// What the servers said last.
+    fn logs(&self) -> String {
+        let members = self.cluster.members().iter();
+        members.map(|member| format!("{}:\n{}\n", member.name(), member.server().log_tail())).collect()
+    }
+
     /// Waits until the stream's description satisfies something.
     pub(super) async fn shows(&mut self, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let deadline = Deadline::after(LONG);
@@ -135,7 +141,7 @@ impl Trio {
             if is_so(&info) {
                 return info;
             }
-            assert!(!deadline.has_passed(), "not within {LONG:?}: {what}: {info}");
+            assert!(!deadline.has_passed(), "not within {LONG:?}: {what}: {info}\n{}", self.logs());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

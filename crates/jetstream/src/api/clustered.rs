@@ -51,6 +51,12 @@ impl OtherStreams for Known {
 pub(super) fn responder(call: &Call<'_>, cluster: &Cluster, api: &ApiRequest<'_>) -> Responder {
     let Some(stream) = api.stream().filter(|_| is_of_stream(api)) else { return cluster.meta_responder() };
     match cluster.view.stream(call.account.name(), stream) {
+        // Its catalogue may be behind, for as long as this server is no member of the catalogue's group.
+        None if !cluster.is_current()
+            && call.account.stream(stream).is_some_and(|handle| call.engine.leads(&handle)) =>
+        {
+            Responder::Here
+        }
         // Whoever decides which streams there are says that there is none.
         None => cluster.meta_responder(),
         Some(assignment) => {

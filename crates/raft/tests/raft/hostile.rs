@@ -431,3 +431,35 @@ fn a_restarted_learner_releases_what_it_knew_before() {
     world.quiesce();
     assert_eq!(world.servers[2].applied, world.servers[0].applied);
 }
+
+#[test]
+fn who_was_removed_while_away_is_told_and_begins_another_life() {
+    let mut world = led(3, 3);
+    world.crash_keeping(2, 0);
+    world.change(0, Change::Remove(peer(2))).unwrap();
+    world.quiesce();
+    world.start(2);
+    let before = world.life(2);
+    world.time_out(2);
+    world.quiesce();
+    let status = world.node(2).map(|node| node.status()).unwrap();
+    assert_ne!(world.life(2), before);
+    assert!(status.is_amnesiac && !status.is_removed);
+    let life = world.life(2);
+    world.change(0, Change::Add(life)).unwrap();
+    world.quiesce();
+    assert!(world.node(2).is_some_and(|node| !node.status().is_amnesiac));
+}
+
+#[test]
+fn who_was_removed_and_knows_it_begins_another_life_when_it_starts() {
+    let mut world = led(3, 3);
+    world.change(0, Change::Remove(peer(2))).unwrap();
+    world.quiesce();
+    assert!(world.node(2).is_some_and(|node| node.status().is_removed));
+    let before = world.life(2);
+    world.crash_keeping(2, 9);
+    world.start(2);
+    assert_ne!(world.life(2), before);
+    assert!(world.node(2).is_some_and(|node| node.status().is_amnesiac && !node.status().is_removed));
+}

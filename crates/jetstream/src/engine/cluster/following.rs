@@ -136,7 +136,7 @@ async fn life_in(cluster: &Cluster, peer: PeerId, group: GroupId) -> Option<u64>
 
 impl Cluster {
     /// True if this server knows everything that is decided about streams, as far as it can know.
-    pub(super) fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.meta.load().report.as_ref().is_some_and(|report| report.status.is_current)
     }
 }

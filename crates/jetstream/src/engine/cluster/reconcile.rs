@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use linnet_assets::Command;
+use linnet_env::{OsRng, Rng};
 use linnet_ids::GroupId;
-use linnet_replication::{Assignment, Beginning, SoloGroup, forget_assignment, remember_assignment};
+use linnet_replication::{Assignment, Beginning, Myself, SoloGroup, forget_assignment, remember_assignment};
 
 use super::asks::{MetaRequest, group_of};
 use super::news::Fresh;
@@ -143,7 +144,9 @@ impl Engine {
         if assignment.members.len() > 1 {
             let how = if is_new { Beginning::Founding } else { Beginning::Joining };
             let mut log = self.log.clone();
-            return Ok(assignment.begin_replica(group, &site, cluster.me, how, now, &mut log));
+            // The group may have had a replica here before, in a life that is over: this one draws another.
+            let me = Myself { seed: OsRng.next_u64(), ..cluster.me };
+            return Ok(assignment.begin_replica(group, &site, me, how, now, &mut log));
         }
         if assignment.is_volatile() {
             let consumers = cluster.view.consumers_of(&assignment.group);
