@@ -8,6 +8,11 @@ use super::Engine;
 use crate::catalogue::{JsAccount, StreamHandle};
 
 impl Engine {
+    /// True if the catalogue keeps consumers of the stream. In a cluster it is the replicas that have them.
+    fn keeps_consumers(&self, handle: &StreamHandle) -> bool {
+        handle.cell.is_memory() && self.cluster.is_none()
+    }
+
     /// Has the catalogue know what became of a consumer: its definition if it is a durable one of a stream in memory,
     /// nothing if there is none. To be called after each change and before it is answered.
     pub(crate) async fn keep_consumer(
@@ -16,7 +21,7 @@ impl Engine {
         handle: &StreamHandle,
         name: &str,
     ) -> Result<(), ApiError> {
-        if !handle.cell.is_memory() {
+        if !self.keeps_consumers(handle) {
             return Ok(());
         }
         // What is stored last is what the stream has last.
@@ -45,7 +50,7 @@ impl Engine {
         account: &JsAccount,
         handle: &StreamHandle,
     ) -> Result<(), ApiError> {
-        if !handle.cell.is_memory() {
+        if !self.keeps_consumers(handle) {
             return Ok(());
         }
         let CommandOutcome::Names(names) = handle.ask(Command::Consumer(ConsumerCommand::Names)).await?
