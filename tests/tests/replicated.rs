@@ -1,6 +1,7 @@
 //! JetStream of a cluster: streams whose replicas are on several servers, over crashes, lost disks and hand-overs.
 
 mod failover;
+mod faults;
 mod healing;
 mod life;
 mod members;

@@ -73,6 +73,13 @@ impl Trio {
         options.connect(self.addresses()).await.unwrap()
     }
 
+    /// A client that goes to another server also when its own is silent.
+    pub(super) async fn restless(&self) -> async_nats::Client {
+        let options = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let options = options.reconnect_delay_callback(|_| Duration::from_millis(20));
+        options.ping_interval(Duration::from_millis(500)).connect(self.addresses()).await.unwrap()
+    }
+
     /// Waits until one server leads the meta group and answers.
     pub(super) async fn has_leader(&mut self) {
         let name = self.running().remove(0);
@@ -232,6 +239,16 @@ impl Trio {
     pub(super) fn terminate(&mut self, name: &str) {
         self.clients.remove(name);
         self.cluster.terminate(name, LONG).unwrap();
+    }
+
+    /// Has a server stop to run where it is.
+    pub(super) fn pause(&mut self, name: &str) {
+        self.clients.remove(name);
+        self.cluster.pause(name).unwrap();
+    }
+
+    pub(super) fn resume(&mut self, name: &str) {
+        self.cluster.resume(name).unwrap();
     }
 
     /// The store of a server that does not run.

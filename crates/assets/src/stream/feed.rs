@@ -5,6 +5,7 @@ use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::subjects::AckSubject;
 use linnet_store::LoadDone;
 
+use super::unsent::Holding;
 use super::{Moment, Stream};
 use crate::consumer::{Consumer, Context};
 use crate::output::{Advisory, Output};
@@ -66,7 +67,9 @@ impl Stream {
         act: impl FnOnce(&mut Consumer, &mut Context<'_>) -> R,
     ) -> Option<R> {
         let consumer = self.consumers.get_mut(id).filter(|consumer| !consumer.is_replaced)?;
-        let mut ctx = Context { stream: &self.config.name, store: &mut self.store, out, now, wall };
+        let holds = self.is_replica && consumer.config.ack_policy != AckPolicy::None;
+        let mut out = Holding { out, unsent: &mut self.unsent, holds };
+        let mut ctx = Context { stream: &self.config.name, store: &mut self.store, out: &mut out, now, wall };
         let result = act(consumer, &mut ctx);
         if consumer.is_dirty() {
             self.dirty_since.get_or_insert(now);

@@ -25,6 +25,7 @@ mod schedule_rules;
 mod schedules;
 mod snapshot;
 mod ttl;
+mod unsent;
 mod wishes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -197,6 +198,7 @@ pub struct Stream {
     /// A delta entry is in flight.
     delta_in_flight: bool,
     dirty_since: Option<Mono>,
+    unsent: unsent::Unsent,
     ttls: Ttls,
     schedules: Schedules,
     sweep: Sweep,
@@ -274,6 +276,7 @@ impl Stream {
             barriers: 0,
             delta_in_flight: false,
             dirty_since: None,
+            unsent: unsent::Unsent::default(),
             ttls: Ttls::default(),
             schedules: Schedules::default(),
             sweep: Sweep::default(),
@@ -477,7 +480,8 @@ impl Stream {
         if self.delta_in_flight {
             return;
         }
-        let is_awaited = self.consumers.iter().any(|(_, c)| c.has_confirmations());
+        let is_awaited =
+            self.unsent.is_gathering() || self.consumers.iter().any(|(_, c)| c.has_confirmations());
         if is_awaited || now >= since + DELTA_DELAY {
             self.write_delta();
         }
@@ -496,6 +500,7 @@ impl Stream {
             return;
         }
         self.delta_in_flight = true;
+        self.unsent.written();
         self.close_messages();
         let bytes = Entry::ConsumerDelta(delta).encode();
         let waiter = Waiter { token: None, confirmations };
@@ -508,7 +513,10 @@ impl Stream {
             return None;
         }
         let consumers = self.timers.first().map(|(due, _)| *due);
-        let delta = self.dirty_since.filter(|_| !self.delta_in_flight).map(|since| since + DELTA_DELAY);
+        let delta = self
+            .dirty_since
+            .filter(|_| !self.delta_in_flight)
+            .map(|since| if self.unsent.is_gathering() { since } else { since + DELTA_DELAY });
         let expiry = self.next_expiry.filter(|_| !self.expiry_in_flight);
         let unfinished = (!self.ready.is_empty() || self.sweep.is_due()).then(Mono::default);
         let batches = self.batches.next_due().into_iter().chain(self.fast.next_due());

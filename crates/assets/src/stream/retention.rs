@@ -47,6 +47,7 @@ impl Stream {
     ) {
         if at.live {
             self.delta_in_flight = false;
+            self.send_delivered(out);
             if !self.is_kept_by_consumers() && !self.is_replica {
                 return;
             }

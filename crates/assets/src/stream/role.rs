@@ -63,6 +63,7 @@ impl Stream {
         self.resets.clear();
         self.delta_in_flight = false;
         self.dirty_since = None;
+        self.unsent = Default::default();
         self.expiry_in_flight = false;
         self.is_retention_in_flight = false;
         self.sweep = Sweep::default();

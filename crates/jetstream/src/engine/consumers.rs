@@ -9,6 +9,11 @@ use super::cluster::MetaRequest;
 use crate::catalogue::{JsAccount, StreamHandle};
 
 impl Engine {
+    /// True if the catalogue keeps consumers of the stream. In a cluster it is the replicas that have them.
+    fn keeps_consumers(&self, handle: &StreamHandle) -> bool {
+        handle.cell.is_memory() && self.cluster.is_none()
+    }
+
     /// Has the catalogue know what became of a consumer: its definition if it is a durable one of a stream in memory,
     /// nothing if there is none. To be called after each change and before it is answered.
     pub(crate) async fn keep_consumer(
@@ -17,7 +22,7 @@ impl Engine {
         handle: &StreamHandle,
         name: &str,
     ) -> Result<(), ApiError> {
-        if !handle.cell.is_memory() || handle.is_replica {
+        if !self.keeps_consumers(handle) {
             return Ok(());
         }
         // What is stored last is what the stream has last.
@@ -75,7 +80,7 @@ impl Engine {
         account: &JsAccount,
         handle: &StreamHandle,
     ) -> Result<(), ApiError> {
-        if !handle.cell.is_memory() || handle.is_replica {
+        if !self.keeps_consumers(handle) {
             return Ok(());
         }
         let CommandOutcome::Names(names) = handle.ask(Command::Consumer(ConsumerCommand::Names)).await?
