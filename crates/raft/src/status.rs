@@ -30,7 +30,33 @@ pub struct Status {
     pub membership: Membership,
 }
 
+/// How far a replica is, for whoever looks after every turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bearing {
+    /// Whom it takes for the leader.
+    pub leader: Option<PeerId>,
+    /// It was elected.
+    pub is_leader: bool,
+    /// It counts for nothing until it is re-admitted.
+    pub is_amnesiac: bool,
+    /// What is applied.
+    pub applied: LogIndex,
+    /// What the group has committed, as far as any leader said.
+    pub committed: LogIndex,
+}
+
 impl Node {
+    /// How far it is.
+    pub fn bearing(&self) -> Bearing {
+        Bearing {
+            leader: self.leader,
+            is_leader: self.is_leader(),
+            is_amnesiac: !self.remembers(),
+            applied: self.applied,
+            committed: self.commit.max(self.told),
+        }
+    }
+
     /// What it shows of itself.
     pub fn status(&self) -> Status {
         Status {

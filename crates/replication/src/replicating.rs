@@ -5,7 +5,9 @@ use std::time::Duration;
 use linnet_assets::{EntryError, Moment, Nobody, Output, Waiter};
 use linnet_ids::{LogIndex, Mono, PeerId};
 use linnet_jsapi::errors;
-use linnet_raft::{Change, Entry, LogPoint, MemberProgress, Message, Refused, Snapshot, Standing, Status};
+use linnet_raft::{
+    Bearing, Change, Entry, LogPoint, MemberProgress, Message, Refused, Snapshot, Standing, Status,
+};
 
 use crate::group::{LogPosition, Seat, SoloGroup, answer_all};
 use crate::log::{Log, Ticket};
@@ -40,6 +42,11 @@ impl SoloGroup {
     /// What the replica shows of itself; `None` for a group with one voter.
     pub fn status(&self) -> Option<Status> {
         self.replica_ref().map(|replica| replica.driver().status())
+    }
+
+    /// How far the replica is; `None` for a group with one voter.
+    pub fn bearing(&self) -> Option<Bearing> {
+        self.replica_ref().map(|replica| replica.driver().node().bearing())
     }
 
     /// What this replica, if it leads, knows of a member.

@@ -49,9 +49,14 @@ pub(super) fn responder(call: &Call<'_>, cluster: &Cluster, api: &ApiRequest<'_>
     match cluster.view.stream(call.account.name(), stream) {
         // Whoever decides which streams there are says that there is none.
         None => cluster.meta_responder(),
-        Some(_) => {
-            let here = call.account.stream(stream).is_some_and(|handle| call.engine.leads(&handle));
-            if here { Responder::Here } else { Responder::Elsewhere }
+        Some(assignment) => {
+            let here = call.account.stream(stream);
+            if here.as_ref().is_some_and(|handle| call.engine.leads(handle)) {
+                return Responder::Here;
+            }
+            let now = call.engine.broker.clock().mono();
+            let is_description = matches!(api, ApiRequest::StreamInfo { .. });
+            cluster.stream_responder(&assignment, here.as_deref(), now, is_description)
         }
     }
 }

@@ -128,6 +128,7 @@ impl Engine {
         let has_log = handle.is_replica || !handle.cell.is_memory();
         self.remove(account, handle, has_log).await;
         cluster.news.forget(handle.group);
+        cluster.announced.lock().remove(&handle.group);
         let (disk, dir, group) = (self.disk.clone(), self.dir.clone(), handle.group);
         let forgotten = tokio::task::spawn_blocking(move || forget_assignment(&*disk, &dir, group)).await;
         if let Ok(Err(e)) = forgotten {
