@@ -157,6 +157,21 @@ impl Trio {
         .await
     }
 
+    /// Waits until a server's log has a line with this.
+    pub(super) async fn logs(&self, name: &str, text: &str) {
+        let member = self.cluster.members().iter().find(|member| member.name() == name).unwrap();
+        eventually(&format!("{text:?} in the log of {name}"), async || {
+            let log = std::fs::read_to_string(member.server().log_file()).ok()?;
+            log.contains(text).then_some(())
+        })
+        .await;
+    }
+
+    pub(super) fn signal(&self, name: &str, signal: rustix::process::Signal) {
+        let member = self.cluster.members().iter().find(|member| member.name() == name).unwrap();
+        member.server().signal(signal).unwrap();
+    }
+
     pub(super) fn kill(&mut self, name: &str) {
         self.clients.remove(name);
         self.cluster.kill(name).unwrap();
