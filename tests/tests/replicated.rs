@@ -3,8 +3,10 @@
 mod failover;
 mod faults;
 mod healing;
+mod health;
 mod life;
 mod members;
 mod offline;
+mod quorum;
 mod scaling;
 mod trio;

@@ -221,7 +221,8 @@ impl Writer {
         self.publish(publisher, account, &format!("STREAM.{topic}.{stream}"), kind, &all);
     }
 
-    fn publish(
+    /// Something else, in the words of `fields`.
+    pub(crate) fn publish(
         &mut self,
         publisher: &mut Publisher,
         account: &Arc<Account>,

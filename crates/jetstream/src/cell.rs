@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use linnet_assets::Stream;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::bearing::ReplicaState;
 
 /// Damaged messages of a stream that are listed; beyond that they are only counted.
 const DAMAGE_LISTED: usize = 1000;
@@ -27,6 +31,8 @@ pub struct StreamCell {
     pub(crate) counted: AtomicU64,
     has_failed: AtomicBool,
     failure: Mutex<Option<String>>,
+    /// Where its replica stands, if it is one of several.
+    replica: ArcSwapOption<ReplicaState>,
 }
 
 impl StreamCell {
@@ -64,6 +70,15 @@ impl StreamCell {
         {
             self.fail(&format!("stream write error: {error}"));
         }
+    }
+
+    pub(crate) fn publish_replica(&self, state: ReplicaState) {
+        self.replica.store(Some(Arc::new(state)));
+    }
+
+    /// Where its replica stands; `None` for one that is alone, or that its pump has not looked at yet.
+    pub(crate) fn replica(&self) -> Option<Arc<ReplicaState>> {
+        self.replica.load_full()
     }
 
     pub(crate) fn fail(&self, reason: &str) {

@@ -7,6 +7,7 @@
 mod advisories;
 mod api;
 mod backup;
+mod bearing;
 mod budget;
 mod catalogue;
 mod cell;
@@ -33,7 +34,7 @@ pub use cluster::{
     GroupPeer, GroupState, GroupStatus, MetaLeader, MetaPeer, MetaPhase, MetaSnapshot, MetaStatus,
 };
 pub use config::{BatchBounds, Cipher, ClusterSettings, Config, Encryption, LogConfig};
-pub use engine::{Engine, Reach, Rules, StartError, StopReport};
+pub use engine::{Assigned, AssignedStream, Engine, Reach, Rules, StartError, StopReport};
 pub use linnet_assets::StreamReport;
 pub use linnet_seal::MasterKey;
 pub use marker::MarkerError;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::GroupId;
-use linnet_jetstream::{Engine, StreamHandle, StreamReport};
-use linnet_jsapi::info::ConsumerInfo;
+use linnet_jetstream::{Engine, GroupStatus, StreamHandle, StreamReport};
+use linnet_jsapi::info::{ClusterInfo, ConsumerInfo};
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -24,6 +24,8 @@ pub(crate) struct Asker {
 /// What a stream said.
 pub(crate) struct Said {
     pub(crate) report: StreamReport,
+    /// Its replicas, in a cluster.
+    pub(crate) cluster: Option<ClusterInfo>,
     /// Empty unless asked for.
     pub(crate) consumers: Vec<ConsumerInfo>,
 }
@@ -41,9 +43,21 @@ impl Asker {
         let question = async move {
             let report = engine.stream_report(&handle).await?;
             let consumers = if with_consumers { engine.consumer_infos(&handle).await } else { Vec::new() };
-            Some(Said { report, consumers })
+            let cluster = engine.cluster_info(&handle).await;
+            Some(Said { report, cluster, consumers })
         };
         self.put(stream.group(), question, deadline).await
+    }
+
+    /// The replica of a stream here; `None` for one that is alone, or does not answer before `deadline`.
+    pub(crate) async fn ask_replica(
+        &self,
+        engine: &Arc<Engine>,
+        stream: &Arc<StreamHandle>,
+        deadline: Instant,
+    ) -> Option<GroupStatus> {
+        let (engine, handle) = (engine.clone(), stream.clone());
+        self.put(stream.group(), async move { engine.replica_status(&handle).await }, deadline).await
     }
 
     /// The answer to a question put to a group. The question stays open after the deadline: only its answer shows that

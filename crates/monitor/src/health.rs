@@ -68,6 +68,8 @@ pub struct StreamHealth {
     pub not_recovered: bool,
     /// Why it stopped, if it did.
     pub write_error: Option<String>,
+    /// In a cluster: why this server's part of it is not what it should be.
+    pub not_current: Option<String>,
     /// How many of its messages are damaged.
     pub damaged: u64,
     /// Sequences of those that were met.
@@ -286,10 +288,11 @@ fn is_meant(wanted: &str, name: &str) -> bool {
 
 fn stream_problem(account: &str, stream: &StreamHealth) -> Option<Problem> {
     let name = format!("JetStream stream '{account} > {}'", stream.name);
-    let text = match (&stream.write_error, stream.not_recovered) {
-        (_, true) => format!("{name} could not be recovered"),
-        (Some(error), false) => format!("{name} write error: {error}"),
-        (None, false) => return None,
+    let text = match stream {
+        StreamHealth { not_recovered: true, .. } => format!("{name} could not be recovered"),
+        StreamHealth { not_current: Some(reason), .. } => format!("{name} is not current: {reason}"),
+        StreamHealth { write_error: Some(error), .. } => format!("{name} write error: {error}"),
+        _ => return None,
     };
     Some(Problem::new(ProblemKind::Stream, 503, text).at(account, &stream.name, ""))
 }

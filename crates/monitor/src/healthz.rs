@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use linnet_jetstream::{Engine, MetaStatus, StreamHandle};
+use linnet_jetstream::{Assigned, AssignedStream, Engine, MetaStatus, StreamHandle};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -123,8 +123,23 @@ fn with_log_failure(status: Arc<MetaStatus>, engine: &Engine) -> Arc<MetaStatus>
 
 /// The accounts with their streams, also those that could not be opened.
 fn accounts(engine: &Engine) -> Vec<AccountHealth> {
+    let mut accounts = match engine.assigned() {
+        Some(assigned) => clustered(engine, assigned),
+        None => opened(engine),
+    };
+    for (account, name, _) in engine.health().not_recovered() {
+        let streams = accounts.entry(account).or_default();
+        if !streams.iter().any(|s| s.name == name) {
+            streams.push(StreamHealth { name, not_recovered: true, ..StreamHealth::default() });
+        }
+    }
+    accounts.into_iter().map(|(name, streams)| AccountHealth { name, streams }).collect()
+}
+
+/// The accounts with JetStream of a server alone.
+fn opened(engine: &Engine) -> BTreeMap<String, Vec<StreamHealth>> {
     let mut losses = engine.health().losses();
-    let mut accounts: BTreeMap<String, Vec<StreamHealth>> = BTreeMap::new();
+    let mut accounts = BTreeMap::new();
     for account in engine.accounts() {
         let streams = account.streams();
         let streams = streams.iter().map(|stream| {
@@ -135,13 +150,26 @@ fn accounts(engine: &Engine) -> Vec<AccountHealth> {
         });
         accounts.insert(account.name().to_owned(), streams.collect());
     }
-    for (account, name, _) in engine.health().not_recovered() {
-        let streams = accounts.entry(account).or_default();
-        if !streams.iter().any(|s| s.name == name) {
-            streams.push(StreamHealth { name, not_recovered: true, ..StreamHealth::default() });
-        }
+    accounts
+}
+
+/// The accounts that have streams in the cluster, each with those that this server is a member of.
+fn clustered(engine: &Engine, assigned: Assigned) -> BTreeMap<String, Vec<StreamHealth>> {
+    let mut losses = engine.health().losses();
+    let is_disk_full = engine.health().is_disk_full();
+    let mut accounts: BTreeMap<String, Vec<StreamHealth>> =
+        assigned.accounts.into_iter().map(|name| (name, Vec::new())).collect();
+    for AssignedStream { account, stream, handle, problem } in assigned.streams {
+        let losses = losses.remove(&(account.clone(), stream.clone())).unwrap_or_default();
+        let here = match handle {
+            Some(handle) => health(&handle, stream, is_disk_full),
+            None => StreamHealth { name: stream, ..StreamHealth::default() },
+        };
+        let write_error = here.write_error.as_ref().map(|error| format!("{WRITE_ERROR}{error}"));
+        let not_current = write_error.or(problem.map(str::to_owned));
+        accounts.entry(account).or_default().push(StreamHealth { losses, not_current, ..here });
     }
-    accounts.into_iter().map(|(name, streams)| AccountHealth { name, streams }).collect()
+    accounts
 }
 
 fn health(stream: &StreamHandle, name: String, is_disk_full: bool) -> StreamHealth {
@@ -156,6 +184,7 @@ fn health(stream: &StreamHandle, name: String, is_disk_full: bool) -> StreamHeal
         name,
         not_recovered: stream.lost().is_some(),
         write_error,
+        not_current: None,
         damaged: cell.damaged(),
         damaged_seqs: cell.damaged_seqs(),
         losses: Vec::new(),

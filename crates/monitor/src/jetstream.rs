@@ -95,6 +95,7 @@ impl JsStats {
         let accounts = engine.accounts();
         let mut stats = Self {
             accounts: signed(accounts.len()),
+            ha_assets: signed(engine.replica_count()),
             api: ApiStats { level: API_LEVEL, ..ApiStats::default() },
             ..Self::default()
         };

@@ -87,9 +87,25 @@ struct StreamDetail {
     sources: Vec<StreamSourceInfo>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     consumer_detail: Vec<ConsumerInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_raft_group: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    consumer_raft_groups: Vec<ConsumerGroup>,
     /// The stream did not answer in time: `state` is what it last published, consumers are not listed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     not_answering: bool,
+}
+
+/// The group that a consumer is part of: its stream's.
+#[derive(Serialize)]
+struct ConsumerGroup {
+    name: String,
+    raft_group: String,
+}
+
+fn consumer_groups(consumers: &[ConsumerInfo], group: &str) -> Vec<ConsumerGroup> {
+    let group_of = |c: &ConsumerInfo| ConsumerGroup { name: c.name.clone(), raft_group: group.to_owned() };
+    consumers.iter().map(group_of).collect()
 }
 
 /// Passes over what is stored.
@@ -145,6 +161,7 @@ pub(crate) struct Question {
     config: bool,
     leader_only: bool,
     raft: bool,
+    stream_leader_only: bool,
     offset: i64,
     limit: i64,
 }
@@ -161,8 +178,7 @@ impl Question {
         let limit = params.int("limit")?;
         let leader_only = params.bool("leader-only")?;
         let raft = params.bool("raft")?;
-        // Every stream of a server without a cluster is led here.
-        params.bool("stream-leader-only")?;
+        let stream_leader_only = params.bool("stream-leader-only")?;
         Ok(Self {
             account: params.text("acc").to_owned(),
             accounts,
@@ -171,6 +187,7 @@ impl Question {
             config,
             leader_only,
             raft,
+            stream_leader_only,
             offset,
             limit,
         })
@@ -267,17 +284,21 @@ fn summarise(jsz: &mut Jsz, engine: &Engine, monitor: &Monitor, raft: bool) {
     jsz.limits = Some(JsLimits::of(&monitor.options()));
     let accounts = engine.accounts();
     jsz.total = signed(accounts.len());
+    let mut led = (0, 0);
     for stream in accounts.iter().flat_map(|a| a.streams()) {
         let cell = stream.cell();
+        if engine.is_leader_of(&stream) {
+            led.0 += 1;
+            led.1 += signed(cell.consumers());
+        }
         jsz.streams += 1;
         jsz.consumers += signed(cell.consumers());
         jsz.messages += cell.msgs();
         jsz.bytes += cell.bytes();
     }
     if raft {
-        // Without a cluster everything is led here.
-        jsz.streams_leader = Some(jsz.streams);
-        jsz.consumers_leader = Some(jsz.consumers);
+        jsz.streams_leader = Some(led.0);
+        jsz.consumers_leader = Some(led.1);
     }
 }
 
@@ -291,7 +312,8 @@ async fn detail(
     let (memory, storage) = engine.usage().account(account.name());
     let (total, errors) = account.api_counts();
     let limits = account.limits();
-    let streams = if question.wants_streams() { account.streams() } else { Vec::new() };
+    let mut streams = if question.wants_streams() { account.streams() } else { Vec::new() };
+    streams.retain(|stream| !question.stream_leader_only || engine.is_leader_of(stream));
     let stream_detail = futures_util::stream::iter(streams)
         .map(|stream| async move { stream_detail(monitor, engine, &stream, question, deadline).await })
         .buffered(ASKED_AT_ONCE)
@@ -320,27 +342,33 @@ async fn stream_detail(
 ) -> StreamDetail {
     let said = monitor.asker.ask(engine, stream, question.consumers, deadline).await;
     let not_answering = said.is_none();
-    let (report, mut consumers) = match said {
-        Some(said) => (said.report, said.consumers),
-        None => (published(stream), Vec::new()),
+    let (report, cluster, mut consumers) = match said {
+        Some(said) => (said.report, said.cluster, said.consumers),
+        None => (published(stream), engine.published_cluster_info(stream), Vec::new()),
     };
     for consumer in &mut consumers {
-        consumer.cluster = None;
+        // Consumers have no groups of their own.
+        consumer.cluster.clone_from(&cluster);
         consumer.config = consumer.config.take().filter(|_| question.config);
         if let Some(config) = &mut consumer.config {
             without_server_keys(&mut config.metadata);
         }
     }
+    let is_clustered = cluster.is_some();
+    let groups = (question.raft && is_clustered).then(|| engine.raft_group(stream));
     let mut config = (*stream.config()).clone();
     without_server_keys(&mut config.metadata);
     StreamDetail {
         name: config.name.clone(),
         created: stream.created().rfc3339(),
-        cluster: ClusterInfo { leader: monitor.server_name(), ..ClusterInfo::default() },
+        cluster: cluster
+            .unwrap_or_else(|| ClusterInfo { leader: monitor.server_name(), ..ClusterInfo::default() }),
         config: question.config.then_some(config),
         state: report.state,
         mirror: report.mirror,
         sources: report.sources,
+        stream_raft_group: groups.clone(),
+        consumer_raft_groups: groups.map_or_else(Vec::new, |group| consumer_groups(&consumers, &group)),
         consumer_detail: consumers,
         not_answering,
     }

@@ -45,7 +45,7 @@ async fn answer(State(monitor): State<Arc<Monitor>>, method: Method, uri: Uri) -
         "/accountz" => accountz::page(&monitor, &params),
         "/accstatz" => accstatz::page(&monitor, &params),
         "/ipqueuesz" => ipqueuesz::page(&monitor, &params),
-        "/raftz" => raftz::page(&monitor, &params),
+        "/raftz" => raftz::page(&monitor, &params).await,
         "/stacksz" => debug::stacksz(&monitor),
         "/debug/vars" => debug::vars(&monitor),
         _ => return unknown(),

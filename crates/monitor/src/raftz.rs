@@ -1,17 +1,26 @@
 //! `/raftz`: the replicas of groups on this server.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::StatusCode;
-use linnet_jetstream::{GroupState, GroupStatus};
+use futures_util::StreamExt;
+use linnet_jetstream::{Engine, GroupState, GroupStatus};
 use linnet_jsapi::info::StreamState;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::answer::{Page, Refusal, json};
 use crate::format::rtt;
 use crate::json::Layout;
 use crate::monitor::Monitor;
 use crate::params::Params;
+
+/// Streams asked at a time.
+const ASKED_AT_ONCE: usize = 64;
+/// Time for all streams of an answer; those that were not reached are left out.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A replica. Names are those of nats-server; `leader` is an id here, not a name.
 #[derive(Serialize)]
@@ -123,13 +132,13 @@ pub(crate) struct Question {
 pub(crate) type Groups = BTreeMap<String, BTreeMap<String, Group>>;
 
 /// `/raftz`.
-pub(crate) fn page(monitor: &Monitor, params: &Params) -> Page {
+pub(crate) async fn page(monitor: &Monitor, params: &Params) -> Page {
     let question =
         Question { account: params.text("acc").to_owned(), group: params.text("group").to_owned() };
     if !is_clustered(monitor) {
         return Err(Refusal::not_found("No Raft nodes registered"));
     }
-    let Some(groups) = report(monitor, &question) else {
+    let Some(groups) = report(monitor, &question).await else {
         return Err(Refusal::not_found("No Raft nodes returned, check supplied filters"));
     };
     Ok(json(StatusCode::OK, &groups, Layout::Three))
@@ -140,10 +149,37 @@ fn is_clustered(monitor: &Monitor) -> bool {
 }
 
 /// What the page shows; `None` without a system account, whose groups are meant if no account is named.
-pub(crate) fn report(monitor: &Monitor, question: &Question) -> Option<Groups> {
+pub(crate) async fn report(monitor: &Monitor, question: &Question) -> Option<Groups> {
     let system = monitor.system_account()?;
-    let meta = monitor.engine().and_then(|engine| engine.meta_status());
-    Some(select(meta.as_ref().and_then(|status| status.raft.as_ref()), &system, question))
+    let engine = monitor.engine();
+    let meta = engine.as_ref().and_then(|engine| engine.meta_status());
+    let mut groups = select(meta.as_ref().and_then(|status| status.raft.as_ref()), &system, question);
+    if let Some(engine) = engine.filter(|_| !question.account.is_empty()) {
+        let streams = streams(monitor, &engine, question, &system).await;
+        if !streams.is_empty() {
+            groups.entry(question.account.clone()).or_default().extend(streams);
+        }
+    }
+    Some(groups)
+}
+
+/// The replicas of an account's streams that answer in time.
+async fn streams(
+    monitor: &Monitor,
+    engine: &Arc<Engine>,
+    question: &Question,
+    system: &str,
+) -> BTreeMap<String, Group> {
+    let Some(account) = engine.account(&question.account) else { return BTreeMap::new() };
+    let is_meant = |name: &str| question.group.is_empty() || question.group == name;
+    let mut streams = account.streams();
+    streams.retain(|stream| is_meant(&engine.raft_group(stream)));
+    let deadline = Instant::now() + ANSWER_TIME_MAX;
+    let asked = futures_util::stream::iter(streams).map(|stream| async move {
+        let status = monitor.asker.ask_replica(engine, &stream, deadline).await?;
+        Some((status.name.clone(), Group::new(&status, system)))
+    });
+    asked.buffered(ASKED_AT_ONCE).filter_map(std::future::ready).collect().await
 }
 
 fn select(meta: Option<&GroupStatus>, system: &str, question: &Question) -> Groups {

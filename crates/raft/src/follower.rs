@@ -45,6 +45,7 @@ impl Node {
             return;
         }
         self.round = self.round.max(append.round);
+        self.told = self.told.max(append.commit);
         if let Some(mismatch) = self.mismatch(append.previous) {
             return self.answer(from, mismatch, out);
         }
@@ -146,6 +147,7 @@ impl Node {
         if !self.follow(now, from, term, out) {
             return;
         }
+        self.told = self.told.max(snapshot.last.index);
         if self.wants(snapshot.last) {
             self.answer(from, Outcome::Heard, out);
             out.push(Effect::SnapshotOffered(snapshot));

@@ -34,4 +34,4 @@ pub use log::{Entry, LogPoint};
 pub use membership::{Change, ImpossibleChange, Incarnation, MEMBERS_MAX, Member, Membership, Replica, Role};
 pub use message::{Append, Appended, Ballot, Body, Candidacy, Message, Outcome, Snapshot, Stranger};
 pub use node::{HELD_BYTES_MAX, Node, Opening};
-pub use status::Status;
+pub use status::{Bearing, Status};

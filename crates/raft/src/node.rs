@@ -111,6 +111,8 @@ pub struct Node {
     pub(crate) durable: LogIndex,
     /// The log is the present leader's up to here.
     pub(crate) verified: LogIndex,
+    /// The most that any leader said to be committed; the log may not reach there. It decides nothing.
+    pub(crate) told: LogIndex,
     /// Newest round of the present leader.
     pub(crate) round: u64,
     pub(crate) owes_answer: bool,
@@ -157,6 +159,7 @@ impl Node {
             applied: base.index,
             durable: last.index,
             verified: 0,
+            told: commit,
             round: 0,
             owes_answer: false,
             leader_incarnation: 0,

@@ -34,6 +34,21 @@ pub struct Status {
     pub is_membership_committed: bool,
 }
 
+/// How far a replica is, for whoever looks after every turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bearing {
+    /// Whom it takes for the leader.
+    pub leader: Option<PeerId>,
+    /// It was elected.
+    pub is_leader: bool,
+    /// It counts for nothing until it is re-admitted.
+    pub is_amnesiac: bool,
+    /// What is applied.
+    pub applied: LogIndex,
+    /// What the group has committed, as far as any leader said.
+    pub committed: LogIndex,
+}
+
 impl Node {
     /// It has everything that the leader has committed as far as it knows, and has applied it.
     pub fn is_current(&self) -> bool {
@@ -42,6 +57,17 @@ impl Node {
                 && self.verified >= self.commit
                 && self.applied >= self.commit
                 && self.commit > 0)
+    }
+
+    /// How far it is.
+    pub fn bearing(&self) -> Bearing {
+        Bearing {
+            leader: self.leader,
+            is_leader: self.is_leader(),
+            is_amnesiac: !self.remembers(),
+            applied: self.applied,
+            committed: self.commit.max(self.told),
+        }
     }
 
     /// What it shows of itself.

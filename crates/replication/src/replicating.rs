@@ -5,7 +5,9 @@ use std::time::Duration;
 use linnet_assets::{EntryError, Moment, Nobody, Output, Waiter};
 use linnet_ids::{LogIndex, Mono, PeerId};
 use linnet_jsapi::errors;
-use linnet_raft::{Change, Entry, LogPoint, MemberProgress, Message, Refused, Snapshot, Standing, Status};
+use linnet_raft::{
+    Bearing, Change, Entry, LogPoint, MemberProgress, Message, Refused, Snapshot, Standing, Status,
+};
 
 use crate::group::{LogPosition, Seat, SoloGroup, answer_all};
 use crate::log::{Log, Ticket};
@@ -46,6 +48,11 @@ impl SoloGroup {
     pub fn may_answer(&self) -> bool {
         self.stream.is_leading()
             || self.replica_ref().is_some_and(|replica| replica.driver().node().is_current())
+    }
+
+    /// How far the replica is; `None` for a group with one voter.
+    pub fn bearing(&self) -> Option<Bearing> {
+        self.replica_ref().map(|replica| replica.driver().node().bearing())
     }
 
     /// What this replica, if it leads, knows of a member.

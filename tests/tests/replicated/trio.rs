@@ -113,7 +113,7 @@ impl Trio {
             match answer {
                 Some(answer) if answer["error"].is_null() => return answer,
                 _ if !deadline.has_passed() => tokio::task::yield_now().await,
-                _ => panic!("{call} does not succeed within {LONG:?}: {answer:?}\n{}", self.logs()),
+                _ => panic!("{call} does not succeed within {LONG:?}: {answer:?}\n{}", self.all_logs()),
             }
         }
     }
@@ -135,7 +135,7 @@ impl Trio {
     }
 
     /// What the servers said last.
-    fn logs(&self) -> String {
+    fn all_logs(&self) -> String {
         let members = self.cluster.members().iter();
         members.map(|member| format!("{}:\n{}\n", member.name(), member.server().log_tail())).collect()
     }
@@ -148,7 +148,7 @@ impl Trio {
             if is_so(&info) {
                 return info;
             }
-            assert!(!deadline.has_passed(), "not within {LONG:?}: {what}: {info}\n{}", self.logs());
+            assert!(!deadline.has_passed(), "not within {LONG:?}: {what}: {info}\n{}", self.all_logs());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -224,6 +224,21 @@ impl Trio {
             })
         })
         .await
+    }
+
+    /// Waits until a server's log has a line with this.
+    pub(super) async fn logs(&self, name: &str, text: &str) {
+        let member = self.cluster.members().iter().find(|member| member.name() == name).unwrap();
+        eventually(&format!("{text:?} in the log of {name}"), async || {
+            let log = std::fs::read_to_string(member.server().log_file()).ok()?;
+            log.contains(text).then_some(())
+        })
+        .await;
+    }
+
+    pub(super) fn signal(&self, name: &str, signal: rustix::process::Signal) {
+        let member = self.cluster.members().iter().find(|member| member.name() == name).unwrap();
+        member.server().signal(signal).unwrap();
     }
 
     pub(super) fn kill(&mut self, name: &str) {

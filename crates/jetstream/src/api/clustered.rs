@@ -60,16 +60,19 @@ pub(super) fn responder(call: &Call<'_>, cluster: &Cluster, api: &ApiRequest<'_>
         // Whoever decides which streams there are says that there is none.
         None => cluster.meta_responder(),
         Some(assignment) => {
+            let here = call.account.stream(stream);
             // What is lost is answered where it was.
-            let is_here = |handle: &StreamHandle| call.engine.leads(handle) || handle.lost().is_some();
-            if call.account.stream(stream).is_some_and(|handle| is_here(&handle)) {
+            let is_here = |handle: &Arc<StreamHandle>| call.engine.leads(handle) || handle.lost().is_some();
+            if here.as_ref().is_some_and(is_here) {
                 return Responder::Here;
             }
             let is_told = matches!(api, ApiRequest::StreamInfo { .. } | ApiRequest::ConsumerInfo { .. });
             if is_told && cluster.leads_meta() && cluster.is_offline(&assignment) {
                 return Responder::Offline;
             }
-            Responder::Elsewhere
+            let now = call.engine.broker.clock().mono();
+            let is_description = matches!(api, ApiRequest::StreamInfo { .. });
+            cluster.stream_responder(&assignment, here.as_deref(), now, is_description)
         }
     }
 }

@@ -226,12 +226,13 @@ impl MetaFacts<'_> {
         }
     }
 
-    fn group(&self) -> GroupStatus {
+    /// The replica itself.
+    pub(crate) fn group(&self, name: &str) -> GroupStatus {
         let raft = self.raft;
         let peers =
             raft.membership.members().iter().map(|member| member.peer).filter(|peer| *peer != self.me);
         GroupStatus {
-            name: "_meta_".to_owned(),
+            name: name.to_owned(),
             me: self.me,
             state: match (raft.is_leader, raft.is_candidate) {
                 (true, _) => GroupState::Leader,
@@ -288,7 +289,7 @@ impl MetaFacts<'_> {
             peers,
             size: raft.membership.voter_count(),
             quorum: raft.membership.quorum(),
-            raft: Some(self.group()),
+            raft: Some(self.group("_meta_")),
             ..MetaStatus::default()
         }
     }

@@ -41,6 +41,7 @@ use crate::reserve::Reserve;
 use crate::scrub::{self, ScrubReport};
 use crate::usage::Usage;
 
+pub use cluster::{Assigned, AssignedStream};
 pub(crate) use cluster::{Cluster, Responder};
 pub use reload::{Reach, Rules};
 

@@ -22,6 +22,7 @@ use linnet_replication::raft::PeerChange;
 use linnet_replication::{GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns};
 use tokio::sync::oneshot;
 
+use crate::bearing::Follower;
 use crate::budget::{Budget, Held, Share};
 use crate::disk_work::{DiskWork, DiskWorkers};
 use crate::inbox::Mail;
@@ -197,6 +198,7 @@ impl Pump {
                     failed,
                     watch,
                     installed,
+                    follower: Follower::default(),
                 };
                 self.groups.insert(key, slot);
                 if let Some(slot) = self.groups.get_mut(&key) {

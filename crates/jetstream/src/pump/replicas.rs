@@ -120,6 +120,11 @@ impl Pump {
         let Some(outbox) = slot.group.outbox() else { return };
         replicas.outbox.append(outbox);
         slot.services.keep_up(&slot.group, &slot.account, &slot.inbox);
+        if let Some(bearing) = slot.group.bearing()
+            && let Some(state) = slot.follower.look(&bearing, self.clock.mono())
+        {
+            slot.cell.publish_replica(state);
+        }
         let group = slot.group.group();
         for request in slot.group.take_requests() {
             match request {

@@ -13,6 +13,7 @@ use linnet_replication::SoloGroup;
 use linnet_wire::headers;
 use tokio::sync::oneshot;
 
+use crate::bearing::Follower;
 use crate::budget::Share;
 use crate::cell::StreamCell;
 use crate::inbox::{LetterKind, Mail, Opened, StreamInbox};
@@ -42,6 +43,8 @@ pub(super) struct Slot {
     /// Looks at the stream after each of its turns.
     pub(super) watch: Option<StreamWatch>,
     pub(super) installed: Option<oneshot::Sender<()>>,
+    /// How its replica has been doing, if it is one.
+    pub(super) follower: Follower,
 }
 
 /// Looks at a stream.

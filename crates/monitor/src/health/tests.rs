@@ -58,6 +58,11 @@ fn every_branch_answers_in_nats_servers_words() {
     let not_running = with(|s| s.jetstream_running = false);
     let lost = with(|s| s.accounts[0].streams[1].not_recovered = true);
     let failed = with(|s| s.accounts[0].streams[0].write_error = Some("no space".to_owned()));
+    let behind = with(|s| s.accounts[0].streams[1].not_current = Some("stream catching up".to_owned()));
+    let absent_here = with(|s| {
+        s.accounts[0].streams[0].not_current = Some("stream not found".to_owned());
+        s.accounts[0].streams[1].not_current = Some("group node unhealthy".to_owned());
+    });
     let unnamed = with(|s| s.unnamed_groups = vec!["G1".to_owned()]);
     let present = with(|s| s.consumer = Presence::Present);
     let absent = with(|s| s.consumer = Presence::Absent);
@@ -113,6 +118,27 @@ fn every_branch_answers_in_nats_servers_words() {
             r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"JetStream not enabled (10076)"}]}"#,
         ),
         (&both, " enabled", 200, OK),
+        // Replicas of a cluster's streams.
+        (
+            &behind,
+            "",
+            503,
+            r#"{"status":"unavailable","error":"JetStream stream 'A > T' is not current: stream catching up"}"#,
+        ),
+        (&behind, "A/S", 200, OK),
+        (&behind, " server", 200, OK),
+        (
+            &absent_here,
+            "",
+            503,
+            r#"{"status":"unavailable","error":"JetStream stream 'A > S' is not current: stream not found"}"#,
+        ),
+        (
+            &absent_here,
+            " details",
+            503,
+            r#"{"status":"error","errors":[{"type":"STREAM","account":"A","stream":"S","error":"JetStream stream 'A > S' is not current: stream not found"},{"type":"STREAM","account":"A","stream":"T","error":"JetStream stream 'A > T' is not current: group node unhealthy"}]}"#,
+        ),
         (
             &unnamed,
             "",

@@ -79,7 +79,7 @@ pub(crate) async fn of_server(monitor: &Monitor, verb: &str, body: &Body) -> Rep
         "PROFILEZ" => raw(&Profile::none(&read(body)?)),
         "EXPVARZ" => raw(&debug::expvars()),
         "IPQUEUESZ" => raw(&ipqueuesz::report(monitor, &read(body)?)),
-        "RAFTZ" => raw(&raftz::report(monitor, &read(body)?).unwrap_or_default()),
+        "RAFTZ" => raw(&raftz::report(monitor, &read(body)?).await.unwrap_or_default()),
         _ => return Err(Failure::Silence),
     })
 }

@@ -5,7 +5,9 @@
 //! ([`reconcile`]). Streams are groups of their own, and what is asked of one is answered by the server that leads it.
 //! Servers ask each other over the [`Link`](crate::cluster::Link) ([`asks`]).
 
+mod announce;
 mod asks;
+mod assigned;
 mod changes;
 mod describe;
 mod entering;
@@ -29,12 +31,13 @@ use arc_swap::ArcSwap;
 use linnet_broker::Broker;
 use linnet_env::Disk;
 use linnet_ids::{GroupId, Mono, PeerId};
-use linnet_replication::Myself;
 use linnet_replication::transfer::Sources;
+use linnet_replication::{Assignment, Myself};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use super::{Engine, META_KEY, StartError};
+use crate::catalogue::StreamHandle;
 use crate::cell::StreamCell;
 use crate::cluster::{
     Foundation, Founder, FrameSender, Link, LinkConfig, MetaFacts, MetaPhase, MetaStatus, Pumps, next_boot,
@@ -44,6 +47,7 @@ use crate::pump::{Control, Installation, PumpHandle, ReplicaReport, Replicas};
 use crate::services::ConsumerServices;
 
 pub(in crate::engine) use asks::MetaRequest;
+pub use assigned::{Assigned, AssignedStream};
 pub(crate) use news::News;
 pub(crate) use view::CatalogueView;
 
@@ -88,6 +92,8 @@ pub(crate) struct Cluster {
     waiting: Arc<Semaphore>,
     /// Tells that `meta` is new.
     standings: watch::Sender<()>,
+    /// Terms whose leaders were announced.
+    announced: Mutex<HashMap<GroupId, u64>>,
 }
 
 /// Where the catalogue's group stands, as this server sees it.
@@ -150,6 +156,7 @@ impl Cluster {
             founder: OnceLock::new(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             standings: watch::Sender::new(()),
+            announced: Mutex::default(),
         }
     }
 
@@ -216,6 +223,30 @@ impl Cluster {
         }
     }
 
+    /// Who answers what the leader of a stream answers, on a server that does not lead it. `here` is what this server
+    /// has of the stream. One that has had no leader for long is described by a member, and the rest cannot be done.
+    pub(crate) fn stream_responder(
+        &self,
+        assignment: &Assignment,
+        here: Option<&StreamHandle>,
+        now: Mono,
+        is_description: bool,
+    ) -> Responder {
+        let peers = self.link.peers();
+        let is_heard = |peer| peer == self.me() || peers.iter().any(|p| p.id == peer && p.is_reachable);
+        let first =
+            assignment.replicas().into_iter().map(|replica| replica.peer).filter(|p| is_heard(*p)).min();
+        match (first, here.and_then(|handle| handle.cell.replica())) {
+            (None, _) if self.meta_responder() == Responder::Unavailable => Responder::Unavailable,
+            (Some(first), Some(state)) if first == self.me() => match state.leaderless_since {
+                Some(since) if now.since(since) > LEADERLESS_AFTER && is_description => Responder::Here,
+                Some(since) if now.since(since) > LEADERLESS_AFTER => Responder::Unavailable,
+                _ => Responder::Elsewhere,
+            },
+            _ => Responder::Elsewhere,
+        }
+    }
+
     /// Who answers what the leader of the catalogue's group answers.
     pub(crate) fn meta_responder(&self) -> Responder {
         if self.leads_meta() {
@@ -238,6 +269,7 @@ impl Engine {
         let engine = Arc::downgrade(self);
         tokio::spawn(async move {
             let mut changes = cluster.view.watch();
+            let mut announcer = announce::Announcer::default();
             loop {
                 tokio::select! {
                     () = cluster.news.wait() => {}
@@ -250,6 +282,7 @@ impl Engine {
                 }
                 let fresh = cluster.news.take();
                 engine.refresh_meta(&cluster).await;
+                announcer.announce(&engine, &cluster, &fresh);
                 members::look_after(&engine, &cluster).await;
                 reseed::look_after(&engine, &cluster);
                 reconcile::reconcile(&engine, &cluster, &fresh).await;

@@ -1,6 +1,7 @@
 //! What pumps tell of replicas, for the task that acts on it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
 
 use linnet_ids::{GroupId, PeerId};
 use linnet_raft::Snapshot;
@@ -14,8 +15,8 @@ use crate::pump::ReplicaObserver;
 pub(crate) struct News {
     state: Mutex<Fresh>,
     arrived: Notify,
-    /// Groups that this server leads.
-    leading: RwLock<HashSet<GroupId>>,
+    /// Groups that this server leads, and since when.
+    leading: RwLock<HashMap<GroupId, Instant>>,
 }
 
 /// What happened since it was taken last.
@@ -42,12 +43,17 @@ impl News {
 
     /// True if this server leads the group.
     pub(crate) fn leads(&self, group: GroupId) -> bool {
-        self.leading.read().contains(&group)
+        self.leading.read().contains_key(&group)
+    }
+
+    /// How long this server has led the group; `None` if it does not.
+    pub(crate) fn led_for(&self, group: GroupId) -> Option<Duration> {
+        self.leading.read().get(&group).map(Instant::elapsed)
     }
 
     /// The groups that this server leads.
     pub(crate) fn leading(&self) -> Vec<GroupId> {
-        self.leading.read().iter().copied().collect()
+        self.leading.read().keys().copied().collect()
     }
 
     /// The group is not here any more.
@@ -69,7 +75,7 @@ impl News {
 impl ReplicaObserver for News {
     fn changed(&self, group: GroupId, leads: bool) {
         if leads {
-            self.leading.write().insert(group);
+            self.leading.write().entry(group).or_insert_with(Instant::now);
         } else {
             self.leading.write().remove(&group);
         }

@@ -162,6 +162,7 @@ impl Engine {
         self.remove(account, handle, has_log).await;
         cluster.news.forget(handle.group);
         cluster.outlived.lock().remove(&handle.group);
+        cluster.announced.lock().remove(&handle.group);
         let (disk, dir, group) = (self.disk.clone(), self.dir.clone(), handle.group);
         let forgotten = tokio::task::spawn_blocking(move || forget_assignment(&*disk, &dir, group)).await;
         if let Ok(Err(e)) = forgotten {
