@@ -4,5 +4,6 @@ mod failover;
 mod health;
 mod life;
 mod members;
+mod operator;
 mod quorum;
 mod trio;
