@@ -7,6 +7,7 @@ mod health;
 mod life;
 mod members;
 mod offline;
+mod operator;
 mod quorum;
 mod scaling;
 mod trio;

@@ -68,10 +68,10 @@ on_both_kinds! {
                 ("CONSUMER.INFO.S.D", Value::Null),
             ];
             for (call, body) in &of_stream {
+                // nats-server's consumers have leaders of their own, who may not know yet that they are alone.
                 eventually(call, async || {
                     let answer = trio.try_api(&last, call, body).await?;
-                    assert!(is_refused(&answer), "{call}: {answer}");
-                    Some(())
+                    is_refused(&answer).then_some(())
                 })
                 .await;
             }

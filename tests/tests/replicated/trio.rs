@@ -40,7 +40,7 @@ impl Trio {
         self.cluster.members().iter().map(|member| member.name().to_owned()).collect()
     }
 
-    fn url(&self, name: &str) -> String {
+    pub(super) fn url(&self, name: &str) -> String {
         let member = self.cluster.members().iter().find(|member| member.name() == name).unwrap();
         member.server().client_url().unwrap()
     }
