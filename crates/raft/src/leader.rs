@@ -255,6 +255,12 @@ impl Node {
         if is_own && matches!(change, Change::Remove(_) | Change::Demote(_)) {
             return Err(Refused::IsLeader);
         }
+        if let Change::Add(replica) = change
+            && self.membership().is_retired(replica)
+        {
+            // It may be taken in again once it has begun another life.
+            self.send(replica, Body::Retired { is_recorded: true }, out);
+        }
         let next = self.membership().after(change)?;
         let able = next.voters().filter(|m| self.is_able(m.peer)).count();
         if able < next.quorum() {

@@ -142,7 +142,7 @@ pub struct Node {
 
 impl Node {
     /// Opens a replica. If it may have forgotten something it begins another life, unless it decides alone: then
-    /// what it has is all there is. One that was removed begins another life too, in which it may be taken in again.
+    /// what it has is all there is.
     pub fn open(opening: Opening, now: Mono, out: &mut Vec<Effect>) -> Self {
         let Opening { group, me, hard, base, terms, last, held_bytes_max, held, may_have_forgotten, seed } =
             opening;
@@ -180,7 +180,7 @@ impl Node {
         };
         let membership = node.membership();
         let is_alone = membership.voter_count() == 1 && membership.is_voter(me);
-        if (may_have_forgotten && !is_alone) || node.is_removed() {
+        if may_have_forgotten && !is_alone {
             node.forget(now, out);
         } else {
             node.write_hard_state(out);

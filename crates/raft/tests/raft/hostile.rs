@@ -452,7 +452,7 @@ fn who_was_removed_while_away_is_told_and_begins_another_life() {
 }
 
 #[test]
-fn who_was_removed_and_knows_it_begins_another_life_when_it_starts() {
+fn who_was_removed_begins_another_life_when_it_is_to_be_taken_in_again() {
     let mut world = led(3, 3);
     world.change(0, Change::Remove(peer(2))).unwrap();
     world.quiesce();
@@ -460,6 +460,13 @@ fn who_was_removed_and_knows_it_begins_another_life_when_it_starts() {
     let before = world.life(2);
     world.crash_keeping(2, 9);
     world.start(2);
-    assert_ne!(world.life(2), before);
+    world.quiesce();
+    assert!(world.change(0, Change::Add(before)).is_err());
+    world.quiesce();
+    let life = world.life(2);
+    assert_ne!(life, before);
     assert!(world.node(2).is_some_and(|node| node.status().is_amnesiac && !node.status().is_removed));
+    world.change(0, Change::Add(life)).unwrap();
+    world.quiesce();
+    assert!(world.node(2).is_some_and(|node| !node.status().is_amnesiac));
 }

@@ -223,8 +223,8 @@ mod tests {
 
     #[test]
     fn groups_grow_and_shrink() {
-        assert_eq!(Group::of("a b c").steps("a b c d e"), ["add d", "add e", "promote d", "promote e"]);
-        assert_eq!(Group::of("a").steps("a b c"), ["add b", "add c", "promote b", "promote c"]);
+        assert_eq!(Group::of("a b c").steps("a b c d e"), ["add d", "promote d", "add e", "promote e"]);
+        assert_eq!(Group::of("a").steps("a b c"), ["add b", "promote b", "add c", "promote c"]);
         let steps = Group::of("a b c d e").steps("a c e");
         assert_eq!(steps.iter().collect::<BTreeSet<_>>().len(), 2);
         assert!(steps.iter().all(|step| step == "remove b" || step == "remove d"), "{steps:?}");
