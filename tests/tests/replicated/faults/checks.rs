@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::trio::Trio;
 use super::ledger::{Ledger, Promised};
+use super::load::confirms;
 use crate::harness::eventually;
 
 /// Messages that are asked for at a time.
@@ -69,7 +70,7 @@ fn compare(stream: &str, server: &str, promised: &Promised, messages: &BTreeMap<
 /// Takes all that is left; everything acknowledged was delivered then.
 async fn drain(trio: &mut Trio, stream: &str, ledger: &Ledger) {
     let client = trio.restless().await;
-    let context = async_nats::jetstream::new(client);
+    let context = async_nats::jetstream::new(client.clone());
     let consumer: async_nats::jetstream::consumer::PullConsumer =
         context.get_consumer_from_stream("D", stream).await.unwrap();
     eventually(&format!("{stream}: everything is taken"), async || {
@@ -79,7 +80,7 @@ async fn drain(trio: &mut Trio, stream: &str, ledger: &Ledger) {
         while let Some(Ok(message)) = batch.next().await {
             let seq = message.info().unwrap().stream_sequence;
             ledger.deliver(stream, seq, &String::from_utf8_lossy(&message.payload), &confirmed);
-            if message.double_ack().await.is_ok() {
+            if confirms(&client, &message).await {
                 ledger.confirm(stream, seq);
             }
         }

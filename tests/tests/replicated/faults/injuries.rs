@@ -16,9 +16,9 @@ pub(super) enum Injury {
     Terminate,
     /// Killed, and starts with an empty store.
     Wipe,
-    /// Killed, and starts with a bit of a block that is another.
+    /// Stops, and starts with a bit of a block that is another.
     Flip,
-    /// Killed, and starts with a bit of the log that is another.
+    /// Stops, and starts with a bit of the log that is another.
     FlipLog,
     KillTwo,
     KillAll,
@@ -99,7 +99,8 @@ async fn pause(trio: &mut Trio, victims: &[String], random: &mut fastrand::Rng) 
 }
 
 async fn damage(trio: &mut Trio, victim: &str, ending: &str, random: &mut fastrand::Rng) {
-    trio.kill(victim);
+    // In order, so that there are blocks: what is only in the log has none.
+    trio.terminate(victim);
     let mut files = Vec::new();
     collect(&trio.store_of(victim), ending, &mut files);
     files.sort();

@@ -188,7 +188,7 @@ impl Worker {
             let seq = message.info().unwrap().stream_sequence;
             let body = String::from_utf8_lossy(&message.payload).into_owned();
             self.ledger.deliver(&self.stream, seq, &body, &confirmed);
-            if matches!(tokio::time::timeout(ANSWER, message.double_ack()).await, Ok(Ok(()))) {
+            if confirms(&self.client, &message).await {
                 self.ledger.confirm(&self.stream, seq);
             }
         }
@@ -206,4 +206,11 @@ impl Worker {
             }
         }
     }
+}
+
+/// Acknowledges a message; true if that is confirmed. The client library takes the answer that nobody is there for a
+/// confirmation.
+pub(super) async fn confirms(client: &Client, message: &async_nats::jetstream::Message) -> bool {
+    let Some(reply) = message.reply.clone() else { return false };
+    matches!(tokio::time::timeout(ANSWER, client.request(reply, "+ACK".into())).await, Ok(Ok(_)))
 }
