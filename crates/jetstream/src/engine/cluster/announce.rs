@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use linnet_broker::Account;
-use linnet_ids::{GroupId, PeerId};
+use linnet_ids::{GroupId, Mono, PeerId};
 use serde_json::{Map, Value};
 
 use super::news::Fresh;
@@ -22,7 +22,7 @@ pub(super) struct Announcer {
     /// The leader of the catalogue's group.
     meta_leader: Option<PeerId>,
     /// Groups without a quorum, and when that was told last.
-    lost: HashMap<GroupId, Instant>,
+    lost: HashMap<GroupId, Mono>,
 }
 
 /// What happened to a stream.
@@ -49,8 +49,8 @@ impl Announcer {
                 let leaderless_since = handle.cell.replica().and_then(|state| state.leaderless_since);
                 if leaderless_since.is_none_or(|since| now.since(since) <= LEADERLESS_AFTER) {
                     self.lost.remove(&handle.group);
-                } else if self.lost.get(&handle.group).is_none_or(|told| told.elapsed() >= LOST_AGAIN) {
-                    self.lost.insert(handle.group, Instant::now());
+                } else if self.lost.get(&handle.group).is_none_or(|told| now.since(*told) >= LOST_AGAIN) {
+                    self.lost.insert(handle.group, now);
                     tell(engine, cluster, &account, &handle, StreamEvent::QuorumLost);
                 }
             }
