@@ -166,7 +166,7 @@ fn clustered(engine: &Engine, assigned: Assigned) -> BTreeMap<String, Vec<Stream
             None => StreamHealth { name: stream, ..StreamHealth::default() },
         };
         let write_error = here.write_error.as_ref().map(|error| format!("{WRITE_ERROR}{error}"));
-        let not_current = write_error.or(problem.map(str::to_owned));
+        let not_current = write_error.or_else(|| problem.map(str::to_owned));
         accounts.entry(account).or_default().push(StreamHealth { losses, not_current, ..here });
     }
     accounts

@@ -1,6 +1,8 @@
 //! What is said of streams whose servers are not there, and who answers while the leader is silent.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::{Value, json};
 

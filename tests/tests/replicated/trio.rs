@@ -191,7 +191,7 @@ impl Trio {
     }
 
     /// Takes a server out of the cluster.
-    pub(super) async fn removes_server(&mut self, name: &str) {
+    pub(super) async fn removes_server(&self, name: &str) {
         eventually("the removal of a server", async || {
             let answer = self.try_system("SERVER.REMOVE", &json!({"peer": name})).await?;
             (answer["success"] == json!(true)).then_some(())
@@ -200,7 +200,7 @@ impl Trio {
     }
 
     /// Waits until a server has nothing of any stream.
-    pub(super) async fn has_no_streams(&mut self, server: &str) {
+    pub(super) async fn has_no_streams(&self, server: &str) {
         let groups = self.store_of(server).join("jetstream/groups");
         eventually("a server without streams", async || {
             let Ok(left) = std::fs::read_dir(&groups) else { return Some(()) };

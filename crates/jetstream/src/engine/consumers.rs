@@ -9,9 +9,9 @@ use super::cluster::MetaRequest;
 use crate::catalogue::{JsAccount, StreamHandle};
 
 impl Engine {
-    /// True if the catalogue keeps consumers of the stream. In a cluster it is the replicas that have them.
+    /// True if the catalogue keeps consumers of the stream. Where there are several replicas, those have them.
     fn keeps_consumers(&self, handle: &StreamHandle) -> bool {
-        handle.cell.is_memory() && self.cluster.is_none()
+        handle.cell.is_memory() && !handle.is_replica
     }
 
     /// Has the catalogue know what became of a consumer: its definition if it is a durable one of a stream in memory,
@@ -50,7 +50,9 @@ impl Engine {
             return self.ask_catalogue(consumer.store(account, stream)).await.map(|_| ());
         };
         let (account, stream) = (account.to_owned(), stream.to_owned());
-        let is_kept = self.tell_meta(cluster, MetaRequest::Keep { account, stream, consumer }).await;
+        let is_kept = self
+            .tell_meta(cluster, MetaRequest::Keep { account, stream, consumer: Box::new(consumer) })
+            .await;
         if is_kept { Ok(()) } else { Err(errors::CLUSTER_NOT_AVAIL) }
     }
 

@@ -103,7 +103,7 @@ impl Engine {
         account.streams.write().insert(name, handle.clone());
         let services = ConsumerServices::new(&self.config.domain);
         let (done, opened) = oneshot::channel();
-        handle.pump.control(Control::Open { key: handle.key, services, done });
+        handle.pump.control(Control::Open { key: handle.key, services: Box::new(services), done });
         let _ = opened.await;
         tell_readers(account, &handle.config().name);
         Ok(())

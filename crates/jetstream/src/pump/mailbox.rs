@@ -54,7 +54,7 @@ pub(crate) enum Control {
     /// Take a group.
     Install(Box<Installation>),
     /// Let a group be reached that was not, by these services.
-    Open { key: GroupKey, services: ConsumerServices, done: oneshot::Sender<()> },
+    Open { key: GroupKey, services: Box<ConsumerServices>, done: oneshot::Sender<()> },
     /// A stream that this one takes messages from came or went.
     OriginChanged { key: GroupKey, name: String },
     /// Say how a replica stands; `None` for a group with one.

@@ -215,7 +215,7 @@ impl Pump {
             }
             Control::Open { key, services, done } => {
                 if let Some(slot) = self.groups.get_mut(&key) {
-                    slot.services = services;
+                    slot.services = *services;
                     slot.services.sync(&slot.group, &slot.account, &slot.inbox);
                 }
                 touched.add(key);

@@ -110,7 +110,7 @@ async fn led_by(trio: &mut Trio, stream: &str, server: &str) {
 }
 
 /// Everything that its leader has, by sequence.
-async fn read(trio: &mut Trio, stream: &str, state: &Value) -> BTreeMap<u64, String> {
+async fn read(trio: &Trio, stream: &str, state: &Value) -> BTreeMap<u64, String> {
     let client = trio.restless().await;
     let (first, last) = (state["first_seq"].as_u64().unwrap(), state["last_seq"].as_u64().unwrap());
     let gets = futures_util::stream::iter(first..=last).map(|seq| {

@@ -35,7 +35,7 @@ impl Injury {
         let first = victim(trio, streams, random).await;
         victims.retain(|name| *name != first);
         victims.insert(0, first);
-        println!("{self:?} {victims:?}");
+        eprintln!("{self:?} {victims:?}");
         match self {
             Self::Kill => down(trio, &victims[..1], random).await,
             Self::KillTwo => down(trio, &victims[..2], random).await,
@@ -105,7 +105,7 @@ async fn damage(trio: &mut Trio, victim: &str, ending: &str, random: &mut fastra
     collect(&trio.store_of(victim), ending, &mut files);
     files.sort();
     if let Some((file, at)) = place(&files, random) {
-        println!("bit of {} at {at}", file.display());
+        eprintln!("bit of {} at {at}", file.display());
         flip_byte(&file, at);
     }
     tokio::time::sleep(a_while(random)).await;

@@ -2,6 +2,8 @@
 //! acknowledged is there once, at its sequence, on every server, and nothing that was confirmed came again.
 //! `LINNET_FAULT_ROUNDS` makes the runs longer, `LINNET_FAULT_SEED` repeats one.
 
+#![allow(clippy::print_stderr, reason = "a failed run is repeated with what it says")]
+
 mod checks;
 mod injuries;
 mod ledger;
@@ -50,7 +52,7 @@ fn several_servers_suffer_together() {
 fn soak(plan: &Plan) {
     let rounds = setting("LINNET_FAULT_ROUNDS", ROUNDS);
     let seed = setting("LINNET_FAULT_SEED", fastrand::u64(..));
-    println!("LINNET_FAULT_SEED={seed}");
+    eprintln!("LINNET_FAULT_SEED={seed}");
     run(Kind::Linnet, async |trio| {
         let mut random = fastrand::Rng::with_seed(seed);
         let ledger = Arc::new(Ledger::default());

@@ -1,6 +1,8 @@
 //! How long writes do not go on when the leader of a stream is lost.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde_json::json;
 
@@ -16,13 +18,13 @@ fn writes_go_on_soon_after_a_leader_is_killed_or_paused() {
             let elapsed = outage(trio, &format!("kill {n}"), &leader, |trio, leader| trio.kill(leader)).await;
             trio.restart(&leader);
             trio.all_current("S").await;
-            println!("writes go on {elapsed:?} after a kill");
+            eprintln!("writes go on {elapsed:?} after a kill");
             let leader = trio.leader("S").await;
             let elapsed =
                 outage(trio, &format!("stop {n}"), &leader, |trio, leader| trio.pause(leader)).await;
             trio.resume(&leader);
             trio.all_current("S").await;
-            println!("writes go on {elapsed:?} after a pause");
+            eprintln!("writes go on {elapsed:?} after a pause");
         }
     });
 }

@@ -95,7 +95,7 @@ pub(in crate::engine) enum MetaRequest {
     /// The group has its first leader.
     Live { account: String, stream: String, group: String },
     /// A durable consumer of a stream in memory is to be kept.
-    Keep { account: String, stream: String, consumer: KeptConsumer },
+    Keep { account: String, stream: String, consumer: Box<KeptConsumer> },
     /// Such a consumer is gone.
     Drop { account: String, stream: String, group: String, consumer: String },
     /// A member has nothing of an ended stream any more.

@@ -1,12 +1,13 @@
 //! What pumps tell of replicas, for the task that acts on it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use linnet_ids::{GroupId, PeerId};
 use linnet_raft::Snapshot;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::pump::ReplicaObserver;
 

@@ -190,7 +190,7 @@ fn replicas_of(info: &StreamInfo, peers: &[PeerId]) -> Vec<Replica> {
         let name = peer.to_string();
         let known = cluster.replicas.iter().find(|replica| replica.peer == name);
         let leads = *peer == leader;
-        let lag = known.map(|replica| replica.lag).or(leads.then_some(0));
+        let lag = known.map(|replica| replica.lag).or_else(|| leads.then_some(0));
         Replica { peer: *peer, is_online: leads || known.is_some_and(|r| r.current && !r.offline), lag }
     };
     peers.iter().map(describe).collect()
