@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn replicas_are_judged_by_what_they_lack_and_for_how_long() {
         let (led, alone) = (|a, c| bearing(Some("n1"), a, c), |a, c| bearing(None, a, c));
-        let table: &[(&str, &[(u64, Bearing)], Option<&str>)] = &[
+        type Row<'a> = (&'a str, &'a [(u64, Bearing)], Option<&'a str>);
+        let table: &[Row<'_>] = &[
             ("it has everything", &[(0, led(5, 5))], None),
             ("nothing is committed that it knows of", &[(0, led(0, 0))], CATCHING_UP),
             ("it begins behind", &[(0, led(1, 5))], CATCHING_UP),
