@@ -12,6 +12,9 @@ use linnet_wal::HardState;
 use crate::log::{Log, Ticket};
 use crate::raft::{Committed, Outbox, PeerChange, RaftDriver, RaftEvent};
 
+/// Bytes of applied entries that a group in memory keeps for members that are behind.
+const VOLATILE_HELD_MAX: usize = 16 << 20;
+
 /// What a replica needs done by whoever has the log, the disk and the other servers.
 #[derive(Debug)]
 pub enum ReplicaRequest {
@@ -80,6 +83,11 @@ impl Replica {
         log: &mut dyn Log,
     ) -> Self {
         let mut outbox = Outbox::default();
+        let mut opening = opening;
+        if is_volatile {
+            // What is not in memory any more cannot be read again.
+            opening.held_bytes_max = opening.held_bytes_max.max(VOLATILE_HELD_MAX);
+        }
         let driver = match is_volatile {
             false => RaftDriver::open(opening, now, log, &mut outbox),
             true => RaftDriver::open(opening, now, &mut VolatileLog(log), &mut outbox),

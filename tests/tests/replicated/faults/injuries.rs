@@ -16,8 +16,6 @@ pub(super) enum Injury {
     Terminate,
     /// Killed, and starts with an empty store.
     Wipe,
-    /// Stops, and starts with a bit of a block that is another.
-    Flip,
     /// Stops, and starts with a bit of the log that is another.
     FlipLog,
     KillTwo,
@@ -53,7 +51,6 @@ impl Injury {
                 tokio::time::sleep(a_while(random)).await;
                 trio.restart(&victims[0]);
             }
-            Self::Flip => damage(trio, &victims[0], "blk", random).await,
             Self::FlipLog => damage(trio, &victims[0], "wal", random).await,
             Self::KillAndPause => {
                 trio.pause(&victims[0]);
