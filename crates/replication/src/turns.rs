@@ -211,19 +211,27 @@ impl Turns {
     fn apply(&mut self, host: &mut impl Host, at: Moment, touched: &mut Touched) {
         let ticket = self.applied;
         while let Some((_, key)) = self.waiting.pop_front_if(|(t, _)| *t <= ticket) {
-            host.applying(key, ticket);
-            match host.with(key, |group, out, log| group.durable(ticket, at, log, out)) {
-                Some(Ok(files)) if !files.is_empty() => host.remove_files(files),
-                Some(Err(error)) => host.stop(key, StopReason::Entry(&error)),
-                _ => {}
-            }
+            Self::tell_durable(host, key, ticket, at);
             touched.add(key);
+        }
+    }
+
+    fn tell_durable(host: &mut impl Host, key: GroupKey, ticket: Ticket, at: Moment) {
+        host.applying(key, ticket);
+        match host.with(key, |group, out, log| group.durable(ticket, at, log, out)) {
+            Some(Ok(files)) if !files.is_empty() => host.remove_files(files),
+            Some(Err(error)) => host.stop(key, StopReason::Entry(&error)),
+            _ => {}
         }
     }
 
     fn turn(&mut self, host: &mut impl Host, key: GroupKey, at: Moment) {
         match host.turn(key, at) {
             None => return,
+            // A group may have written before it came here, and the log may never write again.
+            Some(Ok(Some(ticket))) if ticket <= self.applied => {
+                Self::tell_durable(host, key, self.applied, at);
+            }
             Some(Ok(ticket)) => self.wait(key, ticket),
             Some(Err(error)) => host.stop(key, StopReason::Entry(&error)),
         }

@@ -15,6 +15,7 @@ mod following;
 mod members;
 mod news;
 mod placing;
+mod probing;
 mod reconcile;
 mod reseed;
 mod steps;
@@ -81,6 +82,8 @@ pub(crate) struct Cluster {
     outlived: Mutex<HashSet<GroupId>>,
     /// When streams in memory that all have forgotten were looked for.
     reseeding: Mutex<Option<Mono>>,
+    /// When silent members were asked again last.
+    probing: Mutex<Option<Mono>>,
     /// States that this server sends.
     sources: Arc<Mutex<Sources>>,
     /// Groups whose state is on its way to this server.
@@ -150,6 +153,7 @@ impl Cluster {
             seated: Mutex::default(),
             outlived: Mutex::default(),
             sources: Arc::new(Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE))),
+            probing: Mutex::default(),
             reseeding: Mutex::default(),
             taking: Mutex::default(),
             removed: Mutex::default(),
@@ -284,6 +288,7 @@ impl Engine {
                 engine.refresh_meta(&cluster).await;
                 announcer.announce(&engine, &cluster, &fresh);
                 members::look_after(&engine, &cluster).await;
+                probing::look_after(&engine, &cluster);
                 reseed::look_after(&engine, &cluster);
                 reconcile::reconcile(&engine, &cluster, &fresh).await;
                 following::follow(&engine, &cluster, &fresh);
