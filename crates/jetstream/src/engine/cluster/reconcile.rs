@@ -80,32 +80,49 @@ impl Engine {
         }
         let (engine, cluster, assignment) = (self.clone(), cluster.clone(), assignment.clone());
         tokio::spawn(async move {
-            match work {
+            // What could not be done is tried again when something changes or at the next look, not at once.
+            let has_changed = match work {
                 Work::Begin(account) => engine.begin_assigned(&cluster, &account, &assignment, group).await,
                 Work::Remove(account, handle) => {
                     engine.remove_assigned(&cluster, &account, &handle).await;
                     engine.say_gone(&cluster, &assignment).await;
+                    true
                 }
                 Work::Leave(account, handle) => {
-                    if engine.has_left(&cluster, &assignment, &handle).await {
+                    let has_left = engine.has_left(&cluster, &assignment, &handle).await;
+                    if has_left {
                         engine.remove_assigned(&cluster, &account, &handle).await;
                     }
+                    has_left
                 }
-                Work::SayGone => engine.say_gone(&cluster, &assignment).await,
-                Work::Settle(handle) => engine.settle(&cluster, &assignment, &handle).await,
-            }
+                Work::SayGone => {
+                    engine.say_gone(&cluster, &assignment).await;
+                    false
+                }
+                Work::Settle(handle) => {
+                    engine.settle(&cluster, &assignment, &handle).await;
+                    false
+                }
+            };
             cluster.busy.lock().remove(&group);
-            cluster.news.nudge();
+            if has_changed {
+                cluster.news.nudge();
+            }
         });
     }
 
+    /// True if a replica began.
     async fn begin_assigned(
         &self,
         cluster: &Cluster,
         account: &Arc<JsAccount>,
         assignment: &Assignment,
         group: GroupId,
-    ) {
+    ) -> bool {
+        if assignment.is_volatile() && !cluster.is_current() {
+            // Consumers that it is to begin with may not be known here yet.
+            return false;
+        }
         let (disk, dir, remembered) = (self.disk.clone(), self.dir.clone(), assignment.clone());
         let written =
             tokio::task::spawn_blocking(move || remember_assignment(&*disk, &dir, &remembered)).await;
@@ -115,11 +132,7 @@ impl Engine {
                 account.name(),
                 assignment.config.name
             );
-            return;
-        }
-        if assignment.is_volatile() && !cluster.is_current() {
-            // Consumers that it is to begin with may not be known here yet.
-            return;
+            return false;
         }
         match self.first_replica(cluster, assignment, group) {
             Ok(solo) => {
@@ -127,6 +140,7 @@ impl Engine {
             }
             Err(reason) => self.install_lost(assignment.clone(), group, reason).await,
         }
+        true
     }
 
     /// A replica without anything. Fails, with the reason in words, if the only one that there was is lost.
