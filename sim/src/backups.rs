@@ -213,6 +213,10 @@ impl Process {
             live: false,
             members: Vec::new(),
             ended: false,
+            reshaping: None,
+            unclaimed: false,
+            earlier: Vec::new(),
+            continues: None,
             config,
         };
         let (disk, dir) = (self.disk.clone(), self.dir.clone());

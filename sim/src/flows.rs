@@ -43,6 +43,10 @@ impl Process {
             live: false,
             members: Vec::new(),
             ended: false,
+            reshaping: None,
+            unclaimed: false,
+            earlier: Vec::new(),
+            continues: None,
             config,
         };
         let (disk, dir) = (self.disk.clone(), self.dir.clone());
@@ -73,6 +77,10 @@ impl Process {
             live: true,
             members: Vec::new(),
             ended: false,
+            reshaping: None,
+            unclaimed: false,
+            earlier: Vec::new(),
+            continues: None,
             config: stream.config().clone(),
         })
     }

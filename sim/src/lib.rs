@@ -12,6 +12,8 @@ mod backups;
 mod cluster;
 mod consumer_facts;
 mod facts;
+mod field;
+mod fleet;
 mod flows;
 mod invariants;
 mod log;
@@ -36,6 +38,11 @@ use std::ops::Range;
 pub use cluster::{
     CLUSTER_EVENTS, ClusterEvent, ClusterMutation, ClusterSummary, caught_in_cluster, fingerprint_cluster,
     replay_cluster, sweep_clusters,
+};
+pub use field::Fault;
+pub use fleet::{
+    FLEET_EVENTS, FleetEvent, FleetMutation, FleetSummary, caught_in_fleet, fingerprint_fleet, replay_fleet,
+    sweep_fleets,
 };
 pub use invariants::Violation;
 pub use mutation::Mutation;

@@ -14,7 +14,7 @@ use linnet_assets::{Command, ConsumerCommand, Link, Moment, RestorePart, Token};
 use linnet_env::{Clock, Disk, ManualClock};
 use linnet_ids::GroupId;
 pub(crate) use linnet_replication::GroupKey;
-use linnet_replication::{GroupDone, GroupJob, LogKeeper, SoloGroup, Ticket, Turns, group_dir};
+use linnet_replication::{GroupDone, GroupJob, LogKeeper, StreamGroup, Ticket, Turns, group_dir};
 use linnet_store::Layout;
 use linnet_wal::{Batch, Error, PrepareSegment, PreparedSegment, Wal};
 
@@ -95,7 +95,7 @@ pub(crate) enum Letter {
 }
 
 pub(crate) struct Slot {
-    pub(crate) group: SoloGroup,
+    pub(crate) group: StreamGroup,
     pub(crate) dir: PathBuf,
     pub(crate) publishes: VecDeque<PublishIn>,
     commands: VecDeque<(Command, Token)>,
@@ -222,7 +222,7 @@ impl Process {
     pub(crate) fn install(
         &mut self,
         key: Option<GroupKey>,
-        mut group: SoloGroup,
+        mut group: StreamGroup,
         flow: Option<u64>,
     ) -> GroupKey {
         let key = key.unwrap_or_else(|| {

@@ -32,6 +32,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("max_control_line", "errors.txt: control line over a configured maximum"),
     ("max_payload", "errors.txt: payload over a configured maximum"),
     ("lame_duck_duration", "linnet-server: lame_duck_duration_is_both_phases_together"),
+    ("lame_duck_quorum_guard", "leaving::a10_a20_a_server_leaves_when_others_can_do_without_it"),
     ("trace_headers", "processes::trace_headers_shows_no_payload"),
     ("logtime", "processes::log_lines_may_come_without_a_time"),
     ("logtime_utc", "processes::the_log_may_tell_the_time_in_utc"),
@@ -101,6 +102,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "cluster::a_route_listener_of_host_and_port_and_other_settings_take_effect",
     ),
     ("allow_responses.max", "logins.txt: answers are allowed by the request"),
+    ("jetstream.limits.max_ha_assets", "rules: a_server_takes_as_many_replicated_assets_as_it_may"),
+    ("jetstream.unique_tag", "rules: replicas_differ_in_the_tag_that_is_to_be_unique"),
 ];
 
 /// Keys of which `docs/operations/differences.md` says that they have no effect, or none beside the default's.
@@ -111,7 +114,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "reconnect_error_reports",
     "account limits.max_leafnodes",
     "account jetstream.cluster_traffic",
-    "jetstream.limits.max_ha_assets",
     "jetstream.limits.batch",
 ];
 
@@ -144,7 +146,11 @@ fn tests_elsewhere_exist() {
                 ];
                 texts.iter().any(|text| text.contains(&format!("fn {name}()")))
             }
+            Some(("leaving", name)) => {
+                include_str!("replicated/operator/leaving.rs").contains(&format!("fn {name}()"))
+            }
             Some(("scrub", name)) => include_str!("scrub.rs").contains(&format!("fn {name}()")),
+            Some(("rules", name)) => include_str!("replicated/rules.rs").contains(&format!("fn {name}(")),
             Some(("linnet-server", name)) => {
                 include_str!("../../crates/server/src/build.rs").contains(&format!("fn {name}()"))
             }

@@ -21,6 +21,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if let Some(server) = tools.nats_server {
         environment.push(("NATS_SERVER", server));
     }
+    // Most of the time is that of whole servers, whose tests wait for processes, disks and timers.
+    let threads = 2 * std::thread::available_parallelism().map_or(1, usize::from);
+    environment.push(("RUST_TEST_THREADS", threads.to_string().into()));
     step("tests", || cargo(&["test", "--workspace", "--no-fail-fast"], &environment))
 }
 

@@ -8,11 +8,12 @@ use anyhow::{Context as _, bail, ensure};
 use crate::metadata;
 
 /// What is swept: a package, a test binary, a test, and whether stored data rots.
-const SWEEPS: [(&str, &str, &str, bool); 5] = [
+const SWEEPS: [(&str, &str, &str, bool); 6] = [
     ("linnet-sim", "smoke", "smoke", false),
     ("linnet-sim", "smoke", "smoke", true),
     ("linnet-sim", "clusters", "no_fault_of_a_minority_breaks_a_promise", false),
     ("linnet-sim", "replicas", "no_fault_of_a_minority_breaks_a_promise", false),
+    ("linnet-sim", "fleets", "no_fault_breaks_a_promise", false),
     ("linnet-raft", "raft", "walk::", false),
 ];
 

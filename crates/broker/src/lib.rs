@@ -8,6 +8,7 @@
 //! The broker knows nothing of streams: services inside the server subscribe with a [`Sink`] and publish through a
 //! [`Publisher`]. Start reading at [`router`](Publisher) and `session`.
 
+mod accepting;
 mod account;
 mod broker;
 mod cache;
@@ -42,6 +43,7 @@ mod tls;
 mod trace;
 mod traffic;
 
+pub use accepting::{AcceptPause, raise_descriptor_limit};
 pub use account::{Account, AccountLimits, InternalSubscription};
 pub use broker::{Broker, ServerIdentity};
 pub use close::CloseReason;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use crate::accepting::{AcceptPause, takes_one_of_the_last};
 use crate::broker::Broker;
 use crate::close::CloseReason;
 use crate::conn::{Conn, ConnKind};
@@ -17,8 +18,8 @@ use crate::router::close_with_text;
 use crate::session::{Session, greeting};
 use crate::sweeper;
 
-/// Pause after an accept error such as "too many open files", so that it does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How often the end of the server is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 impl Broker {
     /// Binds the client listener; returns the address in use, too. Connections are accepted after [`Broker::serve`].
@@ -30,17 +31,18 @@ impl Broker {
     /// Accepts and serves clients until `stop` turns true.
     pub async fn serve(&self, listener: TcpListener, mut stop: watch::Receiver<bool>) {
         let sweeper = tokio::spawn(sweeper::run(self.shared.clone()));
+        let mut pause = AcceptPause::default();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             match accepted {
-                Ok((stream, peer)) => self.accept(stream, canonical(peer)),
-                Err(e) => {
-                    tracing::error!("Error accepting a client connection: {e}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                Ok((stream, peer)) => {
+                    pause.end();
+                    self.accept(stream, canonical(peer));
                 }
+                Err(e) => pause.after("client", &e).await,
             }
         }
         drop(listener);
@@ -48,7 +50,7 @@ impl Broker {
         let shared = self.shared.clone();
         tokio::spawn(async move {
             while !shared.stopping.load(Ordering::Relaxed) {
-                tokio::time::sleep(ACCEPT_PAUSE * 10).await;
+                tokio::time::sleep(LOOK_EVERY).await;
             }
             sweeper.abort();
         });
@@ -58,6 +60,7 @@ impl Broker {
         let shared = &self.shared;
         // Messages are batched by us, not by the kernel.
         let _ = stream.set_nodelay(true);
+        let is_one_of_the_last = takes_one_of_the_last(&stream);
         let link = Arc::new(Link::new(stream));
         let (wall, mono) = (shared.clock.wall(), shared.clock.mono());
         let conn =
@@ -72,8 +75,10 @@ impl Broker {
             remember(self, &conn);
             return;
         }
-        if !shared.registry.admit(&conn, config.max_connections) {
-            tracing::error!("{} - maximum connections exceeded", conn.log_prefix());
+        let is_admitted = !is_one_of_the_last && shared.registry.admit(&conn, config.max_connections);
+        if !is_admitted {
+            let why = if is_one_of_the_last { ": few file descriptors are left" } else { "" };
+            tracing::error!("{} - maximum connections exceeded{why}", conn.log_prefix());
             conn.outbound.push(&greeting(shared, &conn));
             close_with_text(
                 shared,

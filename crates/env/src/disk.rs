@@ -48,7 +48,8 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// True if the path exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;
-    /// Bytes an unprivileged writer may still use on the file system that holds `path`.
+    /// Bytes an unprivileged writer may still use on the file system that holds `path`; none if it takes hardly any more
+    /// files.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
     /// Takes an exclusive advisory lock on `path`, creating it; `None` if another process holds it. Held until
     /// the returned value is dropped.
@@ -115,6 +116,10 @@ pub trait DiskFile: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Makes content (and the length, if it changed) durable.
     fn sync_data(&self) -> io::Result<()>;
+    /// The same, also on a disk that puts [`DiskFile::sync_data`] off, and there with all files that wait for it.
+    fn sync_certainly(&self) -> io::Result<()> {
+        self.sync_data()
+    }
 
     /// Fills `out` or fails with `UnexpectedEof`.
     fn read_exact_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {

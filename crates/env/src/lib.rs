@@ -5,6 +5,7 @@
 //! or touch a file of the store.
 
 mod clock;
+mod descriptors;
 mod disk;
 mod faulty_disk;
 mod names;
@@ -12,6 +13,7 @@ mod real_disk;
 mod rng;
 
 pub use clock::{Clock, ManualClock, RealClock};
+pub use descriptors::{has_descriptors, lacks_descriptors};
 pub use disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 pub use faulty_disk::{DamageKind, FaultCounters, FaultyDisk};
 pub use names::NameSource;

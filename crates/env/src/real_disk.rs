@@ -9,6 +9,9 @@ use rustix::io::ReadWriteFlags;
 
 use crate::disk::{DirEntry, Disk, DiskFile, DiskLock, OpenMode};
 
+/// Inodes below which there is no space: the last ones are for what makes room, which makes files first.
+const INODES_LEFT: u64 = 16;
+
 /// The operating system's file systems.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
@@ -33,14 +36,14 @@ impl Disk for RealDisk {
         if path.is_dir() {
             return Ok(());
         }
-        if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty());
+        if let Some(parent) = parent {
             self.create_dir_all(parent)?;
         }
+        // Open before anything is made: one that is there and was never synced would be taken for a durable one.
+        let parent = File::open(parent.unwrap_or_else(|| Path::new(".")))?;
         match fs::create_dir(path) {
-            Ok(()) => match path.parent().filter(|p| !p.as_os_str().is_empty()) {
-                Some(parent) => self.sync_dir(parent),
-                None => self.sync_dir(Path::new(".")),
-            },
+            Ok(()) => parent.sync_all().inspect_err(|_| drop(fs::remove_dir(path))),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
             Err(e) => Err(e),
         }
@@ -88,7 +91,9 @@ impl Disk for RealDisk {
 
     fn free_space(&self, path: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        // A file system that makes inodes as it needs them says that it has none at all.
+        let has_inodes = stat.f_files == 0 || stat.f_favail >= INODES_LEFT;
+        Ok(if has_inodes { stat.f_bavail.saturating_mul(stat.f_frsize) } else { 0 })
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn DiskLock>>> {

@@ -33,6 +33,12 @@ impl Wall {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The time so long before.
+    #[must_use]
+    pub fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
     /// RFC 3339 in UTC with up to nine decimals, trailing zeros of the fraction dropped, as NATS JSON has it.
     /// The zero of the JSON world, year 1, stands for "unset" and is written by [`Wall::ZERO_TEXT`].
     pub fn rfc3339(self) -> String {

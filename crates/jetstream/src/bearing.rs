@@ -19,6 +19,8 @@ pub(crate) struct ReplicaState {
     pub(crate) leaderless_since: Option<Mono>,
     /// It has forgotten what it knew and does not count.
     is_amnesiac: bool,
+    /// It has something of its group.
+    holds: bool,
     /// Since when it lacks something that was committed then.
     behind_since: Option<Mono>,
     /// It had everything under some leader, since this process began.
@@ -41,6 +43,7 @@ impl Follower {
         state.leader = bearing.leader;
         state.is_leader = bearing.is_leader;
         state.is_amnesiac = bearing.is_amnesiac;
+        state.holds = bearing.last > 0;
         state.leaderless_since = match bearing.leader {
             Some(_) => None,
             None => before.leaderless_since.or(Some(now)),
@@ -58,6 +61,11 @@ impl Follower {
 }
 
 impl ReplicaState {
+    /// It counts for nothing in its group, and holds something.
+    pub(crate) fn is_relic(&self) -> bool {
+        self.is_amnesiac && self.holds
+    }
+
     /// What is wrong with it (jetstream-clustering 2.3), if anything is. A replica without a leader that has all it
     /// knows of is well.
     pub(crate) fn problem(&self, now: Mono, hears: impl FnOnce(PeerId) -> bool) -> Option<&'static str> {
@@ -87,7 +95,7 @@ mod tests {
     /// Applied and committed under a leader, or under none.
     fn bearing(leader: Option<&str>, applied: LogIndex, committed: LogIndex) -> Bearing {
         let leader = leader.map(PeerId::of_name);
-        Bearing { leader, is_leader: false, is_amnesiac: false, applied, committed }
+        Bearing { leader, is_leader: false, is_amnesiac: false, applied, last: applied, committed }
     }
 
     /// What a replica that went through these is said to be, at the time of the last.

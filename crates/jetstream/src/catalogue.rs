@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use linnet_assets::{Answer, Command};
@@ -42,8 +42,8 @@ pub struct StreamHandle {
     pub(crate) cell: Arc<StreamCell>,
     pub(crate) config: ArcSwap<StreamConfig>,
     pub(crate) created: Wall,
-    /// It is one of several replicas.
-    pub(crate) is_replica: bool,
+    /// It is one of several replicas, or may become one: its group decides by consensus.
+    pub(crate) is_replica: AtomicBool,
     /// Why it could not be recovered. Its name and its subjects stay taken, and every call is refused.
     pub(crate) lost: Option<String>,
     /// Names of the consumers that the catalogue keeps, of a stream in memory.
@@ -60,8 +60,22 @@ impl StreamHandle {
             live: true,
             members: Vec::new(),
             ended: false,
+            reshaping: None,
+            unclaimed: false,
+            earlier: Vec::new(),
+            continues: None,
             config,
         }
+    }
+
+    /// True if its group decides by consensus, with whatever number of members.
+    pub(crate) fn is_replica(&self) -> bool {
+        self.is_replica.load(Ordering::Acquire)
+    }
+
+    /// Its group decides by consensus from here on.
+    pub(crate) fn set_replica(&self) {
+        self.is_replica.store(true, Ordering::Release);
     }
 
     /// Gives the stream a command and waits for its answer.
@@ -109,6 +123,15 @@ impl JsAccount {
             api_total: AtomicU64::new(0),
             api_errors: AtomicU64::new(0),
             backups: Slots::of_account(),
+        }
+    }
+
+    /// Nobody finds this stream any more. Another one of its name stays.
+    pub(crate) fn hide(&self, stream: &Arc<StreamHandle>) {
+        let name = stream.config().name.clone();
+        let mut streams = self.streams.write();
+        if streams.get(&name).is_some_and(|known| Arc::ptr_eq(known, stream)) {
+            streams.remove(&name);
         }
     }
 
@@ -170,3 +193,19 @@ impl OtherStreams for Others<'_> {
 
 /// The accounts that have JetStream, by name.
 pub(crate) type Accounts = HashMap<String, Arc<JsAccount>>;
+
+/// The streams of an account in a cluster, for the rules.
+pub(crate) struct Known(pub(crate) Vec<Arc<Assignment>>);
+
+impl OtherStreams for Known {
+    fn overlaps(&self, subject: &str, except: &str) -> bool {
+        let others = self.0.iter().filter(|a| a.config.name != except);
+        others
+            .flat_map(|a| &a.config.subjects)
+            .any(|other| linnet_subject::overlaps(subject.as_bytes(), other.as_bytes()))
+    }
+
+    fn config(&self, name: &str) -> Option<StreamConfig> {
+        self.0.iter().find(|a| a.config.name == name).map(|a| a.config.clone())
+    }
+}

@@ -30,6 +30,8 @@ pub struct StreamCell {
     /// Bytes last counted towards usage.
     pub(crate) counted: AtomicU64,
     has_failed: AtomicBool,
+    has_other_history: AtomicBool,
+    has_ended: AtomicBool,
     failure: Mutex<Option<String>>,
     /// Where its replica stands, if it is one of several.
     replica: ArcSwapOption<ReplicaState>,
@@ -49,6 +51,11 @@ impl StreamCell {
         self.is_memory
     }
 
+    /// True once the end of the stream is in its log.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn publish(&self, stream: &Stream) {
         let state = stream.store().state();
         self.msgs.store(state.msgs, Ordering::Relaxed);
@@ -56,6 +63,7 @@ impl StreamCell {
         self.first_seq.store(state.first_seq, Ordering::Relaxed);
         self.last_seq.store(state.last_seq, Ordering::Relaxed);
         self.consumers.store(stream.consumer_count() as u64, Ordering::Relaxed);
+        self.has_ended.store(stream.is_deleted(), Ordering::Relaxed);
         let damaged = stream.store().damaged();
         let was_damaged = self.damaged.swap(damaged.len() as u64, Ordering::Relaxed) > 0;
         if was_damaged || !damaged.is_empty() {
@@ -84,6 +92,16 @@ impl StreamCell {
     pub(crate) fn fail(&self, reason: &str) {
         self.has_failed.store(true, Ordering::Relaxed);
         *self.failure.lock() = Some(reason.to_owned());
+    }
+
+    /// The group was rescued without this replica.
+    pub(crate) fn note_other_history(&self) {
+        self.has_other_history.store(true, Ordering::Relaxed);
+    }
+
+    /// True if the group was rescued without this replica.
+    pub(crate) fn has_other_history(&self) -> bool {
+        self.has_other_history.load(Ordering::Relaxed)
     }
 
     /// Why the stream stopped, if it did.
@@ -139,6 +157,8 @@ pub struct Health {
     log_failed: Notify,
     is_removed: AtomicBool,
     removed: Notify,
+    is_to_reopen: AtomicBool,
+    reopen: Notify,
 }
 
 impl Health {
@@ -161,6 +181,12 @@ impl Health {
         self.unnamed.lock().push((group.to_owned(), reason.to_owned()));
     }
 
+    /// True for a group of which nothing said what it is when the store was opened.
+    pub(crate) fn is_unnamed(&self, group: linnet_ids::GroupId) -> bool {
+        let group = group.to_string();
+        self.unnamed.lock().iter().any(|(unnamed, _)| *unnamed == group)
+    }
+
     pub(crate) fn fail_log(&self, reason: &str) {
         *self.log_failure.lock() = Some(reason.to_owned());
         self.log_failed.notify_waiters();
@@ -169,7 +195,9 @@ impl Health {
     pub(crate) fn note_disk_full(&self, is_full: bool) {
         self.is_disk_full.store(is_full, Ordering::Relaxed);
         if is_full {
-            tracing::error!("JetStream: no space left on the disk: streams in files refuse messages");
+            tracing::error!(
+                "Disk full, JetStream disabled: no space left on the disk, streams in files refuse messages"
+            );
         } else {
             tracing::info!("JetStream: there is space on the disk again");
         }
@@ -183,6 +211,21 @@ impl Health {
     /// Why the write-ahead log stopped, if it did.
     pub fn log_failure(&self) -> Option<String> {
         self.log_failure.lock().clone()
+    }
+
+    /// The store is to be opened again: what it holds is to be read as something else.
+    pub(crate) fn ask_for_reopening(&self) {
+        self.is_to_reopen.store(true, Ordering::SeqCst);
+        self.reopen.notify_waiters();
+    }
+
+    /// Returns once the store is to be opened again.
+    pub async fn wait_for_reopening(&self) {
+        let mut asked = std::pin::pin!(self.reopen.notified());
+        asked.as_mut().enable();
+        if !self.is_to_reopen.load(Ordering::SeqCst) {
+            asked.await;
+        }
     }
 
     /// This server was taken out of its cluster.

@@ -32,6 +32,8 @@ pub struct ClusterSettings {
     pub tags: Vec<String>,
     /// Replicated assets that this server takes; `None` for any number.
     pub max_ha_assets: Option<u64>,
+    /// Prefix of the tag in which the replicas of a stream differ; empty for none.
+    pub unique_tag: String,
 }
 
 /// Settings of JetStream on one server.

@@ -39,8 +39,8 @@ pub(crate) type MayRemoveDir = Option<OwnedSemaphorePermit>;
 /// |---|---|
 /// | `Load` | one per consumer, which a deleted one may leave behind, and `PARKED_MAX` reads of `assets::Stream` per stream |
 /// | `Write` | parts of blocks, which count as unwritten until they are written: beyond the [`Budget`](crate::budget::Budget) streams take no more messages |
-/// | `Checkpoint` | one per stream: `SoloGroup` begins none while one is under way |
-/// | `Floor` | one per stream: `SoloGroup` begins none while one is under way |
+/// | `Checkpoint` | one per stream: `StreamGroup` begins none while one is under way |
+/// | `Floor` | one per stream: `StreamGroup` begins none while one is under way |
 /// | `Remove` | one: more files join it |
 /// | `RemoveDir` | [`DIRS_MAX`]: whoever ends a stream waits for [`DiskWorkers::may_remove_dir`] |
 /// | `Prepare` | one: the log asks for none while one is under way |

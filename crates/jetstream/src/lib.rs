@@ -31,10 +31,10 @@ mod usage;
 pub use catalogue::{JsAccount, StreamHandle};
 pub use cell::{Health, StreamCell};
 pub use cluster::{
-    GroupPeer, GroupState, GroupStatus, MetaLeader, MetaPeer, MetaPhase, MetaSnapshot, MetaStatus,
+    GroupPeer, GroupState, GroupStatus, MetaLeader, MetaPeer, MetaPhase, MetaSnapshot, MetaStatus, Stall,
 };
 pub use config::{BatchBounds, Cipher, ClusterSettings, Config, Encryption, LogConfig};
-pub use engine::{Assigned, AssignedStream, Engine, Reach, Rules, StartError, StopReport};
+pub use engine::{Assigned, AssignedStream, Engine, Orphan, Reach, Rules, StartError, StopReport};
 pub use linnet_assets::StreamReport;
 pub use linnet_seal::MasterKey;
 pub use marker::MarkerError;

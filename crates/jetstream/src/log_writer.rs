@@ -9,6 +9,7 @@ use linnet_raft::{Entry, LogPoint};
 use linnet_replication::{BatchQueue, Log, LogKeeper, Ticket, Written, may_use_reserve};
 use linnet_wal::{Batch, Error, HardState, PreparedSegment};
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
 
 use crate::budget::Budget;
 use crate::disk_work::{DiskWork, DiskWorkers};
@@ -44,6 +45,12 @@ struct State {
     owners: HashMap<GroupId, PumpHandle>,
     /// Entries to be read; a group waits for one read per member.
     reads: VecDeque<ReadEntries>,
+    /// Who wants to know where the log of a group ends.
+    ends: Vec<(GroupId, oneshot::Sender<LogPoint>)>,
+    /// Who waits for a batch to be durable.
+    waits: Vec<(Ticket, oneshot::Sender<()>)>,
+    /// Nothing is written any more.
+    is_over: bool,
     /// When the write began that is under way.
     writing_since: Option<Mono>,
     /// The log has reached half of its bound, or found no space.
@@ -76,6 +83,9 @@ impl LogHandle {
             prepared: None,
             owners: HashMap::new(),
             reads: VecDeque::new(),
+            ends: Vec::new(),
+            waits: Vec::new(),
+            is_over: false,
             writing_since: None,
             is_short_of_space: false,
             is_disk_full: false,
@@ -148,6 +158,46 @@ impl LogHandle {
         self.shared.work.notify_one();
     }
 
+    /// Where the log of a group ends, of which nothing waits to be written; `None` if the log has nothing of it.
+    pub(crate) async fn end_of(&self, group: GroupId) -> Option<LogPoint> {
+        let (done, told) = oneshot::channel();
+        self.shared.state.lock().ends.push((group, done));
+        self.shared.work.notify_one();
+        told.await.ok()
+    }
+
+    /// Ends a group, of which nothing is appended any more. True once that is durable, false if the log has failed.
+    pub(crate) async fn end(&self, group: GroupId) -> bool {
+        let (done, told) = oneshot::channel();
+        {
+            let mut state = self.shared.state.lock();
+            if state.is_over {
+                return false;
+            }
+            let ticket = state.queue.add(true, |batch| batch.end_group(group));
+            state.waits.push((ticket, done));
+        }
+        self.shared.work.notify_one();
+        told.await.is_ok()
+    }
+
+    /// Everything up to a batch is durable.
+    fn written(&self, ticket: Ticket, bytes: usize, batch: Batch) {
+        let mut state = self.shared.state.lock();
+        state.queue.written(bytes, batch);
+        for (_, done) in state.waits.extract_if(.., |(of, _)| *of <= ticket) {
+            // Whoever asked may have gone.
+            let _ = done.send(());
+        }
+    }
+
+    /// Nothing is written any more: nobody waits for it.
+    fn is_over(&self) {
+        let mut state = self.shared.state.lock();
+        state.is_over = true;
+        state.waits.clear();
+    }
+
     /// Starts writing what was appended.
     pub(crate) fn kick(&self) {
         self.shared.work.notify_one();
@@ -183,7 +233,12 @@ impl LogHandle {
 
 impl Log for LogHandle {
     fn append(&mut self, group: GroupId, index: u64, term: u64, payload: &[u8]) -> Ticket {
-        self.add(may_use_reserve(group, payload), |batch| batch.entry(group, index, term, &[payload]))
+        self.add(may_use_reserve(group, payload), |batch| {
+            batch.entry(group, index, term, &[payload]);
+            if group == GroupId::META {
+                batch.make_certain();
+            }
+        })
     }
 
     fn hard_state(&mut self, group: GroupId, state: &HardState) -> Ticket {
@@ -235,17 +290,24 @@ pub(crate) struct LogWriter {
     pub(crate) cannot_prepare: bool,
     pub(crate) clock: Arc<dyn linnet_env::Clock>,
     pub(crate) health: Arc<crate::cell::Health>,
+    pub(crate) is_clustered: bool,
 }
 
 impl LogWriter {
     /// Writes batches until told to stop or until the log fails. [`LogWriter::maintain`] before.
     pub(crate) fn run(mut self) {
+        self.write_all();
+        self.handle.is_over();
+    }
+
+    fn write_all(&mut self) {
         let mut has_read = false;
         loop {
             let work = self.wait_for_work(has_read);
             has_read = matches!(work, Work::Read(_));
             match work {
                 Work::Read(read) => self.read(read),
+                Work::Tell(group, done) => self.tell_end(group, done),
                 Work::Batch(ticket, batch) => {
                     if !self.commit(ticket, batch) {
                         return;
@@ -271,6 +333,9 @@ impl LogWriter {
         loop {
             if let Some(outcome) = state.prepared.take() {
                 return Work::Prepared(outcome);
+            }
+            if let Some((group, done)) = state.ends.pop() {
+                return Work::Tell(group, done);
             }
             // A batch in between: catching up must not hold up what is written.
             if let Some(read) = state.reads.pop_front_if(|_| !has_read) {
@@ -330,6 +395,14 @@ impl LogWriter {
         to.entries_read(EntriesRead { group, peer, previous, entries });
     }
 
+    fn tell_end(&self, group: GroupId, done: oneshot::Sender<LogPoint>) {
+        let wal = self.keeper.wal();
+        let index = wal.last_index(group);
+        if let (Some(term), Some(chain)) = (wal.term(group, index), wal.chain(group, index)) {
+            let _ = done.send(LogPoint { index, term, chain });
+        }
+    }
+
     /// False if the log has failed.
     fn seal(&mut self) -> bool {
         let now = self.clock.mono();
@@ -369,7 +442,7 @@ impl LogWriter {
                 }
             }
         }
-        self.handle.shared.state.lock().queue.written(bytes, batch);
+        self.handle.written(ticket, bytes, batch);
         for pump in &self.pumps {
             pump.durable(ticket);
         }
@@ -428,7 +501,11 @@ impl LogWriter {
     }
 
     fn fail(&self, error: Error) {
-        tracing::error!("JetStream is stopped: {error}");
+        // Operators look for these words of a server that is offline to its cluster.
+        match self.is_clustered {
+            true => tracing::error!("JetStream cluster unable to write to WAL: {error}"),
+            false => tracing::error!("JetStream is stopped: {error}"),
+        }
         self.health.fail_log(&error.to_string());
         for pump in &self.pumps {
             pump.log_failed(LogFailure(error.clone()));
@@ -475,6 +552,7 @@ struct ReadEntries {
 
 enum Work {
     Read(ReadEntries),
+    Tell(GroupId, oneshot::Sender<LogPoint>),
     Batch(Ticket, Batch),
     Prepared(Result<Option<PreparedSegment>, Error>),
     Idle,

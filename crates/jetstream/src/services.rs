@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linnet_assets::{Link, Stream};
 use linnet_broker::{Account, InterestSink as _, InterestWatch, InternalSubscription};
-use linnet_replication::SoloGroup;
+use linnet_replication::StreamGroup;
 
 use crate::inbox::{InboxSink, LetterKind, ListenerSink, StreamInbox};
 
@@ -36,7 +36,7 @@ impl ConsumerServices {
     }
 
     /// Subscribes for the stream and all its consumers, and follows a change of the stream's configuration.
-    pub(crate) fn sync(&mut self, group: &SoloGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+    pub(crate) fn sync(&mut self, group: &StreamGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
         if self.is_internal {
             return;
         }
@@ -78,7 +78,7 @@ impl ConsumerServices {
 
     /// Another replica leads: this one is asked for single messages and nothing else, and only while it has everything
     /// that it knows to be committed.
-    fn follow(&mut self, group: &SoloGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+    fn follow(&mut self, group: &StreamGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
         self.consumers.clear();
         self.listeners.clear();
         self.origins.clear();
@@ -97,7 +97,7 @@ impl ConsumerServices {
     }
 
     /// After a turn: a follower may have caught up or fallen behind, or have another configuration.
-    pub(crate) fn keep_up(&mut self, group: &SoloGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
+    pub(crate) fn keep_up(&mut self, group: &StreamGroup, account: &Arc<Account>, inbox: &Arc<StreamInbox>) {
         let stream = group.stream();
         if !stream.is_leading() && self.followed != Some((group.may_answer(), stream.revision())) {
             self.sync(group, account, inbox);

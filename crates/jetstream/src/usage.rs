@@ -112,6 +112,11 @@ impl Usage {
         StreamLimits { account_left, server_left: Some(max.saturating_sub(used)) }
     }
 
+    /// Memory and storage that this server may hold, in bytes.
+    pub(crate) fn max(&self) -> (u64, u64) {
+        (self.max.memory.load(Ordering::Relaxed), self.max.storage.load(Ordering::Relaxed))
+    }
+
     /// Memory and storage in use on this server, in bytes.
     pub fn total(&self) -> (u64, u64) {
         (self.total.memory.load(Ordering::Relaxed), self.total.storage.load(Ordering::Relaxed))

@@ -22,6 +22,14 @@ pub struct ApiError {
     pub description: Cow<'static, str>,
 }
 
+impl ApiError {
+    /// The same error with the reason behind its text.
+    #[must_use]
+    pub fn because(&self, reason: &str) -> Self {
+        Self { description: format!("{}: {reason}", self.description).into(), ..*self }
+    }
+}
+
 /// A row of the error table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorEntry {
@@ -57,5 +65,6 @@ mod tests {
             "stream external delivery prefix p overlaps with stream subject s"
         );
         assert_eq!(STREAM_NOT_FOUND.to_string(), "stream not found (10059)");
+        assert_eq!(STREAM_NOT_FOUND.because("it went").to_string(), "stream not found: it went (10059)");
     }
 }

@@ -138,27 +138,40 @@ pub struct PeerInfo {
     pub lag: u64,
     /// Id of the server.
     pub peer: String,
-    /// Entries received and not yet applied.
-    #[serde(skip_serializing_if = "is_zero_u64")]
-    pub pending: u64,
+    /// Whether it is assigned and has not been taken into the group.
+    #[serde(skip_serializing_if = "is_false")]
+    pub pending: bool,
 }
 
 /// A move, a change of the number of replicas or of retention that is on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DesiredInfo {
+    /// When it was asked for.
+    #[serde(with = "time::or_zero", skip_serializing_if = "Option::is_none")]
+    pub created: Option<Wall>,
     /// Name of the target cluster.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The replicas of the target.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub replicas: Vec<PeerInfo>,
+    pub replicas: Vec<DesiredPeer>,
     /// What it was before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<DesiredOrigin>,
     /// How far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<DesiredStatus>,
+}
+
+/// A server that shall have a replica.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DesiredPeer {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub peer: String,
 }
 
 /// What an asset was before a change on its way.

@@ -18,7 +18,7 @@ mod process;
 mod server;
 mod spec;
 
-pub use cluster::{Cluster, ClusterSpec, Dial, Login, Member, MemberPorts};
+pub use cluster::{Cluster, ClusterSpec, Dial, Login, Member, MemberPorts, Place};
 pub use deadline::{Deadline, poll_until};
 pub use error::{Error, Result};
 pub use http::{HttpResponse, http_get};

@@ -44,6 +44,8 @@ pub struct Snapshot {
     pub accounts: Vec<AccountHealth>,
     /// Groups of streams that the catalogue has lost and nothing else names.
     pub unnamed_groups: Vec<String>,
+    /// Streams of this server that the cluster does not know, each with what is known of it.
+    pub orphans: Vec<String>,
     /// Streams may be missing of which nothing is left; the file that says so.
     pub may_lack_streams: Option<String>,
     /// Whether the consumer that is asked for exists.
@@ -359,7 +361,8 @@ fn warnings(snapshot: &Snapshot, query: &Query) -> Vec<String> {
         )
     };
     let of_meta = snapshot.meta.iter().flat_map(|status| meta::warnings(status));
-    note.map(text).chain(of_meta).collect()
+    let orphans = snapshot.orphans.iter().filter(|_| query.account.is_empty()).cloned();
+    note.map(text).chain(of_meta).chain(orphans).collect()
 }
 
 fn answer(problems: Vec<Problem>, query: &Query) -> Answer {

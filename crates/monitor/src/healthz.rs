@@ -100,8 +100,15 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
         ..Snapshot::default()
     };
     if let Some(engine) = engine {
-        snapshot.meta = engine.meta_status().map(|status| with_log_failure(status, &engine));
+        snapshot.meta = engine.meta_status().map(|status| with_disk(status, &engine));
         snapshot.accounts = accounts(&engine);
+        let told = |o: linnet_jetstream::Orphan| {
+            format!(
+                "JetStream stream '{} > {}' of this server is not part of the cluster: {}",
+                o.account, o.stream, o.reason
+            )
+        };
+        snapshot.orphans = engine.orphans().into_iter().map(told).collect();
         snapshot.may_lack_streams = engine.may_lack_streams().map(|path| path.display().to_string());
         snapshot.unnamed_groups = engine.health().unnamed().into_iter().map(|(group, _)| group).collect();
         if !query.consumer.is_empty() {
@@ -111,9 +118,11 @@ async fn snapshot(monitor: &Monitor, query: &Query) -> Snapshot {
     snapshot
 }
 
-/// The log that all groups share may have failed before the group could say so.
-fn with_log_failure(status: Arc<MetaStatus>, engine: &Engine) -> Arc<MetaStatus> {
-    match engine.health().log_failure() {
+/// The log that all groups share may take nothing before the group could say so.
+fn with_disk(status: Arc<MetaStatus>, engine: &Engine) -> Arc<MetaStatus> {
+    let health = engine.health();
+    let error = health.log_failure().or_else(|| health.is_disk_full().then(|| NO_SPACE.to_owned()));
+    match error {
         Some(error) if status.write_error.is_none() => {
             Arc::new(MetaStatus { write_error: Some(error), ..(*status).clone() })
         }

@@ -46,6 +46,9 @@ pub(crate) struct Jsz {
     /// How far stored messages are verified, which nats-server does not do.
     #[serde(skip_serializing_if = "Option::is_none")]
     linnet_scrub: Option<Scrub>,
+    /// Streams of this server that the cluster does not know, which nats-server removes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    linnet_orphans: Vec<Orphan>,
     /// Name of the server that leads the meta group, which nats-server shows in `meta_cluster` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     meta_leader: Option<String>,
@@ -106,6 +109,22 @@ struct ConsumerGroup {
 fn consumer_groups(consumers: &[ConsumerInfo], group: &str) -> Vec<ConsumerGroup> {
     let group_of = |c: &ConsumerInfo| ConsumerGroup { name: c.name.clone(), raft_group: group.to_owned() };
     consumers.iter().map(group_of).collect()
+}
+
+/// A stream on this server that the cluster's catalogue does not name.
+#[derive(Serialize)]
+struct Orphan {
+    group: String,
+    account: String,
+    stream: String,
+    reason: String,
+}
+
+impl Orphan {
+    fn of(orphan: linnet_jetstream::Orphan) -> Self {
+        let linnet_jetstream::Orphan { group, account, stream, reason } = orphan;
+        Self { group, account, stream, reason }
+    }
 }
 
 /// Passes over what is stored.
@@ -244,6 +263,7 @@ pub(crate) async fn report(monitor: &Monitor, question: &Question) -> Jsz {
         messages: 0,
         bytes: 0,
         linnet_scrub: None,
+        linnet_orphans: Vec::new(),
         meta_leader: None,
         meta_cluster: None,
         account_details: Vec::new(),
@@ -279,6 +299,7 @@ fn summarise(jsz: &mut Jsz, engine: &Engine, monitor: &Monitor, raft: bool) {
     jsz.stats = JsStats::of(engine);
     jsz.config = JsConfig::of(engine);
     jsz.linnet_scrub = engine.scrub_report().map(Scrub::of);
+    jsz.linnet_orphans = engine.orphans().into_iter().map(Orphan::of).collect();
     jsz.meta_cluster = Meta::of(engine);
     jsz.meta_leader = jsz.meta_cluster.as_ref().and_then(|meta| meta.leader().map(str::to_owned));
     jsz.limits = Some(JsLimits::of(&monitor.options()));

@@ -1,5 +1,7 @@
 //! The meta group as pages show it (monitoring, "Meta group object").
 
+use std::time::Duration;
+
 use linnet_ids::Wall;
 use linnet_jetstream::{Engine, MetaPeer, MetaStatus};
 use serde::Serialize;
@@ -41,6 +43,9 @@ struct Replica {
     peer: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pending: bool,
+    /// Since when it has not been heard, of one that is offline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline_since: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -61,8 +66,12 @@ fn is_none_or_zero(n: &Option<i64>) -> bool {
     n.unwrap_or(0) == 0
 }
 
-impl From<&MetaPeer> for Replica {
-    fn from(peer: &MetaPeer) -> Self {
+/// A shorter silence is none.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
+impl Replica {
+    fn at(wall: Wall, peer: &MetaPeer) -> Self {
+        let is_silent = peer.is_offline && peer.unheard >= HEARD_WITHIN;
         Self {
             name: peer.name.clone(),
             current: peer.is_current,
@@ -71,18 +80,19 @@ impl From<&MetaPeer> for Replica {
             lag: peer.lag,
             peer: peer.peer.to_string(),
             pending: peer.is_pending,
+            offline_since: is_silent.then(|| wall.before(peer.unheard).rfc3339()),
         }
     }
 }
 
 impl Meta {
-    fn new(status: &MetaStatus) -> Self {
+    fn new(status: &MetaStatus, wall: Wall) -> Self {
         let snapshot = &status.snapshot;
         Self {
             name: status.cluster.clone(),
             leader: status.leader.as_ref().map(|leader| leader.name.clone()),
             peer: status.leader.as_ref().map(|leader| leader.peer.to_string()),
-            replicas: status.peers.iter().map(Replica::from).collect(),
+            replicas: status.peers.iter().map(|peer| Replica::at(wall, peer)).collect(),
             cluster_size: signed(status.size),
             quorum_needed: signed(status.quorum),
             rescue: status.is_rescued,
@@ -100,13 +110,13 @@ impl Meta {
 
     /// As pages show it; `None` for a server alone.
     pub(crate) fn of(engine: &Engine) -> Option<Self> {
-        engine.meta_status().map(|status| Self::new(&status))
+        engine.meta_status().map(|status| Self::new(&status, engine.wall()))
     }
 
     /// As servers broadcast it: only the leader tells of the others.
     pub(crate) fn broadcast(engine: &Engine) -> Option<Self> {
         let status = engine.meta_status()?;
-        let whole = Self::new(&status);
+        let whole = Self::new(&status, engine.wall());
         Some(if status.is_leader {
             whole
         } else {
@@ -137,6 +147,7 @@ mod tests {
             is_offline: false,
             is_reachable: true,
             active: Duration::from_nanos(262_278_878),
+            unheard: Duration::from_nanos(262_278_878),
             lag: 0,
             is_pending: false,
         };
@@ -154,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_object_has_nats_servers_keys_in_their_order() {
-        let text = serde_json::to_string(&Meta::new(&status())).unwrap();
+        let text = serde_json::to_string(&Meta::new(&status(), Wall(0))).unwrap();
         let expected = concat!(
             r#"{"name":"C","leader":"n1","peer":"fjFyEjc1","replicas":["#,
             r#"{"name":"n2","current":true,"active":262278878,"peer":"44jzkV9D"},"#,
@@ -166,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn since_when_a_member_is_offline_is_told() {
+        let mut status = status();
+        status.peers[1].unheard = Duration::from_secs(30);
+        let value = serde_json::to_value(Meta::new(&status, Wall(100_000_000_000))).unwrap();
+        let since: Vec<_> = (0..2).map(|at| value["replicas"][at]["offline_since"].clone()).collect();
+        assert_eq!(since, [serde_json::Value::Null, "1970-01-01T00:01:10Z".into()]);
+    }
+
+    #[test]
     fn what_is_unknown_is_left_out_and_what_is_special_is_told() {
         let snapshot = MetaSnapshot {
             pending_entries: 2,
@@ -174,7 +194,7 @@ mod tests {
             took: Duration::from_nanos(5),
         };
         let status = MetaStatus { leader: None, peers: Vec::new(), is_rescued: true, snapshot, ..status() };
-        let value = serde_json::to_value(Meta::new(&status)).unwrap();
+        let value = serde_json::to_value(Meta::new(&status, Wall(0))).unwrap();
         assert!(
             value.get("leader").is_none() && value.get("peer").is_none() && value.get("replicas").is_none()
         );

@@ -12,6 +12,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use linnet_broker::AcceptPause;
 use linnet_tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -39,8 +40,6 @@ const LAST_ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Answer to plain HTTP at a port for HTTPS, in nats-server's words.
 const PLAIN_HTTP: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
-/// Pause after an accept error such as "too many open files", so that it does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 impl Monitor {
     /// Opens the listener of the pages, over TLS if `is_secure`; called once. The future serves them until it is
@@ -78,13 +77,11 @@ async fn accept(
 ) -> (TcpStream, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed; without a permit the connection would merely not be counted.
     let permit = permits.clone().acquire_owned().await.ok();
+    let mut pause = AcceptPause::default();
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return (stream, permit),
-            Err(e) => {
-                tracing::error!("Error accepting a monitoring connection: {e}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Err(e) => pause.after("monitoring", &e).await,
         }
     }
 }

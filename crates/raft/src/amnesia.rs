@@ -23,8 +23,18 @@ impl Node {
         self.step_down(now, out);
     }
 
+    /// Gives up everything that it promised, on somebody's word who knows that the group cannot go on (rule R8). It keeps
+    /// what it holds. False if it knows a leader: then the group goes on.
+    pub fn give_up(&mut self, now: Mono, out: &mut Vec<Effect>) -> bool {
+        let has_leader = self.is_leader() || self.leader.is_some();
+        if !has_leader && self.remembers() {
+            self.forget(now, out);
+        }
+        !has_leader
+    }
+
     /// 0 is nobody's.
-    fn fresh_incarnation(&mut self) -> Incarnation {
+    pub(crate) fn fresh_incarnation(&mut self) -> Incarnation {
         self.random.u64(1..)
     }
 
@@ -81,6 +91,7 @@ impl Node {
         }
         if stranger.is_amnesiac {
             self.count_amnesiac(now, from.peer, term, out);
+            self.note_forgetful(now, from.peer, out);
         }
         if !self.is_leader() || term != self.hard.term {
             return;
@@ -133,9 +144,17 @@ impl Node {
 
     /// This life is over: an old disk has come back.
     pub(crate) fn on_retired(&mut self, now: Mono, term: Term, is_recorded: bool, out: &mut Vec<Effect>) {
-        if (is_recorded || term >= self.hard.term) && !self.hard.is_amnesiac {
-            self.forget(now, out);
+        if self.hard.is_amnesiac || !(is_recorded || term >= self.hard.term) {
+            return;
         }
+        if self.is_leader() && term == self.hard.term && !is_recorded {
+            // Two leaders in one term have nothing to tell each other: neither gives up what it has.
+            return;
+        }
+        if self.missed_rescue(term) {
+            return self.lose_history(out);
+        }
+        self.forget(now, out);
     }
 
     /// Counts again if it has everything through its re-admission and knows that to be committed.

@@ -106,4 +106,7 @@ pub enum Fault {
     /// An entry of consensus that this version cannot read.
     #[error("entry {0} cannot be read")]
     Unreadable(LogIndex),
+    /// The group was rescued by others, who may lack what this replica has.
+    #[error("the group was rescued without this replica, whose history up to entry {0} may be another one")]
+    OtherHistory(LogIndex),
 }

@@ -73,7 +73,7 @@ impl Node {
         let reachable = membership.voters().filter(|m| self.reachable.contains(&m.peer)).count();
         (membership.is_voter(self.me) || self.may_still_be_voter() || self.is_needed())
             && self.remembers()
-            && reachable >= membership.quorum()
+            && (reachable >= membership.quorum() || self.may_be_rescued())
     }
 
     /// The step that took its vote is not known to be committed: it may be the only one with what comes before.
@@ -173,6 +173,10 @@ impl Node {
         {
             let is_alone = self.needs_amnesiac(granted);
             self.stand(now, false, is_alone, out);
+        } else if let Role::PreCandidate { granted } = &self.role
+            && self.is_rescued_by(granted)
+        {
+            self.stand_in(now, self.next_rescue_term(), false, false, out);
         }
     }
 
@@ -190,8 +194,12 @@ impl Node {
     /// Begins a term and asks for votes once that is durable. Who decides alone takes a term that nobody else has: the
     /// other voter may have led in one that it has forgotten, and its disk may come back.
     fn stand(&mut self, now: Mono, is_transfer: bool, is_alone: bool, out: &mut Vec<Effect>) {
-        let step = if is_alone { 1 + self.random.u64(1..LONE_TERM_STEP_MAX) } else { 1 };
-        self.adopt_term(self.hard.term + step, out);
+        let step = if is_alone { self.random.u64(1..LONE_TERM_STEP_MAX) } else { 0 };
+        self.stand_in(now, self.hard.term + 1 + step, is_transfer, is_alone, out);
+    }
+
+    fn stand_in(&mut self, now: Mono, term: Term, is_transfer: bool, is_alone: bool, out: &mut Vec<Effect>) {
+        self.adopt_term(term, out);
         self.hard.vote = Some(self.myself());
         let self_write = self.write_hard_state(out);
         self.role = Role::Candidate { granted: BTreeSet::new(), self_write, is_transfer, is_alone };
@@ -219,6 +227,10 @@ impl Node {
             && self.is_majority(granted)
         {
             self.become_leader(now, out);
+        } else if let Role::Candidate { granted, .. } = &self.role
+            && self.is_rescued_by(granted)
+        {
+            self.go_on_alone(now, out);
         }
     }
 
@@ -240,16 +252,16 @@ impl Node {
         candidacy: Candidacy,
         out: &mut Vec<Effect>,
     ) {
+        if term > self.hard.term && self.leader == Some(from.peer) {
+            // A leader that asks leads no more.
+            self.lose_leader(now, out);
+        }
         if !self.remembers() {
             return self.declare_amnesia(from, term);
         }
         if self.membership().is_retired(from) && self.hard.configs.latest().0 <= self.commit {
             // It was removed while it could not be told.
             return self.send(from, Body::Retired { is_recorded: true }, out);
-        }
-        if term > self.hard.term && self.leader == Some(from.peer) {
-            // A leader that asks leads no more.
-            self.lose_leader(now, out);
         }
         let is_granted = term > self.hard.term
             && !self.has_leader()
@@ -383,6 +395,14 @@ impl Node {
             && term == self.hard.term
         {
             granted.insert(from.peer);
+            self.count_votes(now, out);
+        }
+    }
+
+    /// A voter answers a candidate that it has forgotten what it knew: a rescue does not wait for it.
+    pub(crate) fn note_forgetful(&mut self, now: Mono, peer: PeerId, out: &mut Vec<Effect>) {
+        if self.membership().is_voter(peer) && self.declared_amnesia.insert(peer) {
+            self.count_pre_votes(now, out);
             self.count_votes(now, out);
         }
     }

@@ -7,6 +7,7 @@ use crate::log::{Entry, LogPoint};
 use crate::membership::Replica;
 use crate::message::{Append, Body, Outcome, Snapshot};
 use crate::node::Node;
+use crate::rescue::has_been_rescued;
 
 impl Node {
     /// Follows the sender if its term is not over. One that does not hear this server is not followed: it could not
@@ -46,11 +47,18 @@ impl Node {
         }
         self.round = self.round.max(append.round);
         self.told = self.told.max(append.commit);
+        if self.contradicts(append.previous) {
+            return self.lose_history(out);
+        }
         if let Some(mismatch) = self.mismatch(append.previous) {
             return self.answer(from, mismatch, out);
         }
         let held = match self.take_entries(&append, out) {
             Ok(held) => held,
+            // What was not rescued, or what another rescue began.
+            Err(Fault::ReplacesCommitted(_) | Fault::Diverged(_)) if has_been_rescued(term) => {
+                return self.lose_history(out);
+            }
             Err(fault) => return self.halt(fault, out),
         };
         self.verified = self.verified.max(held).max(self.commit);
@@ -65,6 +73,11 @@ impl Node {
 
     fn answer(&self, to: Replica, outcome: Outcome, out: &mut Vec<Effect>) {
         self.send(to, Body::Appended(self.answer_of(outcome)), out);
+    }
+
+    /// True if something else is committed here, which a leader of the same history would have.
+    fn contradicts(&self, theirs: LogPoint) -> bool {
+        theirs.index <= self.commit && self.log.term_at(theirs.index).is_some_and(|term| term != theirs.term)
     }
 
     /// What to tell a leader whose entries could not follow anything here.
@@ -152,6 +165,9 @@ impl Node {
             self.answer(from, Outcome::Heard, out);
             out.push(Effect::SnapshotOffered(snapshot));
             return;
+        }
+        if self.contradicts(snapshot.last) {
+            return self.lose_history(out);
         }
         // What the log has beyond stays: the leader may count on it.
         self.verified = self.verified.max(snapshot.last.index);

@@ -88,6 +88,8 @@ pub(crate) struct Leader {
     read_round: u64,
     reads: VecDeque<Read>,
     uncommitted_bytes: usize,
+    /// Since when too few voters remember anything for a decision.
+    stuck_since: Option<Mono>,
 }
 
 impl Leader {
@@ -115,6 +117,9 @@ impl Leader {
         self.progress.iter().filter(|(_, p)| p.is_amnesiac).map(|(peer, _)| *peer).collect()
     }
 }
+
+/// How long a leader that can decide nothing, because others forgot what they knew, leads on.
+const STUCK_FOR: Duration = Duration::from_secs(3);
 
 /// What a leader reports of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +163,7 @@ impl Node {
             read_round: 0,
             reads: VecDeque::new(),
             uncommitted_bytes: uncommitted,
+            stuck_since: None,
         }));
         self.follow_membership();
         self.set_leader(Some(self.me), out);
@@ -390,7 +396,13 @@ impl Node {
         }
         let is_present_term = term == self.hard.term;
         let last = self.log.last().index;
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &mut self.role else {
+            // Whoever answers takes this replica for the leader that it was.
+            if is_present_term && self.leader.is_none() {
+                self.send(from, Body::NotLeading, out);
+            }
+            return;
+        };
         let Some(progress) = leader.progress.get_mut(&from.peer).filter(|_| is_present_term) else { return };
         match appended.outcome {
             Outcome::Matched { durable, held } => progress.matched(durable.min(last), held.min(last)),
@@ -413,6 +425,22 @@ impl Node {
         if let Some(progress) = self.leading().and_then(|l| l.progress.get_mut(&peer)) {
             progress.forgot(now);
         }
+        self.note_stuck(now);
+    }
+
+    /// Notes since when so many voters have forgotten what they knew that nobody can be re-admitted. Some may be about to
+    /// count again, so it leads on for a while.
+    fn note_stuck(&mut self, now: Mono) {
+        let can_decide = self.decides_alone() || self.remembering_voters() >= self.membership().quorum();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.stuck_since = (!can_decide).then(|| leader.stuck_since.unwrap_or(now));
+        }
+    }
+
+    /// Voters that have not said that they forgot what they knew.
+    fn remembering_voters(&self) -> usize {
+        let Role::Leader(leader) = &self.role else { return 0 };
+        self.membership().voters().filter(|m| m.peer == self.me || !leader.is_amnesiac(m.peer)).count()
     }
 
     /// What a majority of voters has durably.
@@ -455,10 +483,19 @@ impl Node {
         self.lead_when_applied(out);
         self.confirm_reads(out);
         if is_out {
-            return self.step_down(now, out);
+            return self.leave(now, out);
         }
         self.admit_next_stranger(out);
         self.give_way(now, out);
+    }
+
+    /// It has led others to where it is no member. Its server goes on, so nobody else would notice that nobody leads.
+    fn leave(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        for member in self.other_members() {
+            let to = Replica { peer: member.peer, incarnation: member.incarnation };
+            self.send(to, Body::NotLeading, out);
+        }
+        self.step_down(now, out);
     }
 
     fn committed(&mut self, commit: LogIndex) {
@@ -585,10 +622,17 @@ impl Node {
         let waiting = leader.progress.iter().filter(|(peer, _)| self.reachable.contains(peer));
         let resend = waiting.filter_map(|(_, p)| Some(p.waiting_since? + patience(p)));
         let farewells = leader.leaving.values().map(|(until, _)| *until);
-        resend.chain(leader.transfer.as_ref().map(|t| t.until)).chain(farewells).min()
+        let stuck = leader.stuck_since.map(|since| since + STUCK_FOR);
+        resend.chain(leader.transfer.as_ref().map(|t| t.until)).chain(farewells).chain(stuck).min()
     }
 
     pub(crate) fn on_leader_timeout(&mut self, now: Mono, out: &mut Vec<Effect>) {
+        self.note_stuck(now);
+        if let Role::Leader(leader) = &self.role
+            && leader.stuck_since.is_some_and(|since| since + STUCK_FOR <= now)
+        {
+            return self.step_down(now, out);
+        }
         let reachable = self.reachable.clone();
         let Some(leader) = self.leading() else { return };
         let gone: Vec<PeerId> =

@@ -23,6 +23,7 @@ mod membership;
 mod message;
 mod node;
 mod progress;
+mod rescue;
 mod status;
 
 pub use bytes::Malformed;
@@ -34,4 +35,5 @@ pub use log::{Entry, LogPoint};
 pub use membership::{Change, ImpossibleChange, Incarnation, MEMBERS_MAX, Member, Membership, Replica, Role};
 pub use message::{Append, Appended, Ballot, Body, Candidacy, Message, Outcome, Snapshot, Stranger};
 pub use node::{HELD_BYTES_MAX, Node, Opening};
+pub use rescue::NotRescued;
 pub use status::{Bearing, Status};

@@ -187,6 +187,11 @@ impl Membership {
         self.retired.contains(&replica)
     }
 
+    /// Lives that are over, the oldest first, as far as they are remembered.
+    pub fn retired(&self) -> &[Replica] {
+        &self.retired
+    }
+
     /// The membership after a step.
     pub fn after(&self, change: Change) -> Result<Self, ImpossibleChange> {
         let mut next = self.clone();
@@ -235,6 +240,21 @@ impl Membership {
         }
         member.role = role;
         Ok(next)
+    }
+
+    /// The membership of a group that one member goes on with alone, in a new life. The others are learners in the lives
+    /// that `nobody` has, one for each member, and all former lives are over.
+    pub(crate) fn abandoned(&self, by: PeerId, life: Incarnation, nobody: Vec<Incarnation>) -> Self {
+        let mut next = self.clone();
+        for (member, other) in next.members.iter_mut().zip(nobody) {
+            let is_alone = member.peer == by;
+            member.incarnation = if is_alone { life } else { other };
+            member.role = if is_alone { Role::Voter } else { Role::Learner };
+        }
+        for member in &self.members {
+            next.retire(member.replica());
+        }
+        next
     }
 
     fn retire(&mut self, life: Replica) {

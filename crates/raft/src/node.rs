@@ -14,6 +14,7 @@ use crate::leader::Leader;
 use crate::log::{Entry, Log, LogPoint};
 use crate::membership::{Incarnation, Member, Membership, Replica};
 use crate::message::{Appended, Body, Message, Outcome, Snapshot};
+use crate::rescue::Rescue;
 
 /// Bytes of applied entries that stay in memory, unless asked otherwise.
 pub const HELD_BYTES_MAX: usize = 4 << 20;
@@ -65,6 +66,19 @@ impl Opening {
             held: Vec::new(),
             may_have_forgotten: false,
             seed,
+        }
+    }
+
+    /// The only voter of a group that was decided about without terms and votes: its log, all of it durable and applied,
+    /// ends at `last`, and it writes in `term` or later ones. Others that come get what is there as a state.
+    pub fn alone(group: GroupId, me: Replica, last: LogPoint, term: Term, seed: u64) -> Self {
+        let configs = crate::durable::Configs::new(last.index, Membership::of_voters([me]));
+        let founding = Self::founding(group, me, Membership::default(), seed);
+        Self {
+            hard: HardState { term: term.max(last.term), configs, ..founding.hard },
+            base: last,
+            last,
+            ..founding
         }
     }
 
@@ -135,6 +149,8 @@ pub struct Node {
     held_bytes_max: usize,
     /// Voters that said, when asked for a pre-vote, that they have forgotten what they knew.
     pub(crate) declared_amnesia: BTreeSet<PeerId>,
+    /// An operator allows fewer voters than a majority to go on.
+    pub(crate) rescue: Option<Rescue>,
     pub(crate) timing: Timing,
     pub(crate) random: fastrand::Rng,
     fault: Option<Fault>,
@@ -174,6 +190,7 @@ impl Node {
             reachable: BTreeSet::from([me]),
             held_bytes_max,
             declared_amnesia: BTreeSet::new(),
+            rescue: None,
             timing: Timing::default(),
             random: fastrand::Rng::with_seed(seed),
             fault: None,
@@ -231,6 +248,7 @@ impl Node {
         if self.fault.is_some() {
             return;
         }
+        self.end_rescue(now);
         if self.timing.election_at.is_some_and(|at| at <= now) {
             self.on_election_timeout(now, out);
         }
@@ -242,7 +260,10 @@ impl Node {
         if self.fault.is_some() {
             return None;
         }
-        [self.timing.election_at, self.next_leader_timeout()].into_iter().flatten().min()
+        [self.timing.election_at, self.next_leader_timeout(), self.rescue_ends_at()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Everything up to this write is durable.
@@ -527,6 +548,7 @@ impl Node {
             }
         }
         if leader.is_some() {
+            self.rescue = None;
             self.timing.settle();
         }
     }

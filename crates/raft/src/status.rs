@@ -1,5 +1,6 @@
 use linnet_ids::{LogIndex, PeerId, Term};
 
+use crate::effect::Fault;
 use crate::membership::Membership;
 use crate::node::{Node, Role};
 
@@ -24,7 +25,7 @@ pub struct Status {
     pub last_term: Term,
     /// It counts for nothing until it is re-admitted.
     pub is_amnesiac: bool,
-    /// It has everything that the leader has committed as far as it knows, and has applied it.
+    /// It has everything that any leader has said to be committed, and has applied it.
     pub is_current: bool,
     /// It knows that it does not belong to the group any more.
     pub is_removed: bool,
@@ -32,6 +33,19 @@ pub struct Status {
     pub membership: Membership,
     /// What made them so is committed.
     pub is_membership_committed: bool,
+    /// Voters that must agree while the group is being rescued; see [`Node::rescue`].
+    pub rescue_quorum: Option<usize>,
+    /// Voters that have forgotten what they knew, as they said when they were asked for their votes last.
+    pub forgetful: Vec<PeerId>,
+    /// Why it takes no part any more, if that is so.
+    pub fault: Option<Fault>,
+}
+
+impl Status {
+    /// Higher after each rescue of the group ([`Node::rescue`]), and 0 before the first one.
+    pub fn epoch(&self) -> u32 {
+        crate::rescue::rescued_epoch(self.term)
+    }
 }
 
 /// How far a replica is, for whoever looks after every turn.
@@ -45,18 +59,24 @@ pub struct Bearing {
     pub is_amnesiac: bool,
     /// What is applied.
     pub applied: LogIndex,
+    /// Its last entry.
+    pub last: LogIndex,
     /// What the group has committed, as far as any leader said.
     pub committed: LogIndex,
 }
 
 impl Node {
-    /// It has everything that the leader has committed as far as it knows, and has applied it.
+    /// It has everything that any leader has said to be committed, the first entry of the present one too, and has applied
+    /// it.
     pub fn is_current(&self) -> bool {
-        self.is_leader()
+        let committed = self.commit.max(self.told);
+        let is_of_present_term = || self.log.term_at(self.commit) == Some(self.hard.term);
+        self.is_leading()
             || (self.leader.is_some()
-                && self.verified >= self.commit
-                && self.applied >= self.commit
-                && self.commit > 0)
+                && self.verified >= committed
+                && self.applied >= committed
+                && self.commit > 0
+                && is_of_present_term())
     }
 
     /// How far it is.
@@ -66,6 +86,7 @@ impl Node {
             is_leader: self.is_leader(),
             is_amnesiac: !self.remembers(),
             applied: self.applied,
+            last: self.log.last().index,
             committed: self.commit.max(self.told),
         }
     }
@@ -86,6 +107,9 @@ impl Node {
             is_removed: self.is_removed(),
             membership: self.membership().clone(),
             is_membership_committed: self.hard.configs.latest().0 <= self.commit,
+            rescue_quorum: self.rescue_quorum(),
+            forgetful: self.declared_amnesia.iter().copied().collect(),
+            fault: self.fault(),
         }
     }
 }

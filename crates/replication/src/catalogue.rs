@@ -13,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::Site;
 use crate::floor::{FLOOR_STEP, Floor, FloorJob, Whose};
-use crate::group::{LogPosition, SoloGroup};
+use crate::group::{LogPosition, StreamGroup};
 use crate::kept::{self, KeptConsumer};
 use crate::open::{fresh, fresh_restoring};
+use crate::rescued::{self, Rescued};
+use crate::reshaping::Reshaping;
 use crate::restore::group_dir;
 
 /// A stream's entry in the catalogue, as stored.
@@ -35,8 +37,29 @@ pub struct Assignment {
     /// It has ended: members that do not know it yet learn it from this.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ended: bool,
+    /// A change of its replicas that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reshaping: Option<Reshaping>,
+    /// Never in the catalogue: what a server has of a stream that its cluster's catalogue may not know.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unclaimed: bool,
+    /// Earlier streams of its name, which have ended, as long as some server may have something of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Earlier>,
+    /// The group, as text, whose content the only member with a life begins with: too few of it remember anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<String>,
     /// Configuration.
     pub config: StreamConfig,
+}
+
+/// A stream that has ended, and whose name another one has by now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Its group, as text.
+    pub group: String,
+    /// Ids of servers that have not said that they have nothing of it.
+    pub peers: Vec<String>,
 }
 
 /// A replica of a stream.
@@ -55,7 +78,7 @@ impl Assignment {
     }
 
     /// An empty group with the names of one that cannot be recovered. It writes nothing anywhere.
-    pub fn stand_in(&self, group: GroupId, place: Place, now: Mono) -> SoloGroup {
+    pub fn stand_in(&self, group: GroupId, place: Place, now: Mono) -> StreamGroup {
         fresh(group, Kind::Memory, self.config.clone(), Wall(self.created), place, FLOOR_STEP, now)
     }
 
@@ -67,7 +90,7 @@ impl Assignment {
         place: Place,
         floor_step: StreamSeq,
         now: Mono,
-    ) -> SoloGroup {
+    ) -> StreamGroup {
         let mut solo = fresh(group, kind, self.config.clone(), Wall(self.created), place, floor_step, now);
         self.record_owner(&mut solo);
         solo
@@ -84,7 +107,7 @@ impl Assignment {
         place: Place,
         floor_step: StreamSeq,
         now: Mono,
-    ) -> SoloGroup {
+    ) -> StreamGroup {
         let floor = Floor::new(Whose::Volatile, floor_step, floor);
         let config = self.config.clone();
         let first_seq = match &config.mirror {
@@ -94,7 +117,7 @@ impl Assignment {
         let store = StreamStore::new(Kind::Memory, Seed::of(group), first_seq, config.max_msgs_per_subject);
         let consumers = consumers.iter().map(|consumer| consumer.begin(&store)).collect();
         let stream = Stream::new(config, Wall(self.created), place, store, consumers, now);
-        SoloGroup::new(group, stream, LogPosition::default(), 1, floor)
+        StreamGroup::new(group, stream, LogPosition::default(), 1, floor)
     }
 
     /// A new group for it that is restored from a backup with sequences up to `last_seq`, which are reserved first.
@@ -104,7 +127,7 @@ impl Assignment {
         site: &Site,
         last_seq: StreamSeq,
         now: Mono,
-    ) -> io::Result<SoloGroup> {
+    ) -> io::Result<StreamGroup> {
         let kind = site.kind(self.config.storage, group);
         let mut floor = 0;
         if last_seq > site.floor_step {
@@ -121,7 +144,7 @@ impl Assignment {
     }
 
     /// Makes the log of its group say whose it is, so that damage of the catalogue does not lose it.
-    pub(crate) fn record_owner(&self, solo: &mut SoloGroup) {
+    pub(crate) fn record_owner(&self, solo: &mut StreamGroup) {
         if !solo.stream().store().is_memory() && !solo.stream().is_deleted() {
             let owner = Owner { account: self.account.clone(), created: self.created };
             solo.stream_mut().record_owner(owner);
@@ -184,7 +207,7 @@ pub(crate) fn read(meta: &mut Stream) -> Content {
             Ok(Some(CatalogueEntry::Consumer(kept))) => {
                 content.consumers.entry(kept.group.clone()).or_default().push(*kept);
             }
-            Ok(None) => {}
+            Ok(Some(CatalogueEntry::Rescued(_)) | None) => {}
             Err(reason) => {
                 tracing::error!("  Catalogue entry {seq} {reason}");
                 content.is_incomplete = true;
@@ -201,6 +224,8 @@ pub enum CatalogueEntry {
     Stream(Box<Assignment>),
     /// A durable consumer of a stream in memory.
     Consumer(Box<KeptConsumer>),
+    /// The catalogue's group was rescued.
+    Rescued(Rescued),
 }
 
 /// The entry at a sequence of the catalogue's stream; `None` if there is none any more. It may read from the disk.
@@ -211,6 +236,8 @@ pub fn catalogue_entry(meta: &mut Stream, seq: StreamSeq) -> Result<Option<Catal
             Lookup::Found(record) => {
                 let known = if record.subject.starts_with(kept::PREFIX) {
                     serde_json::from_slice(record.payload).map(CatalogueEntry::Consumer)
+                } else if record.subject == rescued::SUBJECT {
+                    serde_json::from_slice(record.payload).map(CatalogueEntry::Rescued)
                 } else {
                     serde_json::from_slice(record.payload).map(CatalogueEntry::Stream)
                 };
@@ -221,7 +248,10 @@ pub fn catalogue_entry(meta: &mut Stream, seq: StreamSeq) -> Result<Option<Catal
                 loaded.map_err(|e| format!("cannot be read: {e}"))?;
             }
             Lookup::Missing => return Ok(None),
-            Lookup::Damaged => return Err("is damaged".to_owned()),
+            Lookup::Damaged | Lookup::Repairing => {
+                meta.store_mut().mark_damaged(seq);
+                return Err("is damaged".to_owned());
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use linnet_jsapi::policies::StorageType;
 use linnet_store::Kind;
 
 use crate::catalogue::Assignment;
-use crate::group::SoloGroup;
+use crate::group::StreamGroup;
 use crate::kept::KeptConsumer;
 use crate::restore::group_dir;
 
@@ -23,7 +23,7 @@ pub enum Step {
     /// Give the stream this command; [`Change::answered`].
     Stream(Command),
     /// Let the group run; [`Change::done`] once everything it proposed is applied.
-    Install(Box<SoloGroup>),
+    Install(Box<StreamGroup>),
     /// Nobody finds the stream from here on; [`Change::done`].
     Hide,
     /// Stop the group and remove its directory, then give up its log if it has one; [`Change::done`].
@@ -192,7 +192,7 @@ impl Change {
         step
     }
 
-    fn fresh_group(&self, group: GroupId, site: &Site, now: Mono) -> SoloGroup {
+    fn fresh_group(&self, group: GroupId, site: &Site, now: Mono) -> StreamGroup {
         let kind = site.kind(self.assignment.config.storage, group);
         self.assignment.begin(group, kind, site.place.clone(), site.floor_step, now)
     }
@@ -220,6 +220,10 @@ mod tests {
             live: false,
             members: Vec::new(),
             ended: false,
+            reshaping: None,
+            unclaimed: false,
+            earlier: Vec::new(),
+            continues: None,
             config,
         }
     }

@@ -14,13 +14,15 @@ use linnet_jsapi::policies::StorageType;
 use linnet_raft::{HardState, Membership, Opening as NodeOpening, Replica};
 use linnet_store::{Seed, StreamStore};
 
-use crate::catalogue::{Assignment, catalogue_config};
+use crate::catalogue::{Assignment, Placed, catalogue_config};
 use crate::change::Site;
-use crate::group::SoloGroup;
+use crate::group::StreamGroup;
+use crate::identify::{Identity, identify};
 use crate::log::Log;
 use crate::open::{OpenFailure, Restored};
+use crate::quarantine::put_aside;
 use crate::raft::open_stream_replica;
-use crate::restore::{RestoreOutcome, RestoredStream, Restoring, UnnamedGroup};
+use crate::restore::{RestoreOutcome, RestoredStream, Restoring, UnnamedGroup, group_dir};
 
 /// Who this server is to the groups of its cluster.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +36,14 @@ pub struct Myself {
 /// What was found in the store.
 pub struct ClusterStore {
     /// The catalogue's replica; `None` if the log has nothing of it.
-    pub meta: Option<Box<SoloGroup>>,
+    pub meta: Option<Box<StreamGroup>>,
     /// The streams that this server holds replicas of.
     pub streams: Vec<RestoredStream>,
     /// Groups in the log that no file names.
     pub unnamed: Vec<UnnamedGroup>,
+    /// Groups that were being removed here. They have no files any more; once they have certainly ended in the log, their
+    /// assignments are to be forgotten.
+    pub removing: Vec<GroupId>,
     /// The log may have lost groups.
     pub may_lack_groups: bool,
 }
@@ -61,7 +66,15 @@ pub fn remember_assignment(disk: &dyn Disk, dir: &Path, assignment: &Assignment)
     disk.replace(&assigned_path(dir, &assignment.group), &bytes)
 }
 
-/// This server takes no part in the group any more. It blocks.
+/// Notes that this server's part in a group ends, before anything of it goes: what a crash leaves is named by
+/// [`ClusterStore::removing`]. `assignment` is the newest one of the stream's name. It blocks.
+pub fn note_removal(disk: &dyn Disk, dir: &Path, group: GroupId, assignment: &Assignment) -> io::Result<()> {
+    let group = group.to_string();
+    let ends = Assignment { group, ended: true, unclaimed: false, ..assignment.clone() };
+    remember_assignment(disk, dir, &ends)
+}
+
+/// This server takes no part in the group any more, and its log has nothing of it. It blocks.
 pub fn forget_assignment(disk: &dyn Disk, dir: &Path, group: GroupId) -> io::Result<()> {
     match disk.remove_file(&assigned_path(dir, &group.to_string())) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
@@ -93,7 +106,7 @@ impl Assignment {
         self.replicas().into_iter().find(|replica| replica.peer == peer)
     }
 
-    fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         Owner { account: self.account.clone(), created: self.created }
     }
 
@@ -113,25 +126,27 @@ impl Assignment {
         how: Beginning,
         now: Mono,
         log: &mut dyn Log,
-    ) -> SoloGroup {
+    ) -> StreamGroup {
         let opening = match self.replica(me.peer) {
             Some(replica) if how == Beginning::Founding => {
-                NodeOpening::founding(group, replica, Membership::of_voters(self.replicas()), me.seed)
+                // Those without a life wait until they are taken in.
+                let founders = self.replicas().into_iter().filter(|replica| replica.incarnation > 0);
+                NodeOpening::founding(group, replica, Membership::of_voters(founders), me.seed)
             }
             _ => NodeOpening::forgotten(group, me.peer, me.seed),
         };
         let stream = self.empty_stream(group, site, now);
-        SoloGroup::replica(opening, stream, Some(self.owner()), now, log)
+        StreamGroup::replica(opening, stream, Some(self.owner()), now, log)
     }
 
     /// True for a stream in memory with one replica: a server that starts has nothing of it, and only the catalogue knows
     /// its consumers.
     pub fn is_volatile(&self) -> bool {
-        self.config.storage == StorageType::Memory && self.members.len() < 2
+        self.config.storage == StorageType::Memory && self.is_alone()
     }
 
     /// Its only replica, without anything.
-    pub fn begin_alone(&self, group: GroupId, site: &Site, now: Mono) -> SoloGroup {
+    pub fn begin_alone(&self, group: GroupId, site: &Site, now: Mono) -> StreamGroup {
         self.begin(group, site.kind(self.config.storage, group), site.place.clone(), site.floor_step, now)
     }
 }
@@ -144,7 +159,7 @@ pub fn begin_catalogue(
     founders: Option<Membership>,
     now: Mono,
     log: &mut dyn Log,
-) -> SoloGroup {
+) -> StreamGroup {
     let group = GroupId::META;
     let opening = match founders {
         Some(founders) => NodeOpening::founding(group, me, founders, seed),
@@ -154,7 +169,7 @@ pub fn begin_catalogue(
     let kind = site.kind(config.storage, group);
     let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
     let stream = Stream::new(config, Wall(0), site.place.clone(), store, Vec::new(), now);
-    SoloGroup::replica(opening, stream, None, now, log)
+    StreamGroup::replica(opening, stream, None, now, log)
 }
 
 impl Restoring<'_> {
@@ -163,12 +178,27 @@ impl Restoring<'_> {
         if self.groups.is_empty() && self.may_lack_groups {
             return Err(OpenFailure::NothingLeft);
         }
+        if self.is_of_lone_server() {
+            return self.run_unclaimed(me, log);
+        }
         let meta = self.open_catalogue(me, log)?;
         let (assignments, mut unnamed) = self.read_assigned();
         let mut streams = Vec::new();
+        let mut removing = Vec::new();
         let mut known = HashSet::from([GroupId::META]);
         for (assignment, group) in assignments {
             known.insert(group);
+            if assignment.ended {
+                if self.remove_files_of(group) {
+                    removing.push(group);
+                }
+                continue;
+            }
+            if assignment.unclaimed {
+                let outcome = self.restore_stream(&assignment, group, &[], log);
+                streams.push(RestoredStream { assignment, group, outcome });
+                continue;
+            }
             if assignment.is_volatile() || self.was_last_in_memory(&assignment, group, me) {
                 // It begins again once the catalogue is there.
                 if self.recovered(group).is_some() {
@@ -179,26 +209,107 @@ impl Restoring<'_> {
             let outcome = self.open_assigned(&assignment, group, me, log);
             streams.push(RestoredStream { assignment, group, outcome });
         }
-        let others = self.groups.iter().map(|g| g.group).filter(|group| !known.contains(group));
-        unnamed.extend(
-            others.map(|group| UnnamedGroup {
-                group,
-                reason: "no assignment of this server names it".to_owned(),
-            }),
-        );
-        Ok(ClusterStore { meta, streams, unnamed, may_lack_groups: self.may_lack_groups })
+        for group in self.groups.iter().map(|g| g.group).filter(|group| !known.contains(group)) {
+            match identify(self.wal, &**self.disk, &group_dir(self.dir, group), group) {
+                // A backup that was not taken to its end, or a stream whose end was not carried out to its end.
+                Identity::Restoring | Identity::Ended => {
+                    log.end_group(group);
+                }
+                Identity::Stream(stream) => unnamed.push(UnnamedGroup {
+                    group,
+                    reason: format!(
+                        "it is stream '{} > {}', of which no assignment of this server tells",
+                        stream.account, stream.config.name
+                    ),
+                }),
+                Identity::Unknown(_) => unnamed
+                    .push(UnnamedGroup { group, reason: "no assignment of this server names it".to_owned() }),
+            }
+        }
+        if !self.may_lack_groups {
+            // What a power loss left of groups that were removed.
+            unnamed.extend(self.look_at_strays(&known, log));
+        }
+        Ok(ClusterStore { meta, streams, unnamed, removing, may_lack_groups: self.may_lack_groups })
     }
 
-    fn open_catalogue(&self, me: Myself, log: &mut dyn Log) -> Result<Option<Box<SoloGroup>>, OpenFailure> {
+    /// True if a group that was being removed has no files any more.
+    fn remove_files_of(&self, group: GroupId) -> bool {
+        let dir = group_dir(self.dir, group);
+        match self.disk.remove_dir_all(&dir) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("  Removing {}: {e}", dir.display());
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// True if the store is that of a server that was no part of a cluster: its catalogue has one voter, and no members.
+    fn is_of_lone_server(&self) -> bool {
+        let state = self.recovered(GroupId::META).and_then(|r| r.hard_state.as_ref());
+        state.is_some_and(|state| state.membership.is_empty())
+    }
+
+    /// Opens the store of a server that was no part of a cluster: its streams become what the cluster's catalogue may
+    /// not know. That is noted for each of them before the server's own catalogue goes, so that a crash in between leaves
+    /// the store as it was.
+    fn run_unclaimed(self, me: Myself, log: &mut dyn Log) -> Result<ClusterStore, OpenFailure> {
+        let (disk, dir, may_lack_groups) = (self.disk.clone(), self.dir.to_owned(), self.may_lack_groups);
+        let store = self.run(log)?;
+        let mut streams = Vec::new();
+        for mut stream in store.streams {
+            if matches!(stream.outcome, RestoreOutcome::Ended(_)) {
+                continue;
+            }
+            stream.assignment.members = vec![Placed { peer: me.peer.to_string(), life: 0 }];
+            stream.assignment.live = true;
+            stream.assignment.unclaimed = true;
+            remember_assignment(&*disk, &dir, &stream.assignment)
+                .map_err(|source| OpenFailure::Unclaimed { dir: assigned_dir(&dir), source })?;
+            streams.push(stream);
+        }
+        log.end_group(GroupId::META);
+        let unnamed = store.unnamed;
+        Ok(ClusterStore { meta: None, streams, unnamed, removing: Vec::new(), may_lack_groups })
+    }
+
+    fn open_catalogue(&self, me: Myself, log: &mut dyn Log) -> Result<Option<Box<StreamGroup>>, OpenFailure> {
         let group = GroupId::META;
         let recovered = self.recovered(group);
-        let Some(state) = recovered.and_then(|r| r.hard_state.as_ref()) else { return Ok(None) };
-        if state.membership.is_empty() {
-            return Err(OpenFailure::Standalone);
+        if recovered.and_then(|r| r.hard_state.as_ref()).is_none() {
+            return Ok(None);
         }
         let opening = self.opening(group, catalogue_config(), Wall(0));
-        let (stream, node, _) = open_stream_replica(&opening, me.peer, me.seed)?;
-        Ok(Some(Box::new(SoloGroup::replica(node, stream, None, self.clock.mono(), log))))
+        match open_stream_replica(&opening, me.peer, me.seed) {
+            Ok((stream, node, _)) => {
+                Ok(Some(Box::new(StreamGroup::replica(node, stream, None, self.clock.mono(), log))))
+            }
+            Err(e) if e.is_damage() && !self.is_only_voter(group, me) => {
+                self.give_up_replica(group, &format!("The catalogue of streams: {e}\n"), log);
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Puts what a server has of a group aside, which others have as well: a replica begins anew here.
+    fn give_up_replica(&self, group: GroupId, note: &str, log: &mut dyn Log) {
+        tracing::error!("{}: that is kept aside, and comes from the other servers", note.trim_end());
+        put_aside(&**self.disk, self.dir, &group.to_string(), note);
+        log.end_group(group);
+    }
+
+    /// True if nobody else counts in the group, as far as this server knows.
+    fn is_only_voter(&self, group: GroupId, me: Myself) -> bool {
+        let state = self.recovered(group).and_then(|r| r.hard_state.as_ref());
+        let state = state.and_then(|state| {
+            HardState::from_record(state.term, state.vote, state.incarnation, &state.membership).ok()
+        });
+        state.is_some_and(|state| {
+            let membership = state.membership();
+            membership.voter_count() == 1 && membership.is_voter(me.peer)
+        })
     }
 
     fn read_assigned(&self) -> (Vec<(Assignment, GroupId)>, Vec<UnnamedGroup>) {
@@ -223,11 +334,19 @@ impl Restoring<'_> {
         me: Myself,
         log: &mut dyn Log,
     ) -> RestoreOutcome {
-        if assignment.members.len() < 2 && !self.is_replicated(group) {
-            return self.restore_stream(assignment, group, &[], log);
+        if assignment.is_alone() && !self.is_replicated(group) {
+            // If it has ended, the catalogue may not know that yet: it is told by whoever has the stream.
+            return self.open_stream(assignment, group, &[], log);
         }
         match self.open_replica_of(assignment, group, me, log) {
             Ok((solo, found)) => RestoreOutcome::Open(Box::new(solo), found),
+            Err(e) if e.is_damage() && !self.is_only_voter(group, me) => {
+                let (account, stream) = (&assignment.account, &assignment.config.name);
+                self.give_up_replica(group, &format!("Stream '{account} > {stream}': {e}\n"), log);
+                let (site, now) = (self.site(), self.clock.mono());
+                let anew = assignment.begin_replica(group, &site, me, Beginning::Joining, now, log);
+                RestoreOutcome::Open(Box::new(anew), Restored::default())
+            }
             Err(e) => RestoreOutcome::Lost(e.to_string()),
         }
     }
@@ -240,15 +359,7 @@ impl Restoring<'_> {
 
     /// True for a stream in memory of which this server was the last voter: nobody has anything of it any more.
     fn was_last_in_memory(&self, assignment: &Assignment, group: GroupId, me: Myself) -> bool {
-        let state = self.recovered(group).and_then(|r| r.hard_state.as_ref());
-        let read = |state: &linnet_wal::HardState| {
-            HardState::from_record(state.term, state.vote, state.incarnation, &state.membership).ok()
-        };
-        assignment.config.storage == StorageType::Memory
-            && state.and_then(read).is_some_and(|state| {
-                let membership = state.membership();
-                membership.voter_count() == 1 && membership.is_voter(me.peer)
-            })
+        assignment.config.storage == StorageType::Memory && self.is_only_voter(group, me)
     }
 
     fn open_replica_of(
@@ -257,7 +368,7 @@ impl Restoring<'_> {
         group: GroupId,
         me: Myself,
         log: &mut dyn Log,
-    ) -> Result<(SoloGroup, Restored), OpenFailure> {
+    ) -> Result<(StreamGroup, Restored), OpenFailure> {
         let now = self.clock.mono();
         let recovered = self.recovered(group);
         let is_memory = assignment.config.storage == StorageType::Memory;
@@ -270,7 +381,7 @@ impl Restoring<'_> {
         }
         let opening = self.opening(group, assignment.config.clone(), Wall(assignment.created));
         let (stream, node, found) = open_stream_replica(&opening, me.peer, me.seed)?;
-        let solo = SoloGroup::replica(node, stream, Some(assignment.owner()), now, log);
+        let solo = StreamGroup::replica(node, stream, Some(assignment.owner()), now, log);
         Ok((solo, found))
     }
 
@@ -279,3 +390,6 @@ impl Restoring<'_> {
         Site { disk, dir, place, floor_step: self.floor_step }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,6 +120,11 @@ impl Floor {
         self.retry_at.filter(|_| !self.is_under_way)
     }
 
+    /// True while a job records a higher one.
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.is_under_way
+    }
+
     /// Begins to raise the floor if that is wanted and not under way.
     pub(crate) fn begin(&mut self, head: StreamSeq, now: Mono) -> Option<FloorJob> {
         if !self.is_wanted || self.is_under_way || self.retry_at.is_some_and(|at| now < at) {

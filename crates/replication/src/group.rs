@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use linnet_assets::{Admitted, EntryError, Moment, Output, Owner, Publish, Stream, StreamLimits, Waiter};
 use linnet_ids::{GroupId, Mono, StreamSeq};
 use linnet_jsapi::ApiError;
-use linnet_raft::Opening;
+use linnet_raft::{Opening, Standing};
 use linnet_store::{CheckpointJob, CheckpointTaken};
 use linnet_wal::HardState;
 
@@ -13,6 +13,7 @@ use crate::job::GroupDone;
 use crate::log::{Log, Ticket};
 use crate::replica::Replica;
 use crate::solo::Solo;
+use crate::succession::Succession;
 
 /// Bytes of a group's log that may wait to become durable; beyond it publishes wait.
 const IN_FLIGHT_MAX: usize = 16 << 20;
@@ -34,20 +35,30 @@ pub struct LogPosition {
 }
 
 /// A stream and the log that decides what becomes of it: one voter's, or that of several replicas.
-pub struct SoloGroup {
+pub struct StreamGroup {
     group: GroupId,
     pub(crate) stream: Stream,
     /// Memory streams have no log of their own.
     is_volatile: bool,
     pub(crate) seat: Seat,
     pub(crate) applied: LogPosition,
+    /// The term in which the stream leads, among several replicas.
+    pub(crate) leads_in: Option<u64>,
     /// What a checkpoint under way will cover.
     covering: Option<LogPosition>,
     /// Files that may be deleted once the ticket is durable.
     obsolete: VecDeque<(Ticket, Vec<PathBuf>)>,
     /// Bytes that came into the log since the last checkpoint began.
     pub(crate) since_checkpoint: u64,
-    floor: Floor,
+    pub(crate) floor: Floor,
+    /// Nothing is applied until then: something is being repaired.
+    pub(crate) still_until: Option<Mono>,
+    /// Others have what is lost here: it leads when it has that, too.
+    pub(crate) leads_once_whole: Option<Standing>,
+    /// It takes nothing in and delivers nothing: see [`StreamGroup::hold`].
+    pub(crate) is_held: bool,
+    /// The seat that it takes at its next turn.
+    pub(crate) successor: Option<Box<Succession>>,
 }
 
 /// How entries become certain.
@@ -56,7 +67,7 @@ pub(crate) enum Seat {
     Replica(Box<Replica>),
 }
 
-impl SoloGroup {
+impl StreamGroup {
     /// A group whose log ends at `last`. Its first entries are written in `term`.
     pub(crate) fn new(group: GroupId, stream: Stream, last: LogPosition, term: u64, floor: Floor) -> Self {
         Self::seated(group, stream, last, Seat::Solo(Solo::new(last.index, term)), floor)
@@ -69,10 +80,15 @@ impl SoloGroup {
             stream,
             seat,
             applied,
+            leads_in: None,
             covering: None,
             obsolete: VecDeque::new(),
             since_checkpoint: 0,
             floor,
+            still_until: None,
+            leads_once_whole: None,
+            is_held: false,
+            successor: None,
         }
     }
 
@@ -122,12 +138,12 @@ impl SoloGroup {
         &self.stream
     }
 
-    /// The stream, to be given input. [`SoloGroup::flush`] afterwards.
+    /// The stream, to be given input. [`StreamGroup::flush`] afterwards.
     pub fn stream_mut(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
-    /// True if publishes may be offered now; otherwise they wait for [`SoloGroup::durable`] or a higher floor.
+    /// True if publishes may be offered now; otherwise they wait for [`StreamGroup::durable`] or a higher floor.
     fn may_admit(&mut self) -> bool {
         let head = self.stream.head_seq();
         let has_room = match &self.seat {
@@ -136,7 +152,7 @@ impl SoloGroup {
                 self.stream.is_leading() && replica.has_room() && replica.in_flight() < IN_FLIGHT_MAX
             }
         };
-        let may = self.stream.is_open() && has_room && self.floor.allows_after(head);
+        let may = !self.is_held && self.stream.is_open() && has_room && self.floor.allows_after(head);
         self.stream.set_room(if may { self.floor.left_after(head) } else { 0 });
         may
     }
@@ -145,6 +161,9 @@ impl SoloGroup {
     pub fn on_timer(&mut self, at: Moment, log: &mut dyn Log, out: &mut dyn Output) {
         if let Seat::Replica(replica) = &mut self.seat {
             replica.on_timeout(at.now, log);
+        }
+        if self.is_held {
+            return;
         }
         self.may_admit();
         self.stream.on_timer(at.now, at.wall, out);
@@ -213,6 +232,7 @@ impl SoloGroup {
         log: &mut dyn Log,
         out: &mut dyn Output,
     ) -> Result<Option<Ticket>, EntryError> {
+        self.succeed(at, log, out);
         let ticket = match &self.seat {
             Seat::Solo(_) if self.is_volatile => {
                 self.apply_proposals(at, log, out)?;
@@ -221,7 +241,10 @@ impl SoloGroup {
             Seat::Solo(_) => self.append_proposals(at, log),
             Seat::Replica(_) => self.replicate(at, log, out)?,
         };
-        self.stream.run_ready(at.now, at.wall, out);
+        self.stream.resume_repaired(at, out);
+        if !self.is_held {
+            self.stream.run_ready(at.now, at.wall, out);
+        }
         Ok(ticket)
     }
 
@@ -304,11 +327,14 @@ impl SoloGroup {
 
     /// When it wants to be looked at next.
     pub fn next_due(&self) -> Option<Mono> {
-        let floor = self.floor.next_due().filter(|_| !self.stream.is_deleted());
         let seat = match &self.seat {
             Seat::Solo(_) => None,
-            Seat::Replica(replica) => replica.next_timeout(),
+            Seat::Replica(replica) => replica.next_timeout().into_iter().chain(self.still_until).min(),
         };
+        if self.is_held {
+            return seat;
+        }
+        let floor = self.floor.next_due().filter(|_| !self.stream.is_deleted());
         self.stream.next_due().into_iter().chain(floor).chain(seat).min()
     }
 
@@ -320,6 +346,9 @@ impl SoloGroup {
     /// Starts a checkpoint of everything applied, unless one is under way or there is nothing new.
     pub fn begin_checkpoint(&mut self) -> Option<CheckpointJob> {
         if self.covering.is_some() || self.is_volatile || self.applied.index == 0 || !self.may_checkpoint() {
+            return None;
+        }
+        if self.is_held {
             return None;
         }
         let saved = self.stream.saved();
@@ -360,7 +389,11 @@ impl SoloGroup {
 
     /// Starts recording a higher floor, if messages will need one and none is under way.
     pub fn begin_floor(&mut self, now: Mono) -> Option<FloorJob> {
-        if self.stream.is_deleted() { None } else { self.floor.begin(self.stream.head_seq(), now) }
+        if self.stream.is_deleted() || self.is_held {
+            None
+        } else {
+            self.floor.begin(self.stream.head_seq(), now)
+        }
     }
 
     fn finish_floor(&mut self, done: FloorDone, now: Mono) {
@@ -372,6 +405,11 @@ impl SoloGroup {
             ),
             Raised::Again => tracing::info!("Stream '{stream}' can reserve sequences again"),
         }
+    }
+
+    /// True if a checkpoint is under way.
+    pub(crate) fn is_checkpointing(&self) -> bool {
+        self.covering.is_some()
     }
 
     /// True if nothing is in flight and everything is in the last checkpoint or there never was anything.

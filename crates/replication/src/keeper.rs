@@ -56,6 +56,8 @@ pub struct LogKeeper {
     waiting_for: Option<(SegmentNo, Mono)>,
     /// A batch found no space, and the segment for more messages is not ready since.
     is_refused: bool,
+    /// Bytes of the batch that found no space last.
+    refused_bytes: u64,
     /// When preparing a segment failed.
     failed: Option<Mono>,
     /// The disk has no space for a segment. Without the reserve, what streams take might have to wait for long.
@@ -74,6 +76,7 @@ impl LogKeeper {
             looked: None,
             waiting_for: None,
             is_refused: false,
+            refused_bytes: 0,
             failed: None,
             rewrites: 0,
         }
@@ -103,6 +106,7 @@ impl LogKeeper {
             Ok(_) => Written::Durable,
             Err(error @ (Error::DiskFull { .. } | Error::Full { .. })) => {
                 self.is_refused = true;
+                self.refused_bytes = batch.bytes() as u64;
                 batch.set_urgent(is_urgent);
                 self.make_room(now, ask);
                 self.copy_what_is_left(now);
@@ -147,15 +151,42 @@ impl LogKeeper {
         let prepare = if may_prepare { self.wal.prepare_next() } else { None };
         self.come_below_bound();
         let usage = self.wal.usage();
-        if is_above(usage, ASK) {
+        // On a small disk a log far below its bound takes all that there is.
+        let has_no_room = self.is_refused || self.is_bare();
+        if is_above(usage, ASK) || has_no_room {
             self.make_room(now, ask);
         }
-        if is_above(usage, COPY) {
+        if is_above(usage, COPY) || (has_no_room && self.is_little_held(usage)) {
             self.copy_what_is_left(now);
         }
-        self.is_refused &= !self.wal.is_next_ready();
-        let is_bare = self.is_cramped && !self.wal.has_reserve();
+        // A disk may have space for two segments and never for a third one.
+        let is_roomy = self.wal.has_reserve() && self.wal.is_current_roomy(self.refused_bytes);
+        self.is_refused &= !(self.wal.is_next_ready() || is_roomy);
+        if self.is_refused && usage.live_segments == 1 && self.wal.has_reserve() && self.is_little_held(usage)
+        {
+            self.leave_current();
+        }
+        let is_bare = self.is_bare();
         Upkeep { prepare, is_short_of_space: is_above(usage, WAIT) || self.is_refused || is_bare, is_bare }
+    }
+
+    /// True if the disk has no space for a segment, and the reserve is used up.
+    fn is_bare(&self) -> bool {
+        self.is_cramped && !self.wal.has_reserve()
+    }
+
+    /// True if groups hold so little of the oldest segment that writing it again takes less than it gives.
+    fn is_little_held(&self, usage: Usage) -> bool {
+        let held: u64 = self.wal.groups_pinning_oldest().iter().map(|(_, bytes)| bytes).sum();
+        held < usage.live_bytes / usage.live_segments.max(1) as u64 / 8
+    }
+
+    /// Goes on in the reserve: a segment of which hardly anything is needed becomes the next one once it is not the
+    /// current one any more.
+    fn leave_current(&mut self) {
+        if let Err(error) = self.wal.leave_current() {
+            tracing::warn!("Beginning another segment of the write-ahead log failed: {error}");
+        }
     }
 
     /// Asks the groups that hold on to the oldest segment for checkpoints.
@@ -231,4 +262,111 @@ impl LogKeeper {
 /// True if the log takes more than so many eighths of its bound.
 fn is_above(usage: Usage, eighths: u64) -> bool {
     usage.live_bytes > usage.max_bytes / 8 * eighths
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use linnet_env::FaultyDisk;
+    use linnet_wal::{Config, StoreIdentity};
+
+    use super::*;
+
+    const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
+    const OTHER: GroupId = GroupId { epoch: 0, meta_index: 2, random: 7 };
+
+    /// A log far below its bound on a disk that has no space for another segment of it, and when that is.
+    fn cramped(first_segment_bytes: u64) -> (LogKeeper, Mono) {
+        let disk = FaultyDisk::new(1);
+        let config = Config {
+            segment_bytes: 512 << 10,
+            first_segment_bytes,
+            max_bytes: 64 << 20,
+            reserve_segments: 1,
+        };
+        let dir = Path::new("/store");
+        linnet_env::Disk::create_dir_all(&disk, dir).unwrap();
+        let identity = StoreIdentity { store_id: [1; 16] };
+        let mut keeper =
+            LogKeeper::new(Wal::open(Arc::new(disk.clone()), dir, config, identity).unwrap().wal);
+        upkeep(&mut keeper, Mono(0), &mut |_| true);
+        upkeep(&mut keeper, Mono(0), &mut |_| true);
+        disk.set_capacity(Some(disk.used()));
+        let mut now = Mono(0);
+        write(&mut keeper, now, |batch| batch.entry(OTHER, 1, 1, &[b"little"]));
+        for index in 1.. {
+            now = now + PREPARE_AGAIN;
+            let is_durable = write(&mut keeper, now, |batch| batch.entry(GROUP, index, 1, &[&[7; 20_000]]));
+            upkeep(&mut keeper, now, &mut |_| true);
+            if !is_durable {
+                break;
+            }
+        }
+        assert!(keeper.is_refused() && !is_above(keeper.wal().usage(), ASK));
+        (keeper, now)
+    }
+
+    fn write(keeper: &mut LogKeeper, now: Mono, add: impl FnOnce(&mut Batch)) -> bool {
+        let mut batch = Batch::new();
+        add(&mut batch);
+        matches!(keeper.write(&mut batch, false, now, &mut |_| true), Written::Durable)
+    }
+
+    fn upkeep(keeper: &mut LogKeeper, now: Mono, ask: AskGroup<'_>) {
+        if let Some(job) = keeper.maintain(now, ask).prepare {
+            keeper.prepared(job.run(), now);
+        }
+    }
+
+    #[test]
+    fn groups_are_asked_again_although_nothing_more_is_written() {
+        let (mut keeper, now) = cramped(512 << 10);
+        let mut asked = Vec::new();
+        upkeep(&mut keeper, now + PATIENCE, &mut |group| {
+            asked.push(group);
+            true
+        });
+        assert!(asked.contains(&GROUP), "{asked:?}");
+    }
+
+    /// A group has a checkpoint, and some time passes.
+    fn let_go(keeper: &mut LogKeeper, mut now: Mono) -> Mono {
+        let last = keeper.wal().last_index(GROUP);
+        let mut batch = Batch::new();
+        batch.checkpoint(GROUP, last, 1, b"files");
+        batch.set_urgent(true);
+        assert!(matches!(keeper.write(&mut batch, true, now, &mut |_| true), Written::Durable));
+        for _ in 0..10 {
+            now = now + PATIENCE;
+            upkeep(keeper, now, &mut |_| true);
+        }
+        now
+    }
+
+    #[test]
+    fn what_others_hold_is_copied_once_a_group_lets_go() {
+        let (mut keeper, now) = cramped(512 << 10);
+        let before = keeper.wal().usage().oldest;
+        let_go(&mut keeper, now);
+        let usage = keeper.wal().usage();
+        assert!(usage.oldest > before && !keeper.is_refused(), "{usage:?}");
+    }
+
+    #[test]
+    fn a_log_goes_on_where_the_disk_has_space_for_two_segments_only() {
+        let (mut keeper, mut now) = cramped(64 << 10);
+        for _ in 0..3 {
+            now = let_go(&mut keeper, now);
+            assert!(!keeper.is_refused(), "{:?}", keeper.wal().usage());
+            let mut written = 0;
+            while !keeper.is_refused() {
+                let next = keeper.wal().last_index(GROUP) + 1;
+                written += u64::from(write(&mut keeper, now, |b| b.entry(GROUP, next, 1, &[&[7; 20_000]])));
+                upkeep(&mut keeper, now, &mut |_| true);
+            }
+            assert!(written > 5, "{written}");
+        }
+    }
 }

@@ -11,7 +11,7 @@ use linnet_wire::headers;
 use thiserror::Error;
 
 use crate::floor::{FLOOR_STEP, Floor, FloorJob, Whose, floor_of};
-use crate::group::{LogPosition, SoloGroup};
+use crate::group::{LogPosition, StreamGroup};
 use crate::log::Log;
 
 /// What opening a group needs to know besides the log.
@@ -51,12 +51,14 @@ pub enum OpenFailure {
          begin empty"
     )]
     NothingLeft,
-    /// The store is that of a server without a cluster.
-    #[error(
-        "the store was used by a server that was no part of a cluster: move it away, and restore its streams from a \
-         backup"
-    )]
-    Standalone,
+    /// The store is that of a server without a cluster, and its streams cannot be noted as such.
+    #[error("noting the streams of a server that was no part of a cluster, in {}: {source}", .dir.display())]
+    Unclaimed {
+        /// Where.
+        dir: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The checkpoint in the log cannot be read.
     #[error("its checkpoint in the log cannot be read: {0}")]
     Checkpoint(String),
@@ -79,6 +81,17 @@ pub enum OpenFailure {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl OpenFailure {
+    /// True if what there is of a group is not what was written, rather than that it cannot be had now.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Checkpoint(_) | Self::Entry { .. } => true,
+            Self::Store(error) => error.is_damaged_state(),
+            Self::NothingLeft | Self::Unclaimed { .. } | Self::Floor { .. } => false,
+        }
+    }
 }
 
 /// Restores the stream of a group as its checkpoint describes it, without what the log holds behind that. After the rest
@@ -139,7 +152,10 @@ pub(crate) fn stream_of(
 }
 
 /// Restores a group from its checkpoint and its log, starts a new term, and reports what is damaged.
-pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGroup, Restored), OpenFailure> {
+pub(crate) fn recover(
+    opening: Opening<'_>,
+    log: &mut dyn Log,
+) -> Result<(StreamGroup, Restored), OpenFailure> {
     let (mut stream, mut restored) = open_at_checkpoint(&opening)?;
     let Opening { group, recovered, wal, disk, dir, floor_step, now, wall, .. } = opening;
 
@@ -179,7 +195,7 @@ pub(crate) fn recover(opening: Opening<'_>, log: &mut dyn Log) -> Result<(SoloGr
         let skip_to = is_damaged.then(|| floor.behind_loss(last_seq_left(&stream)));
         (floor, skip_to)
     };
-    let mut solo = SoloGroup::new(group, stream, last, term, floor);
+    let mut solo = StreamGroup::new(group, stream, last, term, floor);
     if is_damaged {
         // The log may not hold the entry at its end: only one of the new term can be the end of a checkpoint.
         solo.forget_position();
@@ -292,13 +308,13 @@ pub(crate) fn fresh(
     place: Place,
     floor_step: StreamSeq,
     now: Mono,
-) -> SoloGroup {
+) -> StreamGroup {
     let store = StreamStore::new(kind, Seed::of(group), config.first_seq, config.max_msgs_per_subject);
     let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
     if !stream.store().is_memory() {
         stream.record_config();
     }
-    SoloGroup::fresh(group, stream, floor_step, 0)
+    StreamGroup::fresh(group, stream, floor_step, 0)
 }
 
 /// An empty group of a stream that is restored from a backup: its sequences are reserved up to `floor`.
@@ -310,7 +326,7 @@ pub(crate) fn fresh_restoring(
     place: Place,
     floor: (StreamSeq, StreamSeq),
     now: Mono,
-) -> SoloGroup {
+) -> StreamGroup {
     let store = StreamStore::new(kind, Seed::of(group), 0, config.max_msgs_per_subject);
     let mut stream = Stream::new(config, created, place, store, Vec::new(), now);
     stream.begin_restore();
@@ -318,12 +334,12 @@ pub(crate) fn fresh_restoring(
         stream.record_restored_config();
     }
     let (step, found) = floor;
-    SoloGroup::fresh(group, stream, step, found)
+    StreamGroup::fresh(group, stream, step, found)
 }
 
 #[cfg(test)]
 mod floor_tests;
 #[cfg(test)]
-mod life;
+pub(crate) mod life;
 #[cfg(test)]
 mod loss_tests;

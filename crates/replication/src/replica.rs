@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use linnet_assets::{Owner, Proposal, Waiter};
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId};
-use linnet_raft::{Entry, Fault, LogPoint, Membership, Message, Opening, Refused, Snapshot, Standing};
+use linnet_raft::{
+    Entry, Fault, LogPoint, Membership, Message, NotRescued, Opening, Refused, Snapshot, Standing,
+};
 use linnet_wal::HardState;
 
 use crate::log::{Log, Ticket};
@@ -18,7 +20,7 @@ const VOLATILE_HELD_MAX: usize = 16 << 20;
 /// What a replica needs done by whoever has the log, the disk and the other servers.
 #[derive(Debug)]
 pub enum ReplicaRequest {
-    /// Read entries from the log, then call [`StreamGroup::entries_read`](crate::SoloGroup::entries_read).
+    /// Read entries from the log, then call [`StreamGroup::entries_read`](crate::StreamGroup::entries_read).
     ReadEntries {
         /// For whom.
         peer: PeerId,
@@ -37,6 +39,8 @@ pub enum ReplicaRequest {
     Members(Membership),
     /// It takes no part any more.
     Halted(Fault),
+    /// It has just become a replica: tell it which servers can be heard.
+    Peers,
 }
 
 /// A proposal of this leader that is not committed.
@@ -107,6 +111,11 @@ impl Replica {
         }
     }
 
+    /// Asks to be told which servers can be heard.
+    pub(crate) fn ask_for_peers(&mut self) {
+        self.requests.push(ReplicaRequest::Peers);
+    }
+
     pub(crate) fn owner(&self) -> Option<&Owner> {
         self.owner.as_ref()
     }
@@ -141,6 +150,10 @@ impl Replica {
         self.durable = self.durable.max(ticket);
         let durable = self.durable;
         self.act(log, |driver, log, outbox| driver.on_durable(now, durable, log, outbox));
+    }
+
+    pub(crate) fn give_up_promises(&mut self, now: Mono, log: &mut dyn Log) -> bool {
+        self.act(log, |driver, log, outbox| driver.give_up(now, log, outbox))
     }
 
     /// What a group in memory has written is durable without waiting.
@@ -196,6 +209,20 @@ impl Replica {
         self.driver.transfer(now, to, within)
     }
 
+    pub(crate) fn set_reluctant(&mut self, is_reluctant: bool) {
+        self.driver.set_reluctant(is_reluctant);
+    }
+
+    pub(crate) fn rescue(
+        &mut self,
+        now: Mono,
+        needed: usize,
+        within: Duration,
+        log: &mut dyn Log,
+    ) -> Result<usize, NotRescued> {
+        self.act(log, |driver, log, outbox| driver.rescue(now, needed, within, log, outbox))
+    }
+
     pub(crate) fn change_membership(
         &mut self,
         now: Mono,
@@ -236,17 +263,21 @@ impl Replica {
         !self.pending.is_empty() || !self.held.is_empty()
     }
 
-    /// The next entry to apply, and who waits for it here.
-    pub(crate) fn next_committed(&mut self) -> Option<(Committed, Waiter)> {
-        let committed = self.driver.next_committed()?;
+    /// The next entry to apply.
+    pub(crate) fn next_committed(&mut self) -> Option<Committed> {
+        self.driver.next_committed()
+    }
+
+    /// Who waits here for an entry that this replica has decided as the leader of its term.
+    pub(crate) fn take_waiter(&mut self, index: LogIndex) -> Waiter {
         let mut waiter = Waiter::default();
-        while let Some(pending) = self.pending.pop_front_if(|p| p.index <= committed.index) {
+        while let Some(pending) = self.pending.pop_front_if(|p| p.index <= index) {
             self.pending_bytes -= pending.bytes;
-            if pending.index == committed.index {
+            if pending.index == index {
                 waiter = pending.waiter;
             }
         }
-        Some((committed, waiter))
+        waiter
     }
 
     pub(crate) fn applied(&mut self, index: LogIndex, log: &mut dyn Log) {
@@ -265,7 +296,6 @@ impl Replica {
                 RaftEvent::Standing(standing) => {
                     self.standing = standing;
                     standings.push(standing);
-                    self.requests.push(ReplicaRequest::Standing(standing));
                 }
                 RaftEvent::Members(members) => self.requests.push(ReplicaRequest::Members(members)),
                 RaftEvent::ReadEntries { peer, from, bytes_max } => {
@@ -283,6 +313,11 @@ impl Replica {
             }
         }
         standings
+    }
+
+    /// Has others told how this replica stands.
+    pub(crate) fn tell_standing(&mut self, standing: Standing) {
+        self.requests.push(ReplicaRequest::Standing(standing));
     }
 
     /// Everybody here who waits for an entry that others may commit or drop.

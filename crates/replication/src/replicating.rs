@@ -3,26 +3,27 @@
 use std::time::Duration;
 
 use linnet_assets::{EntryError, Moment, Nobody, Output, Waiter};
-use linnet_ids::{LogIndex, Mono, PeerId};
+use linnet_ids::{LogIndex, Mono, PeerId, Term};
 use linnet_jsapi::errors;
 use linnet_raft::{
-    Bearing, Change, Entry, LogPoint, MemberProgress, Message, Refused, Snapshot, Standing, Status,
+    Bearing, Change, Entry, LogPoint, MemberProgress, Message, NotRescued, Refused, Snapshot, Standing,
+    Status,
 };
 
-use crate::group::{LogPosition, Seat, SoloGroup, answer_all};
+use crate::group::{LogPosition, Seat, StreamGroup, answer_all};
 use crate::log::{Log, Ticket};
 use crate::raft::{Outbox, PeerChange};
 use crate::replica::{Replica, ReplicaRequest};
 
-impl SoloGroup {
-    fn replica_mut(&mut self) -> Option<&mut Replica> {
+impl StreamGroup {
+    pub(crate) fn replica_mut(&mut self) -> Option<&mut Replica> {
         match &mut self.seat {
             Seat::Solo(_) => None,
             Seat::Replica(replica) => Some(replica),
         }
     }
 
-    fn replica_ref(&self) -> Option<&Replica> {
+    pub(crate) fn replica_ref(&self) -> Option<&Replica> {
         match &self.seat {
             Seat::Solo(_) => None,
             Seat::Replica(replica) => Some(replica),
@@ -44,10 +45,11 @@ impl SoloGroup {
         self.replica_ref().map(|replica| replica.driver().status())
     }
 
-    /// True if it may answer for what is committed: it leads, or it has what it knows to be committed.
+    /// True if it may answer for what is committed: it leads, or it has what it knows to be committed, and has lost
+    /// nothing of it.
     pub fn may_answer(&self) -> bool {
-        self.stream.is_leading()
-            || self.replica_ref().is_some_and(|replica| replica.driver().node().is_current())
+        let is_current = || self.replica_ref().is_some_and(|replica| replica.driver().node().is_current());
+        self.stream.is_leading() || (is_current() && !self.stream.store().awaits_lost())
     }
 
     /// How far the replica is; `None` for a group with one voter.
@@ -60,7 +62,7 @@ impl SoloGroup {
         self.replica_ref()?.driver().node().progress(peer)
     }
 
-    /// Takes a message of another replica. [`SoloGroup::flush`] afterwards, as after the other inputs.
+    /// Takes a message of another replica. [`StreamGroup::flush`] afterwards, as after the other inputs.
     pub fn on_message(&mut self, now: Mono, message: Message, log: &mut dyn Log) {
         if let Some(replica) = self.replica_mut() {
             replica.on_message(now, message, log);
@@ -115,6 +117,26 @@ impl SoloGroup {
         replica.transfer(now, to, within)
     }
 
+    /// Others should lead if they can, or need not any more.
+    pub fn set_reluctant(&mut self, is_reluctant: bool) {
+        if let Some(replica) = self.replica_mut() {
+            replica.set_reluctant(is_reluctant);
+        }
+    }
+
+    /// Allows the voters that can be heard, `needed` at least, to go on without the others, if no leader shows up, for
+    /// `within`. How many were needed before.
+    pub fn rescue(
+        &mut self,
+        now: Mono,
+        needed: usize,
+        within: Duration,
+        log: &mut dyn Log,
+    ) -> Result<usize, NotRescued> {
+        let replica = self.replica_mut().ok_or(NotRescued::NotVoter)?;
+        replica.rescue(now, needed, within, log)
+    }
+
     /// Proposes a step of the membership.
     pub fn change_membership(
         &mut self,
@@ -167,12 +189,16 @@ impl SoloGroup {
             let has_applied = self.apply_committed(at, log, out)?;
             let standings = self.replica_mut().map(Replica::take_standings).unwrap_or_default();
             if standings.is_empty() && !has_applied {
-                return Ok(());
+                break;
             }
             for standing in standings {
                 self.stand(standing, at, out);
             }
         }
+        if let Some(standing) = self.leads_once_whole.filter(|_| !self.stream.store().awaits_lost()) {
+            self.stand(standing, at, out);
+        }
+        Ok(())
     }
 
     fn apply_committed(
@@ -182,15 +208,25 @@ impl SoloGroup {
         out: &mut dyn Output,
     ) -> Result<bool, EntryError> {
         let mut has_applied = false;
-        while let Some((committed, waiter)) = self.replica_mut().and_then(Replica::next_committed) {
+        if self.is_still(at.now) {
+            return Ok(false);
+        }
+        while let Some(committed) = self.replica_mut().and_then(Replica::next_committed) {
             has_applied = true;
+            if self.stream.is_leading() {
+                self.doubt_leading(committed.term, at, out);
+            }
+            let waiter = match self.stream.is_leading() {
+                true => self.replica_mut().map(|r| r.take_waiter(committed.index)).unwrap_or_default(),
+                false => Waiter::default(),
+            };
             if let Some(payload) = &committed.payload {
                 self.since_checkpoint += payload.len() as u64;
                 if self.stream.is_leading() {
                     self.stream.apply_with(payload, &waiter, at, out)?;
                 } else {
                     let at = Moment { live: false, ..at };
-                    self.stream.apply_with(payload, &Waiter::default(), at, &mut Nobody)?;
+                    self.stream.apply_with(payload, &waiter, at, &mut Nobody)?;
                 }
             }
             self.applied = LogPosition { index: committed.index, term: committed.term };
@@ -207,19 +243,54 @@ impl SoloGroup {
         Ok(has_applied)
     }
 
+    /// An entry of `term` is to be applied by a stream that leads, while the replica may not lead any more: what comes
+    /// together, several entries and who leads now, is only told afterwards. An entry of its own term is its own, and whoever
+    /// waits for it may know; one of another term stands where something else was decided here.
+    fn doubt_leading(&mut self, term: Term, at: Moment, out: &mut dyn Output) {
+        if self.leads_in != Some(term) {
+            self.stop_leading(at, out);
+        } else if self.replica_ref().is_some_and(|replica| !replica.driver().node().is_leading()) {
+            // The next leader may have delivered these again, and they may be acknowledged.
+            self.stream.drop_deliveries();
+        }
+    }
+
+    fn stop_leading(&mut self, at: Moment, out: &mut dyn Output) {
+        self.leads_in = None;
+        let waiters = self.replica_mut().map(|r| r.give_up().collect()).unwrap_or_default();
+        answer_all(waiters, &errors::CLUSTER_NOT_AVAIL, out);
+        self.stream.follow(&errors::CLUSTER_NOT_AVAIL, at, out);
+    }
+
     fn stand(&mut self, standing: Standing, at: Moment, out: &mut dyn Output) {
         let leads = matches!(standing, Standing::Leading(_));
-        if leads && !self.stream.is_leading() {
-            self.stream.lead(at);
-            let owner = self.replica_ref().and_then(|replica| replica.owner().cloned());
-            if let Some(owner) = owner.filter(|_| self.stream.owner().is_none()) {
-                self.stream.record_config();
-                self.stream.record_owner(owner);
+        // What is lost here may be the newest message of a subject, or the next one of a consumer.
+        self.leads_once_whole = Some(standing).filter(|_| leads && self.stream.store().awaits_lost());
+        if self.leads_once_whole.is_some() {
+            return;
+        }
+        match standing {
+            Standing::Leading(term) => {
+                if !self.stream.is_leading() {
+                    self.begin_leading(at);
+                }
+                self.leads_in = Some(term);
             }
-        } else if !leads && self.stream.is_leading() {
-            let waiters = self.replica_mut().map(|r| r.give_up().collect()).unwrap_or_default();
-            answer_all(waiters, &errors::CLUSTER_NOT_AVAIL, out);
-            self.stream.follow(&errors::CLUSTER_NOT_AVAIL, at, out);
+            _ if self.stream.is_leading() => self.stop_leading(at, out),
+            _ => {}
+        }
+        if let Some(replica) = self.replica_mut() {
+            replica.tell_standing(standing);
+        }
+    }
+
+    fn begin_leading(&mut self, at: Moment) {
+        self.stream.lead(at);
+        self.is_held = false;
+        let owner = self.replica_ref().and_then(|replica| replica.owner().cloned());
+        if let Some(owner) = owner.filter(|_| self.stream.owner().is_none()) {
+            self.stream.record_config();
+            self.stream.record_owner(owner);
         }
     }
 

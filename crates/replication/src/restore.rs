@@ -17,7 +17,7 @@ use linnet_wal::{RecoveredGroup, Wal};
 use crate::catalogue::{Assignment, catalogue_config, read};
 use crate::change::Site;
 use crate::floor::{FloorJob, Whose, is_of_volatile, volatile_floor};
-use crate::group::SoloGroup;
+use crate::group::StreamGroup;
 use crate::identify::{Identity, identify};
 use crate::kept::KeptConsumer;
 use crate::log::Log;
@@ -50,7 +50,7 @@ pub struct Restoring<'a> {
 /// What was found in the store.
 pub struct RestoredStore {
     /// The catalogue's own group.
-    pub meta: Box<SoloGroup>,
+    pub meta: Box<StreamGroup>,
     /// What restoring it found.
     pub meta_found: Restored,
     /// Why the catalogue was made anew from the streams' logs, if its last checkpoint is lost.
@@ -87,7 +87,7 @@ pub struct RestoredStream {
 /// What became of a stream that the catalogue names.
 pub enum RestoreOutcome {
     /// It goes on.
-    Open(Box<SoloGroup>, Restored),
+    Open(Box<StreamGroup>, Restored),
     /// Its end is in its log: the catalogue has to forget it.
     Ended(Restored),
     /// It cannot be recovered; why.
@@ -141,7 +141,7 @@ impl Restoring<'_> {
     fn restore_catalogue(
         &self,
         log: &mut dyn Log,
-    ) -> Result<(SoloGroup, Restored, Option<OpenError>), OpenFailure> {
+    ) -> Result<(StreamGroup, Restored, Option<OpenError>), OpenFailure> {
         let opening = || self.opening(GroupId::META, catalogue_config(), self.clock.wall());
         match recover(opening(), log) {
             Err(OpenFailure::Store(error)) if error.is_damaged_state() => {
@@ -213,11 +213,24 @@ impl Restoring<'_> {
         consumers: &[KeptConsumer],
         log: &mut dyn Log,
     ) -> RestoreOutcome {
-        match self.open_group(assignment, group, consumers, log) {
-            Ok((solo, found)) if solo.stream().is_deleted() => {
+        match self.open_stream(assignment, group, consumers, log) {
+            RestoreOutcome::Open(solo, found) if solo.stream().is_deleted() => {
                 log.end_group(group);
                 RestoreOutcome::Ended(found)
             }
+            outcome => outcome,
+        }
+    }
+
+    /// The same, but one whose end is in its log is open, too.
+    pub(crate) fn open_stream(
+        &self,
+        assignment: &Assignment,
+        group: GroupId,
+        consumers: &[KeptConsumer],
+        log: &mut dyn Log,
+    ) -> RestoreOutcome {
+        match self.open_group(assignment, group, consumers, log) {
             Ok((solo, found)) => RestoreOutcome::Open(Box::new(solo), found),
             Err(reason) => {
                 let name = &assignment.config.name;
@@ -236,7 +249,7 @@ impl Restoring<'_> {
         group: GroupId,
         consumers: &[KeptConsumer],
         log: &mut dyn Log,
-    ) -> Result<(SoloGroup, Restored), String> {
+    ) -> Result<(StreamGroup, Restored), String> {
         let dir = group_dir(self.dir, group);
         let empty = |kind| {
             let solo = assignment.begin(group, kind, self.place.clone(), self.floor_step, self.clock.mono());
@@ -355,7 +368,7 @@ impl Restoring<'_> {
 
     /// Directories of groups that the catalogue does not name are moved aside with a note saying why; if the log may
     /// have lost what it knew of them, they stay and are told.
-    fn look_at_strays(&self, known: &HashSet<GroupId>, log: &mut dyn Log) -> Vec<UnnamedGroup> {
+    pub(crate) fn look_at_strays(&self, known: &HashSet<GroupId>, log: &mut dyn Log) -> Vec<UnnamedGroup> {
         let mut unnamed = Vec::new();
         let Ok(entries) = self.disk.list(&groups_dir(self.dir)) else { return unnamed };
         for entry in entries.into_iter().filter(|e| e.is_dir) {
@@ -423,7 +436,7 @@ impl Assignment {
         consumers: &[KeptConsumer],
         site: &Site,
         now: Mono,
-    ) -> Result<SoloGroup, String> {
+    ) -> Result<StreamGroup, String> {
         let dir = group_dir(&site.dir, group);
         let mut floor = volatile_floor(&*site.disk, &dir)
             .map_err(|e| format!("how far its sequences got cannot be read: {e}"))?;

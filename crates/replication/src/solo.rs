@@ -48,6 +48,11 @@ impl Solo {
         !self.unapplied.is_empty()
     }
 
+    /// Its term and the index of its last entry, once all of it is durable and applied.
+    pub(crate) fn end(&self) -> Option<(u64, u64)> {
+        (self.unapplied.is_empty() && self.deferred_state.is_none()).then_some((self.term, self.last))
+    }
+
     /// Gives an entry to the log.
     pub(crate) fn append(&mut self, group: GroupId, proposal: Proposal, log: &mut dyn Log) -> Ticket {
         self.last += 1;

@@ -8,7 +8,7 @@ use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::ApiError;
 use linnet_raft::Message;
 
-use crate::group::SoloGroup;
+use crate::group::StreamGroup;
 use crate::job::GroupDone;
 use crate::log::{Log, Ticket};
 use crate::raft::PeerChange;
@@ -22,7 +22,7 @@ pub trait Host {
     fn with<R>(
         &mut self,
         key: GroupKey,
-        act: impl FnOnce(&mut SoloGroup, &mut dyn Output, &mut dyn Log) -> R,
+        act: impl FnOnce(&mut StreamGroup, &mut dyn Output, &mut dyn Log) -> R,
     ) -> Option<R>;
 
     /// Keys of all groups.
@@ -255,5 +255,73 @@ impl Turns {
             }
             self.timers.extend(due.map(|due| (due, key)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linnet_ids::Wall;
+
+    use super::*;
+
+    /// One group whose turns end with tickets that are given.
+    struct OneGroup {
+        tickets: VecDeque<Ticket>,
+        told: Vec<Ticket>,
+    }
+
+    impl Host for OneGroup {
+        fn with<R>(
+            &mut self,
+            _: GroupKey,
+            _: impl FnOnce(&mut StreamGroup, &mut dyn Output, &mut dyn Log) -> R,
+        ) -> Option<R> {
+            None
+        }
+
+        fn keys(&self) -> Vec<GroupKey> {
+            vec![1]
+        }
+
+        fn key_of(&self, _: GroupId) -> Option<GroupKey> {
+            Some(1)
+        }
+
+        fn turn(&mut self, _: GroupKey, _: Moment) -> Option<Result<Option<Ticket>, EntryError>> {
+            Some(Ok(self.tickets.pop_front()))
+        }
+
+        fn turned(&mut self, _: GroupKey) -> Option<Mono> {
+            None
+        }
+
+        fn checkpoint(&mut self, _: GroupKey) {}
+
+        fn raise_floor(&mut self, _: GroupKey, _: Mono) {}
+
+        fn applying(&mut self, _: GroupKey, ticket: Ticket) {
+            self.told.push(ticket);
+        }
+
+        fn remove_files(&mut self, _: Vec<PathBuf>) {}
+
+        fn stop(&mut self, _: GroupKey, _: StopReason<'_>) {}
+    }
+
+    #[test]
+    fn what_was_durable_before_a_group_waited_for_it_is_told_at_once() {
+        let mut host = OneGroup { tickets: [3, 7].into(), told: Vec::new() };
+        let mut turns = Turns::default();
+        let at = Moment { now: Mono(1), wall: Wall(1), live: true };
+        let mut pass = |host: &mut OneGroup, durable| {
+            let mail = PassMail { durable, ready: vec![1], ..PassMail::default() };
+            turns.pass(host, mail, at, Touched::default());
+        };
+        pass(&mut host, 5);
+        assert_eq!(host.told, [5], "the log may never write again");
+        pass(&mut host, 5);
+        assert_eq!(host.told, [5], "7 is not durable");
+        pass(&mut host, 8);
+        assert_eq!(host.told, [5, 8]);
     }
 }

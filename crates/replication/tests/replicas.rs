@@ -14,9 +14,9 @@ use linnet_jsapi::limits::Limits;
 use linnet_jsapi::policies::{RetentionPolicy, StorageType};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::{ConsumerConfig, Nanos, StreamConfig};
-use linnet_raft::{LogPoint, Membership, Opening, Replica};
+use linnet_raft::{LogPoint, Membership, Message, Opening, Replica};
 use linnet_replication::raft::PeerChange;
-use linnet_replication::{Log, SoloGroup, Ticket};
+use linnet_replication::{Log, StreamGroup, Ticket};
 use linnet_store::{Filter, Kind, LoadJob, Lookup, Seed, StreamStore};
 use linnet_wal::HardState;
 
@@ -86,7 +86,7 @@ impl Output for Sent {
 }
 
 struct Server {
-    group: SoloGroup,
+    group: StreamGroup,
     log: MemLog,
     sent: Sent,
 }
@@ -94,6 +94,8 @@ struct Server {
 struct Cluster {
     servers: BTreeMap<PeerId, Server>,
     down: BTreeSet<PeerId>,
+    /// A server that does not run, and what comes for it meanwhile.
+    paused: Option<(PeerId, Vec<Message>)>,
     now: Mono,
 }
 
@@ -122,10 +124,10 @@ impl Cluster {
             let store = StreamStore::new(Kind::Memory, Seed::of(GROUP), 0, config.max_msgs_per_subject);
             let stream = Stream::new(config.clone(), Wall(1), Place::default(), store, Vec::new(), now);
             let mut log = MemLog::default();
-            let group = SoloGroup::replica(opening, stream, None, now, &mut log);
+            let group = StreamGroup::replica(opening, stream, None, now, &mut log);
             (PeerId::of_name(name), Server { group, log, sent: Sent::default() })
         });
-        let mut cluster = Self { servers: servers.collect(), down: BTreeSet::new(), now };
+        let mut cluster = Self { servers: servers.collect(), down: BTreeSet::new(), paused: None, now };
         for peer in cluster.peers() {
             cluster.reach(peer, true);
         }
@@ -165,7 +167,8 @@ impl Cluster {
         for _ in 0..passes {
             let at = self.at();
             let mut messages = Vec::new();
-            for server in self.servers.values_mut() {
+            let paused = self.paused.as_ref().map(|(peer, _)| *peer);
+            for (_, server) in self.servers.iter_mut().filter(|(peer, _)| Some(**peer) != paused) {
                 let Server { group, log, sent } = server;
                 if group.next_due().is_some_and(|due| due <= at.now) {
                     group.on_timer(at, log, sent);
@@ -180,12 +183,40 @@ impl Cluster {
                 if self.down.contains(&message.to.peer) || self.down.contains(&message.from.peer) {
                     continue;
                 }
-                if let Some(Server { group, log, .. }) = self.servers.get_mut(&message.to.peer) {
+                if let Some((_, mail)) = self.paused.as_mut().filter(|(peer, _)| *peer == message.to.peer) {
+                    mail.push(message);
+                } else if let Some(Server { group, log, .. }) = self.servers.get_mut(&message.to.peer) {
                     group.on_message(at.now, message, log);
                 }
             }
             self.now = self.now + Duration::from_millis(10);
         }
+    }
+
+    /// A server stops to run without knowing it.
+    fn pause(&mut self, peer: PeerId) {
+        self.paused = Some((peer, Vec::new()));
+    }
+
+    /// The others hear the one that is paused, or do not any more.
+    fn hear_paused(&mut self, is_heard: bool) {
+        let (paused, _) = self.paused.as_ref().unwrap();
+        let paused = *paused;
+        let change = if is_heard { PeerChange::Reachable(paused) } else { PeerChange::Unreachable(paused) };
+        for other in self.peers().into_iter().filter(|other| *other != paused) {
+            let Server { group, log, .. } = self.servers.get_mut(&other).unwrap();
+            group.on_peer(self.now, change, log);
+        }
+    }
+
+    /// It runs again, and takes what came meanwhile all at once.
+    fn resume(&mut self) {
+        let (peer, mail) = self.paused.take().unwrap();
+        let at = self.at();
+        let Server { group, log, sent } = self.servers.get_mut(&peer).unwrap();
+        mail.into_iter().for_each(|message| group.on_message(at.now, message, log));
+        group.flush(at, log, sent).unwrap();
+        assert!(!group.stream().is_leading(), "another one leads");
     }
 
     /// One server acts alone: what it says is lost.
@@ -199,7 +230,9 @@ impl Cluster {
     fn leader(&mut self) -> PeerId {
         for _ in 0..100 {
             self.run(10);
-            let leading = self.servers.iter().filter(|(peer, _)| !self.down.contains(peer));
+            let paused = self.paused.as_ref().map(|(peer, _)| *peer);
+            let leading =
+                self.servers.iter().filter(|(peer, _)| !self.down.contains(peer) && Some(**peer) != paused);
             let leading: Vec<_> = leading.filter(|(_, s)| s.group.stream().is_leading()).collect();
             if let [(peer, _)] = leading[..] {
                 return *peer;
@@ -413,4 +446,67 @@ fn a_planned_hand_over_refuses_no_publish() {
     assert!(cluster.servers[&new].group.stream().is_leading());
     assert_eq!(cluster.acks(old).len(), 1, "what was decided before is acknowledged");
     cluster.assert_same();
+}
+
+#[test]
+fn entries_of_the_next_leader_confirm_nothing_that_the_overtaken_one_decided() {
+    let mut cluster = Cluster::new(&config());
+    let old = cluster.leader();
+    // Nobody hears of these, and they have the places of what the next leader writes.
+    for n in 1..=3 {
+        cluster.publish(old, "s.1", &format!("lost {n}"), &format!("lost.{n}"));
+        cluster.flush(old);
+    }
+    cluster.pause(old);
+    cluster.hear_paused(false);
+    let new = cluster.leader();
+    cluster.hear_paused(true);
+    for n in 1..=3 {
+        cluster.publish(new, "s.1", &format!("kept {n}"), &format!("kept.{n}"));
+        cluster.run(100);
+    }
+    assert_eq!(cluster.acks(new).len(), 3);
+    cluster.resume();
+    assert_eq!(cluster.acks(old), [], "what it decided is not in the log");
+    for peer in cluster.peers() {
+        cluster.reach(peer, true);
+    }
+    cluster.run(100);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_leader_that_was_overtaken_sends_nothing_that_the_next_one_may_have_settled() {
+    let mut cluster = Cluster::new(&config());
+    let old = cluster.leader();
+    cluster.command(old, consumer("d")).unwrap();
+    cluster.publish(old, "s.1", "one", "");
+    cluster.run(10);
+    let at = cluster.at();
+    let Server { group, log, sent } = cluster.servers.get_mut(&old).unwrap();
+    group.stream_mut().on_next_request("d", b"inbox", b"1", at.now, at.wall, sent);
+    group.flush(at, log, sent).unwrap();
+    // The others get the entry that says so, and what they answer is not read before all that follows.
+    let messages = group.outbox().unwrap().take();
+    let before = cluster.acks(old).len();
+    cluster.pause(old);
+    for (_, message) in messages.into_values().flatten() {
+        let Server { group, log, .. } = cluster.servers.get_mut(&message.to.peer).unwrap();
+        group.on_message(at.now, message, log);
+    }
+    cluster.run(1);
+    cluster.hear_paused(false);
+    let new = cluster.leader();
+    cluster.hear_paused(true);
+    let Ok(CommandOutcome::Consumer(info)) =
+        cluster.command(new, Command::Consumer(ConsumerCommand::Info("d".to_owned())))
+    else {
+        panic!("the consumer is there");
+    };
+    assert_eq!(info.num_ack_pending, 1, "the delivery is part of the log");
+    // What the others answered comes too late to be believed.
+    let term = cluster.servers[&new].group.status().unwrap().term;
+    cluster.paused.as_mut().unwrap().1.retain(|message| message.term == term);
+    cluster.resume();
+    assert_eq!(cluster.acks(old).len(), before, "it may have been acknowledged since");
 }

@@ -306,4 +306,8 @@ impl DiskFile for SealedFile {
     fn sync_data(&self) -> io::Result<()> {
         self.file.sync_data()
     }
+
+    fn sync_certainly(&self) -> io::Result<()> {
+        self.file.sync_certainly()
+    }
 }

@@ -221,6 +221,7 @@ fn cluster_settings(options: &Options) -> Option<linnet_jetstream::ClusterSettin
         name: options.cluster.name.clone().unwrap_or_default(),
         tags: options.identity.server_tags.clone(),
         max_ha_assets: options.jetstream.limits.max_ha_assets,
+        unique_tag: options.jetstream.unique_tag.clone().unwrap_or_default(),
     })
 }
 
@@ -330,10 +331,12 @@ mod tests {
         options.cluster.name = Some("C1".to_owned());
         options.identity.server_tags = vec!["az:a".to_owned()];
         options.jetstream.limits.max_ha_assets = Some(7);
+        options.jetstream.unique_tag = Some("az:".to_owned());
         let expected = linnet_jetstream::ClusterSettings {
             name: "C1".to_owned(),
             tags: vec!["az:a".to_owned()],
             max_ha_assets: Some(7),
+            unique_tag: "az:".to_owned(),
         };
         assert_eq!(settings(&options), Some(expected));
         let refusal = jetstream_cluster_refusal(&options).unwrap();

@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use linnet_broker::Broker;
-use linnet_env::RealDisk;
+use linnet_env::{RealDisk, has_descriptors};
 use linnet_jetstream::{Config, Engine, Health, Reach, StartError};
 use tokio::sync::{Mutex, watch};
 
 /// How long an opening waits after a failure.
 const REOPEN_AFTER: Duration = Duration::from_secs(1);
+/// How long other servers may take to say who is behind.
+const SAY_WITHIN: Duration = Duration::from_secs(2);
+/// Files that an opening may have to have open at the same time: segments of the log, and one of each stream's store after the
+/// other.
+const DESCRIPTORS: usize = 48;
 /// Who still reads from the opening before may take so long to let go of the store.
 const LET_GO: Duration = Duration::from_millis(50);
 const LET_GO_TRIES: usize = 40;
@@ -19,6 +24,8 @@ const LET_GO_TRIES: usize = 40;
 pub(crate) struct JetStream {
     broker: Broker,
     engine: Arc<ArcSwapOption<Engine>>,
+    /// The one that is being stopped.
+    closing: ArcSwapOption<Engine>,
     /// Name of the server.
     server: String,
     /// Held while it is started, stopped or changed.
@@ -45,7 +52,8 @@ enum Present {
 impl JetStream {
     pub(crate) fn new(broker: Broker, engine: Arc<ArcSwapOption<Engine>>, server: String) -> Arc<Self> {
         let wanted = Mutex::new(Wanted { settings: None, has_ended: false });
-        Arc::new(Self { broker, engine, server, wanted, present: watch::Sender::new(Present::Nothing) })
+        let present = watch::Sender::new(Present::Nothing);
+        Arc::new(Self { broker, engine, closing: ArcSwapOption::empty(), server, wanted, present })
     }
 
     /// Opens the store for the first time.
@@ -57,6 +65,9 @@ impl JetStream {
     }
 
     async fn open(&self, settings: &Config) -> Result<(), StartError> {
+        // What cannot be read for want of a descriptor would be taken for what cannot be recovered.
+        has_descriptors(DESCRIPTORS)
+            .map_err(|source| StartError::Io { path: settings.store_dir.clone(), source })?;
         let disk = Arc::new(RealDisk);
         let started = Engine::start(settings.clone(), self.broker.clone(), disk, &self.server).await?;
         self.present.send_replace(Present::Running(started.health().clone()));
@@ -73,7 +84,9 @@ impl JetStream {
     async fn close(&self, left: Present) {
         self.present.send_replace(left);
         if let Some(engine) = self.engine.swap(None) {
+            self.closing.store(Some(engine.clone()));
             engine.stop().await;
+            self.closing.store(None);
         }
     }
 
@@ -97,9 +110,16 @@ impl JetStream {
                             self.disable().await;
                             continue;
                         }
+                        () = health.wait_for_reopening() => {
+                            self.close_failed(&health).await;
+                            continue;
+                        }
                         _ = changes.changed() => false,
                     };
                     if failed {
+                        if let Some(engine) = self.engine.load_full() {
+                            engine.withdraw().await;
+                        }
                         // Whoever asks meanwhile is answered by the streams themselves, with the error.
                         tokio::time::sleep(REOPEN_AFTER).await;
                         self.close_failed(&health).await;
@@ -213,6 +233,23 @@ impl JetStream {
         tracing::error!("JetStream being DISABLED, our server was removed from the cluster");
         self.end().await;
         self.broker.update_info(|info| info.jetstream = false);
+    }
+
+    /// Members of its groups that could not do without this server now, in words.
+    pub(crate) async fn lagging(&self) -> Vec<String> {
+        match self.engine.load_full() {
+            Some(engine) => tokio::time::timeout(SAY_WITHIN, engine.lagging())
+                .await
+                .unwrap_or_else(|_| vec!["servers that do not answer".to_owned()]),
+            None => Vec::new(),
+        }
+    }
+
+    /// Whoever stops it waits no more for other servers.
+    pub(crate) fn hurry(&self) {
+        for engine in [self.engine.load_full(), self.closing.load_full()].into_iter().flatten() {
+            engine.hurry();
+        }
     }
 
     /// Stops it for good.

@@ -25,6 +25,8 @@ use crate::{NATS_VERSION, banner, build, cluster, files, keys, logging, tls};
 
 /// Reloads asked for over NATS that wait at a time.
 const RELOADS_MAX: usize = 4;
+/// How often a server that waits for others looks at them.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long connections have to take their last bytes at a stop.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,9 @@ pub fn run(options: Options, overrides: Overrides, config: Option<(String, Strin
     let log = Log::start(&options.logging).inspect_err(|error| {
         logging::say_unopenable(options.logging.log_file.as_deref().unwrap_or_default(), error);
     })?;
+    if let Err(error) = linnet_broker::raise_descriptor_limit() {
+        tracing::warn!("The limit of open files stays as it is: {error}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("linnet-net")
@@ -189,8 +194,9 @@ async fn serve(
         tokio::spawn(async move { broker.serve_routes(listener, routing).await });
     }
 
-    server.obey(&mut Orders { signals, reloads }, log).await;
-    server.stop().await;
+    let mut orders = Orders { signals, reloads };
+    server.obey(&mut orders, log).await;
+    server.stop_at_once_if_asked(&mut orders, log).await;
     let _ = serving.await;
     server.remove_ports();
     tracing::info!("Server Exiting..");
@@ -284,11 +290,16 @@ impl Server {
     async fn obey(&self, orders: &mut Orders, log: &Log) {
         loop {
             match orders.next().await {
-                Order::Signal(Asked::Interrupt | Asked::Terminate) => return,
+                Order::Signal(Asked::Interrupt | Asked::Terminate) => {
+                    self.wait_for_others(orders, log).await;
+                    return;
+                }
                 Order::Signal(Asked::Reopen) => log.reopen(),
                 Order::Signal(Asked::Reload) => _ = self.reload(log).await,
                 Order::Signal(Asked::LameDuck) => {
-                    self.drain(orders, log).await;
+                    if self.wait_for_others(orders, log).await {
+                        self.drain(orders, log).await;
+                    }
                     return;
                 }
                 // Whoever asked may not wait any more.
@@ -349,6 +360,63 @@ impl Server {
                     // Draining goes on.
                     Order::Signal(Asked::Terminate | Asked::LameDuck | Asked::Reload) => {}
                     Order::Reload(answer) => _ = answer.send(Err("the server is draining".to_owned())),
+                },
+            }
+        }
+    }
+
+    /// Says which servers could not do without this one, and if that is configured waits until they can. False if
+    /// the server is to stop at once.
+    async fn wait_for_others(&self, orders: &mut Orders, log: &Log) -> bool {
+        let mut told = Vec::new();
+        loop {
+            let lagging = self.jetstream.lagging().await;
+            if lagging.is_empty() {
+                return true;
+            }
+            let waits = self.options.load().process.lame_duck_quorum_guard;
+            if lagging != told {
+                let then =
+                    if waits { "waiting for them" } else { "their quorum may be lost without this server" };
+                tracing::warn!("Not current: {}; {then}", lagging.join(", "));
+                told = lagging;
+            }
+            if !waits {
+                return true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                order = orders.next() => match order {
+                    Order::Signal(Asked::Interrupt) => {
+                        self.jetstream.hurry();
+                        return false;
+                    }
+                    other => self.refuse(other, log),
+                },
+            }
+        }
+    }
+
+    /// What is asked of a server that stops.
+    fn refuse(&self, order: Order, log: &Log) {
+        match order {
+            Order::Signal(Asked::Reopen) => log.reopen(),
+            // It stops already.
+            Order::Signal(_) => {}
+            Order::Reload(answer) => _ = answer.send(Err("the server is stopping".to_owned())),
+        }
+    }
+
+    /// Stops; a second interrupt ends the wait for other servers to take over.
+    async fn stop_at_once_if_asked(&self, orders: &mut Orders, log: &Log) {
+        let stop = self.stop();
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                () = &mut stop => return,
+                order = orders.next() => match order {
+                    Order::Signal(Asked::Interrupt) => self.jetstream.hurry(),
+                    other => self.refuse(other, log),
                 },
             }
         }

@@ -124,6 +124,15 @@ impl Block {
         block
     }
 
+    /// A closed block whose data is in memory and is to be written.
+    pub(crate) fn rebuilt(base: StreamSeq, file: Arc<BlockFile>, rows: Rows, data: Vec<u8>) -> Self {
+        let mut block = Self::recovered(base, file, rows, to_u32(data.len()));
+        block.closed = true;
+        block.synced = 0;
+        block.parts.push_back(Part { start: 0, data: data.into(), sent: false, done: false });
+        block
+    }
+
     pub(crate) fn base(&self) -> StreamSeq {
         self.base
     }
@@ -173,6 +182,11 @@ impl Block {
 
     fn span(&self, row: usize) -> Range<usize> {
         self.rows.span(row, self.data_len as usize)
+    }
+
+    /// The subject of a live message, with the mark of headers.
+    pub(crate) fn live_subject(&self, seq: StreamSeq) -> Option<u32> {
+        self.live_row(seq).map(|row| self.rows.marked_subject(row))
     }
 
     fn live_row(&self, seq: StreamSeq) -> Option<usize> {

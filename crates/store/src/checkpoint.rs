@@ -192,8 +192,8 @@ impl StreamStore {
     }
 
     /// Takes the outcome of a checkpoint. On success: what to record in the log, and which files may be deleted
-    /// once that record is durable; some of them may not exist. Want of space lets a later checkpoint try again,
-    /// any other failure latches. The outcome of a checkpoint that this store did not begin is ignored.
+    /// once that record is durable; some of them may not exist. Want of space or descriptors lets a later
+    /// checkpoint try again, any other failure latches. The outcome of a checkpoint that this store did not begin is ignored.
     pub fn finish_checkpoint(&mut self, taken: CheckpointTaken) -> Option<(CheckpointBody, Vec<PathBuf>)> {
         if !self.awaits(&taken) {
             return None;

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use linnet_env::Disk;
+use linnet_env::{Disk, lacks_descriptors};
 
 use crate::data_reader::DataReader;
-use crate::jobs::{BlockFile, HEADER, index_name, is_damage, is_disk_full};
+use crate::jobs::{BlockFile, HEADER, index_name, is_damage, is_shortage};
 use crate::packed::Packer;
 use crate::record::Seed;
 use crate::scan::{read_data, scan};
@@ -63,19 +63,20 @@ pub(crate) struct Taken {
 
 pub(crate) struct Failed {
     pub(crate) error: io::Error,
-    /// True if only space was missing and no sync failed: another attempt may succeed.
+    /// True if only space or a descriptor was missing and no sync failed: another attempt may succeed.
     pub(crate) can_retry: bool,
 }
 
 impl From<io::Error> for Failed {
     fn from(error: io::Error) -> Self {
-        let can_retry = is_disk_full(&error);
+        let can_retry = is_shortage(&error);
         Self { error, can_retry }
     }
 }
 
 fn sync_failed(error: io::Error) -> Failed {
-    Failed { error, can_retry: false }
+    // Without a descriptor for the directory, nothing was tried that could have failed.
+    Failed { can_retry: lacks_descriptors(&error), error }
 }
 
 impl CheckpointTaken {
@@ -94,8 +95,12 @@ impl CheckpointJob {
 
     /// Does not run the job, because the disk has no space to spare for it.
     pub fn refuse(self) -> CheckpointTaken {
-        let number = self.number;
-        CheckpointTaken { number, result: Err(io::Error::from(io::ErrorKind::StorageFull).into()) }
+        self.fail(io::ErrorKind::StorageFull.into())
+    }
+
+    /// Does not run the job, because something that it needs could not be done.
+    pub fn fail(self, error: io::Error) -> CheckpointTaken {
+        CheckpointTaken { number: self.number, result: Err(error.into()) }
     }
 
     /// Bytes of blocks to be written, not counting the state.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use linnet_env::{Disk, DiskFile, OpenMode};
+use linnet_env::{Disk, DiskFile, OpenMode, lacks_descriptors};
 use linnet_ids::StreamSeq;
 use parking_lot::Mutex;
 
@@ -37,9 +37,10 @@ pub(crate) fn is_damage(error: &io::Error) -> bool {
     ) || error.raw_os_error().is_some_and(|code| UNREADABLE.contains(&code))
 }
 
-/// True if the write can be tried again once there is space.
-pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+/// True if the write can be tried again once there is space, or a descriptor for the file.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        || lacks_descriptors(error)
 }
 
 /// A block's file, opened by whoever writes to it first.
@@ -256,8 +257,12 @@ impl WriteJob {
 
     /// Does not run the job, because the disk has no space to spare for it.
     pub fn refuse(self) -> WriteDone {
-        let result = Err(io::ErrorKind::StorageFull.into());
-        WriteDone { file: self.file, offset: self.offset, result }
+        self.fail(io::ErrorKind::StorageFull.into())
+    }
+
+    /// Does not run the job, because something that it needs could not be done.
+    pub fn fail(self, error: io::Error) -> WriteDone {
+        WriteDone { file: self.file, offset: self.offset, result: Err(error) }
     }
 
     /// Bytes to be written.

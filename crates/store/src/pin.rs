@@ -102,6 +102,12 @@ impl StreamStore {
 }
 
 impl Pinned {
+    /// One of its blocks.
+    pub(crate) fn only(&self, block: &PinnedBlock) -> Self {
+        let blocks = [block.clone()].into();
+        Self { seed: self.seed, blocks, damaged: BTreeSet::new(), _hold: self._hold.clone() }
+    }
+
     /// Begins to read, in the order of sequences.
     pub fn read(self) -> PinReader {
         PinReader { pinned: self, row: 0, loaded: 0..0, data: Bytes::new(), reader: None, needed: 0..0 }
@@ -124,14 +130,25 @@ pub struct PinReader {
 impl PinReader {
     /// The next message; `None` at the end. What is known to be damaged is left out, other damage is an error.
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, PinReadError> {
-        let Some(seq) = self.advance() else { return Ok(None) };
-        self.load(seq)?;
-        let at = self.needed.start - self.loaded.start;
-        let bytes = self.data.get(at..at + self.needed.len()).ok_or(PinReadError::Damaged(seq))?;
-        match Record::decode(bytes, self.pinned.seed) {
+        let Some(seq) = self.next_seq() else { return Ok(None) };
+        let seed = self.pinned.seed;
+        let bytes = self.bytes(seq)?;
+        match Record::decode(bytes, seed) {
             Ok((record, len)) if record.seq == seq && len == bytes.len() => Ok(Some(record)),
             _ => Err(PinReadError::Damaged(seq)),
         }
+    }
+
+    /// The bytes of the record that was gone to last, whether they are intact or not.
+    pub(crate) fn bytes(&mut self, seq: StreamSeq) -> Result<&[u8], PinReadError> {
+        self.load(seq)?;
+        let at = self.needed.start - self.loaded.start;
+        self.data.get(at..at + self.needed.len()).ok_or(PinReadError::Damaged(seq))
+    }
+
+    /// Begins at a row of the first block.
+    pub(crate) fn go_to(&mut self, row: usize) {
+        self.row = row;
     }
 
     /// Where the record that was looked at last stands, or the frame that it is packed in.
@@ -148,7 +165,7 @@ impl PinReader {
     }
 
     /// Goes to the next row that is alive and not known to be damaged.
-    fn advance(&mut self) -> Option<StreamSeq> {
+    pub(crate) fn next_seq(&mut self) -> Option<StreamSeq> {
         loop {
             let block = self.pinned.blocks.front()?;
             let Some(row) = block.rows.next_live(self.row) else {

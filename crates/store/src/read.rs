@@ -54,6 +54,11 @@ impl Reading {
         self.first_times.push_back((seq, timestamp));
     }
 
+    /// The first messages may be others now.
+    pub(crate) fn forget_first_times(&mut self) {
+        self.first_times.clear();
+    }
+
     fn cached(&self, file: &Arc<BlockFile>, span: &Range<usize>) -> Option<&[u8]> {
         if let Some(spot) = &self.spot
             && Arc::ptr_eq(&spot.file, file)
@@ -111,7 +116,7 @@ impl StreamStore {
     /// The message. `in_order` reads ahead on disk.
     pub fn get(&self, seq: StreamSeq, in_order: bool) -> Lookup<Record<'_>> {
         if self.damaged.contains(&seq) {
-            return Lookup::Damaged;
+            return self.broken(seq);
         }
         let Some(block) = self.block_of(seq).and_then(|at| self.blocks.get(at)) else {
             return Lookup::Missing;
@@ -121,12 +126,12 @@ impl StreamStore {
             // These bytes have not left memory since they were verified.
             return match Record::view(bytes) {
                 Ok((record, _)) if record.seq == seq => Lookup::Found(record),
-                _ => Lookup::Damaged,
+                _ => self.broken(seq),
             };
         }
-        let Some(file) = &block.file else { return Lookup::Damaged };
+        let Some(file) = &block.file else { return self.broken(seq) };
         if let Some(bytes) = self.reading.cached(file, &span) {
-            return self.verify(bytes, seq).map_or(Lookup::Damaged, Lookup::Found);
+            return self.verify(bytes, seq).map_or_else(|| self.broken(seq), Lookup::Found);
         }
         let ahead = if in_order { self.layout.read_ahead } else { self.layout.read_one };
         let part = block.extend_span(seq, &span, ahead);
@@ -183,7 +188,7 @@ impl StreamStore {
             Err(_) if self.block_with_file(&done.file).is_none() => Ok(()),
             Err(error) => {
                 if is_damage(&error) && self.is_live(done.seq) {
-                    self.damaged.insert(done.seq);
+                    self.note_damaged(done.seq);
                 }
                 Err(error)
             }
@@ -192,12 +197,12 @@ impl StreamStore {
 
     /// Marks a message whose record turned out to be damaged.
     pub fn mark_damaged(&mut self, seq: StreamSeq) {
-        self.damaged.insert(seq);
+        self.note_damaged(seq);
     }
 
     /// Ends the memory of a message that was found to be lost when the store was opened. False if there is none.
     pub fn forget_lost(&mut self, seq: StreamSeq) -> bool {
-        !self.is_live(seq) && self.damaged.remove(&seq)
+        !self.is_live(seq) && self.forget_damaged(seq)
     }
 
     /// The same for all below a sequence; how many there were.
@@ -247,10 +252,18 @@ impl StreamStore {
             return Record::view(bytes).ok().filter(|(r, _)| r.seq == seq).map(|(r, _)| look(&r));
         }
         if let Some(bytes) = self.reading.cached(block.file.as_ref()?, &span) {
-            return self.verify(bytes, seq).map(|r| look(&r));
+            return self.verified(bytes, seq).map(|r| look(&r));
         }
         let bytes = self.read_now(block, &span)?;
-        self.verify(&bytes, seq).map(|r| look(&r))
+        self.verified(&bytes, seq).map(|r| look(&r))
+    }
+
+    fn verified<'a>(&self, bytes: &'a [u8], seq: StreamSeq) -> Option<Record<'a>> {
+        let record = self.verify(bytes, seq);
+        if record.is_none() {
+            self.meet_damage(seq);
+        }
+        record
     }
 
     fn read_now(&self, block: &Block, span: &Range<usize>) -> Option<Vec<u8>> {
@@ -323,12 +336,9 @@ impl StreamStore {
         while low < high {
             let middle = low + (high - low) / 2;
             match self.next(middle, &all) {
-                Some(seq) if seq < high => {
-                    if self.timestamp_near(seq, high).is_some_and(|t| t >= time) {
-                        high = middle;
-                    } else {
-                        low = seq + 1;
-                    }
+                // What cannot be read may be it.
+                Some(seq) if seq < high && self.timestamp_near(seq, high).is_some_and(|t| t < time) => {
+                    low = seq + 1;
                 }
                 _ => high = middle,
             }

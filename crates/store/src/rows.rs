@@ -189,6 +189,11 @@ impl Rows {
         self.subjects[row] & !HAS_HEADERS
     }
 
+    /// With [`HAS_HEADERS`].
+    pub(crate) fn marked_subject(&self, row: usize) -> u32 {
+        self.subjects[row]
+    }
+
     pub(crate) fn has_headers(&self, row: usize) -> bool {
         self.subjects[row] & HAS_HEADERS != 0
     }

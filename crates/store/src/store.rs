@@ -8,11 +8,12 @@ use linnet_ids::{StreamSeq, Wall};
 
 use crate::block::Block;
 use crate::checkpoint::Pending;
-use crate::jobs::{BlockFile, LoadJob, WriteDone, WriteJob, is_disk_full};
+use crate::jobs::{BlockFile, LoadJob, WriteDone, WriteJob, is_shortage};
 use crate::layout::Layout;
 use crate::pin::Pins;
 use crate::read::Reading;
 use crate::record::{Record, Seed};
+use crate::repair::Hopes;
 use crate::subjects::{SubjectId, Subjects};
 
 /// Blocks are not made smaller than this for a small stream: each is a file.
@@ -40,6 +41,9 @@ pub enum Lookup<T> {
     Missing,
     /// Its bytes are on disk: run the job, give back its outcome ([`StreamStore::loaded`]), look again.
     Cold(LoadJob),
+    /// Its bytes are damaged, and others may have them. [`StreamStore::mark_damaged`] makes it show among the damaged; look
+    /// again when it is repaired, or nobody has it.
+    Repairing,
     /// Its bytes are damaged; it is never served. [`StreamStore::mark_damaged`] makes it show among the damaged.
     Damaged,
 }
@@ -90,6 +94,7 @@ pub struct StreamStore {
     pub(crate) obsolete: Vec<PathBuf>,
     pub(crate) obsolete_bytes: u64,
     pub(crate) damaged: BTreeSet<StreamSeq>,
+    pub(crate) hopes: Hopes,
     pub(crate) failed: Option<Arc<io::Error>>,
     pub(crate) disk_full: bool,
     /// Number of the state file that the log names, and of the next one.
@@ -117,6 +122,7 @@ impl StreamStore {
             obsolete: Vec::new(),
             obsolete_bytes: 0,
             damaged: BTreeSet::new(),
+            hopes: Hopes::default(),
             failed: None,
             disk_full: false,
             recorded_state: None,
@@ -193,7 +199,8 @@ impl StreamStore {
         self.blocks.range(from..).map(Block::unwritten).sum()
     }
 
-    /// True if the last attempt to write found no space; writes and checkpoints go on being tried.
+    /// True if the last attempt to write found no space, or no descriptor for a file; writes and checkpoints go on being
+    /// tried.
     pub fn is_disk_full(&self) -> bool {
         self.disk_full
     }
@@ -297,7 +304,7 @@ impl StreamStore {
 
     /// Removes a message. With `erase` its bytes do not survive the next checkpoint.
     pub fn remove(&mut self, seq: StreamSeq, erase: bool) -> Option<Removed> {
-        self.damaged.remove(&seq);
+        self.forget_damaged(seq);
         let at = self.block_of(seq)?;
         let layout = self.layout;
         let block = self.blocks.get_mut(at)?;
@@ -348,6 +355,11 @@ impl StreamStore {
         }
     }
 
+    /// A block that begins at `base` has something to write.
+    pub(crate) fn unsettle(&mut self, base: StreamSeq) {
+        self.settled = self.settled.min(base);
+    }
+
     fn drop_block(&mut self, at: usize) {
         if let Some(block) = self.blocks.remove(at) {
             self.retire(&block);
@@ -355,7 +367,7 @@ impl StreamStore {
     }
 
     /// The block's file is of no use once a checkpoint without it is durable.
-    fn retire(&mut self, block: &Block) {
+    pub(crate) fn retire(&mut self, block: &Block) {
         let Some(file) = &block.file else { return };
         file.retire();
         if !block.is_unwritten() {
@@ -424,7 +436,7 @@ impl StreamStore {
         jobs
     }
 
-    /// Takes the outcome of a write. Want of space lets a later [`StreamStore::take_writes`] hand the part out
+    /// Takes the outcome of a write. Want of space or descriptors lets a later [`StreamStore::take_writes`] hand the part out
     /// again; any other failure latches: the store writes no more blocks.
     pub fn written(&mut self, done: WriteDone) {
         // What happens to a file that no block uses any more is of no consequence.
@@ -434,7 +446,7 @@ impl StreamStore {
                 self.blocks[at].note_part_written(done.offset);
                 self.disk_full = false;
             }
-            Err(error) if is_disk_full(&error) => {
+            Err(error) if is_shortage(&error) => {
                 self.blocks[at].note_part_unsent(done.offset);
                 self.disk_full = true;
             }

@@ -116,6 +116,23 @@ impl Subjects {
         id
     }
 
+    /// A message of the subject is there again that may have others before and behind it.
+    pub(crate) fn add_earlier(&mut self, subject: &[u8], seq: StreamSeq) -> SubjectId {
+        let Some(id) = self.find(subject) else { return self.add(subject, seq) };
+        let slot = &mut self.slots[id as usize];
+        slot.msgs += 1;
+        if let Some(history) = &mut slot.history {
+            let at = history.partition_point(|known| *known < seq);
+            history.insert(at, seq);
+        }
+        if seq < slot.first {
+            slot.first = seq;
+            slot.first_is_exact = true;
+        }
+        slot.last = slot.last.max(seq);
+        id
+    }
+
     fn insert(&mut self, hash: u64, subject: &[u8], seq: StreamSeq) -> SubjectId {
         let history = self.history.then(Box::default);
         let slot =

@@ -35,6 +35,7 @@ pub struct Batch {
     /// A payload longer than any segment was added.
     pub(crate) oversized: bool,
     urgent: bool,
+    certain: bool,
 }
 
 impl Batch {
@@ -74,6 +75,7 @@ impl Batch {
     /// Adds the full hard state of a group. After an opening that reported damage it also acknowledges the report:
     /// from then on the log no longer calls the group's hard state and log end doubtful.
     pub fn hard_state(&mut self, group: GroupId, state: &HardState) {
+        self.make_certain();
         let at = self.memberships.len();
         self.memberships.extend_from_slice(&state.membership);
         self.ops.push(Op::HardState {
@@ -116,6 +118,16 @@ impl Batch {
         self.urgent
     }
 
+    /// This batch is not put off where syncs are: it is a promise to others.
+    pub fn make_certain(&mut self) {
+        self.certain = true;
+    }
+
+    /// True if the batch is not put off where syncs are.
+    pub fn is_certain(&self) -> bool {
+        self.certain
+    }
+
     /// True if nothing was added.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
@@ -139,6 +151,7 @@ impl Batch {
         self.memberships.clear();
         self.oversized = false;
         self.urgent = false;
+        self.certain = false;
         if self.data.capacity() > DATA_KEPT_MAX {
             self.data.shrink_to(DATA_KEPT_MAX);
         }

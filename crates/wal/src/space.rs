@@ -3,7 +3,7 @@
 use linnet_ids::GroupId;
 
 use crate::error::Error;
-use crate::format::SegmentNo;
+use crate::format::{SegmentNo, byte_offset};
 use crate::segment::{PrepareSegment, PreparedSegment, Segment, Target, sectors_of};
 use crate::wal::{Claim, Wal};
 use std::sync::Arc;
@@ -43,6 +43,14 @@ impl Wal {
         let usage = self.usage();
         self.spares.len() > self.config.reserve_segments as usize
             && usage.live_bytes + self.config.segment_bytes <= usage.max_bytes
+    }
+
+    /// True if at least half a segment is left of the current one, and it takes a batch of so many bytes.
+    pub fn is_current_roomy(&self, batch_bytes: u64) -> bool {
+        let left = self.live.back().map_or(0, |s| s.sectors.saturating_sub(self.position.sector));
+        // What stands around the payloads is less than an eighth and a few sectors.
+        let needed = batch_bytes + batch_bytes / 8 + self.config.segment_bytes / 8;
+        byte_offset(left) >= needed.max(self.config.segment_bytes / 2)
     }
 
     /// True if the segments kept for urgent batches lie ready.

@@ -109,6 +109,8 @@ pub(crate) struct Scratch {
     back: Vec<u8>,
     pub(crate) chains: Vec<u64>,
     pub(crate) pending: HashMap<GroupId, Pending>,
+    /// What is written is not put off where syncs are.
+    is_certain: bool,
 }
 
 /// The log of a store. One thread owns it and calls everything in turn.
@@ -185,9 +187,11 @@ impl Wal {
             return Err(Error::TooLarge { bytes: batch.data.len() as u64, max: self.batch_bytes_max() });
         }
         let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.is_certain = batch.is_certain();
         let claim = if batch.is_urgent() { Claim::Urgent } else { Claim::Ordinary };
         let result = plan(&self.state, self.live.back().map_or(0, |s| s.no), batch, &mut scratch)
             .and_then(|()| self.write_records(&mut scratch, &mut batch.data, claim));
+        scratch.is_certain = false;
         self.scratch = scratch;
         let lsn = result?;
         self.unsealed = true;
@@ -212,6 +216,14 @@ impl Wal {
         let lsn = result?;
         self.unsealed = false;
         Ok(lsn)
+    }
+
+    /// Begins the next segment, of the reserve if no other one is ready, however much is left of the current one. Fails as
+    /// [`Wal::commit`] does.
+    pub fn leave_current(&mut self) -> Result<(), Error> {
+        self.check_running()?;
+        let next = self.take_spare(Claim::Urgent)?;
+        self.roll(next)
     }
 
     pub(crate) fn check_running(&self) -> Result<(), Error> {
@@ -364,6 +376,7 @@ pub(crate) fn write_at(
     directory::encode_sectors(&mut scratch.back, sums, &shape, Copy::Last, &scratch.body);
     let parts: [&[u8]; 3] = [&scratch.front, data, &scratch.back];
     file.write_vectored_all_at(&parts, byte_offset(place.start)).map_err(|e| ("write", e))?;
-    file.sync_data().map_err(|e| ("sync", e))?;
+    let synced = if scratch.is_certain { file.sync_certainly() } else { file.sync_data() };
+    synced.map_err(|e| ("sync", e))?;
     Ok(shape)
 }

@@ -86,6 +86,10 @@ impl World {
         self.count(ClusterEvent::FailedSync);
         self.note(|| format!("s{at} has a failing disk"));
         self.servers[at].disk.kill();
+        if !self.is_faulty {
+            // It failed while the server did not run to see it.
+            self.start(at);
+        }
     }
 
     fn pause(&mut self, at: usize) {

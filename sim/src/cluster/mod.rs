@@ -7,7 +7,6 @@
 mod checks;
 mod counter;
 mod faults;
-pub(crate) mod queue;
 mod server;
 mod world;
 

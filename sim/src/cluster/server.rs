@@ -15,7 +15,7 @@ use linnet_wal::{Batch, Config, Opened, PrepareSegment, StoreIdentity, Wal};
 
 use super::ClusterMutation;
 use super::counter::{Checkpoint, Counter};
-use super::queue::WalQueue;
+use crate::field::{Spoil, WalQueue};
 
 pub(super) const GROUP: GroupId = GroupId { epoch: 0, meta_index: 3, random: 41 };
 pub(super) const STORE: &str = "/store";
@@ -102,7 +102,10 @@ impl Life {
         let opening = Opening { held_bytes_max, ..opening };
         let last = opening.base;
         let membership = opening.hard.membership().clone();
-        let (mut queue, mut outbox) = (WalQueue::new(mutation), Outbox::default());
+        let (mut queue, mut outbox) = (
+            WalQueue::new((mutation == Some(ClusterMutation::ForgetTerms)).then_some(Spoil::Terms)),
+            Outbox::default(),
+        );
         let driver = RaftDriver::open(opening, now, &mut queue, &mut outbox);
         let checkpoint = (last.index > 0).then_some(Checkpoint { counter, last, membership });
         Some(Self {

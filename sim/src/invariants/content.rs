@@ -90,7 +90,7 @@ pub(crate) fn read(store: &mut StreamStore, seq: u64) -> Result<Message, bool> {
                 }
             }
             Lookup::Missing => return Err(false),
-            Lookup::Damaged => return Err(true),
+            Lookup::Damaged | Lookup::Repairing => return Err(true),
         }
     }
 }

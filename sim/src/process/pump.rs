@@ -7,7 +7,7 @@ use linnet_env::Clock;
 use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 use linnet_jsapi::subjects::AckSubject;
-use linnet_replication::{GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched};
+use linnet_replication::{GroupJob, Host, Log, PassMail, StopReason, StreamGroup, Ticket, Touched};
 
 use super::{GroupKey, Job, Letter, Process, Slot, layout};
 use crate::log::SimLog;
@@ -108,7 +108,7 @@ impl Host for Process {
     fn with<R>(
         &mut self,
         key: GroupKey,
-        act: impl FnOnce(&mut SoloGroup, &mut dyn Output, &mut dyn Log) -> R,
+        act: impl FnOnce(&mut StreamGroup, &mut dyn Output, &mut dyn Log) -> R,
     ) -> Option<R> {
         self.with_slot(key, |slot, out, log| act(&mut slot.group, out, log))
     }

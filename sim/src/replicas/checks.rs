@@ -2,74 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use linnet_ids::{LogIndex, StreamSeq, fold};
-use linnet_store::{Filter, Lookup, StreamStore};
-
 use super::ReplicaEvent;
 use super::clients::{CONSUMER, payload, subject};
 use super::server::Life;
-use super::world::{Server, World};
+use super::world::World;
+use crate::field::{Held, Machine};
 
 /// Entries that a replica may be behind.
 const LAG_MAX: u64 = 40;
 
-/// What a replica holds, as it was read.
-struct Held {
-    applied: LogIndex,
-    text: String,
-    messages: BTreeMap<StreamSeq, (String, Vec<u8>)>,
-}
-
-/// Everything that replicas must have in common at one place of their log.
-fn held(life: &mut Life) -> Result<Held, String> {
-    let applied = life.group.status().map_or(0, |status| status.applied);
-    let stream = life.group.stream_mut();
-    let mut saved = stream.saved();
-    saved.consumers.sort_by(|a, b| a.name.cmp(&b.name));
-    let saved = serde_json::to_string(&saved).map_err(|e| e.to_string())?;
-    let text = format!("{:?} {saved}", stream.store().state());
-    let store = stream.store_mut();
-    let mut messages = BTreeMap::new();
-    let mut next = store.next(0, &Filter::all());
-    while let Some(seq) = next {
-        messages.insert(seq, message(store, seq)?);
-        next = store.next(seq + 1, &Filter::all());
-    }
-    Ok(Held { applied, text, messages })
-}
-
-fn message(store: &mut StreamStore, seq: StreamSeq) -> Result<(String, Vec<u8>), String> {
-    for _ in 0..3 {
-        match store.get(seq, true) {
-            Lookup::Found(record) => {
-                let subject = String::from_utf8_lossy(record.subject).into_owned();
-                return Ok((subject, record.payload.to_vec()));
-            }
-            Lookup::Cold(job) => store.loaded(job.run()).map_err(|e| format!("message {seq}: {e}"))?,
-            Lookup::Missing | Lookup::Damaged => break,
-        }
-    }
-    Err(format!("message {seq} cannot be read"))
-}
-
 impl World {
     /// At one place of the log, every replica has the same state.
     pub(super) fn compare(&mut self, at: usize) {
-        if self.servers[at].disk.is_off() {
+        if self.field.machines[at].disk.is_off() {
             return;
         }
-        let Some(life) = &mut self.servers[at].life else { return };
-        let held = match held(life) {
+        let Some(life) = &mut self.field.machines[at].life else { return };
+        let held = match Held::by(&mut life.group) {
             Ok(held) => held,
             Err(error) => return self.fail(format!("s{at}: {error}")),
         };
-        let mut hash = fold(0, u64::from(crc32fast::hash(held.text.as_bytes())));
-        for (seq, (subject, payload)) in &held.messages {
-            hash = fold(hash, *seq);
-            hash = fold(hash, u64::from(crc32fast::hash(subject.as_bytes())));
-            hash = fold(hash, u64::from(crc32fast::hash(payload)));
-        }
-        let text = (self.trace.is_some()).then_some(held.text);
+        let hash = held.hash();
+        let text = (self.field.trace.is_some()).then_some(held.text);
         match self.states.get(&held.applied) {
             None => {
                 self.states.insert(held.applied, (hash, at, text));
@@ -86,8 +40,9 @@ impl World {
     /// Everything is healed, and clients go on: no replica is far behind.
     pub(super) fn check_lag(&mut self) {
         let applied =
-            |server: &Server| server.life.as_ref().and_then(|l| l.group.status()).map(|s| s.applied);
-        let applied: Vec<_> = self.servers.iter().map(|server| applied(server).unwrap_or_default()).collect();
+            |server: &Machine<Life>| server.life.as_ref().and_then(|l| l.group.status()).map(|s| s.applied);
+        let applied: Vec<_> =
+            self.field.machines.iter().map(|server| applied(server).unwrap_or_default()).collect();
         let most = applied.iter().max().copied().unwrap_or_default();
         if let Some(at) = applied.iter().position(|applied| applied + LAG_MAX < most) {
             self.fail(format!("s{at} has applied {} of {most} while clients go on", applied[at]));
@@ -98,20 +53,24 @@ impl World {
     pub(super) fn check_rest(&mut self) {
         let Some(leader) = self.leader() else { return self.fail("no leader at rest".to_owned()) };
         let applied = |world: &Self, at: usize| {
-            world.servers[at].life.as_ref().and_then(|l| l.group.status()).map(|s| (s.applied, s.is_amnesiac))
+            world.field.machines[at]
+                .life
+                .as_ref()
+                .and_then(|l| l.group.status())
+                .map(|s| (s.applied, s.is_amnesiac))
         };
         let expected = applied(self, leader);
-        for at in 0..self.servers.len() {
+        for at in 0..self.field.machines.len() {
             let found = applied(self, at);
             if found != expected {
                 return self.fail(format!("s{at} has {found:?} at rest, the leader s{leader} {expected:?}"));
             }
             self.compare(at);
         }
-        let Some(life) = &mut self.servers[leader].life else { return };
+        let Some(life) = &mut self.field.machines[leader].life else { return };
         let pending = life.group.stream().saved().consumers.into_iter().find(|c| c.name == CONSUMER);
         let pending = pending.and_then(|c| c.state).unwrap_or_default().pending;
-        let held = match held(life) {
+        let held = match Held::by(&mut life.group) {
             Ok(held) => held,
             Err(error) => return self.fail(format!("s{leader}: {error}")),
         };

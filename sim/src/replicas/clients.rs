@@ -5,14 +5,20 @@ use linnet_ids::StreamSeq;
 use linnet_jsapi::limits::Limits;
 use linnet_jsapi::policies::AckPolicy;
 use linnet_jsapi::requests::CreateConsumerRequest;
+use linnet_jsapi::subjects::AckSubject;
 use linnet_jsapi::{ConsumerConfig, Nanos};
 
 use super::ReplicaEvent;
-use super::server::Publication;
+
+use super::server::{Call, Publication};
 use super::world::World;
+use crate::field::ToClient;
 
 /// The only consumer.
 pub(super) const CONSUMER: &str = "d";
+
+/// Deliveries that clients may still acknowledge.
+const DELIVERIES_MAX: usize = 40;
 
 /// Subject of what a client publishes under a number.
 pub(super) fn subject(number: u64) -> String {
@@ -43,18 +49,14 @@ fn create_consumer() -> Command {
 impl World {
     /// One client does something at one server.
     pub(super) fn client(&mut self) {
-        let at = self.random.usize(..self.servers.len());
-        let now = self.now;
-        if self.servers[at].paused_until > now {
-            return;
-        }
-        match self.random.u8(..100) {
+        let at = self.field.random.usize(..self.field.machines.len());
+        match self.field.random.u8(..100) {
             0..62 => self.publish(at),
-            62..74 => self.with(at, |life| life.pull(CONSUMER, now)),
+            62..74 => self.with(at, |life| life.call(Call::Pull(CONSUMER))),
             74..92 => self.acknowledge(at),
-            92..94 => self.with(at, |life| life.command(create_consumer(), now)),
+            92..94 => self.with(at, |life| life.call(Call::Command(create_consumer()))),
             94..97 => {
-                let below = self.newest().saturating_sub(self.random.u64(20..120));
+                let below = self.newest().saturating_sub(self.field.random.u64(20..120));
                 self.removed_below = self.removed_below.max(below);
                 let purge = Purge { below, ..Purge::default() };
                 if below > 0 {
@@ -62,9 +64,9 @@ impl World {
                 }
             }
             _ => {
-                let seq = self.random.u64(..=self.newest());
+                let seq = self.field.random.u64(..=self.newest());
                 self.removed.insert(seq);
-                let erase = self.random.bool();
+                let erase = self.field.random.bool();
                 self.remove(at, Command::DeleteMessage { seq, erase });
             }
         }
@@ -75,8 +77,7 @@ impl World {
     }
 
     fn remove(&mut self, at: usize, command: Command) {
-        let now = self.now;
-        self.with(at, |life| life.command(command, now));
+        self.with(at, |life| life.call(Call::Command(command)));
         self.count(ReplicaEvent::Removed);
     }
 
@@ -84,8 +85,8 @@ impl World {
     fn publish(&mut self, at: usize) {
         let number = match self.unconfirmed.len() {
             0 => None,
-            len if self.random.u8(..3) == 0 => {
-                let pick = self.random.usize(..len);
+            len if self.field.random.u8(..3) == 0 => {
+                let pick = self.field.random.usize(..len);
                 self.unconfirmed.iter().nth(pick).copied()
             }
             _ => None,
@@ -96,7 +97,7 @@ impl World {
             self.next_number
         });
         let mut headers = format!("NATS/1.0\r\nNats-Msg-Id: {number}\r\n");
-        if self.random.u8(..12) == 0 {
+        if self.field.random.u8(..12) == 0 {
             headers.push_str(&format!("Nats-Expected-Last-Sequence: {}\r\n", self.newest()));
         }
         if number.is_multiple_of(11) {
@@ -107,32 +108,55 @@ impl World {
         let body = [headers.into_bytes(), payload(number)].concat();
         let publication =
             Publication { subject: subject(number), reply: format!("ack.{number}"), header_len, body };
-        self.with(at, |life| life.publish(publication));
+        self.with(at, |life| life.call(Call::Publish(publication)));
     }
 
+    /// A client acknowledges a message that it got, as often as it likes and to a server that may not lead any more.
     fn acknowledge(&mut self, at: usize) {
-        let (now, pick) = (self.now, self.random.usize(..100));
-        self.with(at, |life| {
-            let len = life.sent.deliveries.len();
-            if len > 0 {
-                let subject = life.sent.deliveries.swap_remove(pick % len);
-                life.acknowledge(&subject, now);
+        let len = self.deliveries.len();
+        if len > 0 {
+            let pick = self.field.random.usize(..len);
+            if let Some(subject) = self.deliveries.get(pick).cloned() {
+                self.with(at, |life| life.call(Call::Acknowledge(subject)));
             }
-        });
+        }
     }
 
     /// Clients read what a server sent.
     pub(super) fn read_sent(&mut self, at: usize) {
-        let Some(life) = &mut self.servers[at].life else { return };
+        let Some(life) = &mut self.field.machines[at].life else { return };
         life.sent.answers.clear();
-        for (to, body) in std::mem::take(&mut life.sent.published) {
-            if let Some(number) = to.strip_prefix("ack.").and_then(|n| n.parse().ok()) {
-                self.publish_answered(at, number, &body);
-            } else if let Some(seq) = to.strip_prefix("sure.").and_then(|n| n.parse().ok()) {
-                self.count(ReplicaEvent::Confirmed);
-                self.confirmed.insert(seq);
+        for letter in std::mem::take(&mut life.sent.letters) {
+            match letter {
+                ToClient::Delivery(subject) => self.delivered(at, subject),
+                ToClient::Answer(to, body) => {
+                    if let Some(number) = to.strip_prefix("ack.").and_then(|n| n.parse().ok()) {
+                        self.publish_answered(at, number, &body);
+                    } else if let Some(seq) = to.strip_prefix("sure.").and_then(|n| n.parse().ok()) {
+                        self.count(ReplicaEvent::Confirmed);
+                        self.note(|| format!("s{at} confirms the acknowledgement of {seq}"));
+                        self.confirmed.insert(seq);
+                    }
+                }
             }
         }
+    }
+
+    /// A message reaches a client: none whose acknowledgement was confirmed before.
+    fn delivered(&mut self, at: usize, subject: Vec<u8>) {
+        let Some(ack) = AckSubject::parse(&subject) else {
+            return self.fail(format!("s{at} delivers a message that cannot be acknowledged"));
+        };
+        let (seq, times) = (ack.stream_seq, ack.delivered);
+        self.note(|| format!("s{at} delivers {seq} for the {times}. time"));
+        self.count(if times > 1 { ReplicaEvent::Redelivered } else { ReplicaEvent::Delivered });
+        if self.confirmed.contains(&seq) {
+            self.fail(format!("s{at} delivers {seq}, whose acknowledgement was confirmed"));
+        }
+        if self.deliveries.len() >= DELIVERIES_MAX {
+            self.deliveries.pop_front();
+        }
+        self.deliveries.push_back(subject);
     }
 
     fn publish_answered(&mut self, at: usize, number: u64, body: &str) {

@@ -1,16 +1,13 @@
 //! Replicated streams: servers with the production group, log, store and transfer of states over their own faulty
 //! disks, a network that loses, delays and cuts, clients that publish, pull, acknowledge and remove, all from one seed.
 //!
-//! `server` turns one server's loop, `transfers` moves states, `world` holds servers, network and clients, `faults`
-//! breaks things, `checks` has the promises.
+//! `server` turns one server's loop, `world` holds servers and clients, `faults` breaks things beside [`field`](crate::field), `checks` has the promises.
 
 mod checks;
 mod clients;
 mod faults;
 mod opening;
-mod sent;
 mod server;
-mod transfers;
 mod world;
 
 use std::collections::BTreeMap;
@@ -19,23 +16,11 @@ use std::ops::Range;
 
 use world::World;
 
+use crate::field::{Fault, count_all};
+
 /// Something that happened, for the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReplicaEvent {
-    /// A server lost power.
-    PowerLoss,
-    /// A process died, the machine stayed up.
-    Kill,
-    /// A process did not run for a while.
-    Pause,
-    /// Two servers could not hear each other.
-    Cut,
-    /// A letter arrived late.
-    Late,
-    /// A letter arrived twice.
-    Twice,
-    /// A store was replaced by an empty one.
-    Wipe,
     /// A leader began to lead.
     Leading,
     /// Leadership was handed over.
@@ -52,6 +37,10 @@ pub enum ReplicaEvent {
     Stored,
     /// A publisher was told that its message was stored before.
     Duplicate,
+    /// A client got a message.
+    Delivered,
+    /// A client got a message not for the first time.
+    Redelivered,
     /// A client was told that its acknowledgement counts.
     Confirmed,
     /// Messages were purged or deleted.
@@ -62,13 +51,6 @@ pub enum ReplicaEvent {
 
 /// Every kind of event.
 pub const REPLICA_EVENTS: &[ReplicaEvent] = &[
-    ReplicaEvent::PowerLoss,
-    ReplicaEvent::Kill,
-    ReplicaEvent::Pause,
-    ReplicaEvent::Cut,
-    ReplicaEvent::Late,
-    ReplicaEvent::Twice,
-    ReplicaEvent::Wipe,
     ReplicaEvent::Leading,
     ReplicaEvent::HandOver,
     ReplicaEvent::Checkpoint,
@@ -77,6 +59,8 @@ pub const REPLICA_EVENTS: &[ReplicaEvent] = &[
     ReplicaEvent::TransferGivenUp,
     ReplicaEvent::Stored,
     ReplicaEvent::Duplicate,
+    ReplicaEvent::Delivered,
+    ReplicaEvent::Redelivered,
     ReplicaEvent::Confirmed,
     ReplicaEvent::Removed,
     ReplicaEvent::Compared,
@@ -124,6 +108,8 @@ pub struct ReplicaSummary {
     pub seeds: u64,
     /// Passes of servers' loops.
     pub steps: u64,
+    /// What broke, and how often.
+    pub faults: BTreeMap<Fault, u64>,
     /// What happened, and how often.
     pub events: BTreeMap<ReplicaEvent, u64>,
     /// Seeds that broke a promise, and which.
@@ -133,6 +119,9 @@ pub struct ReplicaSummary {
 impl fmt::Display for ReplicaSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} seeds, {} steps, {} failures", self.seeds, self.steps, self.failures.len())?;
+        for (fault, times) in &self.faults {
+            writeln!(f, "  {fault:?} {times}")?;
+        }
         for (event, times) in &self.events {
             writeln!(f, "  {event:?} {times}")?;
         }
@@ -150,10 +139,9 @@ pub fn sweep_replicas(seeds: Range<u64>) -> ReplicaSummary {
         let mut world = World::new(seed, false);
         let outcome = world.run();
         summary.seeds += 1;
-        summary.steps += world.steps;
-        for (event, times) in &world.events {
-            *summary.events.entry(*event).or_default() += times;
-        }
+        summary.steps += world.field.steps;
+        count_all(&mut summary.faults, &world.field.faults);
+        count_all(&mut summary.events, &world.events);
         summary.failures.extend(outcome.err().map(|failure| (seed, failure)));
     }
     summary
@@ -163,5 +151,5 @@ pub fn sweep_replicas(seeds: Range<u64>) -> ReplicaSummary {
 pub fn replay_replicas(seed: u64) -> (Vec<String>, Result<(), String>) {
     let mut world = World::new(seed, true);
     let outcome = world.run();
-    (world.trace.take().unwrap_or_default(), outcome)
+    (world.field.trace.take().unwrap_or_default(), outcome)
 }

@@ -10,15 +10,14 @@ use linnet_jsapi::policies::{Compression, StorageType};
 use linnet_jsapi::{Nanos, StreamConfig};
 use linnet_raft::Opening as NodeOpening;
 use linnet_replication::raft::open_stream_replica;
-use linnet_replication::{FLOOR_STEP, Opening, SoloGroup};
+use linnet_replication::{FLOOR_STEP, Opening, StreamGroup};
 use linnet_store::{Kind, Layout, Seed, StreamStore};
 use linnet_wal::{Config, Opened, StoreIdentity, Wal};
 
 use super::ReplicaMutation;
-use crate::cluster::queue::WalQueue;
+use crate::field::{STORE, WalQueue};
 
 pub(super) const GROUP: GroupId = GroupId { epoch: 0, meta_index: 5, random: 43 };
-const STORE: &str = "/store";
 /// Wall clock when the simulated clock is at zero.
 const START: i64 = 1_700_000_000_000_000_000;
 
@@ -67,7 +66,7 @@ pub(super) struct Start<'a> {
 }
 
 /// Opens the store: the replica and the log, or why it cannot be opened.
-pub(super) fn open(start: &Start<'_>, now: Mono, queue: &mut WalQueue) -> Result<(SoloGroup, Wal), String> {
+pub(super) fn open(start: &Start<'_>, now: Mono, queue: &mut WalQueue) -> Result<(StreamGroup, Wal), String> {
     let Start { me, disk, store_id, ref founding, boot, seed, .. } = *start;
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let limits = Config {
@@ -112,5 +111,5 @@ pub(super) fn open(start: &Start<'_>, now: Mono, queue: &mut WalQueue) -> Result
             (stream, node)
         }
     };
-    Ok((SoloGroup::replica(node, stream, None, now, queue), wal))
+    Ok((StreamGroup::replica(node, stream, None, now, queue), wal))
 }

@@ -11,16 +11,13 @@ use linnet_ids::{LogIndex, Mono, PeerId};
 use linnet_jsapi::subjects::AckSubject;
 use linnet_raft::{Entry, LogPoint, Standing};
 use linnet_replication::raft::{Frame, Liveness, PeerChange};
-use linnet_replication::transfer::ChunkRequest;
-use linnet_replication::{GroupDone, LogKeeper, ReplicaRequest, SoloGroup, Ticket, Written};
+use linnet_replication::{GroupDone, LogKeeper, ReplicaRequest, StreamGroup, Ticket, Written};
 use linnet_store::CheckpointJob;
 use linnet_wal::{Batch, PrepareSegment};
 
 use super::ReplicaMutation;
 use super::opening::{GROUP, Start, dir, layout, open, wall};
-use super::sent::Sent;
-use super::transfers::Transfers;
-use crate::cluster::queue::WalQueue;
+use crate::field::{self, Parcel, Sent, Spoiled, Transfers, WalQueue};
 
 /// Bytes of entries after which a checkpoint is made.
 const CHECKPOINT_BYTES: u64 = 6 << 10;
@@ -29,10 +26,7 @@ const CHECKPOINT_BYTES: u64 = 6 << 10;
 #[derive(Clone)]
 pub(super) enum Letter {
     Frame(Bytes),
-    Ask(ChunkRequest),
-    Chunk(Bytes),
-    /// There is nothing of this transfer.
-    Gone(u64),
+    Parcel(Parcel),
 }
 
 /// A message on its way into the stream.
@@ -41,6 +35,15 @@ pub(super) struct Publication {
     pub(super) reply: String,
     pub(super) header_len: usize,
     pub(super) body: Vec<u8>,
+}
+
+/// What a client asks of a server, in the order in which it came.
+pub(super) enum Call {
+    Publish(Publication),
+    Command(Command),
+    Pull(&'static str),
+    /// The subject of an acknowledgement that asks for a confirmation.
+    Acknowledge(Vec<u8>),
 }
 
 /// What a pass brought about.
@@ -55,12 +58,12 @@ pub(super) struct Passed {
 
 pub(super) struct Life {
     boot: u64,
-    pub(super) group: SoloGroup,
+    pub(super) group: StreamGroup,
     pub(super) sent: Sent,
     pub(super) mail: VecDeque<(PeerId, Letter)>,
     publications: VecDeque<Publication>,
-    /// Publications that came since somebody looked.
-    has_new: bool,
+    /// What clients asked since the last pass.
+    calls: Vec<Call>,
     pub(super) transfers: Transfers,
     disk: FaultyDisk,
     liveness: Liveness,
@@ -81,20 +84,50 @@ pub(super) struct Life {
     old_files: Vec<PathBuf>,
 }
 
+impl field::Life for Life {
+    type Letter = Letter;
+    type Founding = linnet_raft::Opening;
+
+    fn next_due(&self, now: Mono) -> Mono {
+        self.wants_pass(now)
+    }
+
+    fn receive(&mut self, from: PeerId, letter: Letter) {
+        self.mail.push_back((from, letter));
+    }
+
+    fn on_disconnected(&mut self, now: Mono, peer: PeerId) {
+        let change = self.liveness.on_disconnected(now, peer);
+        self.tell_changes(now, change);
+    }
+
+    fn digest(letter: &Letter) -> u64 {
+        match letter {
+            Letter::Frame(bytes) | Letter::Parcel(Parcel::Chunk(bytes)) => u64::from(crc32fast::hash(bytes)),
+            Letter::Parcel(_) => 0,
+        }
+    }
+}
+
 impl Life {
     /// Opens the store; why it cannot be opened.
     pub(super) fn open(start: Start<'_>, now: Mono) -> Result<Self, String> {
         let mut queue = WalQueue::new(None);
         let (group, wal) = open(&start, now, &mut queue)?;
         let Start { disk, boot, mutation, .. } = start;
+        let spoiled = match mutation {
+            Some(ReplicaMutation::StateWithoutEnd) => Some(Spoiled::End),
+            Some(ReplicaMutation::StateOfLaterPlace) => Some(Spoiled::Place),
+            _ => None,
+        };
         Ok(Self {
             boot,
             group,
             sent: Sent::default(),
             mail: VecDeque::new(),
             publications: VecDeque::new(),
-            has_new: false,
-            transfers: Transfers::new(boot, mutation),
+            calls: Vec::new(),
+            transfers: Transfers::new(GROUP, boot, spoiled),
             disk: disk.clone(),
             liveness: Liveness::new(boot, now),
             queue,
@@ -120,11 +153,23 @@ impl Life {
         let mut passed = Passed::default();
         let at = Self::at(now);
         self.group.stream_mut().store_mut().set_layout(layout());
-        while let Some((from, letter)) = self.mail.pop_front() {
+        // Clients and other servers are heard by different tasks: either may come first.
+        let are_clients_first = self.random.bool();
+        if are_clients_first {
+            self.take_calls(at);
+        }
+        let together = [1, 4, 30, 300][self.random.usize(..4)];
+        for (from, letter) in self.mail.drain(..together.min(self.mail.len())).collect::<Vec<_>>() {
             self.take_letter(at, from, letter, &mut passed);
         }
-        let (changes, is_beat_due) = self.liveness.on_timeout(now);
-        self.tell_changes(now, changes);
+        self.take_calls(at);
+        // Who is silent is noticed by a task of its own, which may come later.
+        let mut is_beat_due = false;
+        if self.random.bool() {
+            let (changes, is_due) = self.liveness.on_timeout(now);
+            is_beat_due = is_due;
+            self.tell_changes(now, changes);
+        }
         if let Some((ticket, _)) = self.written.take_if(|(_, due)| *due <= now) {
             match self.group.durable(ticket, at, &mut self.queue, &mut self.sent) {
                 Ok(files) => self.remove(&files),
@@ -144,7 +189,8 @@ impl Life {
             }
         }
         self.work_on_disk(at, &mut passed);
-        passed.letters.extend(self.transfers.on_time(now));
+        let parcels = self.transfers.on_time(now).into_iter();
+        passed.letters.extend(parcels.map(|(peer, parcel)| (peer, Letter::Parcel(parcel))));
         self.write(now, write_time, &mut passed);
         self.collect_frames(now, me, others, is_beat_due, &mut passed);
         passed
@@ -153,11 +199,11 @@ impl Life {
     fn take_letter(&mut self, at: Moment, from: PeerId, letter: Letter, passed: &mut Passed) {
         match letter {
             Letter::Frame(bytes) => self.take_frame(at.now, &bytes),
-            Letter::Ask(request) => {
+            Letter::Parcel(Parcel::Ask(request)) => {
                 let answer = self.transfers.answer(from, request, at.now);
-                passed.letters.push((from, answer));
+                passed.letters.push((from, Letter::Parcel(answer)));
             }
-            Letter::Chunk(bytes) => {
+            Letter::Parcel(Parcel::Chunk(bytes)) => {
                 let before = self.transfers.counts.done;
                 self.transfers.chunk(&mut self.group, &bytes, at, &mut self.queue);
                 if self.transfers.counts.done > before {
@@ -168,7 +214,7 @@ impl Life {
                     self.remove(&old_files);
                 }
             }
-            Letter::Gone(transfer) => self.transfers.gone(transfer),
+            Letter::Parcel(Parcel::Gone(transfer)) => self.transfers.gone(transfer),
         }
     }
 
@@ -193,9 +239,28 @@ impl Life {
         files.iter().for_each(|path| drop(self.disk.remove_file(path)));
     }
 
+    fn take_calls(&mut self, at: Moment) {
+        for call in std::mem::take(&mut self.calls) {
+            let stream = self.group.stream_mut();
+            match call {
+                Call::Publish(publication) => self.publications.push_back(publication),
+                _ if !stream.is_leading() => {}
+                Call::Command(command) => stream.command(command, 1, at, &mut self.sent),
+                Call::Pull(consumer) => {
+                    let body = br#"{"batch":5,"no_wait":true}"#;
+                    stream.on_next_request(consumer, b"inbox", body, at.now, at.wall, &mut self.sent);
+                }
+                Call::Acknowledge(subject) => {
+                    let Some(ack) = AckSubject::parse(&subject) else { continue };
+                    let reply = format!("sure.{}", ack.stream_seq);
+                    stream.on_ack(&ack, b"+ACK", reply.as_bytes(), at.now, at.wall, &mut self.sent);
+                }
+            }
+        }
+    }
+
     /// Messages go into the stream if this replica leads.
     fn offer(&mut self, at: Moment) {
-        self.has_new = false;
         if !self.group.stream().is_leading() {
             return self.publications.clear();
         }
@@ -231,7 +296,7 @@ impl Life {
                     self.transfers.take(&mut self.group, snapshot, at.now);
                 }
                 ReplicaRequest::Standing(standing) => passed.standings.push(standing),
-                ReplicaRequest::Members(_) => {}
+                ReplicaRequest::Members(_) | ReplicaRequest::Peers => {}
                 ReplicaRequest::Halted(fault) => passed.failure = Some(format!("halted: {fault}")),
             }
         }
@@ -337,9 +402,9 @@ impl Life {
     }
 
     /// When it wants the next pass.
-    pub(super) fn next_due(&self, now: Mono) -> Mono {
+    fn wants_pass(&self, now: Mono) -> Mono {
         let has_work = !self.mail.is_empty()
-            || self.has_new
+            || !self.calls.is_empty()
             || !self.sent.loads.is_empty()
             || self.checkpoint.is_some()
             || (self.written.is_none() && self.refused.is_none() && !self.queue.batches.is_empty());
@@ -351,42 +416,9 @@ impl Life {
         due.map_or_else(|| self.liveness.next_timeout(), |due| due.min(self.liveness.next_timeout()))
     }
 
-    pub(super) fn publish(&mut self, publication: Publication) {
-        self.publications.push_back(publication);
-        self.has_new = true;
-    }
-
-    /// A client asks something of the stream.
-    pub(super) fn command(&mut self, command: Command, now: Mono) {
-        if self.group.stream().is_leading() {
-            self.group.stream_mut().command(command, 1, Self::at(now), &mut self.sent);
-        }
-    }
-
-    pub(super) fn pull(&mut self, consumer: &str, now: Mono) {
-        if self.group.stream().is_leading() {
-            let at = Self::at(now);
-            let stream = self.group.stream_mut();
-            stream.on_next_request(
-                consumer,
-                b"inbox",
-                br#"{"batch":5,"no_wait":true}"#,
-                at.now,
-                at.wall,
-                &mut self.sent,
-            );
-        }
-    }
-
-    /// Acknowledges a delivery; where its being so is told.
-    pub(super) fn acknowledge(&mut self, subject: &[u8], now: Mono) {
-        let Ok(ack) = AckSubject::parse(subject).ok_or(()) else { return };
-        if self.group.stream().is_leading() {
-            let reply = format!("sure.{}", ack.stream_seq);
-            let at = Self::at(now);
-            let stream = self.group.stream_mut();
-            stream.on_ack(&ack, b"+ACK", reply.as_bytes(), at.now, at.wall, &mut self.sent);
-        }
+    /// A client asks something of this server.
+    pub(super) fn call(&mut self, call: Call) {
+        self.calls.push(call);
     }
 
     pub(super) fn hand_over(&mut self, to: PeerId, now: Mono) -> bool {

@@ -136,6 +136,11 @@ pub(super) fn burst(raw: &mut Raw, subject: &str, body: &str) -> BTreeMap<u64, u
             raw.send(format!("SUB last 2\r\n{}PING\r\n", request("last")).as_bytes());
             continue;
         }
+        // From nats-server, a while after the login.
+        if line == "PING" {
+            raw.send(b"PONG\r\n");
+            continue;
+        }
         let words: Vec<&str> = line.split(' ').collect();
         let size: usize = words[words.len() - 1].parse().unwrap();
         let header: usize = if words[0] == "HMSG" { words[words.len() - 2].parse().unwrap() } else { 0 };

@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Fixture, LONG, within};
+use super::{Fixture, Kind, LONG, within};
 
 /// Answers to a pull: the messages, then the status that ended it.
 pub(crate) struct Pulled {
@@ -28,10 +28,16 @@ pub(crate) struct Delivered {
 }
 
 impl Fixture {
-    /// Creates a stream.
+    /// Creates a stream. On a busy machine nats-server now and then cannot create the store of one, and is asked again.
     pub(crate) async fn stream(&mut self, config: Value) -> Value {
         let name = config["name"].as_str().unwrap().to_owned();
-        let answer = self.api(&format!("STREAM.CREATE.{name}"), config).await;
+        let mut answer = self.api(&format!("STREAM.CREATE.{name}"), config.clone()).await;
+        for _ in 0..10 {
+            if self.kind != Kind::Peer || answer["error"]["err_code"] != 10049 {
+                break;
+            }
+            answer = self.api(&format!("STREAM.CREATE.{name}"), config.clone()).await;
+        }
         assert_eq!(answer["error"], Value::Null, "{answer}");
         answer
     }

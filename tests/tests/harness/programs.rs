@@ -68,6 +68,12 @@ fn or_not_run(path: PathBuf, what: &str) -> Option<PathBuf> {
     None
 }
 
+/// Names the running test as one that this machine does not allow.
+pub(crate) fn not_allowed(why: &str) {
+    let thread = std::thread::current();
+    let _ = writeln!(std::io::stderr(), "NOT RUN: {}: {why}", thread.name().unwrap_or("a test"));
+}
+
 /// Names the running test as not run, even where the output of passing tests is hidden; in CI that is a failure.
 fn not_run(why: &str) {
     let thread = std::thread::current();

@@ -24,7 +24,7 @@ pub(super) struct Published {
     /// Id by sequence.
     messages: BTreeMap<u64, String>,
     /// The longest time between two acknowledgements.
-    longest_gap: Duration,
+    pub(super) longest_gap: Duration,
 }
 
 impl Publisher {
@@ -75,7 +75,7 @@ impl Published {
 }
 
 /// Waits until a stream has more messages than now.
-async fn goes_on(trio: &mut Trio, stream: &str) {
+pub(super) async fn goes_on(trio: &mut Trio, stream: &str) {
     let before = trio.info(stream).await["state"]["last_seq"].as_u64().unwrap();
     trio.shows(stream, "more messages", |info| info["state"]["last_seq"].as_u64().unwrap() > before + 5)
         .await;

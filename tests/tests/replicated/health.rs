@@ -18,6 +18,11 @@ impl Trio {
         serde_json::from_str(&self.get(name, path).unwrap().body).unwrap()
     }
 
+    /// The same, of a server that may not answer.
+    pub(super) fn try_see(&self, name: &str, path: &str) -> Option<Value> {
+        serde_json::from_str(&self.get(name, path)?.body).ok()
+    }
+
     /// Waits until a server answers a probe with this status and something that contains this.
     async fn probe(&self, name: &str, path: &str, status: u16, text: &str) {
         eventually(&format!("{status} {text:?} of {name} on {path}"), async || {
@@ -141,16 +146,64 @@ on_both_kinds! {
     }
 }
 
-/// The first thing that a server that drains says is that it is not ready.
+/// Row A13: every form of the probe, from a first start without anybody else to the end.
 #[test]
-fn a_server_in_lame_duck_is_unhealthy_at_once() {
+fn a13_every_form_of_the_probe_from_the_first_start_to_the_end() {
+    const FORMS: [&str; 6] = [
+        "/healthz",
+        "/healthz?js-meta-only=true",
+        "/healthz?js-enabled-only=1",
+        "/healthz?js-enabled=t",
+        "/healthz?js-server-only=TRUE",
+        "/healthz?details=true&js-server-only=1",
+    ];
     run(Kind::Linnet, async |trio| {
-        trio.stream("S", 3, json!({})).await;
-        trio.probe("n1", "/healthz", 200, OK).await;
-        trio.signal("n1", rustix::process::Signal::USR2);
-        trio.probe("n1", "/healthz?js-server-only=true", 500, "server").await;
-        for name in ["n0", "n2"] {
-            trio.probe(name, "/healthz", 200, OK).await;
+        let text = "Error decoding boolean for 'js-meta-only': strconv.ParseBool: parsing \"banana\": invalid syntax";
+        trio.probe("n0", "/healthz?js-meta-only=banana", 400, text).await;
+        let text = "\\\"account\\\" must not be empty when checking stream health";
+        trio.probe("n0", "/healthz?stream=S", 400, text).await;
+        for name in trio.names() {
+            trio.kill(&name);
+            std::fs::remove_dir_all(trio.store_of(&name)).unwrap();
+        }
+        let asks = async |trio: &Trio, name: &str, status: u16, text: &str| {
+            for form in &FORMS[..2] {
+                trio.probe(name, form, status, text).await;
+            }
+            for form in &FORMS[2..] {
+                trio.probe(name, form, 200, OK).await;
+            }
+        };
+        trio.restart("n0");
+        asks(trio, "n0", 503, "JetStream is still recovering meta layer").await;
+        trio.probe("n0", "/healthz?details=1", 503, "\"warnings\":[\"Waiting for ").await;
+        trio.restart("n1");
+        for name in ["n0", "n1"] {
+            asks(trio, name, 503, "JetStream has not established contact with a meta leader").await;
+        }
+        trio.restart("n2");
+        for name in trio.names() {
+            asks(trio, &name, 200, OK).await;
+        }
+        // Who leads is well whoever else is not.
+        let leader = trio.meta_leader().await;
+        let away = trio.names().into_iter().find(|name| *name != leader).unwrap();
+        trio.kill(&away);
+        eventually("that it is not heard", async || {
+            let answer = trio.get(&leader, "/healthz?details=true")?;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            answer.body.contains("cannot be heard").then_some(())
+        })
+        .await;
+        trio.stream("S", 1, json!({})).await;
+        trio.kill(&leader);
+        let last = trio.running().remove(0);
+        asks(trio, &last, 503, "JetStream has not established contact with a meta leader").await;
+        trio.restart(&leader);
+        asks(trio, &last, 200, OK).await;
+        trio.signal(&last, rustix::process::Signal::USR2);
+        for form in FORMS {
+            trio.probe(&last, form, 500, "failed to be ready for connections after 1ms: server").await;
         }
     });
 }

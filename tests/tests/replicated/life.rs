@@ -162,3 +162,28 @@ fn a_stream_in_memory_begins_again_when_all_its_servers_have_ended() {
         trio.all_current("M").await;
     });
 }
+
+#[test]
+fn a_stream_in_memory_goes_on_with_what_one_of_three_servers_still_has() {
+    run(Kind::Linnet, async |trio| {
+        trio.stream("M", 3, json!({"storage": "memory"})).await;
+        let client = trio.roaming().await;
+        for n in 1..=20 {
+            assert_eq!(publish(&client, "m", &n.to_string()).await, n);
+        }
+        trio.all_current("M").await;
+        let survivor = trio.leader("M").await;
+        for name in trio.names().into_iter().filter(|name| *name != survivor) {
+            trio.kill(&name);
+        }
+        for name in trio.names().into_iter().filter(|name| *name != survivor) {
+            trio.restart(&name);
+        }
+        let info = trio.info("M").await;
+        assert_eq!(info["state"]["messages"], json!(20), "{info}");
+        let client = trio.roaming().await;
+        assert_eq!(publish(&client, "m", "20").await, 20, "ids are remembered");
+        assert_eq!(publish(&client, "m", "21").await, 21);
+        trio.all_current("M").await;
+    });
+}

@@ -23,34 +23,38 @@ async fn elsewhere(trio: &mut Trio, with: Value) -> (String, String) {
     panic!("all streams are on {leader}");
 }
 
-#[test]
-fn a_stream_whose_only_server_is_dead_is_said_to_be_offline() {
-    run(Kind::Linnet, async |trio| {
-        let (name, server) = elsewhere(trio, json!({})).await;
-        let consumer = json!({"stream_name": name, "config": {"durable_name": "D"}});
-        trio.api("n0", &format!("CONSUMER.DURABLE.CREATE.{name}.D"), consumer).await;
-        trio.kill(&server);
-        let at = trio.running().remove(0);
-        for (call, code) in
-            [(format!("STREAM.INFO.{name}"), 10118), (format!("CONSUMER.INFO.{name}.D"), 10119)]
-        {
-            eventually("an answer", async || {
-                let asked = Instant::now();
-                let answer = trio.try_api(&at, &call, &Value::Null).await?;
-                assert_eq!(answer["error"]["err_code"], json!(code), "{answer}");
-                assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
-                Some(())
-            })
-            .await;
+/// A stream of one replica, with the consumer `D`, on this server.
+pub(super) async fn alone_on(trio: &mut Trio, server: &str) -> String {
+    for n in 0..30 {
+        let name = format!("R{n}");
+        trio.stream(&name, 1, json!({})).await;
+        if trio.leader(&name).await == server {
+            let consumer = json!({"stream_name": name, "config": {"durable_name": "D"}});
+            trio.api("n0", &format!("CONSUMER.DURABLE.CREATE.{name}.D"), consumer).await;
+            return name;
         }
-        let list = trio.api(&at, "STREAM.LIST", json!({})).await;
-        assert_eq!(list["missing"], json!([name]), "{list}");
-        let shown = list["streams"].as_array().unwrap().iter().find(|s| s["config"]["name"] == json!(name));
-        let replicas = &shown.unwrap()["cluster"]["replicas"];
-        assert_eq!((&replicas[0]["name"], &replicas[0]["offline"]), (&json!(server), &json!(true)));
-        trio.restart(&server);
-        trio.shows(&name, "the stream", |info| info["cluster"]["leader"] == json!(server)).await;
-    });
+    }
+    panic!("no stream is on {server}");
+}
+
+/// A stream and its consumer whose only server is dead are said to be offline, and where they were.
+pub(super) async fn is_said_to_be_offline(trio: &mut Trio, name: &str, server: &str) {
+    let at = trio.running().remove(0);
+    for (call, code) in [(format!("STREAM.INFO.{name}"), 10118), (format!("CONSUMER.INFO.{name}.D"), 10119)] {
+        eventually("an answer", async || {
+            let asked = Instant::now();
+            let answer = trio.try_api(&at, &call, &Value::Null).await?;
+            assert_eq!(answer["error"]["err_code"], json!(code), "{answer}");
+            assert!(asked.elapsed() >= Duration::from_millis(500), "{:?}", asked.elapsed());
+            Some(())
+        })
+        .await;
+    }
+    let list = trio.api(&at, "STREAM.LIST", json!({})).await;
+    assert!(list["missing"].as_array().unwrap().contains(&json!(name)), "{list}");
+    let shown = list["streams"].as_array().unwrap().iter().find(|s| s["config"]["name"] == json!(name));
+    let replicas = &shown.unwrap()["cluster"]["replicas"];
+    assert_eq!((&replicas[0]["name"], &replicas[0]["offline"]), (&json!(server), &json!(true)));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! Streams get more replicas and fewer, while they are written to.
 
-use serde_json::json;
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
 
-use super::failover::Publisher;
+use super::failover::{Publisher, goes_on};
 use super::trio::{Trio, publish, run, run_on};
-use crate::harness::Kind;
+use crate::harness::{Kind, LONG, eventually};
 
 async fn scale(trio: &mut Trio, stream: &str, replicas: usize) {
     let config = json!({"name": stream, "subjects": [stream.to_lowercase()], "num_replicas": replicas});
@@ -32,6 +33,63 @@ fn a_stream_grows_to_five_replicas_and_shrinks_to_one() {
     });
 }
 
+/// Has the consumer `d` of a stream deliver two messages, of which the first is acknowledged for certain.
+pub(super) async fn deliver_two(trio: &mut Trio, stream: &str) {
+    let at = trio.running().remove(0);
+    let config = json!({"durable_name": "d", "ack_policy": "explicit", "ack_wait": 3_600_000_000_000_i64});
+    let create = json!({"stream_name": stream, "config": config});
+    trio.api(&at, &format!("CONSUMER.DURABLE.CREATE.{stream}.d"), create).await;
+    let client = trio.at(&at).await;
+    let mut inbox = client.subscribe("two").await.unwrap();
+    let next = format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.d");
+    client.publish_with_reply(next, "two", r#"{"batch":2}"#.into()).await.unwrap();
+    let first = tokio::time::timeout(LONG, inbox.next()).await.unwrap().unwrap();
+    tokio::time::timeout(LONG, inbox.next()).await.unwrap().unwrap();
+    client.request(first.reply.unwrap(), "+ACK".into()).await.unwrap();
+    inbox.unsubscribe().await.unwrap();
+}
+
+/// What the consumer `d` of a stream has delivered, and what it knows to be acknowledged.
+pub(super) async fn delivered(trio: &mut Trio, stream: &str) -> (Value, Value, Value) {
+    let at = trio.running().remove(0);
+    let info = trio.api(&at, &format!("CONSUMER.INFO.{stream}.d"), Value::Null).await;
+    let (delivered, floor) = (&info["delivered"]["stream_seq"], &info["ack_floor"]["stream_seq"]);
+    (delivered.clone(), floor.clone(), info["num_ack_pending"].clone())
+}
+
+#[test]
+fn a_stream_with_one_replica_gets_more() {
+    run_on(Kind::Linnet, 5, async |trio| {
+        for (stream, storage, subject, count) in [("F", "file", "f", 3), ("M", "memory", "m", 5)] {
+            trio.stream(stream, 1, json!({"storage": storage})).await;
+            let client = trio.roaming().await;
+            for n in 1..=50 {
+                assert_eq!(publish(&client, subject, &n.to_string()).await, n);
+            }
+            deliver_two(trio, stream).await;
+            let holder = trio.leader(stream).await;
+            let publisher = Publisher::begin(trio, subject).await;
+            let config = json!({"name": stream, "subjects": [subject], "num_replicas": count,
+                "storage": storage});
+            let at = trio.running().remove(0);
+            let answer = trio.api(&at, &format!("STREAM.UPDATE.{stream}"), config).await;
+            assert_eq!(answer["config"]["num_replicas"], json!(count), "{answer}");
+            trio.has_replicas(stream, count).await;
+            assert_eq!(trio.leader(stream).await, holder, "who has everything leads");
+            goes_on(trio, stream).await;
+            assert_eq!(publish(&client, subject, "7").await, 7, "ids are remembered");
+            trio.kill(&holder);
+            goes_on(trio, stream).await;
+            assert_eq!(delivered(trio, stream).await, (json!(2), json!(1), json!(1)));
+            assert_eq!(publish(&client, subject, "9").await, 9, "ids are remembered by others");
+            trio.restart(&holder);
+            trio.has_replicas(stream, count).await;
+            let published = publisher.end().await;
+            published.is_in(trio, stream).await;
+        }
+    });
+}
+
 #[test]
 fn new_replicas_have_what_was_stored_before_them() {
     for storage in ["file", "memory"] {
@@ -51,10 +109,14 @@ fn new_replicas_have_what_was_stored_before_them() {
                     && replicas.iter().any(|r| r["name"] == json!(spare) && r["current"] == json!(true))
             })
             .await;
+            // A member that began to vote a moment ago may not win at once.
             let preferred = json!({"placement": {"preferred": spare}});
-            trio.api(&spare, "STREAM.LEADER.STEPDOWN.S", preferred).await;
-            let info =
-                trio.shows("S", "the new leader", |info| info["cluster"]["leader"] == json!(spare)).await;
+            eventually("the new leader", async || {
+                let _ = trio.try_api(&spare, "STREAM.LEADER.STEPDOWN.S", &preferred).await;
+                (trio.leader("S").await == spare).then_some(())
+            })
+            .await;
+            let info = trio.info("S").await;
             assert_eq!(info["state"]["messages"], json!(50), "{info}");
             assert_eq!(publish(&client, "s", "7").await, 7, "ids are remembered");
         });

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use linnet_launch::{Cluster, Deadline, Dial, JetStream, Login, State};
+use linnet_launch::{Cluster, ClusterSpec, Deadline, Dial, JetStream, Login, State};
 use serde_json::{Value, json};
 
 use crate::harness::{Kind, LONG, eventually, mesh};
@@ -24,9 +24,28 @@ pub(super) fn run(kind: Kind, test: impl AsyncFnOnce(&mut Trio)) {
 
 /// Runs a test over so many servers of this kind, if there are such.
 pub(super) fn run_on(kind: Kind, servers: usize, test: impl AsyncFnOnce(&mut Trio)) {
+    run_with(kind, servers, |spec| spec, test);
+}
+
+/// The same, described in more detail.
+pub(super) fn run_with(
+    kind: Kind,
+    servers: usize,
+    describe: impl FnOnce(ClusterSpec) -> ClusterSpec,
+    test: impl AsyncFnOnce(&mut Trio),
+) {
     let Some(spec) = mesh(&vec![kind; servers]) else { return };
     let system = Login { user: "sys".to_owned(), password: "sys".to_owned() };
-    let spec = spec.dial(Dial::All).jetstream(JetStream::default()).system_user(system);
+    start(describe(spec.dial(Dial::All).jetstream(JetStream::default()).system_user(system)), test);
+}
+
+/// Runs a test over three servers whose accounts are described in their configuration's own words.
+pub(super) fn run_with_accounts(kind: Kind, accounts: &str, test: impl AsyncFnOnce(&mut Trio)) {
+    let Some(spec) = mesh(&[kind; 3]) else { return };
+    start(spec.dial(Dial::All).jetstream(JetStream::default()).extra(accounts), test);
+}
+
+fn start(spec: ClusterSpec, test: impl AsyncFnOnce(&mut Trio)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let mut trio = Trio { cluster: spec.start().unwrap(), clients: BTreeMap::new() };
@@ -84,7 +103,8 @@ impl Trio {
     pub(super) async fn has_leader(&mut self) {
         let name = self.running().remove(0);
         eventually("a leader of the meta group", async || {
-            self.try_api(&name, "STREAM.NAMES", &json!({})).await
+            let answer = self.try_api(&name, "STREAM.NAMES", &json!({})).await?;
+            answer["error"].is_null().then_some(())
         })
         .await;
     }
@@ -135,7 +155,7 @@ impl Trio {
     }
 
     /// What the servers said last.
-    fn all_logs(&self) -> String {
+    pub(super) fn all_logs(&self) -> String {
         let members = self.cluster.members().iter();
         members.map(|member| format!("{}:\n{}\n", member.name(), member.server().log_tail())).collect()
     }
@@ -228,12 +248,22 @@ impl Trio {
 
     /// Waits until a server's log has a line with this.
     pub(super) async fn logs(&self, name: &str, text: &str) {
+        self.logs_again(name, text, 1).await;
+    }
+
+    /// Waits until a server's log has so many lines with this.
+    pub(super) async fn logs_again(&self, name: &str, text: &str, times: usize) {
         let member = self.cluster.members().iter().find(|member| member.name() == name).unwrap();
-        eventually(&format!("{text:?} in the log of {name}"), async || {
-            let log = std::fs::read_to_string(member.server().log_file()).ok()?;
-            log.contains(text).then_some(())
-        })
-        .await;
+        let deadline = Deadline::after(LONG);
+        loop {
+            let log = std::fs::read_to_string(member.server().log_file()).unwrap();
+            if log.matches(text).count() >= times {
+                return;
+            }
+            let tail = member.server().log_tail();
+            assert!(!deadline.has_passed(), "{text:?} is not {times} times in the log of {name}:\n{tail}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub(super) fn signal(&self, name: &str, signal: rustix::process::Signal) {
@@ -281,6 +311,8 @@ pub(super) async fn publish(client: &async_nats::Client, subject: &str, id: &str
         let request = async_nats::Request::new().headers(headers.clone()).payload(id.to_owned().into());
         let sent = client.send_request(subject.to_owned(), request.timeout(Some(ACK))).await;
         let ack = sent.ok().and_then(|ack| serde_json::from_slice::<Value>(&ack.payload).ok());
+        // A refusal has a sequence, too: none.
+        let ack = ack.filter(|ack| ack["error"].is_null());
         if let Some(seq) = ack.and_then(|ack| ack["seq"].as_u64()) {
             return seq;
         }

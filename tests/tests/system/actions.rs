@@ -44,7 +44,12 @@ on_both_servers! { SYSTEM;
         let mut raw = s.raw();
         let cid = info(&mut raw)["client_id"].clone();
         raw.send(b"CONNECT {\"user\":\"a\",\"pass\":\"a\",\"verbose\":false,\"protocol\":1}\r\n");
-        let early = ask(&sys, &subject, json!({"cid": cid}).to_string()).await;
+        // Until the server has read CONNECT, no client has the number.
+        let early = eventually("a client with this number", async || {
+            let answer = ask(&sys, &subject, json!({"cid": cid}).to_string()).await;
+            (answer["error"]["description"] != "no such client id").then_some(answer)
+        })
+        .await;
         let text = "client does not support Lame Duck Mode or is not ready to receive the notification";
         assert_eq!(early["error"], json!({"code": 500, "description": text}));
         raw.send(b"PING\r\n");

@@ -16,6 +16,14 @@ impl Consumer {
         }
     }
 
+    /// Follows what several replicas have in common: the log does not say when something was acknowledged last.
+    pub(crate) fn follow_replicated(&mut self) {
+        self.follow_committed(true);
+        if let Some(state) = &mut self.committed {
+            state.last_acked = None;
+        }
+    }
+
     /// The state, and what of it is durable.
     pub(super) fn states_mut(&mut self) -> impl Iterator<Item = &mut ConsumerState> {
         std::iter::once(&mut self.state).chain(self.committed.as_deref_mut())

@@ -71,6 +71,10 @@ impl Consumer {
                     turn.charge(0);
                     self.skip(ctx, pick);
                 }
+                Lookup::Repairing => {
+                    ctx.store.mark_damaged(pick.seq);
+                    self.loading = Some(pick.seq);
+                }
                 Lookup::Damaged => {
                     ctx.store.mark_damaged(pick.seq);
                     ctx.out.advise(Advisory::Damaged { stream_seq: pick.seq });

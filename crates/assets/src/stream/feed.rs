@@ -213,10 +213,15 @@ impl Stream {
     pub fn on_loaded(&mut self, done: LoadDone, now: Mono, wall: Wall, out: &mut dyn Output) {
         let seq = done.seq();
         if self.store.loaded(done).is_err() {
-            for seq in self.store.damaged() {
+            for seq in self.store.damaged().iter().filter(|seq| !self.store.is_repairing(**seq)) {
                 out.advise(Advisory::Damaged { stream_seq: *seq });
             }
         }
+        self.resume_readers(seq, now, wall, out);
+    }
+
+    /// Whoever waits for a message looks again.
+    pub(super) fn resume_readers(&mut self, seq: StreamSeq, now: Mono, wall: Wall, out: &mut dyn Output) {
         let waiting: Vec<usize> =
             self.consumers.iter_mut().filter_map(|(id, c)| c.on_loaded(seq).then_some(id)).collect();
         for id in waiting {

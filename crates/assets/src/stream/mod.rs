@@ -18,6 +18,7 @@ mod markers;
 mod origins;
 mod reads;
 mod renaming;
+mod repair;
 mod restore;
 mod retention;
 mod role;
@@ -210,6 +211,8 @@ pub struct Stream {
     expiry_in_flight: bool,
     /// Reads that wait for the disk, each for one message.
     gets: Vec<(StreamSeq, reads::ParkedGet)>,
+    /// Messages that were repaired, or that nobody has: who waits for them is to look again.
+    woken: Vec<StreamSeq>,
     /// Consumers whose creation, change or removal is in flight, with the number of such entries.
     attaching: HashMap<String, usize>,
     /// What is answered to resets once they are durable.
@@ -285,6 +288,7 @@ impl Stream {
             next_expiry: Some(now),
             expiry_in_flight: false,
             gets: Vec::new(),
+            woken: Vec::new(),
             attaching: HashMap::new(),
             resets: HashMap::new(),
             deferred: Vec::new(),

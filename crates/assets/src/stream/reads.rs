@@ -84,6 +84,14 @@ impl Stream {
         let answer = match self.store.get_one(seq) {
             Lookup::Found(record) => Ok(CommandOutcome::Message(Box::new(stored_message(&record, no_hdr)))),
             Lookup::Missing => Err(errors::NO_MESSAGE_FOUND),
+            Lookup::Repairing => {
+                self.store.mark_damaged(seq);
+                if self.gets.len() < PARKED_MAX {
+                    self.gets.push((seq, ParkedGet::Api { seq, no_hdr, token }));
+                    return;
+                }
+                Err(errors::STREAM_TOO_MANY_REQUESTS)
+            }
             Lookup::Damaged => {
                 self.store.mark_damaged(seq);
                 out.advise(Advisory::Damaged { stream_seq: seq });
@@ -272,12 +280,18 @@ impl Stream {
                     status(out, &direct.reply, "500 message damaged", &[]);
                     return;
                 }
-                Lookup::Cold(job) => {
+                awaited @ (Lookup::Cold(_) | Lookup::Repairing) => {
+                    let job = if let Lookup::Cold(job) = awaited { Some(job) } else { None };
+                    if job.is_none() {
+                        self.store.mark_damaged(seq);
+                    }
                     if self.gets.len() >= PARKED_MAX {
                         status(out, &direct.reply, "429 Too Many Requests", &[]);
                         return;
                     }
-                    out.load(job);
+                    if let Some(job) = job {
+                        out.load(job);
+                    }
                     self.gets.push((seq, ParkedGet::Direct(direct)));
                     return;
                 }

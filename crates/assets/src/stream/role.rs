@@ -18,14 +18,24 @@ impl Stream {
     pub fn become_replica(&mut self) {
         self.is_replica = true;
         self.follows = true;
+        self.store.set_repairable(true);
         for (_, consumer) in &mut self.consumers {
-            consumer.follow_committed(true);
+            consumer.follow_replicated();
         }
     }
 
     /// True if it decides: it is the only replica, or the one that leads.
     pub fn is_leading(&self) -> bool {
         !self.follows
+    }
+
+    /// Proposes what consumers did and is not written. True if nothing is left that the log does not have: neither to be
+    /// written nor on its way.
+    pub fn settle(&mut self) -> bool {
+        if self.dirty_since.is_some() && !self.delta_in_flight {
+            self.write_delta();
+        }
+        self.is_idle() && self.dirty_since.is_none()
     }
 
     /// Leads from here on: everything that was committed before is applied.

@@ -51,6 +51,11 @@ impl Unsent {
 }
 
 impl Stream {
+    /// What waits for its deliveries to be committed is not sent: another replica leads, and may have settled them.
+    pub fn drop_deliveries(&mut self) {
+        self.unsent = Unsent::default();
+    }
+
     /// The deliveries in flight are committed.
     pub(super) fn send_delivered(&mut self, out: &mut dyn Output) {
         let mut letters = std::mem::take(&mut self.unsent.in_flight);

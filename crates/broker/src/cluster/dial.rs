@@ -18,8 +18,6 @@ use crate::conn::{Conn, ConnKind};
 use crate::link::Link;
 use crate::listen::canonical;
 
-/// Pause after an accept error such as "too many open files", so that it does not spin.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pause between attempts to reach a server.
 const RETRY: Duration = Duration::from_secs(1);

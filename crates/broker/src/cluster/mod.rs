@@ -28,6 +28,7 @@ use linnet_wire::ServerInfo;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::accepting::AcceptPause;
 use crate::account::Account;
 use crate::broker::{Broker, Shared};
 use crate::close::CloseReason;
@@ -345,17 +346,18 @@ impl Broker {
         for url in &cluster.config().routes {
             dial::keep_dialling(self.shared.clone(), cluster.clone(), url.clone());
         }
+        let mut pause = AcceptPause::default();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             match accepted {
-                Ok((stream, peer)) => dial::accept(&self.shared, cluster, stream, peer),
-                Err(error) => {
-                    tracing::error!("Error accepting a route connection: {error}");
-                    tokio::time::sleep(dial::ACCEPT_PAUSE).await;
+                Ok((stream, peer)) => {
+                    pause.end();
+                    dial::accept(&self.shared, cluster, stream, peer);
                 }
+                Err(error) => pause.after("route", &error).await,
             }
         }
     }

@@ -21,6 +21,8 @@ pub struct JetStream {
     pub max_file: Option<u64>,
     /// Name of the JetStream domain.
     pub domain: Option<String>,
+    /// Prefix of the server tag in which the replicas of an asset differ; a stream is placed by it.
+    pub unique_tag: Option<String>,
     /// When stored messages are forced to the disk.
     pub sync_interval: SyncInterval,
     /// Refuse API requests with unknown fields.
@@ -68,6 +70,7 @@ impl Default for JetStream {
             max_memory: None,
             max_file: None,
             domain: None,
+            unique_tag: None,
             // nats-server's default is two minutes, which breaks the promise an acknowledgement makes.
             sync_interval: SyncInterval::Always,
             strict: true,
@@ -194,7 +197,14 @@ const KEYS: &[Row<JetStream>] = &[
     ),
     not_yet!(["tpm"], Refused, "Key storage in a TPM."),
     not_yet!(["extension_hint"], Refused, "Whether a leafnode's JetStream extends the hub's."),
-    not_yet!(["unique_tag"], Refused, "Prefix of the tag in which the replicas of an asset must differ."),
+    key!(
+        ["unique_tag"],
+        "string",
+        "",
+        Refused,
+        unique_tag = read::string,
+        "Prefix of the tag in which the replicas of an asset must differ."
+    ),
     not_yet!(["max_outstanding_catchup"], Refused, "Bytes in flight to replicas that catch up."),
     not_yet!(["meta_compact"], Live, "Entries at which the meta log is compacted."),
     not_yet!(["meta_compact_size"], Live, "Bytes at which the meta log is compacted."),

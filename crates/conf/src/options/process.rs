@@ -17,6 +17,8 @@ pub struct Process {
     pub lame_duck_duration: Duration,
     /// Time lame duck mode waits before it closes the first client. Part of the duration.
     pub lame_duck_grace_period: Duration,
+    /// A server that is to stop waits while other members of its groups could not do without it.
+    pub lame_duck_quorum_guard: bool,
     /// Every n-th failed first attempt to connect to another server is logged.
     pub connect_error_reports: u64,
     /// Every n-th failed attempt to reconnect to another server is logged.
@@ -30,6 +32,7 @@ impl Default for Process {
             ports_file_dir: None,
             lame_duck_duration: Duration::from_secs(120),
             lame_duck_grace_period: Duration::from_secs(10),
+            lame_duck_quorum_guard: false,
             connect_error_reports: 3600,
             reconnect_error_reports: 1,
         }
@@ -70,6 +73,14 @@ pub(super) const KEYS: &[Row<Options>] = &[
         Refused,
         process.lame_duck_grace_period = lame_duck_grace_period,
         "Time lame duck mode waits before it closes the first client; below lame_duck_duration."
+    ),
+    key!(
+        ["lame_duck_quorum_guard"],
+        "boolean",
+        "false",
+        Live,
+        process.lame_duck_quorum_guard = read::boolean,
+        "Lame duck mode and a stop wait while another server of a group of this one is away or behind."
     ),
     key!(
         ["connect_error_reports"],

@@ -154,6 +154,11 @@ impl FaultyDisk {
         self.state.lock().bytes_until_write_error = Some(bytes);
     }
 
+    /// Whether files and directories can be opened. What is open stays open.
+    pub fn set_descriptors(&self, are_there: bool) {
+        self.state.lock().no_descriptors = !are_there;
+    }
+
     /// Limits the sum of file lengths; `None` lifts the limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.lock().capacity = bytes;

@@ -39,6 +39,7 @@ struct State {
     ignore_syncs: bool,
     syncs_until_failure: Option<u64>,
     bytes_until_write_error: Option<u64>,
+    no_descriptors: bool,
     operations_until_off: Option<u64>,
     /// An operation was refused for lack of power.
     refused: bool,
@@ -60,6 +61,7 @@ impl Clone for State {
             ignore_syncs: self.ignore_syncs,
             syncs_until_failure: self.syncs_until_failure,
             bytes_until_write_error: self.bytes_until_write_error,
+            no_descriptors: self.no_descriptors,
             operations_until_off: self.operations_until_off,
             refused: self.refused,
             tries: self.tries,
@@ -91,6 +93,11 @@ fn whole_sectors(offset: u64, bytes: u64) -> usize {
 }
 
 impl State {
+    /// What takes a descriptor gets none if there is none.
+    fn descriptor(&self) -> io::Result<()> {
+        if self.no_descriptors { Err(rustix::io::Errno::MFILE.into()) } else { Ok(()) }
+    }
+
     /// Counts a changing operation and refuses it when the power is off.
     fn operation(&mut self) -> io::Result<()> {
         match &mut self.operations_until_off {
@@ -194,6 +201,7 @@ impl FaultyDisk {
                 ignore_syncs: false,
                 syncs_until_failure: None,
                 bytes_until_write_error: None,
+                no_descriptors: false,
                 operations_until_off: None,
                 refused: false,
                 tries: 0,
@@ -215,6 +223,7 @@ impl FaultyDisk {
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
+        state.descriptor()?;
         let life = state.life;
         let file = match mode {
             OpenMode::Read | OpenMode::ReadWrite | OpenMode::Reuse => {
@@ -237,12 +246,16 @@ impl Disk for FaultyDisk {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        if state.names.get(path).is_none() {
+            state.descriptor()?;
+        }
         state.operation()?;
         state.names.create_dir_all(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
         let state = self.state.lock();
+        state.descriptor()?;
         let mut entries = Vec::new();
         for (path, node) in state.names.children(dir)? {
             let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
@@ -276,6 +289,7 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state.lock();
+        state.descriptor()?;
         state.operation()?;
         state.counters.syncs += 1;
         if state.ignore_syncs {

@@ -83,15 +83,25 @@ pub(super) async fn restore(call: &mut Call<'_>, stream: &str) -> Result<StreamR
     if config.name != stream {
         return Err(errors::STREAM_MISMATCH);
     }
-    if call.account.stream(stream).is_some() {
+    let cluster = call.engine.cluster.clone();
+    let exists = match &cluster {
+        None => call.account.stream(stream).is_some(),
+        Some(cluster) => cluster.view.stream(call.account.name(), stream).is_some(),
+    };
+    if exists {
         return Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED);
     }
     let config = call.engine.judge_restored(call.account, config)?;
+    let members = match &cluster {
+        None => Vec::new(),
+        Some(cluster) => call.engine.place_in_lives(cluster, &config).await?,
+    };
     let slot = slot(call, Kind::Restore);
     let slot = slot.ok_or_else(|| errors::stream_restore("too many backups at a time"))?;
     let subject = format!("$JS.SNAPSHOT.RESTORE.{stream}.{}", call.names.unique());
     let last_seq = request.state.last_seq;
-    let order = RestoreOrder { config, subject: subject.clone(), last_seq, client: call.caller() };
+    let client = call.caller();
+    let order = RestoreOrder { config, subject: subject.clone(), last_seq, members, client };
     call.job = Some(Job::Restore(Box::new(RestoreJob::new(call.engine, call.account, order, slot))));
     Ok(StreamRestoreResponse { deliver_subject: subject })
 }

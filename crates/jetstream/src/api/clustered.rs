@@ -2,50 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use linnet_ids::{GroupId, PeerId};
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_jsapi::info::{AccountInfo, AccountTier, ApiStats, Paging};
+use linnet_jsapi::info::{AccountInfo, AccountTier, ApiStats, Paging, StreamInfo};
 use linnet_jsapi::limits::{LIST_PAGE_MAX, NAMES_PAGE_MAX};
+use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::requests::{
-    MetaServerRequest, PeerRequest, StepdownRequest, StreamListRequest, StreamNamesRequest,
+    PeerRequest, StepdownRequest, StreamConfigRequest, StreamListRequest, StreamNamesRequest,
 };
 use linnet_jsapi::responses::{
-    AccountInfoResponse, ConsumerLeaderStepdownResponse, MetaLeaderStepdownResponse,
-    MetaServerRemoveResponse, StreamCreateResponse, StreamDeleteResponse, StreamEvacuatePeerResponse,
-    StreamLeaderStepdownResponse, StreamListResponse, StreamNamesResponse, StreamRemovePeerResponse,
-    StreamUpdateResponse,
+    AccountInfoResponse, AccountPurgeResponse, ConsumerLeaderStepdownResponse, MetaLeaderStepdownResponse,
+    MetaRescueResponse, MetaServerEvacuateResponse, MetaServerRemoveResponse, StreamCreateResponse,
+    StreamDeleteResponse, StreamEvacuatePeerResponse, StreamLeaderStepdownResponse, StreamListResponse,
+    StreamNamesResponse, StreamRemovePeerResponse, StreamUpdateResponse,
 };
-use linnet_jsapi::stream_rules::{self, OtherStreams, StreamCreate};
+use linnet_jsapi::stream_rules::{self, StreamCreate};
 use linnet_jsapi::subjects::ApiRequest;
-use linnet_jsapi::{API_LEVEL, StreamConfig, decode, metadata};
-use linnet_raft::{Change, Refused};
+use linnet_jsapi::{API_LEVEL, decode, metadata};
 use linnet_replication::Assignment;
 
-use super::{Call, Outcome, outcome};
+use super::{Call, Outcome, error_of, operator, outcome};
 use crate::advisories::StreamAction;
-use crate::catalogue::StreamHandle;
-use crate::engine::{Cluster, Responder};
+use crate::catalogue::{Known, StreamHandle};
+use crate::engine::{Cluster, Facts, Responder};
 
-/// How long a hand-over may take before the present leader goes on.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
-
-/// The streams of an account, for the rules.
-struct Known(Vec<Arc<Assignment>>);
-
-impl OtherStreams for Known {
-    fn overlaps(&self, subject: &str, except: &str) -> bool {
-        let others = self.0.iter().filter(|a| a.config.name != except);
-        others
-            .flat_map(|a| &a.config.subjects)
-            .any(|other| linnet_subject::overlaps(subject.as_bytes(), other.as_bytes()))
-    }
-
-    fn config(&self, name: &str) -> Option<StreamConfig> {
-        self.0.iter().find(|a| a.config.name == name).map(|a| a.config.clone())
-    }
-}
+/// How often an update is tried of a stream that becomes another one meanwhile.
+const UPDATE_ATTEMPTS: u32 = 3;
 
 /// Who answers a call.
 pub(super) fn responder(call: &Call<'_>, cluster: &Cluster, api: &ApiRequest<'_>) -> Responder {
@@ -118,35 +101,85 @@ pub(super) async fn dispatch(
             outcome(&done.map(|_| ConsumerLeaderStepdownResponse::default()))
         }
         ApiRequest::StreamPeerRemove { stream } => {
-            let done = replace_member(call, cluster, stream).await;
+            let done = replace_member(call, cluster, stream, false).await;
             outcome(&done.map(|()| StreamRemovePeerResponse::default()))
         }
         ApiRequest::StreamPeerEvacuate { stream } => {
-            let done = replace_member(call, cluster, stream).await;
+            let done = replace_member(call, cluster, stream, true).await;
             outcome(&done.map(|()| StreamEvacuatePeerResponse::default()))
+        }
+        ApiRequest::StreamCancelMove { stream } => {
+            let account = call.account.name();
+            outcome(&operator::cancel_move(call.engine, cluster, account, stream).await)
         }
         _ => return None,
     })
 }
 
-/// A call of the system account; `None` if another server answers, or nobody.
+/// What becomes of a call of the system account.
+pub(super) enum OfSystem {
+    Answered(Outcome),
+    /// There is no leader, and may soon be one.
+    Wait,
+    /// Another server answers.
+    Silent,
+}
+
+/// A call of the system account.
 pub(super) async fn of_system(
     engine: &Arc<crate::Engine>,
     cluster: &Arc<Cluster>,
     api: &ApiRequest<'_>,
     body: &[u8],
-) -> Option<Outcome> {
-    if !cluster.leads_meta() {
-        return None;
+    reply: &[u8],
+) -> OfSystem {
+    let refuse = |error: &ApiError| refusal(api, error).map_or(OfSystem::Silent, OfSystem::Answered);
+    if matches!(api, ApiRequest::MetaRescue) {
+        // Every server answers this one.
+        return outcome(&operator::rescue(engine, cluster, body).await)
+            .map_or(OfSystem::Silent, OfSystem::Answered);
     }
-    match api {
+    match cluster.meta_responder() {
+        Responder::Here => {}
+        Responder::Unavailable => return refuse(&cluster.unavailable()),
+        Responder::Elsewhere | Responder::Offline => return OfSystem::Wait,
+    }
+    let answer = match api {
         ApiRequest::MetaLeaderStepdown => {
             let done = hand_over(engine, cluster, GroupId::META, body).await;
             outcome(&done.map(|()| MetaLeaderStepdownResponse::default()))
         }
-        ApiRequest::ServerRemove => outcome(&remove_server(engine, cluster, body).await),
-        _ => None,
-    }
+        ApiRequest::ServerRemove => match operator::remove_server(engine, cluster, body, reply).await {
+            Ok(operator::Removal::Done) => outcome(&Ok(MetaServerRemoveResponse::default())),
+            Ok(operator::Removal::AnsweredElsewhere) => return OfSystem::Silent,
+            Err(error) => refusal(api, &error),
+        },
+        ApiRequest::ServerEvacuate => outcome(&operator::evacuate_server(engine, cluster, body).await),
+        ApiRequest::AccountPurge { account } => {
+            outcome(&operator::purge_account(engine, cluster, account).await)
+        }
+        ApiRequest::AccountStreamMove { account, stream } => {
+            outcome(&operator::move_stream(engine, cluster, account, stream, body).await)
+        }
+        ApiRequest::AccountStreamCancelMove { account, stream } => {
+            outcome(&operator::cancel_move(engine, cluster, account, stream).await)
+        }
+        _ => refusal(api, &errors::CLUSTER_UNSUPPORTED_FEATURE),
+    };
+    answer.map_or(OfSystem::Silent, OfSystem::Answered)
+}
+
+/// The error in the clothes of a call of the system account.
+pub(super) fn refusal(api: &ApiRequest<'_>, error: &ApiError) -> Option<Outcome> {
+    let body = match api {
+        ApiRequest::MetaLeaderStepdown => error_of::<MetaLeaderStepdownResponse>(error),
+        ApiRequest::MetaRescue => error_of::<MetaRescueResponse>(error),
+        ApiRequest::ServerRemove => error_of::<MetaServerRemoveResponse>(error),
+        ApiRequest::ServerEvacuate => error_of::<MetaServerEvacuateResponse>(error),
+        ApiRequest::AccountPurge { .. } => error_of::<AccountPurgeResponse>(error),
+        _ => return None,
+    };
+    Some(Outcome { body, failed: true })
 }
 
 async fn create(
@@ -155,23 +188,35 @@ async fn create(
     stream: &str,
 ) -> Result<StreamCreateResponse, ApiError> {
     let request = decode::stream_config_request(call.body, call.strictness())?.value;
-    let engine = call.engine;
-    let _one_at_a_time = engine.changes.lock().await;
-    let account = call.account.name();
-    let existing = cluster.view.stream(account, stream);
-    let known = Known(cluster.view.streams_of(account));
-    let limits = engine.limits_for(call.account);
-    let config = existing.as_ref().map(|a| &a.config);
-    let mut info = match stream_rules::check_create(stream, &request, config, &known, &limits)? {
-        StreamCreate::New(config) => {
-            let info = engine.create_clustered(cluster, account, *config).await?;
+    let (engine, account) = (call.engine, call.account);
+    let judge = |existing: Option<&Arc<Assignment>>| {
+        let known = Known(cluster.view.streams_of(account.name()));
+        let limits = engine.limits_for(account);
+        stream_rules::check_create(stream, &request, existing.map(|a| &a.config), &known, &limits)
+    };
+    let find = || cluster.view.stream(account.name(), stream);
+    // Nobody is asked for what is refused, or there already.
+    let facts = match judge(find().as_ref())? {
+        StreamCreate::New(_) => engine.facts(cluster).await,
+        StreamCreate::Same => Facts::default(),
+    };
+    let (decided, existing) = {
+        let _one_at_a_time = engine.changes.lock().await;
+        let existing = find();
+        match judge(existing.as_ref())? {
+            StreamCreate::New(config) => {
+                (Some(engine.create_clustered(cluster, account.name(), *config, &facts).await?), None)
+            }
+            StreamCreate::Same => (None, existing),
+        }
+    };
+    let mut info = match decided {
+        Some(assignment) => {
+            let info = engine.describe_new(cluster, &assignment).await?;
             call.action = Some((stream.to_owned(), StreamAction::Created));
             info
         }
-        StreamCreate::Same => {
-            let existing = existing.ok_or(errors::STREAM_NOT_FOUND)?;
-            engine.describe_clustered(cluster, &existing).await?
-        }
+        None => engine.describe_clustered(cluster, &*existing.ok_or(errors::STREAM_NOT_FOUND)?).await?,
     };
     metadata::add_server_keys(&mut info.config.metadata);
     info.domain = None;
@@ -184,30 +229,63 @@ async fn update(
     stream: &str,
 ) -> Result<StreamUpdateResponse, ApiError> {
     let request = decode::stream_config_request(call.body, call.strictness())?.value;
-    let engine = call.engine;
-    let _one_at_a_time = engine.changes.lock().await;
-    let account = call.account.name();
-    let existing = cluster.view.stream(account, stream);
-    let known = Known(cluster.view.streams_of(account));
-    let consumers = match &existing {
-        Some(existing) => engine.consumer_configs(cluster, existing).await?,
-        None => Vec::new(),
-    };
-    let mut limits = engine.limits_for(call.account);
-    limits.streams = (limits.streams - 1).max(0);
-    let config = stream_rules::check_update(
-        stream,
-        &request,
-        existing.as_ref().map(|a| &a.config),
-        consumers.iter().map(|(name, config)| (name.as_str(), config)),
-        &known,
-        &limits,
-    )?;
-    let existing = existing.ok_or(errors::STREAM_NOT_FOUND)?;
-    let mut info = engine.update_clustered(cluster, &existing, config).await?;
+    let mut info = None;
+    for _ in 0..UPDATE_ATTEMPTS {
+        info = try_update(call, cluster, stream, &request).await?;
+        if info.is_some() {
+            break;
+        }
+    }
+    let mut info = info.ok_or(errors::CLUSTER_NOT_AVAIL)?;
     call.action = Some((stream.to_owned(), StreamAction::Updated));
     metadata::add_server_keys(&mut info.config.metadata);
     Ok(StreamUpdateResponse { info })
+}
+
+/// `None` if the stream became another one while others were asked about it.
+async fn try_update(
+    call: &Call<'_>,
+    cluster: &Arc<Cluster>,
+    stream: &str,
+    request: &StreamConfigRequest,
+) -> Result<Option<StreamInfo>, ApiError> {
+    let (engine, account) = (call.engine, call.account);
+    let find = || cluster.view.stream(account.name(), stream);
+    let before = find();
+    let consumers = match &before {
+        Some(existing) => engine.consumer_configs(cluster, existing).await?,
+        None => Vec::new(),
+    };
+    let judge = |existing: Option<&Arc<Assignment>>| {
+        let known = Known(cluster.view.streams_of(account.name()));
+        let mut limits = engine.limits_for(account);
+        limits.streams = (limits.streams - 1).max(0);
+        stream_rules::check_update(
+            stream,
+            request,
+            existing.map(|a| &a.config),
+            consumers.iter().map(|(name, config)| (name.as_str(), config)),
+            &known,
+            &limits,
+        )
+    };
+    let config = judge(before.as_ref())?;
+    let before = before.ok_or_else(|| cluster.not_found())?;
+    let facts = engine.reshaping_facts(cluster, &before, &config).await?;
+    let (assignment, seq) = {
+        let _one_at_a_time = engine.changes.lock().await;
+        let present = find();
+        let config = judge(present.as_ref())?;
+        let present = present.ok_or_else(|| cluster.not_found())?;
+        let is_the_same = present.group == before.group
+            && present.config == before.config
+            && present.replicas() == before.replicas();
+        if !is_the_same {
+            return Ok(None);
+        }
+        engine.update_clustered(cluster, &present, config, &facts).await?
+    };
+    engine.describe_updated(cluster, &assignment, seq).await.map(Some)
 }
 
 async fn delete(
@@ -216,10 +294,8 @@ async fn delete(
     stream: &str,
 ) -> Result<StreamDeleteResponse, ApiError> {
     decode::require_empty(call.body)?;
-    let engine = call.engine;
-    let _one_at_a_time = engine.changes.lock().await;
-    let existing = cluster.view.stream(call.account.name(), stream).ok_or(errors::STREAM_NOT_FOUND)?;
-    engine.delete_clustered(cluster, &existing).await?;
+    let existing = cluster.find(call.account.name(), stream)?;
+    call.engine.delete_clustered(cluster, &existing).await?;
     call.action = Some((stream.to_owned(), StreamAction::Deleted));
     Ok(StreamDeleteResponse::default())
 }
@@ -267,8 +343,7 @@ async fn list(call: &Call<'_>, cluster: &Arc<Cluster>) -> Result<StreamListRespo
 async fn info(call: &Call<'_>, cluster: &Arc<Cluster>) -> Result<AccountInfoResponse, ApiError> {
     let account = call.account;
     let usage = call.engine.usage_everywhere(cluster, account.name()).await;
-    let limits = call.engine.limits_for(account);
-    let amount = |n: i64| u64::try_from(n).unwrap_or(0);
+    let (reserved_memory, reserved_storage) = reserved(&cluster.view.streams_of(account.name()));
     let (total, errors) = account.api_counts();
     let domain = &call.engine.config.domain;
     Ok(AccountInfoResponse {
@@ -276,8 +351,8 @@ async fn info(call: &Call<'_>, cluster: &Arc<Cluster>) -> Result<AccountInfoResp
             total: AccountTier {
                 memory: usage.memory,
                 storage: usage.storage,
-                reserved_memory: amount(limits.account_reserved.memory),
-                reserved_storage: amount(limits.account_reserved.storage),
+                reserved_memory,
+                reserved_storage,
                 streams: cluster.view.streams_of(account.name()).len() as u64,
                 consumers: usage.consumers,
                 limits: account.limits(),
@@ -289,13 +364,27 @@ async fn info(call: &Call<'_>, cluster: &Arc<Cluster>) -> Result<AccountInfoResp
     })
 }
 
+/// Bytes that streams with a bound may come to take, one replica of each: memory, storage.
+fn reserved(streams: &[Arc<Assignment>]) -> (u64, u64) {
+    let mut reserved = (0, 0);
+    for assignment in streams {
+        let bytes = u64::try_from(assignment.config.max_bytes).unwrap_or(0);
+        let sum: &mut u64 = match assignment.config.storage {
+            StorageType::Memory => &mut reserved.0,
+            StorageType::File => &mut reserved.1,
+        };
+        *sum = sum.saturating_add(bytes);
+    }
+    reserved
+}
+
 async fn step_down(
     call: &Call<'_>,
     cluster: &Arc<Cluster>,
     stream: &str,
 ) -> Result<StreamLeaderStepdownResponse, ApiError> {
     let handle = super::streams::find(call, stream)?;
-    if handle.is_replica {
+    if handle.is_replica() {
         hand_over(call.engine, cluster, handle.group(), call.body).await?;
     }
     Ok(StreamLeaderStepdownResponse::default())
@@ -308,87 +397,25 @@ async fn hand_over(
     group: GroupId,
     body: &[u8],
 ) -> Result<(), ApiError> {
-    let request: StepdownRequest = decode::decode_optional(body, decode::Strictness::Lenient)?.value;
-    let placement = request.placement.unwrap_or_default();
-    let preferred = Some(placement.preferred.as_str()).filter(|name| !name.is_empty());
-    let peers = cluster.link.peers();
-    let preferred = match preferred {
-        None => None,
-        Some(name) if name == engine.place.server => {
-            return Err(errors::cluster_no_peers(format!("preferred server {name:?} is already leader")));
-        }
-        Some(name) => match peers.iter().find(|p| p.name == name) {
-            Some(peer) => Some(peer.id),
-            None => return Err(errors::cluster_no_peers(format!("preferred server {name:?} not known"))),
-        },
-    };
-    let fits = |peer: &crate::cluster::PeerView| {
-        (placement.cluster.is_empty() || placement.cluster == peer.cluster)
-            && peer.is_reachable
-            && !peer.is_offline
-    };
-    let able: Vec<PeerId> = peers.iter().filter(|p| fits(p)).map(|p| p.id).collect();
-    let moved = engine.act_and_tell(group, move |replica, now, log| {
-        let status = replica.status()?;
-        let voters = status.membership.voters().map(|m| m.peer).filter(|peer| able.contains(peer));
-        let ranked = voters.filter_map(|peer| {
-            let progress = replica.progress(peer).filter(|p| !p.is_amnesiac)?;
-            Some((Some(peer) == preferred, progress.matched, peer))
-        });
-        let (_, _, to) = ranked.max()?;
-        Some(replica.transfer(now, to, HAND_OVER_WITHIN, log))
-    });
-    match moved.await.flatten() {
-        Some(Ok(()) | Err(Refused::GivingWay)) => Ok(()),
-        Some(Err(_)) => Err(errors::CLUSTER_NOT_LEADER),
-        None => Err(errors::cluster_no_peers("no replacement peer connected".to_owned())),
-    }
+    let request: StepdownRequest = decode::decode_optional(body, decode::Strictness::Strict)?.value;
+    engine.give_way(cluster, group, request.placement.as_ref()).await
 }
 
 /// Takes a stream off a server (jetstream-clustering 1.12). It is answered once that is decided.
-async fn replace_member(call: &Call<'_>, cluster: &Arc<Cluster>, stream: &str) -> Result<(), ApiError> {
+async fn replace_member(
+    call: &Call<'_>,
+    cluster: &Arc<Cluster>,
+    stream: &str,
+    stays_until_replaced: bool,
+) -> Result<(), ApiError> {
     let request: PeerRequest =
         decode::decode(call.body, decode::Strictness::Strict).map_err(|_| errors::BAD_REQUEST)?.value;
     if request.peer.is_empty() {
         return Err(errors::BAD_REQUEST);
     }
-    let _one_at_a_time = call.engine.changes.lock().await;
-    let present = cluster.view.stream(call.account.name(), stream).ok_or(errors::STREAM_NOT_FOUND)?;
+    let present = cluster.find(call.account.name(), stream)?;
     let peers: Vec<PeerId> = present.replicas().into_iter().map(|r| r.peer).collect();
     let by_id = request.peer.parse::<PeerId>().ok().filter(|id| peers.contains(id));
     let peer = by_id.unwrap_or_else(|| PeerId::of_name(&request.peer));
-    call.engine.replace_member(cluster, &present, peer).await
-}
-
-/// Takes a server out of the catalogue's group (jetstream-clustering 1.12). It is answered once that is decided.
-async fn remove_server(
-    engine: &Arc<crate::Engine>,
-    cluster: &Arc<Cluster>,
-    body: &[u8],
-) -> Result<MetaServerRemoveResponse, ApiError> {
-    let request: MetaServerRequest =
-        decode::decode(body, decode::Strictness::Strict).map_err(|_| errors::BAD_REQUEST)?.value;
-    let by_id = request.peer_id.parse::<PeerId>().ok();
-    let meta = cluster.meta();
-    let members = meta.report.as_ref().map(|r| r.status.membership.members()).unwrap_or_default();
-    let peer = match by_id {
-        Some(id) => members.iter().map(|m| m.peer).find(|peer| *peer == id),
-        None if request.peer.is_empty() => return Err(errors::BAD_REQUEST),
-        None => members.iter().map(|m| m.peer).find(|peer| *peer == PeerId::of_name(&request.peer)),
-    };
-    let peer = peer.ok_or(errors::CLUSTER_SERVER_NOT_MEMBER)?;
-    drop(meta);
-    cluster.note_removed(peer);
-    let proposed = engine.act_and_tell(GroupId::META, move |replica, now, log| {
-        replica.change_membership(now, Change::Remove(peer), log)
-    });
-    let index = match proposed.await {
-        Some(Ok(index)) => index,
-        Some(Err(Refused::ChangeInProgress)) => return Err(errors::CLUSTER_SERVER_MEMBER_CHANGE_INFLIGHT),
-        Some(Err(e)) => return Err(errors::raft_general(e.to_string())),
-        None => return Err(errors::CLUSTER_NOT_LEADER),
-    };
-    tracing::warn!("Peer {peer} is removed from the meta group by an operator");
-    engine.wait_for_commit(GroupId::META, index).await?;
-    Ok(MetaServerRemoveResponse::default())
+    call.engine.replace_member(cluster, &present, peer, stays_until_replaced).await
 }

@@ -9,7 +9,9 @@ mod backups;
 mod clustered;
 mod consumers;
 mod messages;
+mod operator;
 mod streams;
+mod waiting;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,14 +33,15 @@ use linnet_jsapi::responses::{
 };
 use linnet_jsapi::subjects::{ApiRequest, strip_domain};
 use linnet_wire::headers;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::advisories::{StreamAction, Writer};
 use crate::backup::Job;
 use crate::catalogue::JsAccount;
-use crate::engine::{Cluster, Engine, Responder};
+use crate::engine::{Awaited, Cluster, Engine, Responder};
 use audit::Audited;
 use linnet_env::NameSource;
+use waiting::Waiting;
 
 /// How long a call about a stream waits of which no server is there.
 const OFFLINE_AFTER: Duration = Duration::from_millis(500);
@@ -54,6 +57,8 @@ pub(crate) struct Api {
     prefixes: Vec<String>,
     covered: parking_lot::Mutex<Vec<Covered>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    /// Calls that wait end with it.
+    _open: watch::Sender<()>,
 }
 
 impl Drop for Api {
@@ -77,6 +82,8 @@ struct ApiSink {
     queue: mpsc::Sender<Request>,
     /// Requests that found no room and were not told of yet.
     dropped: Arc<AtomicU64>,
+    waiting: Arc<Waiting>,
+    open: watch::Receiver<()>,
 }
 
 impl Sink for ApiSink {
@@ -97,10 +104,14 @@ impl Sink for ApiSink {
 impl ApiSink {
     fn take(&self, request: Request) {
         if self.queue.try_send(request).is_err() {
-            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
-            if dropped.is_power_of_two() {
-                tracing::warn!("JetStream API queue limit reached, {dropped} requests dropped");
-            }
+            self.note_dropped();
+        }
+    }
+
+    fn note_dropped(&self) {
+        let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+        if dropped.is_power_of_two() {
+            tracing::warn!("JetStream API queue limit reached, {dropped} requests dropped");
         }
     }
 }
@@ -133,7 +144,9 @@ impl Api {
     /// Subscribes in every account and starts the workers.
     pub(crate) fn start(engine: &Arc<Engine>) -> Self {
         let (queue, requests) = mpsc::channel(engine.config.request_queue_limit.max(1));
-        let sink = Arc::new(ApiSink { queue, dropped: Arc::default() });
+        let (open, is_open) = watch::channel(());
+        let sink =
+            Arc::new(ApiSink { queue, dropped: Arc::default(), waiting: Arc::default(), open: is_open });
         let mut prefixes = vec!["$JS.API".to_owned()];
         if !engine.config.domain.is_empty() {
             prefixes.push(format!("$JS.{}.API", engine.config.domain));
@@ -150,7 +163,7 @@ impl Api {
             })
         };
         let tasks = (0..WORKERS).map(work).collect();
-        let api = Self { sink, prefixes, covered: parking_lot::Mutex::default(), tasks };
+        let api = Self { sink, prefixes, covered: parking_lot::Mutex::default(), tasks, _open: open };
         api.cover(&engine.broker);
         api
     }
@@ -242,7 +255,27 @@ impl Worker {
         }
     }
 
+    /// Answers a request, or has a task of its own do so if that may take a while.
     async fn handle(&mut self, request: Request) {
+        let (Some(engine), Some(sink)) = (self.engine.upgrade(), self.sink.upgrade()) else { return };
+        if engine.cluster.is_none() || !may_wait(&request) {
+            return self.work_off(request).await;
+        }
+        let Some(place) = sink.waiting.enter(request.account.name()) else {
+            return sink.note_dropped();
+        };
+        let mut worker = Self::new(&engine, &engine.broker, &sink);
+        let mut open = sink.open.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = worker.work_off(request) => {}
+                _ = open.changed() => {}
+            }
+            drop(place);
+        });
+    }
+
+    async fn work_off(&mut self, request: Request) {
         let Some(engine) = self.engine.upgrade() else { return };
         let subject = match strip_domain(&request.subject) {
             Some((domain, subject)) if domain == engine.config.domain => subject.into_owned(),
@@ -257,13 +290,18 @@ impl Worker {
             && request.account.is_system()
             && api.is_system_only()
         {
-            if let Some(outcome) = clustered::of_system(&engine, cluster, &api, &request.body).await {
-                self.reply(&request, 0, &outcome.body);
+            match clustered::of_system(&engine, cluster, &api, &request.body, &request.reply).await {
+                clustered::OfSystem::Answered(outcome) => {
+                    self.tell(&engine, &request, &subject, &outcome.body);
+                    self.reply(&request, 0, &outcome.body);
+                }
+                clustered::OfSystem::Wait => self.hold(cluster.clone(), request, subject),
+                clustered::OfSystem::Silent => {}
             }
             return;
         }
         let Some(account) = engine.account(request.account.name()) else {
-            self.refuse_account(&request, &api);
+            self.refuse_account(&engine, &request, &api);
             return;
         };
         let level = headers::get(&request.headers, "Nats-Required-Api-Level");
@@ -289,19 +327,22 @@ impl Worker {
             account.api_total.fetch_add(1, Ordering::Relaxed);
             account.api_errors.fetch_add(1, Ordering::Relaxed);
             if let Some(Outcome { body, .. }) = refusal(&api, &clustered::offline(&api)) {
-                Self::reply_later(&engine, cluster, &request, body);
+                Self::reply_later(&engine, cluster, request, body);
             }
             return;
         }
         if responder == Responder::Elsewhere {
             if let Some(cluster) = &engine.cluster {
-                self.hold(cluster.clone(), request);
+                self.hold(cluster.clone(), request, subject);
             }
             return;
         }
         account.api_total.fetch_add(1, Ordering::Relaxed);
         let answer = match decode::check_required_api_level(level.as_deref()) {
-            Ok(()) if responder == Responder::Unavailable => refusal(&api, &errors::CLUSTER_NOT_AVAIL),
+            Ok(()) if responder == Responder::Unavailable => {
+                let error = engine.cluster.as_ref().map(|cluster| cluster.unavailable());
+                refusal(&api, &error.unwrap_or(errors::CLUSTER_NOT_AVAIL))
+            }
             Ok(()) => dispatch(&mut call, &api).await,
             Err(error) => refusal(&api, &error),
         };
@@ -327,29 +368,37 @@ impl Worker {
     }
 
     /// Answers a call after a while (jetstream-clustering 1.6): the servers that could say more may come back meanwhile.
-    fn reply_later(engine: &Engine, cluster: &Cluster, request: &Request, body: Vec<u8>) {
-        let Some(room) = cluster.room_to_delay().filter(|_| !request.reply.is_empty()) else { return };
-        let (mut publisher, account) = (engine.broker.publisher(), request.account.clone());
-        let reply = request.reply.clone();
+    fn reply_later(engine: &Engine, cluster: &Cluster, request: Request, body: Vec<u8>) {
+        let Some(room) = cluster.room_to_delay() else { return };
+        let broker = engine.broker.clone();
         tokio::spawn(async move {
             tokio::time::sleep(OFFLINE_AFTER).await;
-            let message =
-                Message { subject: &reply, shown_subject: b"", reply: b"", header_len: 0, body: &body };
-            publisher.publish(&account, &message);
-            publisher.flush();
+            reply_once(&broker, &request, &body);
             drop(room);
         });
     }
 
-    /// Keeps a call that nobody can answer until the meta group has a leader: whoever that is has it, too.
-    fn hold(&self, cluster: Arc<Cluster>, request: Request) {
+    /// Keeps a call that nobody can answer until the meta group has a leader: whoever that is has it, too. Once it is
+    /// clear that there cannot be one, every server says so.
+    fn hold(&self, cluster: Arc<Cluster>, request: Request, subject: String) {
         let Some(room) = cluster.room_to_wait() else { return };
         let sink = self.sink.clone();
         tokio::spawn(async move {
-            if cluster.comes_to_lead().await
-                && let Some(sink) = sink.upgrade()
-            {
-                sink.take(request);
+            match cluster.await_leader().await {
+                Awaited::Here => {
+                    if let Some(sink) = sink.upgrade() {
+                        sink.take(request);
+                    }
+                }
+                Awaited::Elsewhere => {}
+                Awaited::Nobody(error) => {
+                    let api = ApiRequest::parse(&subject);
+                    let is_of_system = request.account.is_system() && api.is_system_only();
+                    let refusal = if is_of_system { clustered::refusal } else { refusal };
+                    if let Some(outcome) = refusal(&api, &error) {
+                        reply_once(cluster.link.broker(), &request, &outcome.body);
+                    }
+                }
             }
             drop(room);
         });
@@ -382,7 +431,14 @@ impl Worker {
         self.reply(request, header_len, &message);
     }
 
-    fn refuse_account(&mut self, request: &Request, api: &ApiRequest<'_>) {
+    fn refuse_account(&mut self, engine: &Engine, request: &Request, api: &ApiRequest<'_>) {
+        // The account may have JetStream on other servers: one says so for all.
+        let is_elsewhere = |cluster: &Arc<Cluster>| {
+            matches!(cluster.meta_responder(), Responder::Elsewhere | Responder::Offline)
+        };
+        if engine.cluster.as_ref().is_some_and(is_elsewhere) {
+            return;
+        }
         let error = &errors::NOT_ENABLED_FOR_ACCOUNT;
         let body = if request.account.is_system() && *api != ApiRequest::AccountInfo {
             if api.is_system_only() {
@@ -405,6 +461,23 @@ impl Worker {
         }
         self.publisher.flush();
     }
+}
+
+fn may_wait(request: &Request) -> bool {
+    let subject = strip_domain(&request.subject);
+    let subject = subject.as_ref().map_or(request.subject.as_str(), |(_, subject)| subject);
+    waiting::may_wait(&ApiRequest::parse(subject))
+}
+
+/// Answers a request from a task of its own.
+fn reply_once(broker: &Broker, request: &Request, body: &[u8]) {
+    if request.reply.is_empty() {
+        return;
+    }
+    let message = Message { subject: &request.reply, shown_subject: b"", reply: b"", header_len: 0, body };
+    let mut publisher = broker.publisher();
+    publisher.publish(&request.account, &message);
+    publisher.flush();
 }
 
 /// An encoded answer.
@@ -456,9 +529,6 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
             outcome(&consumers::unpin(call, stream, consumer).await)
         }
         ApiRequest::StreamSnapshot { stream } => outcome(&backups::snapshot(call, stream).await),
-        ApiRequest::StreamRestore { .. } if call.engine.cluster.is_some() => {
-            refusal(api, &errors::CLUSTER_UNSUPPORTED_FEATURE)
-        }
         ApiRequest::StreamRestore { stream } => outcome(&backups::restore(call, stream).await),
         // Calls that only make sense in a cluster.
         _ if api.is_system_only() => None,

@@ -199,6 +199,9 @@ pub(super) async fn info(call: &Call<'_>, stream: &str) -> Result<StreamInfoResp
         None => Some(ClusterInfo { leader: call.engine.place.server.clone(), ..ClusterInfo::default() }),
         cluster => cluster,
     };
+    if let Some(cluster) = &call.engine.cluster {
+        info.alternates = call.engine.alternates(cluster, call.account.name(), stream);
+    }
     Ok(StreamInfoResponse { paging, info })
 }
 

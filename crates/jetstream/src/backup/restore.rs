@@ -11,7 +11,7 @@ use linnet_jsapi::limits::{FIRST_SEQ_MAX, Limits};
 use linnet_jsapi::requests::CreateConsumerRequest;
 use linnet_jsapi::responses::{self, StreamCreateResponse};
 use linnet_jsapi::{ConsumerConfig, StreamConfig, metadata};
-use linnet_replication::FLOOR_STEP;
+use linnet_replication::{FLOOR_STEP, Placed};
 use tokio::runtime::Handle;
 
 use super::feed::Feed;
@@ -32,6 +32,8 @@ pub(crate) struct RestoreOrder {
     pub(crate) subject: String,
     /// The last sequence that the client says the backup has.
     pub(crate) last_seq: u64,
+    /// Where the stream shall be; nobody for a server alone.
+    pub(crate) members: Vec<Placed>,
     /// Who asked.
     pub(crate) client: ClientDescription,
 }
@@ -171,7 +173,9 @@ impl RestoreJob {
         });
         let engine = self.engine.upgrade().ok_or(Failure::Stalled)?;
         let complete = complete.and_then(|()| {
-            Handle::current().block_on(engine.finish_restore(&account, &handle)).map_err(Failure::Refused)
+            let members = self.order.members.clone();
+            let finished = engine.finish_restore(&account, &handle, members);
+            Handle::current().block_on(finished).map_err(Failure::Refused)
         });
         if let Err(failure) = complete {
             Handle::current().block_on(engine.abandon_restore(&account, &handle));
@@ -183,6 +187,9 @@ impl RestoreJob {
 
     fn describe(&self, handle: &StreamHandle) -> Result<StreamInfo, Failure> {
         let engine = self.engine()?;
+        if engine.cluster.is_some() {
+            return Ok(Handle::current().block_on(engine.describe_restored(handle))?);
+        }
         let report = Handle::current().block_on(engine.stream_report(handle));
         let report = report.ok_or(errors::STREAM_NOT_FOUND)?;
         let mut config = (*handle.config()).clone();

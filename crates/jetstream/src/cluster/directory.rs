@@ -10,6 +10,8 @@ use linnet_replication::raft::Liveness;
 
 /// A server that has been silent for so long counts as offline.
 pub(crate) const OFFLINE_AFTER: Duration = Duration::from_secs(10);
+/// A server that has said that its disk takes nothing says so again before this, for as long as it is so.
+const TROUBLE_LASTS: Duration = Duration::from_secs(5);
 
 /// A server of the domain, for whoever watches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(crate) struct PeerView {
     pub(crate) is_reachable: bool,
     /// How long it has been silent; `None` if it was never heard.
     pub(crate) silence: Option<Duration>,
-    /// It said that it stops or drains, or has been silent for [`OFFLINE_AFTER`].
+    /// It said that it stops or drains or that its disk takes nothing, or has been silent for [`OFFLINE_AFTER`].
     pub(crate) is_offline: bool,
 }
 
@@ -40,6 +42,8 @@ struct Entry {
     is_draining: bool,
     /// Number of the process that said that it stops.
     stopped: Option<u64>,
+    /// Until when its disk takes nothing, as far as it said.
+    trouble_until: Option<Mono>,
     /// When it was seen first.
     met: Mono,
 }
@@ -92,6 +96,7 @@ impl Directory {
                 conn: None,
                 is_draining: false,
                 stopped: None,
+                trouble_until: None,
                 met: now,
             });
             if entry.conn.replace(conn) != Some(conn) {
@@ -120,6 +125,13 @@ impl Directory {
         }
     }
 
+    /// A server says whether its disk takes nothing.
+    pub(super) fn note_trouble(&mut self, now: Mono, peer: PeerId, has_trouble: bool) {
+        if let Some(entry) = self.entries.get_mut(&peer) {
+            entry.trouble_until = has_trouble.then(|| now + TROUBLE_LASTS);
+        }
+    }
+
     pub(super) fn name_of(&self, peer: PeerId) -> Option<String> {
         self.entries.get(&peer).map(|entry| entry.name.clone())
     }
@@ -135,6 +147,7 @@ impl Directory {
             let silence = liveness.silence(now, *id);
             let has_stopped = entry.stopped.is_some_and(|boot| liveness.boot_of(*id) <= boot);
             let is_silent = silence.unwrap_or_else(|| now.since(entry.met)) >= OFFLINE_AFTER;
+            let has_trouble = entry.trouble_until.is_some_and(|until| now < until);
             PeerView {
                 id: *id,
                 name: entry.name.clone(),
@@ -143,7 +156,7 @@ impl Directory {
                 is_connected: entry.conn.is_some(),
                 is_reachable: liveness.hears(*id),
                 silence,
-                is_offline: has_stopped || entry.is_draining || is_silent,
+                is_offline: has_stopped || entry.is_draining || is_silent || has_trouble,
             }
         };
         let mut views: Vec<PeerView> = self.entries.iter().map(view).collect();
@@ -236,6 +249,21 @@ mod tests {
         assert!(offline(&directory, &liveness, 33).0);
         directory.update(at(34), vec![server("a", 3)]);
         assert!(!offline(&directory, &liveness, 34).0, "its next start does not drain");
+    }
+
+    #[test]
+    fn a_server_whose_disk_takes_nothing_is_offline_until_it_says_otherwise_or_nothing() {
+        let mut directory = directory();
+        directory.update(at(0), vec![server("a", 1)]);
+        let mut liveness = Liveness::new(1, at(0));
+        liveness.on_frame(at(8), peer("a"), 1);
+        let is_offline =
+            |directory: &Directory, seconds| directory.views(at(seconds), &liveness)[0].is_offline;
+        assert!(!is_offline(&directory, 8));
+        directory.note_trouble(at(8), peer("a"), true);
+        assert!(is_offline(&directory, 8) && is_offline(&directory, 12) && !is_offline(&directory, 13));
+        directory.note_trouble(at(8), peer("a"), false);
+        assert!(!is_offline(&directory, 8));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::directory::{Directory, PeerView};
 use super::loops::Loops;
 use super::receiving::Ear;
 use super::seldom::Seldom;
+use super::status::Stall;
 use super::subjects::{Kind, Subjects};
 
 /// Messages other than frames that wait to be sent.
@@ -28,6 +29,8 @@ const OUTGOING_BYTES_MAX: usize = 64 << 20;
 const AT_ONCE: usize = 64;
 /// The shortest sleep, so that a clock that stands still does not spin.
 const SLEEP_MIN: Duration = Duration::from_millis(1);
+/// A sleep that lasts so much longer than asked for is told: others take a server for away that is silent as long.
+const STALL_MIN: Duration = Duration::from_secs(1);
 /// How long saying that the server stops may take.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
@@ -88,6 +91,9 @@ pub(crate) struct Link {
     /// Somebody is to hear of this server before its next beat is due.
     hurry: Arc<Notify>,
     has_stopped: AtomicBool,
+    started: Mono,
+    /// How long this process last did not run, and when that ended.
+    stall: Mutex<Option<(Duration, Mono)>>,
     pub(crate) counts: LinkCounts,
     pub(super) complaints: Seldom,
     subscription: Mutex<Option<InternalSubscription>>,
@@ -112,6 +118,8 @@ impl Link {
             boot: config.boot,
             liveness: Mutex::new(Liveness::new(config.boot, clock.mono())),
             directory: Mutex::new(Directory::new(me, &config.domain)),
+            started: clock.mono(),
+            stall: Mutex::default(),
             clock,
             broker: broker.clone(),
             account,
@@ -169,6 +177,30 @@ impl Link {
     /// True if a server can be heard and hears this one.
     pub(crate) fn hears(&self, peer: PeerId) -> bool {
         self.liveness.lock().hears(peer)
+    }
+
+    /// How long this server has listened to others.
+    pub(crate) fn listened(&self) -> Duration {
+        self.clock.mono().since(self.started)
+    }
+
+    /// The last time that this process did not run for long.
+    pub(crate) fn last_stall(&self) -> Option<Stall> {
+        let (lasted, ended) = (*self.stall.lock())?;
+        Some(Stall { lasted, ago: self.clock.mono().since(ended) })
+    }
+
+    fn note_stall(&self, lasted: Duration) {
+        tracing::warn!(
+            "This server did not run for {:.1} s: it was stopped, or others had the processor",
+            lasted.as_secs_f64()
+        );
+        *self.stall.lock() = Some((lasted, self.clock.mono()));
+    }
+
+    /// A server says that its disk takes nothing, or that it does again.
+    pub(crate) fn note_trouble(&self, peer: PeerId, has_trouble: bool) {
+        self.directory.lock().note_trouble(self.clock.mono(), peer, has_trouble);
     }
 
     /// Says that this server stops, and is silent from then on. What was queued before is sent.
@@ -337,7 +369,8 @@ impl Voice {
     ) {
         let mut queued = Vec::new();
         loop {
-            let Some(sleep) = self.link.upgrade().map(|link| link.until_timeout()) else { return };
+            let planned = self.link.upgrade().map(|link| (link.until_timeout(), link.clock.mono()));
+            let Some((sleep, began)) = planned else { return };
             let mut to_beat = ToBeat::Nobody;
             tokio::select! {
                 count = sending.recv_many(&mut queued, AT_ONCE) => if count == 0 { return },
@@ -346,6 +379,10 @@ impl Voice {
                 () = tokio::time::sleep(sleep) => to_beat = ToBeat::IfDue,
             }
             let Some(link) = self.link.upgrade() else { return };
+            let late = link.clock.mono().since(began).saturating_sub(sleep);
+            if late >= STALL_MIN {
+                link.note_stall(late);
+            }
             for outgoing in queued.drain(..) {
                 match outgoing {
                     Outgoing::Say { to, kind, bytes, .. } => {

@@ -31,5 +31,5 @@ pub(crate) use loops::Pumps;
 pub(crate) use sender::FrameSender;
 pub(crate) use status::MetaFacts;
 pub use status::{
-    GroupPeer, GroupState, GroupStatus, MetaLeader, MetaPeer, MetaPhase, MetaSnapshot, MetaStatus,
+    GroupPeer, GroupState, GroupStatus, MetaLeader, MetaPeer, MetaPhase, MetaSnapshot, MetaStatus, Stall,
 };

@@ -42,8 +42,19 @@ pub struct MetaStatus {
     pub apply_error: Option<String>,
     /// Whom the server waits for before the group is founded, and for how long.
     pub missing: Vec<(String, Duration)>,
+    /// The last time that this server did not run for long.
+    pub stall: Option<Stall>,
     /// The replica itself, if it runs.
     pub raft: Option<GroupStatus>,
+}
+
+/// A time in which the process did not run, or far too little: it was stopped, or others had the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stall {
+    /// How long it lasted.
+    pub lasted: Duration,
+    /// How long ago it ended.
+    pub ago: Duration,
 }
 
 /// What a server does about the meta group.
@@ -84,6 +95,8 @@ pub struct MetaPeer {
     pub is_reachable: bool,
     /// Since when it is silent; zero if that is not known.
     pub active: Duration,
+    /// How long it has not been heard; of one that was never heard, how long this server has listened.
+    pub unheard: Duration,
     /// Committed entries that it lacks, as far as the leader knows.
     pub lag: u64,
     /// It does not count yet.
@@ -185,6 +198,8 @@ pub(crate) struct MetaFacts<'a> {
     pub(crate) peers: &'a [PeerView],
     /// Names of members that this process has not met.
     pub(crate) names: &'a dyn Fn(PeerId) -> Option<String>,
+    /// How long this server has listened to others.
+    pub(crate) listened: Duration,
 }
 
 /// What nats-server calls a member whose name it does not know.
@@ -211,7 +226,8 @@ impl MetaFacts<'_> {
         let progress = (self.progress)(peer).filter(|_| raft.is_leader);
         let is_reachable = peer == self.me || view.is_some_and(|view| view.is_reachable);
         let is_offline = peer != self.me && view.is_none_or(|view| view.is_offline);
-        let silence = view.and_then(|view| view.silence).unwrap_or_default();
+        let unheard = if peer == self.me { Some(Duration::ZERO) } else { view.and_then(|view| view.silence) };
+        let silence = unheard.unwrap_or_default();
         let has_all = progress.is_some_and(|p| p.matched >= raft.commit && !p.is_amnesiac);
         let is_leader = raft.leader == Some(peer);
         MetaPeer {
@@ -221,6 +237,7 @@ impl MetaFacts<'_> {
             is_offline,
             is_reachable,
             active: if raft.is_leader || is_leader { silence } else { Duration::ZERO },
+            unheard: unheard.unwrap_or(self.listened),
             lag: progress.map_or(0, |p| raft.commit.saturating_sub(p.matched)),
             is_pending: !is_voter,
         }
@@ -288,7 +305,8 @@ impl MetaFacts<'_> {
             is_current: raft.is_current && hears_leader && !raft.is_amnesiac,
             peers,
             size: raft.membership.voter_count(),
-            quorum: raft.membership.quorum(),
+            quorum: raft.rescue_quorum.unwrap_or_else(|| raft.membership.quorum()),
+            is_rescued: raft.rescue_quorum.is_some(),
             raft: Some(self.group("_meta_")),
             ..MetaStatus::default()
         }

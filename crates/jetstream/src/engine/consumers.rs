@@ -5,13 +5,33 @@ use linnet_jsapi::errors::{self, ApiError};
 use linnet_replication::KeptConsumer;
 
 use super::Engine;
-use super::cluster::MetaRequest;
+use super::cluster::Cluster;
 use crate::catalogue::{JsAccount, StreamHandle};
+use linnet_replication::cluster::MetaRequest;
 
 impl Engine {
     /// True if the catalogue keeps consumers of the stream. Where there are several replicas, those have them.
     fn keeps_consumers(&self, handle: &StreamHandle) -> bool {
-        handle.cell.is_memory() && !handle.is_replica
+        let has_one = |cluster: &Cluster| {
+            cluster.view.of_group(handle.group).is_none_or(|assignment| assignment.members.len() < 2)
+        };
+        handle.cell.is_memory() && self.cluster.as_ref().is_none_or(|cluster| has_one(cluster))
+    }
+
+    /// Has the catalogue keep the consumers that a stream in memory has now, and no others: it has one replica again, or
+    /// another one.
+    pub(super) async fn keep_present_consumers(
+        &self,
+        cluster: &Cluster,
+        account: &JsAccount,
+        handle: &StreamHandle,
+    ) -> Result<(), ApiError> {
+        let known = cluster.view.consumers_of(&handle.group.to_string());
+        handle.kept.lock().await.extend(known.iter().map(|consumer| consumer.name.clone()));
+        for consumer in known {
+            self.keep_consumer(account, handle, &consumer.name).await?;
+        }
+        self.keep_consumers(account, handle).await
     }
 
     /// Has the catalogue know what became of a consumer: its definition if it is a durable one of a stream in memory,

@@ -41,8 +41,8 @@ use crate::reserve::Reserve;
 use crate::scrub::{self, ScrubReport};
 use crate::usage::Usage;
 
-pub use cluster::{Assigned, AssignedStream};
-pub(crate) use cluster::{Cluster, Responder};
+pub use cluster::{Assigned, AssignedStream, Orphan};
+pub(crate) use cluster::{Awaited, Cluster, Facts, Responder};
 pub use reload::{Reach, Rules};
 
 /// Key of the catalogue's own group.
@@ -137,7 +137,8 @@ pub struct Engine {
     pub(crate) place: Place,
     pub(crate) usage: Arc<Usage>,
     pub(crate) health: Arc<Health>,
-    /// Creating, changing and deleting streams happens one at a time.
+    /// What streams there are is judged and decided one change at a time. In a cluster nobody is waited for meanwhile but
+    /// the catalogue itself.
     pub(crate) changes: tokio::sync::Mutex<()>,
     /// What other servers say about streams is taken in one at a time.
     settling: tokio::sync::Mutex<()>,
@@ -292,6 +293,7 @@ impl Engine {
             cannot_prepare: false,
             clock: clock.clone(),
             health: health.clone(),
+            is_clustered: cluster.is_some(),
         };
         // Streams must know of a lack of space before they take anything.
         writer.maintain();
@@ -405,6 +407,11 @@ impl Engine {
         &self.config
     }
 
+    /// The time.
+    pub fn wall(&self) -> linnet_ids::Wall {
+        self.broker.clock().wall()
+    }
+
     /// Directory of the store.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -439,6 +446,13 @@ impl Engine {
         match handle.ask(Command::Consumer(linnet_assets::ConsumerCommand::List)).await {
             Ok(CommandOutcome::Consumers(infos)) => infos,
             _ => Vec::new(),
+        }
+    }
+
+    /// Whoever stops it waits no more for others to take over.
+    pub fn hurry(&self) {
+        if let Some(cluster) = &self.cluster {
+            cluster.hurry();
         }
     }
 

@@ -68,7 +68,11 @@ impl Engine {
             default_max_consumers: rules.default_max_consumers,
             max_ack_pending: rules.max_ack_pending,
             account: Some(account.limits()),
-            server: Amounts { memory: signed(rules.max_memory), storage: signed(rules.max_storage) },
+            // In a cluster, what each server may have is judged where streams are placed.
+            server: match self.cluster {
+                None => Amounts { memory: signed(rules.max_memory), storage: signed(rules.max_storage) },
+                Some(_) => Amounts { memory: -1, storage: -1 },
+            },
             streams: i64::try_from(self.stream_count(account)).unwrap_or(i64::MAX),
             account_reserved: amounts(self.reserved_by(account)),
             server_reserved: amounts(self.reserved()),
@@ -88,7 +92,7 @@ impl Engine {
         let Some(cluster) = &self.cluster else { return account.reserved() };
         let mut reserved = (0, 0);
         for assignment in cluster.view.streams_of(account.name()) {
-            let replicas = u64::try_from(assignment.members.len()).unwrap_or(1);
+            let replicas = u64::try_from(assignment.config.num_replicas).unwrap_or(1).max(1);
             let bytes = u64::try_from(assignment.config.max_bytes).unwrap_or(0).saturating_mul(replicas);
             match assignment.config.storage {
                 StorageType::Memory => reserved.0 += bytes,

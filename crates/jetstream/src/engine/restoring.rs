@@ -1,22 +1,20 @@
 //! Streams that are restored from a backup: unseen, then complete or gone.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use linnet_assets::Command;
-use linnet_env::{OsRng, Rng};
-use linnet_ids::{GroupId, StreamSeq, Wall};
+use linnet_ids::{StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::policies::StorageType;
 use linnet_jsapi::requests::StreamConfigRequest;
 use linnet_jsapi::stream_rules::{self, StreamCreate};
-use linnet_replication::{Assignment, Change, FLOOR_STEP, Site};
+use linnet_replication::{Assignment, Change, FLOOR_STEP, Placed, Site};
 use tokio::sync::oneshot;
 
 use super::Engine;
 use super::streams::{Shown, tell_readers};
-use crate::catalogue::{JsAccount, Others, StreamHandle};
+use crate::catalogue::{JsAccount, Known, Others, StreamHandle};
 use crate::pump::Control;
 use crate::services::ConsumerServices;
 
@@ -41,7 +39,14 @@ impl Engine {
         let sealed = std::mem::take(&mut config.sealed);
         let wanted = StreamConfigRequest { config, ..StreamConfigRequest::default() };
         let limits = self.limits_for(account);
-        match stream_rules::check_create(&name, &wanted, None, &Others(account), &limits)? {
+        let created = match &self.cluster {
+            None => stream_rules::check_create(&name, &wanted, None, &Others(account), &limits)?,
+            Some(cluster) => {
+                let known = Known(cluster.view.streams_of(account.name()));
+                stream_rules::check_create(&name, &wanted, None, &known, &limits)?
+            }
+        };
+        match created {
             StreamCreate::New(config) => Ok(StreamConfig { sealed, ..*config }),
             StreamCreate::Same => Err(errors::STREAM_NAME_EXIST_RESTORE_FAILED),
         }
@@ -55,8 +60,10 @@ impl Engine {
         created: Wall,
         last_seq: StreamSeq,
     ) -> Result<Arc<StreamHandle>, ApiError> {
-        let meta_index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
-        let group = GroupId { epoch: 0, meta_index, random: OsRng.next_u64() };
+        let group = match &self.cluster {
+            None => self.new_group(),
+            Some(cluster) => cluster.new_group(),
+        };
         let clock = self.broker.clock();
         let assignment = Assignment {
             account: account.name().to_owned(),
@@ -65,6 +72,10 @@ impl Engine {
             live: false,
             members: Vec::new(),
             ended: false,
+            reshaping: None,
+            unclaimed: false,
+            earlier: Vec::new(),
+            continues: None,
             config,
         };
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());
@@ -83,34 +94,52 @@ impl Engine {
         Ok(self.install(account, Box::new(solo), None, Shown::Nowhere).await)
     }
 
-    /// Makes a stream known that is complete, unless there is another one by now.
+    /// Makes a stream known that is complete, unless there is another one by now. In a cluster `members` says where it
+    /// shall be.
     pub(crate) async fn finish_restore(
-        &self,
+        self: &Arc<Self>,
         account: &Arc<JsAccount>,
         handle: &Arc<StreamHandle>,
+        members: Vec<Placed>,
     ) -> Result<(), ApiError> {
+        if let Some(cluster) = &self.cluster {
+            return self.claim_restored(cluster, account, handle, members).await;
+        }
         let _one_at_a_time = self.changes.lock().await;
         let config = (*handle.config()).clone();
-        let name = config.name.clone();
-        if account.stream(&name).is_some() {
+        if account.stream(&config.name).is_some() {
             return Err(errors::stream_restore(errors::STREAM_NAME_EXIST_RESTORE_FAILED.description));
         }
         self.judge_restored(account, config.clone())
             .map_err(|error| errors::stream_restore(error.description))?;
         let change = Change::finish_restore(handle.assignment(account, config));
         self.carry_out(change, Some(account), Some(handle.clone())).await?;
+        self.show(account, handle).await
+    }
+
+    /// Lets a stream be found that was hidden.
+    pub(super) async fn show(
+        &self,
+        account: &Arc<JsAccount>,
+        handle: &Arc<StreamHandle>,
+    ) -> Result<(), ApiError> {
         self.keep_consumers(account, handle).await?;
-        account.streams.write().insert(name, handle.clone());
+        let name = handle.config().name.clone();
+        account.streams.write().insert(name.clone(), handle.clone());
         let services = ConsumerServices::new(&self.config.domain);
         let (done, opened) = oneshot::channel();
         handle.pump.control(Control::Open { key: handle.key, services: Box::new(services), done });
         let _ = opened.await;
-        tell_readers(account, &handle.config().name);
+        tell_readers(account, &name);
         Ok(())
     }
 
     /// Ends a stream that was not restored, with everything of it.
     pub(crate) async fn abandon_restore(&self, account: &Arc<JsAccount>, handle: &Arc<StreamHandle>) {
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.is_unclaimed(handle.group())) {
+            // The cluster may have taken it in, or will.
+            return;
+        }
         let _ = handle.ask(Command::Delete).await;
         let has_log = handle.config().storage == StorageType::File;
         self.remove(account, handle, has_log).await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use linnet_assets::{Answer, Command};
@@ -12,7 +12,7 @@ use linnet_ids::GroupId;
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_replication::{
-    Assignment, Change, FLOOR_STEP, Log, RestoreOutcome, RestoredStore, Site, SoloGroup, Step, group_dir,
+    Assignment, Change, FLOOR_STEP, Log, RestoreOutcome, RestoredStore, Site, Step, StreamGroup, group_dir,
     put_aside,
 };
 use tokio::sync::{Mutex, oneshot};
@@ -67,7 +67,7 @@ impl Engine {
         }
     }
 
-    async fn install_stream(&self, assignment: Assignment, group: Box<SoloGroup>) {
+    async fn install_stream(&self, assignment: Assignment, group: Box<StreamGroup>) {
         let name = assignment.config.name.clone();
         let Some(account) = self.account(&assignment.account) else {
             // Its account has no JetStream now: the data stays where it is.
@@ -107,7 +107,7 @@ impl Engine {
     pub(super) async fn install(
         &self,
         account: &Arc<JsAccount>,
-        group: Box<SoloGroup>,
+        group: Box<StreamGroup>,
         lost: Option<String>,
         shown: Shown,
     ) -> Arc<StreamHandle> {
@@ -129,7 +129,7 @@ impl Engine {
             cell: cell.clone(),
             config: ArcSwap::from_pointee(stream.config().clone()),
             created: stream.created(),
-            is_replica: group.is_replica(),
+            is_replica: AtomicBool::new(group.is_replica()),
             lost,
             // One that begins has none yet.
             kept: Mutex::new(if is_memory { stream.consumer_names() } else { BTreeSet::new() }),
@@ -178,7 +178,7 @@ impl Engine {
                     change.done(now())
                 }
                 (Step::Hide, Some(account), Some(stream)) => {
-                    account.streams.write().remove(&stream.config().name);
+                    account.hide(stream);
                     change.done(now())
                 }
                 (Step::Remove { has_log }, Some(account), Some(stream)) => {
@@ -220,14 +220,19 @@ impl Engine {
         }
     }
 
+    /// The id of a group that never was, on a server that is no part of a cluster.
+    pub(super) fn new_group(&self) -> GroupId {
+        let meta_index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
+        GroupId { epoch: 0, meta_index, random: OsRng.next_u64() }
+    }
+
     /// Creates a stream whose configuration has been judged. The caller holds [`Engine::changes`].
     pub(crate) async fn create_stream(
         &self,
         account: &Arc<JsAccount>,
         config: StreamConfig,
     ) -> Result<Arc<StreamHandle>, ApiError> {
-        let index = self.next_meta_index.fetch_add(1, Ordering::Relaxed);
-        let group = GroupId { epoch: 0, meta_index: index, random: OsRng.next_u64() };
+        let group = self.new_group();
         let name = config.name.clone();
         let assignment = Assignment {
             account: account.name().to_owned(),
@@ -236,6 +241,10 @@ impl Engine {
             live: false,
             members: Vec::new(),
             ended: false,
+            reshaping: None,
+            unclaimed: false,
+            earlier: Vec::new(),
+            continues: None,
             config,
         };
         let (disk, dir, place) = (self.disk.clone(), self.dir.clone(), self.place.clone());

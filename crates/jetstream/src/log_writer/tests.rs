@@ -47,6 +47,7 @@ fn writer_on(disk: Arc<dyn linnet_env::Disk>, handle: LogHandle) -> LogWriter {
         cannot_prepare: false,
         clock: Arc::new(ManualClock::default()),
         health: Arc::default(),
+        is_clustered: false,
     }
 }
 
@@ -215,4 +216,24 @@ fn a_log_on_a_full_disk_takes_a_checkpoint_and_gets_out_of_it() {
     disk.set_capacity(Some(disk.used()));
     let refused = fill(&mut writer);
     gets_out_of_fullness_by_a_checkpoint(&mut writer, refused);
+}
+
+#[tokio::test]
+async fn a_group_has_ended_when_that_is_durable_and_not_when_the_log_has_failed() {
+    let handle = LogHandle::new();
+    let faulty = FaultyDisk::new(1);
+    let writer = writer_on(Arc::new(faulty.clone()), handle.clone());
+    let thread = std::thread::spawn(move || writer.run());
+    let syncs = faulty.counters().syncs;
+    assert!(handle.end(GROUP).await);
+    assert!(faulty.counters().syncs > syncs);
+    let mut attempts = 0..100;
+    faulty.fail_sync_after(0);
+    while handle.end(GROUP).await {
+        // A segment that is prepared met the failure.
+        attempts.next().expect("its sync fails");
+        faulty.fail_sync_after(0);
+    }
+    assert!(!handle.end(GROUP).await, "nothing is written any more");
+    thread.join().unwrap();
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use linnet_assets::Place;
 use linnet_env::{Disk, DiskLock, OsRng, RealClock, Rng};
-use linnet_replication::{FLOOR_STEP, OpenFailure, RestoreOutcome, RestoredStore, Restoring, SoloGroup};
+use linnet_replication::{FLOOR_STEP, OpenFailure, RestoreOutcome, RestoredStore, Restoring, StreamGroup};
 use linnet_seal::MasterKey;
 use linnet_wal::{Config as LogConfig, StoreIdentity, Wal};
 use thiserror::Error;
@@ -285,7 +285,7 @@ impl OfflineStore {
 }
 
 /// The catalogue and the streams that are open.
-fn open_groups(store: &RestoredStore) -> impl Iterator<Item = (String, &SoloGroup)> {
+fn open_groups(store: &RestoredStore) -> impl Iterator<Item = (String, &StreamGroup)> {
     let meta = [("catalogue of streams".to_owned(), &*store.meta)];
     let streams = store.streams.iter().filter_map(|stream| match &stream.outcome {
         RestoreOutcome::Open(group, _) => Some((report::full_name(&stream.assignment), &**group)),
@@ -295,7 +295,7 @@ fn open_groups(store: &RestoredStore) -> impl Iterator<Item = (String, &SoloGrou
 }
 
 /// The same, to be worked on.
-fn groups_of(store: &mut RestoredStore) -> impl Iterator<Item = (String, &mut SoloGroup)> {
+fn groups_of(store: &mut RestoredStore) -> impl Iterator<Item = (String, &mut StreamGroup)> {
     let meta = [("catalogue of streams".to_owned(), &mut *store.meta)];
     let streams = store.streams.iter_mut().filter_map(|stream| match &mut stream.outcome {
         RestoreOutcome::Open(group, _) => Some((report::full_name(&stream.assignment), &mut **group)),

@@ -9,7 +9,7 @@ use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors::ApiError;
 use linnet_raft::Message;
 use linnet_replication::raft::PeerChange;
-use linnet_replication::{GroupDone, GroupKey, Incoming, SoloGroup, Ticket};
+use linnet_replication::{GroupDone, GroupKey, Incoming, StreamGroup, Ticket};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -47,6 +47,8 @@ pub(super) struct PumpMail {
     pub(super) entries: Vec<EntriesRead>,
     pub(super) controls: Vec<Control>,
     is_awake: bool,
+    /// The pump has ended: nobody takes anything out any more.
+    is_closed: bool,
 }
 
 /// What the owner of the catalogue asks of a pump.
@@ -68,7 +70,7 @@ pub(crate) enum Control {
 }
 
 /// What a group is to do.
-pub(crate) type Act = Box<dyn FnOnce(&mut SoloGroup, Mono, &mut LogHandle) + Send>;
+pub(crate) type Act = Box<dyn FnOnce(&mut StreamGroup, Mono, &mut LogHandle) + Send>;
 
 /// What becomes of the files of a group that is dropped.
 pub(crate) enum Files {
@@ -81,7 +83,7 @@ pub(crate) enum Files {
 /// A group and what belongs to it.
 pub(crate) struct Installation {
     pub(crate) key: GroupKey,
-    pub(crate) group: SoloGroup,
+    pub(crate) group: StreamGroup,
     pub(crate) inbox: Arc<StreamInbox>,
     pub(crate) account: Arc<Account>,
     pub(crate) cell: Arc<StreamCell>,
@@ -107,6 +109,9 @@ impl PumpHandle {
 
     fn with(&self, add: impl FnOnce(&mut PumpMail)) {
         let mut mail = self.shared.mail.lock();
+        if mail.is_closed {
+            return;
+        }
         add(&mut mail);
         if !mail.is_awake {
             mail.is_awake = true;
@@ -153,6 +158,14 @@ impl PumpHandle {
 
     pub(crate) fn control(&self, control: Control) {
         self.with(|mail| mail.controls.push(control));
+    }
+
+    /// Drops what came and what comes from now on, so that nobody waits for an answer.
+    pub(super) fn close(&self) {
+        let mut mail = self.shared.mail.lock();
+        let left = std::mem::replace(&mut *mail, PumpMail { is_closed: true, ..PumpMail::default() });
+        drop(mail);
+        drop(left);
     }
 
     /// Waits for mail until `until`.

@@ -19,7 +19,7 @@ use linnet_ids::{GroupId, Mono};
 use linnet_jsapi::errors;
 pub(crate) use linnet_replication::GroupKey;
 use linnet_replication::raft::PeerChange;
-use linnet_replication::{GroupJob, Host, Log, PassMail, SoloGroup, StopReason, Ticket, Touched, Turns};
+use linnet_replication::{GroupJob, Host, Log, PassMail, StopReason, StreamGroup, Ticket, Touched, Turns};
 use tokio::sync::oneshot;
 
 use crate::bearing::Follower;
@@ -130,6 +130,9 @@ impl Pump {
                 if let Some(done) = self.stopping.take() {
                     let _ = done.send(());
                 }
+                // Whoever asks from now on, or has just asked, would keep the store open while it waits.
+                self.handle.close();
+                self.groups.values().for_each(|slot| slot.inbox.close());
                 return;
             }
         }
@@ -361,7 +364,7 @@ impl Host for Pump {
     fn with<R>(
         &mut self,
         key: GroupKey,
-        act: impl FnOnce(&mut SoloGroup, &mut dyn Output, &mut dyn Log) -> R,
+        act: impl FnOnce(&mut StreamGroup, &mut dyn Output, &mut dyn Log) -> R,
     ) -> Option<R> {
         self.guarded(key, |slot, outbox, log| act(&mut slot.group, outbox, log))
     }
@@ -408,6 +411,8 @@ impl Host for Pump {
         if let Some(watch) = &mut slot.watch {
             watch(slot.group.stream_mut());
         }
+        self.note_damage(key);
+        let slot = self.groups.get_mut(&key)?;
         let released = slot.group.take_released();
         if !released.is_empty() {
             self.workers.submit(DiskWork::Remove(released));

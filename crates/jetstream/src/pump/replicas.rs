@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use linnet_ids::{GroupId, Mono, PeerId};
-use linnet_raft::{Entry, LogPoint, MemberProgress, Snapshot, Standing, Status};
+use linnet_raft::{Entry, Fault, LogPoint, MemberProgress, Snapshot, Standing, Status};
 use linnet_replication::raft::{Outbox as RaftOutbox, PeerChange};
 use linnet_replication::transfer::Sources;
-use linnet_replication::{Incoming, ReplicaRequest, SoloGroup, Touched};
+use linnet_replication::{Incoming, ReplicaRequest, StreamGroup, Touched};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -32,7 +32,7 @@ pub(crate) struct ReplicaReport {
 }
 
 impl ReplicaReport {
-    pub(crate) fn of(group: &SoloGroup) -> Option<Self> {
+    pub(crate) fn of(group: &StreamGroup) -> Option<Self> {
         let status = group.status()?;
         let incarnation = group.incarnation()?;
         let members = status.membership.members().iter().map(|member| member.peer);
@@ -47,6 +47,8 @@ pub(crate) trait ReplicaObserver: Send + Sync {
     fn changed(&self, group: GroupId, leads: bool);
     /// A member needs the state of a group, pinned in `source`.
     fn state_wanted(&self, group: GroupId, peer: PeerId);
+    /// A group met damaged messages.
+    fn damaged(&self, group: GroupId);
     /// A leader offers the state of a group.
     fn state_offered(&self, group: GroupId, snapshot: Snapshot);
 }
@@ -114,12 +116,22 @@ impl Pump {
         let _ = done.send(slot.and_then(|slot| ReplicaReport::of(&slot.group)));
     }
 
+    /// Tells of damage that a replica met.
+    pub(super) fn note_damage(&mut self, key: GroupKey) {
+        let (Some(replicas), Some(slot)) = (&self.replicas, self.groups.get_mut(&key)) else { return };
+        if slot.group.stream_mut().store_mut().take_new_damage() {
+            replicas.observer.damaged(slot.group.group());
+        }
+    }
+
     /// After a turn: takes what a replica has to send, and does what it asks for.
     pub(super) fn serve_replica(&mut self, key: GroupKey) {
         let (Some(replicas), Some(slot)) = (&mut self.replicas, self.groups.get_mut(&key)) else { return };
         let Some(outbox) = slot.group.outbox() else { return };
         replicas.outbox.append(outbox);
-        slot.services.keep_up(&slot.group, &slot.account, &slot.inbox);
+        if !slot.group.is_held() {
+            slot.services.keep_up(&slot.group, &slot.account, &slot.inbox);
+        }
         if let Some(bearing) = slot.group.bearing()
             && let Some(state) = slot.follower.look(&bearing, self.clock.mono())
         {
@@ -143,10 +155,21 @@ impl Pump {
                 ReplicaRequest::Members(_) => {
                     replicas.observer.changed(group, slot.group.stream().is_leading());
                 }
+                ReplicaRequest::Peers => {
+                    let now = self.clock.mono();
+                    for peer in &replicas.reachable {
+                        slot.group.on_peer(now, PeerChange::Reachable(*peer), &mut self.log);
+                    }
+                    self.handle.schedule(key);
+                }
                 ReplicaRequest::Halted(fault) => {
                     let stream = &slot.group.stream().config().name;
                     tracing::error!("Stream '{} > {stream}' stopped: {fault}", slot.account.name());
                     slot.cell.fail(&fault.to_string());
+                    if let Fault::OtherHistory(_) = fault {
+                        slot.cell.note_other_history();
+                    }
+                    replicas.observer.changed(group, false);
                 }
             }
         }

@@ -9,7 +9,7 @@ use linnet_ids::Mono;
 use linnet_jsapi::decode::check_required_api_level;
 use linnet_jsapi::errors::ApiError;
 use linnet_jsapi::subjects::AckSubject;
-use linnet_replication::SoloGroup;
+use linnet_replication::StreamGroup;
 use linnet_wire::headers;
 use tokio::sync::oneshot;
 
@@ -24,7 +24,7 @@ use crate::services::ConsumerServices;
 const TURN_MAX: usize = 4096;
 /// A group and what a pump has of it.
 pub(super) struct Slot {
-    pub(super) group: SoloGroup,
+    pub(super) group: StreamGroup,
     pub(super) inbox: Arc<StreamInbox>,
     pub(super) account: Arc<Account>,
     pub(super) cell: Arc<StreamCell>,
@@ -105,6 +105,9 @@ pub(super) fn read_mail(
     is_pressed: bool,
     outbox: &mut Outbox<'_>,
 ) -> More {
+    if slot.group.is_held() {
+        return More::None;
+    }
     let keep = slot.read < slot.mail.publishes.len();
     slot.inbox.take(&mut slot.mail, keep);
     let stream_name = slot.group.stream().config().name.clone();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use linnet_auth::Authenticator;
 use linnet_broker::{Account, AccountLimits, Broker, Config, Delivery, Message, ServerIdentity, Sink};
 use linnet_env::{FaultyDisk, OsRng, RealClock};
-use linnet_jetstream::{Engine, LogConfig};
+use linnet_jetstream::{Engine, LogConfig, StartError};
 use linnet_jsapi::info::AccountLimits as JsLimits;
 use tokio::sync::mpsc;
 
@@ -88,7 +88,16 @@ async fn start(broker: &Broker, disk: &FaultyDisk) -> Arc<Engine> {
 }
 
 async fn start_with(settings: linnet_jetstream::Config, broker: &Broker, disk: &FaultyDisk) -> Arc<Engine> {
-    Engine::start(settings, broker.clone(), Arc::new(disk.clone()), "n").await.expect("the engine starts")
+    let started = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match Engine::start(settings.clone(), broker.clone(), Arc::new(disk.clone()), "n").await {
+                // A task of the engine before may hold the store a moment longer.
+                Err(StartError::Locked(_)) => tokio::task::yield_now().await,
+                outcome => return outcome,
+            }
+        }
+    });
+    started.await.expect("the store is let go").expect("the engine starts")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,8 +7,9 @@ pub(super) fn render(spec: &ClusterSpec, at: usize, ports: &[MemberPorts]) -> St
     let mut text = String::new();
     let own = ports[at];
     let _ = writeln!(text, "server_name: \"{}\"", spec.servers[at].name);
-    let _ = writeln!(text, "listen: \"127.0.0.1:{}\"", own.client);
-    let _ = writeln!(text, "http: \"127.0.0.1:{}\"", own.monitor);
+    let host = spec.servers[at].place.host;
+    let _ = writeln!(text, "listen: \"{host}:{}\"", own.client);
+    let _ = writeln!(text, "http: \"{host}:{}\"", own.monitor);
     if let Some(login) = &spec.system_user {
         let (user, password) = (&login.user, &login.password);
         let _ = writeln!(
@@ -30,8 +31,8 @@ pub(super) fn render(spec: &ClusterSpec, at: usize, ports: &[MemberPorts]) -> St
 fn cluster_block(text: &mut String, spec: &ClusterSpec, at: usize, ports: &[MemberPorts]) {
     let _ = writeln!(
         text,
-        "cluster {{\n  name: \"{}\"\n  listen: \"127.0.0.1:{}\"",
-        spec.name, ports[at].cluster
+        "cluster {{\n  name: \"{}\"\n  listen: \"{}:{}\"",
+        spec.name, spec.servers[at].place.host, ports[at].cluster
     );
     let all = ports.iter().map(|ports| ports.cluster).enumerate();
     let is_dialled = |other: usize| match spec.dial {
@@ -40,11 +41,10 @@ fn cluster_block(text: &mut String, spec: &ClusterSpec, at: usize, ports: &[Memb
         Dial::Earlier => other < at,
         Dial::First => other == 0 && at != 0,
     };
-    let dialled = all.filter(|(other, _)| is_dialled(*other)).map(|(_, port)| port);
-    let routes: Vec<String> = dialled
-        .chain(spec.outside.iter().copied())
-        .map(|port| format!("\"nats://127.0.0.1:{port}\""))
-        .collect();
+    let dialled =
+        all.filter(|(other, _)| is_dialled(*other)).map(|(other, port)| address(spec, at, other, port));
+    let outside = spec.outside.iter().map(|port| format!("127.0.0.1:{port}"));
+    let routes: Vec<String> = dialled.chain(outside).map(|address| format!("\"nats://{address}\"")).collect();
     let _ = writeln!(text, "  routes: [{}]", routes.join(", "));
     if let Some(size) = spec.pool_size {
         let _ = writeln!(text, "  pool_size: {size}");
@@ -58,6 +58,15 @@ fn cluster_block(text: &mut String, spec: &ClusterSpec, at: usize, ports: &[Memb
     let _ = writeln!(text, "{}}}", indented(&spec.cluster_extra));
 }
 
+/// Where one server dials another one, which listens on this port.
+fn address(spec: &ClusterSpec, from: usize, to: usize, port: u16) -> String {
+    let (from, to) = (&spec.servers[from], &spec.servers[to]);
+    match spec.detours.iter().find(|detour| detour.from == from.name && detour.to == to.name) {
+        Some(detour) => format!("127.0.0.1:{}", detour.port),
+        None => format!("{}:{port}", to.place.host),
+    }
+}
+
 fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
@@ -65,7 +74,7 @@ fn indented(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{JetStream, Login};
+    use crate::{JetStream, Login, Place};
 
     fn ports() -> [MemberPorts; 2] {
         [1, 2].map(|n| MemberPorts { client: n, cluster: 10 + n, monitor: 20 + n })
@@ -105,6 +114,24 @@ mod tests {
         assert_eq!([routes(Dial::All, 0), routes(Dial::All, 1)], [[true, true], [true, true]]);
         assert_eq!([routes(Dial::Earlier, 0), routes(Dial::Earlier, 1)], [[false, false], [true, false]]);
         assert_eq!([routes(Dial::First, 0), routes(Dial::First, 1)], [[false, false], [true, false]]);
+    }
+
+    #[test]
+    fn servers_are_dialled_where_they_are_or_by_a_detour() {
+        let spec = ClusterSpec::new("C").server("a", "x").server("b", "x");
+        let place =
+            |at: usize| Place { host: [10, 0, 0, u8::try_from(at).unwrap()].into(), ..Place::default() };
+        let text = render(&spec.clone().places(place), 1, &ports());
+        for line in [
+            "listen: \"10.0.0.1:2\"",
+            "http: \"10.0.0.1:22\"",
+            "listen: \"10.0.0.1:12\"",
+            "nats://10.0.0.0:11",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let text = render(&spec.detour("b", "a", 77), 1, &ports());
+        assert!(text.contains("[\"nats://127.0.0.1:77\"]"), "{text}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-pub use spec::{ClusterSpec, Dial, Login, MemberPorts};
+pub use spec::{ClusterSpec, Dial, Login, MemberPorts, Place};
 
 use crate::ports::check_port;
 use crate::{Error, Ready, Result, Server, Spec, State, lasting_ports};
@@ -53,6 +53,11 @@ impl Member {
         &self.server
     }
 
+    /// The process, to wait for its end.
+    pub fn server_mut(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     /// What the process does now.
     pub fn state(&mut self) -> State {
         self.server.state()
@@ -89,7 +94,10 @@ impl Cluster {
             .config(config::render(&self.spec, at, ports))
             .dir(self.dir.join(&described.name))
             .ready(ready, self.spec.timeout)
-            .launcher(self.spec.launcher.clone());
+            .launcher(match described.place.launcher.is_empty() {
+                true => self.spec.launcher.clone(),
+                false => described.place.launcher.clone(),
+            });
         if let Some(flag) = &self.spec.give_up {
             spec = spec.give_up_when(flag.clone());
         }

@@ -1,4 +1,5 @@
 use std::ffi::OsString;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -9,13 +10,14 @@ use crate::spec::READY_TIMEOUT;
 use crate::{Error, JetStream, Result};
 
 /// A cluster to start: its servers, and what stands in their configurations. Every listener is on the loopback
-/// interface.
+/// interface, unless a server is given another place.
 #[derive(Clone, Debug)]
 pub struct ClusterSpec {
     pub(super) name: String,
     pub(super) servers: Vec<Described>,
     pub(super) dial: Dial,
     pub(super) outside: Vec<u16>,
+    pub(super) detours: Vec<Detour>,
     pub(super) pool_size: Option<i32>,
     pub(super) compression: Option<String>,
     pub(super) accounts: Vec<String>,
@@ -35,6 +37,30 @@ pub(super) struct Described {
     pub(super) name: String,
     pub(super) program: PathBuf,
     pub(super) ports: Option<MemberPorts>,
+    pub(super) place: Place,
+}
+
+/// Where a server runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What it listens on, and is dialled at. The process that starts the cluster has to reach it.
+    pub host: Ipv4Addr,
+    /// Starts this server instead of the cluster's own one if it is not empty; see [`crate::Spec::launcher`].
+    pub launcher: Vec<OsString>,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self { host: Ipv4Addr::LOCALHOST, launcher: Vec::new() }
+    }
+}
+
+/// A loopback port at which one server dials another one.
+#[derive(Clone, Debug)]
+pub(super) struct Detour {
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) port: u16,
 }
 
 /// The ports of a server of a cluster.
@@ -79,6 +105,7 @@ impl ClusterSpec {
             servers: Vec::new(),
             dial: Dial::default(),
             outside: Vec::new(),
+            detours: Vec::new(),
             pool_size: None,
             compression: None,
             accounts: Vec::new(),
@@ -96,7 +123,12 @@ impl ClusterSpec {
     /// Adds a server of this program, on ports that are chosen once and kept over restarts.
     #[must_use]
     pub fn server(mut self, name: impl Into<String>, program: impl Into<PathBuf>) -> Self {
-        self.servers.push(Described { name: name.into(), program: program.into(), ports: None });
+        self.servers.push(Described {
+            name: name.into(),
+            program: program.into(),
+            ports: None,
+            place: Place::default(),
+        });
         self
     }
 
@@ -108,7 +140,33 @@ impl ClusterSpec {
         program: impl Into<PathBuf>,
         ports: MemberPorts,
     ) -> Self {
-        self.servers.push(Described { name: name.into(), program: program.into(), ports: Some(ports) });
+        let (name, program, ports) = (name.into(), program.into(), Some(ports));
+        self.servers.push(Described { name, program, ports, place: Place::default() });
+        self
+    }
+
+    /// Has each server run where this says, by its position.
+    #[must_use]
+    pub fn places(mut self, place: impl Fn(usize) -> Place) -> Self {
+        for (at, server) in self.servers.iter_mut().enumerate() {
+            server.place = place(at);
+        }
+        self
+    }
+
+    /// Has each server listen on these ports, by its position, also over restarts.
+    #[must_use]
+    pub fn ports(mut self, ports: impl Fn(usize) -> MemberPorts) -> Self {
+        for (at, server) in self.servers.iter_mut().enumerate() {
+            server.ports = Some(ports(at));
+        }
+        self
+    }
+
+    /// Lets one server dial another one at this loopback port instead, behind which something passes on what comes.
+    #[must_use]
+    pub fn detour(mut self, from: impl Into<String>, to: impl Into<String>, port: u16) -> Self {
+        self.detours.push(Detour { from: from.into(), to: to.into(), port });
         self
     }
 

@@ -1,6 +1,11 @@
 //! What is wrong with the meta group of a cluster, in nats-server's words, most important first.
 
+use std::time::Duration;
+
 use linnet_jetstream::{MetaPhase, MetaStatus};
+
+/// How long it is shown that the server did not run.
+const STALL_SHOWN: Duration = Duration::from_secs(300);
 
 /// The first thing that is wrong.
 pub(super) fn problem(status: &MetaStatus) -> Option<String> {
@@ -35,12 +40,20 @@ pub(super) fn warnings(status: &MetaStatus) -> Vec<String> {
     if status.phase == MetaPhase::Joining {
         warnings.push("This server waits to be added to the JetStream meta group".to_owned());
     }
-    let away = status.peers.iter().filter(|peer| !peer.is_reachable).map(|peer| peer.name.as_str());
+    let away = status.peers.iter().filter(|peer| !peer.is_reachable);
+    let away = away.map(|peer| format!("{} (for {} s)", peer.name, peer.unheard.as_secs()));
     let away = away.collect::<Vec<_>>().join(", ");
     if !away.is_empty() {
         warnings.push(format!(
             "Members of the JetStream meta group that cannot be heard: {away}; {} of {} are needed",
             status.quorum, status.size
+        ));
+    }
+    if let Some(stall) = status.stall.filter(|stall| stall.ago < STALL_SHOWN) {
+        warnings.push(format!(
+            "This server did not run for {:.1} s, {} s ago: it was stopped, or others had the processor",
+            stall.lasted.as_secs_f64(),
+            stall.ago.as_secs()
         ));
     }
     warnings

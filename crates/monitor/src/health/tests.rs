@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use linnet_ids::PeerId;
-use linnet_jetstream::{MetaLeader, MetaPeer, MetaPhase};
+use linnet_jetstream::{MetaLeader, MetaPeer, MetaPhase, Stall};
 
 use super::*;
 
@@ -50,6 +50,16 @@ fn told(snapshot: &Snapshot, text: &str) -> (u16, String) {
 }
 
 const OK: &str = "{\"status\":\"ok\"}";
+
+#[test]
+fn streams_that_the_cluster_does_not_know_are_a_warning() {
+    let mut snapshot = healthy();
+    snapshot.orphans = vec!["JetStream stream 'A > S' is alone".to_owned()];
+    let query = |details| Query { details, ..Query::default() };
+    let answer = evaluate(&snapshot, &query(true));
+    assert_eq!((answer.code, answer.body.warnings), (200, snapshot.orphans.clone()));
+    assert!(evaluate(&snapshot, &query(false)).body.warnings.is_empty());
+}
 
 #[test]
 fn every_branch_answers_in_nats_servers_words() {
@@ -266,6 +276,7 @@ fn clustered(change: impl FnOnce(&mut MetaStatus)) -> Snapshot {
         is_offline: false,
         is_reachable: true,
         active: Duration::ZERO,
+        unheard: Duration::from_millis(7_200),
         lag: 0,
         is_pending: false,
     };
@@ -359,7 +370,7 @@ fn details_say_who_is_not_there() {
         concat!(
             r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"#,
             r#""JetStream has not established contact with a meta leader"}],"#,
-            r#""warnings":["Members of the JetStream meta group that cannot be heard: n2, n3; 2 of 3 are needed"]}"#,
+            r#""warnings":["Members of the JetStream meta group that cannot be heard: n2 (for 7 s), n3 (for 7 s); 2 of 3 are needed"]}"#,
         )
     );
     let joining = clustered(|m| (m.phase, m.is_current) = (MetaPhase::Joining, false));
@@ -368,6 +379,13 @@ fn details_say_who_is_not_there() {
     let one_away = clustered(|m| m.peers[1].is_reachable = false);
     let (code, said) = told(&one_away, " details");
     assert_eq!(code, 200);
-    assert!(said.contains("cannot be heard: n3; 2 of 3"), "{said}");
+    assert!(said.contains("cannot be heard: n3 (for 7 s); 2 of 3"), "{said}");
     assert_eq!(told(&one_away, ""), (200, OK.to_owned()));
+    let stalled = |ago| {
+        let lasted = Duration::from_millis(2_300);
+        clustered(|m| m.stall = Some(Stall { lasted, ago: Duration::from_secs(ago) }))
+    };
+    let said = told(&stalled(12), " details").1;
+    assert!(said.contains("This server did not run for 2.3 s, 12 s ago"), "{said}");
+    assert_eq!(told(&stalled(300), " details"), (200, OK.to_owned()), "it is over");
 }

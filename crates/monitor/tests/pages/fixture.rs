@@ -192,6 +192,20 @@ impl Server {
         alice
     }
 
+    /// The status of a page, once the streams that it is about have answered: on a busy machine they may be late, which
+    /// the page says.
+    pub(crate) async fn settled(&self, target: &str) -> u16 {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            let page = self.get(target).await;
+            if !page.body.contains("stream does not answer") {
+                return page.status;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{target} stays {}", page.body);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Asks until the page says what is waited for.
     pub(crate) async fn eventually(&self, target: &str, done: impl Fn(&serde_json::Value) -> bool) {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);

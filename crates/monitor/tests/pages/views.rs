@@ -162,7 +162,7 @@ async fn healthz_follows_the_server_from_start_to_lame_duck() {
         ("/healthz?account=B", 404),
         ("/healthz?stream=ORDERS", 400),
     ] {
-        assert_eq!(server.get(target).await.status, status, "{target}");
+        assert_eq!(server.settled(target).await, status, "{target}");
     }
     server.state.listeners.closed(ListenerKind::Server);
     assert_eq!(server.get("/healthz").await.status, 500);
@@ -232,8 +232,12 @@ async fn stream_that_is_not_recovered_makes_the_server_unavailable() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_shows_its_meta_group_from_the_start() {
     let server = Server::start().await;
-    let cluster =
-        linnet_jetstream::ClusterSettings { name: "C".to_owned(), tags: Vec::new(), max_ha_assets: None };
+    let cluster = linnet_jetstream::ClusterSettings {
+        name: "C".to_owned(),
+        tags: Vec::new(),
+        max_ha_assets: None,
+        unique_tag: String::new(),
+    };
     server.start_jetstream_in(Some(cluster)).await;
     let jsz = server.get("/jsz").await.json();
     assert_eq!(jsz["meta_cluster"]["name"], "C");

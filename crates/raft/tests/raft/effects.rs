@@ -54,6 +54,7 @@ impl World {
             Effect::SnapshotOffered(snapshot) => self.take_snapshot(at, &snapshot),
             Effect::ReadsConfirmed { number, index } => self.reads_confirmed(at, number, index),
             Effect::ReadsDropped => self.reads.retain(|(peer, _), _| *peer != self.servers[at].peer),
+            Effect::Halted(fault) if self.is_rescued => self.note(|_| format!("n{at} halted: {fault}")),
             Effect::Halted(fault) => self.fail(&format!("{:?} halted: {fault}", self.servers[at].peer)),
             Effect::Remembers => self.readmitted(at),
             Effect::Amnesiac => self.forgotten(at),
@@ -124,7 +125,7 @@ impl World {
             match self.ghost.commit(index, &entry) {
                 Ok(true) => self.require(self.check_release(at, index)),
                 Ok(false) => {}
-                Err(text) => self.fail(&format!("n{at}: {text}")),
+                Err(text) => self.require(Err(format!("n{at}: {text}"))),
             }
             self.note(|world| format!("n{at} applies {index}: {}", world.tell_entry(&entry)));
             self.acknowledge(at, index, &entry);

@@ -13,6 +13,7 @@ mod hostile;
 mod mutants;
 mod mutation;
 mod paper;
+mod rescue;
 mod schedule;
 mod script;
 mod settle;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linnet_assets::{Command, Moment, Nobody, Place, Publish, StreamLimits};
 use linnet_env::{Disk, FaultyDisk};
-use linnet_ids::{GroupId, Mono, StreamSeq, Wall};
+use linnet_ids::{GroupId, Mono, PeerId, StreamSeq, Wall};
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::policies::StorageType;
 use linnet_raft::LogPoint;
@@ -13,16 +13,16 @@ use linnet_store::Kind;
 use linnet_wal::{Batch, Config, HardState, Opened, StoreIdentity, Wal};
 
 use super::{Opening, fresh, recover};
-use crate::{GroupDone, Log, SoloGroup, Ticket};
+use crate::{GroupDone, Log, StreamGroup, Ticket};
 
-const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
+pub(crate) const GROUP: GroupId = GroupId { epoch: 0, meta_index: 1, random: 7 };
 const STORE: &str = "/store";
 /// Bytes of a sector of the disk.
 const SECTOR: u64 = 512;
 
 /// The batch that is written next.
 #[derive(Default)]
-struct NextBatch(Batch);
+pub(crate) struct NextBatch(pub(crate) Batch);
 
 impl Log for NextBatch {
     fn append(&mut self, group: GroupId, index: u64, term: u64, payload: &[u8]) -> Ticket {
@@ -66,18 +66,18 @@ impl Log for NextBatch {
 }
 
 /// Paths of the files in the stream's directory.
-pub(super) fn stream_files(disk: &FaultyDisk) -> Vec<PathBuf> {
+pub(crate) fn stream_files(disk: &FaultyDisk) -> Vec<PathBuf> {
     disk.files_below(&group_dir()).into_iter().map(|(path, _)| path).collect()
 }
 
-pub(super) fn group_dir() -> PathBuf {
+pub(crate) fn group_dir() -> PathBuf {
     Path::new(STORE).join("group")
 }
 
 /// One life of a store with one stream.
-pub(super) struct Life {
-    pub(super) group: SoloGroup,
-    pub(super) damaged: bool,
+pub(crate) struct Life {
+    pub(crate) group: StreamGroup,
+    pub(crate) damaged: bool,
     disk: FaultyDisk,
     wal: Wal,
     log: NextBatch,
@@ -86,17 +86,17 @@ pub(super) struct Life {
 
 impl Life {
     /// Opens the store; its stream reserves sequences `floor_step` at a time.
-    pub(super) fn begin(disk: &FaultyDisk, floor_step: StreamSeq) -> Self {
+    pub(crate) fn begin(disk: &FaultyDisk, floor_step: StreamSeq) -> Self {
         Self::begin_with(disk, floor_step, 0, || ())
     }
 
     /// As [`Life::begin`], for a stream whose configuration asks for a first sequence.
-    pub(super) fn begin_at(disk: &FaultyDisk, floor_step: StreamSeq, first_seq: StreamSeq) -> Self {
+    pub(crate) fn begin_at(disk: &FaultyDisk, floor_step: StreamSeq, first_seq: StreamSeq) -> Self {
         Self::begin_with(disk, floor_step, first_seq, || ())
     }
 
     /// As [`Life::begin_at`]; something happens once the log is verified.
-    pub(super) fn begin_with(
+    pub(crate) fn begin_with(
         faulty: &FaultyDisk,
         floor_step: StreamSeq,
         first_seq: StreamSeq,
@@ -149,12 +149,63 @@ impl Life {
         life
     }
 
+    /// Where its log ends.
+    pub(crate) fn log_end(&self) -> LogPoint {
+        let index = self.wal.last_index(GROUP);
+        let (term, chain) = (self.wal.term(GROUP, index).unwrap(), self.wal.chain(GROUP, index).unwrap());
+        LogPoint { index, term, chain }
+    }
+
+    /// Opens the store as that of a server in a cluster: the group as the replica that its log says it is. `None` if it
+    /// says that the group has one voter and no consensus.
+    pub(crate) fn begin_as_replica(faulty: &FaultyDisk, me: PeerId) -> Option<Self> {
+        let disk: Arc<dyn Disk> = Arc::new(faulty.clone());
+        let config = Config { segment_bytes: 1 << 20, first_segment_bytes: 1 << 20, ..Config::default() };
+        let identity = StoreIdentity { store_id: [1; 16] };
+        let Opened { wal, groups, .. } = Wal::open(disk.clone(), Path::new(STORE), config, identity).unwrap();
+        let recovered = groups.iter().find(|g| g.group == GROUP);
+        let state = recovered.and_then(|r| r.hard_state.as_ref())?;
+        if state.membership.is_empty() {
+            return None;
+        }
+        let now = Mono::default();
+        let opening = Opening {
+            group: GROUP,
+            recovered,
+            wal: &wal,
+            disk: &disk,
+            dir: group_dir(),
+            config: StreamConfig::default(),
+            created: Wall(1),
+            without_checkpoint: false,
+            place: Place::default(),
+            floor_step: 1,
+            now,
+            wall: Wall(1),
+        };
+        let (stream, node, _) = crate::raft::open_stream_replica(&opening, me, 1).unwrap();
+        let mut log = NextBatch::default();
+        let group = StreamGroup::replica(node, stream, None, now, &mut log);
+        Some(Self { group, damaged: false, disk: faulty.clone(), wal, log, now })
+    }
+
+    /// Lets the group act and makes durable what it writes, so often.
+    pub(crate) fn turn(&mut self, times: usize) {
+        for _ in 0..times {
+            if self.group.next_due().is_some_and(|due| due <= self.now) {
+                let at = self.at();
+                self.group.on_timer(at, &mut self.log, &mut Nobody);
+            }
+            self.write();
+        }
+    }
+
     fn at(&self) -> Moment {
         Moment { now: self.now, wall: Wall(1), live: true }
     }
 
     /// Offers so many messages and makes durable what is admitted: how many.
-    pub(super) fn offer(&mut self, count: usize) -> usize {
+    pub(crate) fn offer(&mut self, count: usize) -> usize {
         let publish = Publish { subject: b"a", reply: b"", header_len: 0, body: b"payload", origin: None };
         let publishes = std::iter::repeat_n(publish, count);
         let (admitted, _) = self.group.offer(publishes, &StreamLimits::default(), self.at(), &mut Nobody);
@@ -163,7 +214,7 @@ impl Life {
     }
 
     /// Stores a message durably, after a higher floor if it needs one; its sequence.
-    pub(super) fn publish(&mut self) -> StreamSeq {
+    pub(crate) fn publish(&mut self) -> StreamSeq {
         if self.offer(1) == 0 {
             assert!(self.raise_floor(), "a message waits and no floor is to be recorded");
             assert_eq!(self.offer(1), 1);
@@ -172,32 +223,32 @@ impl Life {
         self.last_seq()
     }
 
-    pub(super) fn last_seq(&self) -> StreamSeq {
+    pub(crate) fn last_seq(&self) -> StreamSeq {
         self.group.stream().store().state().last_seq
     }
 
     /// Records a higher floor, if the stream wants that now.
-    pub(super) fn raise_floor(&mut self) -> bool {
+    pub(crate) fn raise_floor(&mut self) -> bool {
         let Some(job) = self.group.begin_floor(self.now) else { return false };
         let done = job.run(&self.disk, &group_dir());
         self.job_done(GroupDone::FloorRecorded(done));
         true
     }
 
-    pub(super) fn job_done(&mut self, done: GroupDone) {
+    pub(crate) fn job_done(&mut self, done: GroupDone) {
         let at = self.at();
         self.group.job_done(done, at, &mut self.log, &mut Nobody);
     }
 
     /// Carries out a command.
-    pub(super) fn command(&mut self, command: Command) {
+    pub(crate) fn command(&mut self, command: Command) {
         let at = self.at();
         self.group.stream_mut().command(command, 1, at, &mut Nobody);
         self.write();
     }
 
     /// Lets time pass until the group wants to be looked at.
-    pub(super) fn pass_time(&mut self) {
+    pub(crate) fn pass_time(&mut self) {
         self.now = self.group.next_due().unwrap().max(self.now);
         let at = self.at();
         self.group.on_timer(at, &mut self.log, &mut Nobody);
@@ -212,14 +263,14 @@ impl Life {
     }
 
     /// The process ends; what it wrote stays.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         let disk = self.disk.clone();
         drop(self);
         disk.kill();
     }
 
     /// The process ends, and the newest part of its log is gone.
-    pub(super) fn end_with_loss(self) {
+    pub(crate) fn end_with_loss(self) {
         let disk = self.disk.clone();
         self.end();
         lose_newest_segment(&disk);
@@ -227,18 +278,18 @@ impl Life {
 }
 
 /// The oldest part of the log cannot be read any more.
-pub(super) fn make_oldest_segment_unreadable(disk: &FaultyDisk) {
+pub(crate) fn make_oldest_segment_unreadable(disk: &FaultyDisk) {
     let (path, len) = segments(disk).remove(0);
     (0..len / SECTOR).for_each(|sector| disk.make_sector_unreadable(&path, sector).unwrap());
 }
 
 /// The oldest part of the log goes.
-pub(super) fn lose_oldest_segment(disk: &FaultyDisk) {
+pub(crate) fn lose_oldest_segment(disk: &FaultyDisk) {
     lose(disk, segments(disk).first());
 }
 
 /// The newest part of the log goes.
-pub(super) fn lose_newest_segment(disk: &FaultyDisk) {
+pub(crate) fn lose_newest_segment(disk: &FaultyDisk) {
     lose(disk, segments(disk).last());
 }
 

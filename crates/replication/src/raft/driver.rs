@@ -4,8 +4,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use linnet_ids::{GroupId, LogIndex, Mono, PeerId, Term};
 use linnet_raft::{
-    Change, Effect, Entry, Fault, HardState, LogPoint, Membership, Message, Node, Opening, Refused, Snapshot,
-    Standing, Status, WriteNo, is_reserved,
+    Change, Effect, Entry, Fault, HardState, LogPoint, Membership, Message, Node, NotRescued, Opening,
+    Refused, Snapshot, Standing, Status, WriteNo, is_reserved,
 };
 
 use super::outbox::Outbox;
@@ -209,6 +209,17 @@ impl RaftDriver {
         self.node.on_loss(peer);
     }
 
+    /// Gives up what this replica promised: [`Node::give_up`].
+    pub fn give_up(&mut self, now: Mono, log: &mut dyn Log, outbox: &mut Outbox) -> bool {
+        self.act(log, outbox, |node, out| node.give_up(now, out))
+    }
+
+    /// The entries behind `index` that are in memory, committed or not, without those of consensus.
+    pub fn rest_after(&self, index: LogIndex) -> Vec<Bytes> {
+        let entries = (index + 1..).map_while(|index| self.node.entry(index));
+        entries.filter(|entry| !is_reserved(&entry.payload)).map(|entry| entry.payload.clone()).collect()
+    }
+
     /// Makes sure of who leads.
     pub fn verify(&mut self, log: &mut dyn Log, outbox: &mut Outbox) {
         self.act(log, outbox, |node, out| node.verify(out));
@@ -235,9 +246,26 @@ impl RaftDriver {
         self.act(log, outbox, |node, out| node.change_membership(now, change, out))
     }
 
+    /// Allows the voters that can be heard to go on without the others; see [`Node::rescue`].
+    pub fn rescue(
+        &mut self,
+        now: Mono,
+        needed: usize,
+        within: Duration,
+        log: &mut dyn Log,
+        outbox: &mut Outbox,
+    ) -> Result<usize, NotRescued> {
+        self.act(log, outbox, |node, out| node.rescue(now, needed, within, out))
+    }
+
     /// Hands leadership over.
     pub fn transfer(&mut self, now: Mono, to: PeerId, within: Duration) -> Result<(), Refused> {
         self.node.transfer(now, to, within)
+    }
+
+    /// Others should lead if they can; see [`Node::set_reluctant`].
+    pub fn set_reluctant(&mut self, is_reluctant: bool) {
+        self.node.set_reluctant(is_reluctant);
     }
 
     /// Asks for a confirmation that this replica still leads.

@@ -48,12 +48,14 @@ pub struct Liveness {
     boot: u64,
     peers: BTreeMap<PeerId, Peer>,
     next_beat: Mono,
+    /// When everybody was judged last.
+    judged: Mono,
 }
 
 impl Liveness {
     /// For a process with this number, which no earlier one of the server had.
     pub fn new(boot: u64, now: Mono) -> Self {
-        Self { boot, peers: BTreeMap::new(), next_beat: now }
+        Self { boot, peers: BTreeMap::new(), next_beat: now, judged: now }
     }
 
     /// The number of this process.
@@ -69,7 +71,12 @@ impl Liveness {
     /// A server said something. Frames of an earlier process of it, and of more servers than a group can have, are to be
     /// dropped: then `None`.
     pub fn on_frame(&mut self, now: Mono, peer: PeerId, boot: u64) -> Option<Vec<PeerChange>> {
-        let mut changes = Vec::new();
+        // A process that did not run for a while may be led by others since: it gives up what it led before it believes
+        // what was said to the leader that it was.
+        let mut changes = match now.since(self.judged) > BEAT_EVERY {
+            true => self.judge_all(now),
+            false => Vec::new(),
+        };
         let is_full = self.peers.len() >= MEMBERS_MAX;
         match self.peers.get_mut(&peer) {
             Some(known) if boot < known.boot => return None,
@@ -144,10 +151,15 @@ impl Liveness {
         Some(if is_reachable { PeerChange::Reachable(peer) } else { PeerChange::Unreachable(peer) })
     }
 
+    fn judge_all(&mut self, now: Mono) -> Vec<PeerChange> {
+        self.judged = now;
+        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
+        peers.into_iter().filter_map(|peer| self.judge(now, peer)).collect()
+    }
+
     /// Looks at the clock: who has been silent for too long, and whether beats are due.
     pub fn on_timeout(&mut self, now: Mono) -> (Vec<PeerChange>, bool) {
-        let peers: Vec<PeerId> = self.peers.keys().copied().collect();
-        let changes = peers.into_iter().filter_map(|peer| self.judge(now, peer)).collect();
+        let changes = self.judge_all(now);
         let is_due = now >= self.next_beat;
         if is_due {
             self.next_beat = now + BEAT_EVERY;
@@ -231,6 +243,24 @@ mod tests {
         assert_eq!(hear(&mut liveness, 900, &beat(900, 5)), Some(vec![]));
         assert_eq!(hear(&mut liveness, 1100, &beat(1100, 5)), Some(vec![PeerChange::Unreachable(peer())]));
         assert!(liveness.next_timeout() <= at(1100) + BEAT_EVERY);
+    }
+
+    #[test]
+    fn after_a_pause_everybody_is_out_of_reach_before_anybody_is_believed() {
+        let mut liveness = reachable();
+        let other = PeerId::of_name("another");
+        let changes = liveness.on_frame(at(20), other, 9);
+        assert_eq!(changes, Some(vec![]));
+        assert_eq!(liveness.on_beat(at(20), other, &beat(20, 15)), Some(PeerChange::Reachable(other)));
+        liveness.on_timeout(at(250));
+        let mut changes = liveness.on_frame(at(3000), other, 9).unwrap();
+        changes.sort_by_key(|change| *change != PeerChange::Unreachable(peer()));
+        assert_eq!(changes, [PeerChange::Unreachable(peer()), PeerChange::Unreachable(other)]);
+        assert_eq!(
+            liveness.on_frame(at(3001), peer(), 3),
+            Some(vec![]),
+            "it has not heard this server since"
+        );
     }
 
     #[test]

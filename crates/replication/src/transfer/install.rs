@@ -2,10 +2,10 @@ use linnet_assets::{Moment, Place};
 use linnet_raft::Snapshot;
 
 use super::sink::Received;
-use crate::group::{LogPosition, Seat, SoloGroup};
+use crate::group::{LogPosition, Seat, StreamGroup};
 use crate::log::Log;
 
-impl SoloGroup {
+impl StreamGroup {
     /// Goes on with a state that a leader offered and that has arrived, in place of its own. The files of its own go as
     /// soon as the log has recorded the new one. Gives the state back if it is not wanted any more: nothing has changed
     /// then, and [`Received::discard`] removes it.

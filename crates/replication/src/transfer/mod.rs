@@ -12,7 +12,7 @@
 //! | [`Source::chunk`] | leader | disk |
 //! | [`Sink::take`] | follower; then [`Sink::next_requests`] again | disk |
 //! | [`Sink::finish`] once nothing is missing | follower | disk |
-//! | [`SoloGroup::take_over`](crate::SoloGroup::take_over) | follower | loop |
+//! | [`StreamGroup::take_over`](crate::StreamGroup::take_over) | follower | loop |
 //!
 //! A transfer always carries everything; one that carries only what changed since an earlier one does not exist.
 

@@ -44,8 +44,13 @@ impl Sources {
     pub fn has_room(&self, group: GroupId, peer: PeerId) -> bool {
         match self.held.iter().find(|held| held.group == group && held.peer == peer) {
             Some(held) => !self.is_in_use(held),
-            None => self.held.len() < self.max,
+            None => self.held.len() < self.max || self.held.iter().any(|held| self.is_idle(held)),
         }
+    }
+
+    /// It was taken, and is not asked for any more: it stays only until another one needs its place.
+    fn is_idle(&self, held: &Held) -> bool {
+        held.is_used && !self.is_in_use(held)
     }
 
     /// True while a peer takes the state of a group. A checkpoint that the log does not ask for should wait: it would end
@@ -76,6 +81,11 @@ impl Sources {
             return Err(TooManySources);
         }
         self.release(group, peer);
+        if self.held.len() >= self.max
+            && let Some(idle) = self.held.iter().position(|held| self.is_idle(held))
+        {
+            self.held.remove(idle);
+        }
         self.held.push(Held { group, peer, source, asked: now, is_used: false });
         Ok(())
     }

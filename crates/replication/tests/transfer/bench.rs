@@ -250,7 +250,7 @@ fn message(store: &mut StreamStore, seq: StreamSeq) -> Option<(StreamSeq, i64, S
                 return Some((seq, record.timestamp.0, subject, record.body.to_vec()));
             }
             Lookup::Cold(job) => drop(store.loaded(job.run())),
-            Lookup::Damaged => {
+            Lookup::Damaged | Lookup::Repairing => {
                 store.mark_damaged(seq);
                 return None;
             }

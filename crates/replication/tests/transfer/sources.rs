@@ -54,3 +54,19 @@ fn there_are_only_so_many_and_only_while_somebody_asks() {
     sources.release_group(GROUP);
     assert_eq!(sources.next_due(), None);
 }
+
+#[test]
+fn one_that_was_taken_makes_room_when_it_is_not_asked_for_any_more() {
+    let at = |seconds: u64| Mono::default() + Duration::from_secs(seconds);
+    let mut sources = Sources::new(2, Duration::from_secs(9));
+    for n in 1..3 {
+        sources.hold(GROUP, peer(n), source(u64::from(n)), at(0)).unwrap();
+    }
+    assert!(sources.find(peer(1), 1, at(1)).is_some());
+    sources.expire(at(3));
+    assert!(!sources.has_room(GROUP, peer(3)), "the first is being taken, the second was not begun");
+    sources.expire(at(4));
+    sources.hold(GROUP, peer(3), source(3), at(4)).unwrap();
+    let left = [1, 2, 3].map(|n| sources.of(GROUP, peer(n)).is_some());
+    assert_eq!(left, [false, true, true]);
+}

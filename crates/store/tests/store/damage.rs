@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linnet_env::{DamageKind, Disk, FaultyDisk};
+use linnet_ids::Wall;
 use linnet_store::{CheckpointBody, Filter, Layout, OpenError, OpenReport, StreamStore};
 
 use crate::sealed::shared;
@@ -45,7 +46,7 @@ pub(crate) fn open(disk: &FaultyDisk, body: CheckpointBody) -> Result<(StreamSto
 
 /// Opens after damage and reads everything. No message may be wrong or silently missing; returns those that are
 /// damaged.
-pub(crate) fn damaged_of(stored: &Stored, disk: &FaultyDisk) -> Vec<u64> {
+pub(crate) fn read_everything(stored: &Stored, disk: &FaultyDisk) -> Vec<u64> {
     let (mut store, report) =
         open(disk, stored.body).expect("damage in a block does not keep it from opening");
     let mut damaged = Vec::new();
@@ -76,6 +77,12 @@ pub(crate) fn damaged_of(stored: &Stored, disk: &FaultyDisk) -> Vec<u64> {
     damaged
 }
 
+/// The same, and has it repaired by a replica that is undamaged.
+pub(crate) fn damaged_of(stored: &Stored, disk: &FaultyDisk) -> Vec<u64> {
+    crate::repair::repair_everything(stored, disk);
+    read_everything(stored, disk)
+}
+
 pub(crate) fn len_of(disk: &FaultyDisk, path: &Path) -> u64 {
     disk.files_below(&dir()).into_iter().find(|(p, _)| p == path).map_or(0, |(_, len)| len)
 }
@@ -96,6 +103,21 @@ fn a_flipped_bit_costs_the_message_it_is_in_and_no_other() {
             if bit >= 16 * 8 && number == 2 {
                 assert_eq!(damaged.len(), 1, "bit {bit} of block {number}");
             }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_hides_nothing_from_a_search_by_time() {
+    let stored = stored();
+    for bit in 0..len_of(&stored.disk, &block(1)) * 8 {
+        let disk = stored.disk.fork();
+        disk.flip_bit(&block(1), bit).unwrap();
+        let (store, _) = open(&disk, stored.body).unwrap();
+        assert_eq!(store.first_at_or_after(Wall(0)), Some(2), "bit {bit}");
+        for (seq, _) in &stored.intact {
+            let found = store.first_at_or_after(Wall(i64::try_from(*seq).unwrap() * 10));
+            assert!(found.is_some_and(|found| found <= *seq), "bit {bit}: {found:?} instead of {seq}");
         }
     }
 }
@@ -157,7 +179,7 @@ fn unreadable_zeroed_misplaced_and_stale_sectors_are_contained() {
             assert!(report.lost.len() <= 7, "sector {sector}: {:?}", report.lost);
             for seq in 1..=200 {
                 match get(&mut store, seq, true) {
-                    Got::Damaged => assert!(report.lost.contains(&seq)),
+                    Got::Damaged | Got::Repairing => assert!(report.lost.contains(&seq)),
                     Got::Missing => panic!("{seq} went silently"),
                     Got::Message { payload, .. } => assert_eq!(payload, [u8::try_from(seq).unwrap(); 70]),
                 }

@@ -10,6 +10,7 @@ mod packed;
 mod pins;
 mod properties;
 mod reads;
+mod repair;
 mod replacement;
 mod scrub;
 mod sealed;

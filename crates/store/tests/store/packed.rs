@@ -283,7 +283,7 @@ fn damaged_sectors_are_contained() {
             assert!(report.lost.len() <= 24, "sector {sector}: {:?}", report.lost);
             for seq in 1..=150 {
                 match get(&mut store, seq, true) {
-                    Got::Damaged => assert!(report.lost.contains(&seq)),
+                    Got::Damaged | Got::Repairing => assert!(report.lost.contains(&seq)),
                     Got::Missing => panic!("{seq} went silently"),
                     Got::Message { payload: found, .. } => assert_eq!(found, payload(seq)),
                 }

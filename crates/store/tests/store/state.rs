@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use linnet_env::{Disk, FaultyDisk};
 use linnet_store::CheckpointBody;
 
-use crate::damage::{damaged_of, len_of, open, stored};
+use crate::damage::{len_of, open, read_everything, stored};
 use crate::sealed::{shared, with_encryption};
 use crate::support::dir;
 
@@ -41,7 +41,7 @@ fn a_flipped_bit_costs_nothing_and_is_told() {
         }
         let (_, report) = open(&disk, stored.body).unwrap();
         assert_eq!(report.half_state, (!is_between).then(path), "bit {bit}");
-        assert_eq!(damaged_of(&stored, &disk), [], "bit {bit}");
+        assert_eq!(read_everything(&stored, &disk), [], "bit {bit}");
     }
 }
 
@@ -52,7 +52,7 @@ fn a_sector_that_cannot_be_read_costs_nothing_and_is_told() {
         let disk = stored.disk.fork();
         disk.make_sector_unreadable(&path(), sector).unwrap();
         assert_eq!(open(&disk, stored.body).unwrap().1.half_state, Some(path()));
-        assert_eq!(damaged_of(&stored, &disk), []);
+        assert_eq!(read_everything(&stored, &disk), []);
     }
 }
 
@@ -66,7 +66,7 @@ fn a_file_cut_short_needs_its_first_copy() {
             assert_refused(&disk, stored.body);
         } else if cut % 16 == 0 {
             assert_eq!(open(&disk, stored.body).unwrap().1.half_state, Some(path()));
-            assert_eq!(damaged_of(&stored, &disk), []);
+            assert_eq!(read_everything(&stored, &disk), []);
         }
     }
 }
@@ -95,7 +95,7 @@ fn a_flipped_bit_costs_nothing_with_encryption() {
             disk.flip_bit(&path(), at * 8 + 3).unwrap();
             let (_, report) = open(&disk, stored.body).unwrap();
             assert_eq!(report.half_state, is_told.then(path), "byte {at}");
-            assert_eq!(damaged_of(&stored, &disk), [], "byte {at}");
+            assert_eq!(read_everything(&stored, &disk), [], "byte {at}");
         }
     });
 }
@@ -112,7 +112,7 @@ fn a_state_that_an_earlier_version_wrote_once_opens() {
     let mut earlier = stored;
     earlier.body.crc = crc32fast::hash(&state);
     assert_eq!(open(&disk, earlier.body).unwrap().1.half_state, None);
-    assert_eq!(damaged_of(&earlier, &disk), []);
+    assert_eq!(read_everything(&earlier, &disk), []);
     disk.flip_bit(&path(), 200).unwrap();
     assert_refused(&disk, earlier.body);
 }

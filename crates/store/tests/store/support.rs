@@ -59,6 +59,7 @@ pub(crate) enum Got {
     Message { subject: Vec<u8>, headers: Vec<u8>, payload: Vec<u8>, timestamp: i64 },
     Missing,
     Damaged,
+    Repairing,
 }
 
 pub(crate) fn get(store: &mut StreamStore, seq: StreamSeq, in_order: bool) -> Got {
@@ -76,6 +77,7 @@ pub(crate) fn get(store: &mut StreamStore, seq: StreamSeq, in_order: bool) -> Go
             }
             Lookup::Missing => return Got::Missing,
             Lookup::Damaged => return Got::Damaged,
+            Lookup::Repairing => return Got::Repairing,
             Lookup::Cold(job) => {
                 assert_eq!(job.seq(), seq);
                 // An error shows in the next look-up.

@@ -100,6 +100,31 @@ fn a_full_disk_is_waited_out() {
 }
 
 #[test]
+fn want_of_descriptors_is_waited_out() {
+    let disk = new_disk(1);
+    let mut store = new_store(&disk);
+    (1..=30).for_each(|seq| append(&mut store, seq, "s", &[1; 40]));
+    disk.set_descriptors(false);
+    write_all(&mut store);
+    let job = store.begin_checkpoint(b"").unwrap();
+    assert!(store.finish_checkpoint(job.run()).is_none());
+    assert!(store.failure().is_none() && store.unwritten() > 0);
+    disk.set_descriptors(true);
+    write_all(&mut store);
+    assert_eq!(store.unwritten(), 0);
+    // Everything is written, and the state with its directory is not.
+    let job = store.begin_checkpoint(b"").unwrap();
+    disk.set_descriptors(false);
+    assert!(store.finish_checkpoint(job.run()).is_none() && store.failure().is_none());
+    disk.set_descriptors(true);
+    let body = checkpoint(&mut store, &disk);
+    let shared: Arc<dyn Disk> = shared(&disk);
+    let (mut store, report) = StreamStore::open(&shared, dir(), seed(), Some(body), |_| -1).unwrap();
+    assert!(report.lost.is_empty() && report.strays.is_empty());
+    (1..=30).for_each(|seq| assert!(matches!(get(&mut store, seq, true), Got::Message { .. })));
+}
+
+#[test]
 fn erasing_is_not_forgotten_when_the_disk_is_full() {
     let disk = new_disk(1);
     let mut store = new_store(&disk);

@@ -12,17 +12,24 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::super::trio::Trio;
+use super::is_long;
 use super::ledger::Ledger;
 use crate::harness::within;
 
 /// How long an answer may take before it is asked for again.
 const ANSWER: Duration = Duration::from_millis(500);
-/// A publisher has one message under way, and begins the next not before this.
-const PACE: Duration = Duration::from_millis(10);
+/// A consumer's floor is looked at again after this.
+const LOOK: Duration = Duration::from_millis(50);
 /// The longest time that something may not be answered: a pause, and a healing.
 const PATIENCE: Duration = Duration::from_secs(45);
 /// An expected sequence is not the last one.
 const WRONG_LAST: u64 = 10_071;
+
+/// A publisher has one message under way, and begins the next not before this. In the ordinary tests many servers share a few
+/// processors.
+fn pace() -> Duration {
+    Duration::from_millis(if is_long() { 10 } else { 40 })
+}
 
 /// Everything that runs beside the faults.
 pub(super) struct Load {
@@ -56,6 +63,7 @@ impl Load {
                 tasks.spawn(Worker::new(trio, stream, ledger, &has_ended).await.watch());
             }
         }
+        tasks.spawn(Worker::new(trio, "", ledger, &has_ended).await.manage());
         Self { has_ended, tasks }
     }
 
@@ -87,11 +95,46 @@ impl Worker {
         serde_json::from_slice(&answer.payload).ok()
     }
 
+    /// Makes streams, changes and empties them, and removes every second one. At least one of them is there for certain.
+    async fn manage(self) {
+        let mut pace = tokio::time::interval(Duration::from_millis(200));
+        let mut has_made = false;
+        for number in 0_u64.. {
+            pace.tick().await;
+            if !self.goes_on() && has_made {
+                return;
+            }
+            let (name, subject) = (format!("T{number}"), format!("t{number}"));
+            let mut config = serde_json::json!({"name": name, "subjects": [subject],
+                "num_replicas": 1 + 2 * (number % 2)});
+            if self.calls(&format!("STREAM.CREATE.{name}"), &config).await {
+                self.ledger.settle(&name, true);
+                has_made |= number % 4 >= 2;
+            }
+            let _ = self.ask(subject, HeaderMap::new(), "x".to_owned()).await;
+            config["max_msgs"] = 5.into();
+            self.calls(&format!("STREAM.UPDATE.{name}"), &config).await;
+            self.calls(&format!("STREAM.PURGE.{name}"), &serde_json::json!({})).await;
+            if number % 4 < 2 {
+                self.ledger.doubt(&name);
+                if self.calls(&format!("STREAM.DELETE.{name}"), &Value::Null).await {
+                    self.ledger.settle(&name, false);
+                }
+            }
+        }
+    }
+
+    /// True if a call was answered, and not with an error.
+    async fn calls(&self, call: &str, body: &Value) -> bool {
+        let answer = self.ask(format!("$JS.API.{call}"), HeaderMap::new(), body.to_string()).await;
+        answer.is_some_and(|answer| answer["error"].is_null())
+    }
+
     /// Messages with an id, each of which expects to follow the one before on its subject.
     async fn publish(self, n: usize) {
         let subject = format!("{}.{n}", self.stream.to_lowercase());
         let mut last = 0;
-        let mut pace = tokio::time::interval(PACE);
+        let mut pace = tokio::time::interval(pace());
         for number in 0_u64.. {
             pace.tick().await;
             let body = format!("{subject}:{number}");
@@ -137,7 +180,7 @@ impl Worker {
     async fn compare_and_set(self, n: usize) {
         let subject = format!("{}.key", self.stream.to_lowercase());
         let mut last = 0;
-        let mut pace = tokio::time::interval(PACE);
+        let mut pace = tokio::time::interval(pace());
         for number in 0_u64.. {
             pace.tick().await;
             if !self.goes_on() {
@@ -197,12 +240,13 @@ impl Worker {
     /// Looks at the consumer's floor again and again.
     async fn watch(self) {
         let call = format!("$JS.API.CONSUMER.INFO.{}.D", self.stream);
-        let mut pace = tokio::time::interval(PACE * 5);
+        let mut pace = tokio::time::interval(LOOK);
         while self.goes_on() {
             pace.tick().await;
+            let confirmed = self.ledger.confirmed_floor(&self.stream);
             let answer = self.ask(call.clone(), HeaderMap::new(), String::new()).await.unwrap_or_default();
             if let Some(floor) = answer["ack_floor"]["stream_seq"].as_u64() {
-                self.ledger.floor(&self.stream, floor);
+                self.ledger.floor(&self.stream, floor, confirmed);
             }
         }
     }

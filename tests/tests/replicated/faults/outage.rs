@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use serde_json::json;
 
 use super::super::trio::{Trio, publish, run};
-use crate::harness::Kind;
+use crate::harness::{Kind, setting};
 
 #[test]
 fn writes_go_on_soon_after_a_leader_is_killed_or_paused() {
     run(Kind::Linnet, async |trio| {
         trio.stream("S", 3, json!({})).await;
-        for n in 0..3 {
+        for n in 0..setting("LINNET_FAULT_ROUNDS", 1) {
             let leader = trio.leader("S").await;
             let elapsed = outage(trio, &format!("kill {n}"), &leader, |trio, leader| trio.kill(leader)).await;
             trio.restart(&leader);

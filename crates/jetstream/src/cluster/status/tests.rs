@@ -26,6 +26,9 @@ fn raft(leader: Option<&str>) -> Status {
         is_removed: false,
         membership: Membership::of_voters(["n1", "n2", "n3"].map(replica)),
         is_membership_committed: true,
+        rescue_quorum: None,
+        forgetful: Vec::new(),
+        fault: None,
     }
 }
 
@@ -57,6 +60,7 @@ fn status(raft: &Status, peers: &[PeerView]) -> MetaStatus {
         progress: &|id| Some(progress(if id == peer("n2") { 12 } else { 6 })),
         peers,
         names: &|_| None,
+        listened: Duration::from_secs(60),
     };
     facts.status()
 }
@@ -93,6 +97,8 @@ fn the_leader_knows_how_far_all_others_are() {
     let unknown = status_of(&[view("n3", 0)]);
     let name = format!("Server name unknown at this time (peerID: {})", peer("n2"));
     assert_eq!(shown(&unknown), [(name.as_str(), "offline", 0), ("n3", "behind", 4)]);
+    let unheard: Vec<_> = unknown.peers.iter().map(|p| p.unheard.as_secs()).collect();
+    assert_eq!(unheard, [60, 0], "as long as it could have been heard");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use linnet_broker::Account;
 use linnet_ids::{GroupId, Mono, PeerId};
 use serde_json::{Map, Value};
 
+use super::attention::Scope;
 use super::news::Fresh;
 use super::{Cluster, Engine, LEADERLESS_AFTER};
 use crate::advisories::Writer;
@@ -15,6 +16,9 @@ use crate::catalogue::{JsAccount, StreamHandle};
 
 /// How often it is told of a group that it has no quorum.
 const LOST_AGAIN: Duration = Duration::from_secs(20);
+
+/// Groups that are named in a line of the log.
+const SHOWN_MAX: usize = 3;
 
 /// Remembers what was told.
 #[derive(Default)]
@@ -36,16 +40,26 @@ enum StreamEvent {
 
 impl Announcer {
     /// Tells what is new. Nothing here waits for a pump.
-    pub(super) fn announce(&mut self, engine: &Arc<Engine>, cluster: &Arc<Cluster>, fresh: &Fresh) {
+    pub(super) fn announce(
+        &mut self,
+        engine: &Arc<Engine>,
+        cluster: &Arc<Cluster>,
+        fresh: &Fresh,
+        scope: &Scope,
+    ) {
+        announce_resigned(engine, cluster, fresh);
         self.announce_meta(engine, cluster);
-        let elected: Vec<GroupId> =
-            fresh.changed.iter().filter(|(_, leads)| **leads).map(|(g, _)| *g).collect();
+        for (group, _) in fresh.changed.iter().filter(|(_, leads)| **leads) {
+            if let Some((account, handle)) = find(engine, cluster, *group) {
+                tell(engine, cluster, &account, &handle, StreamEvent::Elected);
+            }
+        }
+        if *scope != Scope::All {
+            return;
+        }
         let now = engine.broker.clock().mono();
         for account in engine.accounts() {
-            for handle in account.streams().into_iter().filter(|handle| handle.is_replica) {
-                if elected.contains(&handle.group) {
-                    tell(engine, cluster, &account, &handle, StreamEvent::Elected);
-                }
+            for handle in account.streams().into_iter().filter(|handle| handle.is_replica()) {
                 let leaderless_since = handle.cell.replica().and_then(|state| state.leaderless_since);
                 if leaderless_since.is_none_or(|since| now.since(since) <= LEADERLESS_AFTER) {
                     self.lost.remove(&handle.group);
@@ -88,6 +102,54 @@ impl Announcer {
             }
         }
     }
+}
+
+/// The stream of a group. The catalogue knows its name, if it is known already.
+fn find(engine: &Engine, cluster: &Cluster, group: GroupId) -> Option<(Arc<JsAccount>, Arc<StreamHandle>)> {
+    if let Some(assignment) = cluster.view.of_group(group) {
+        let account = engine.account(&assignment.account)?;
+        let handle = account.stream(&assignment.config.name).filter(|handle| handle.group == group)?;
+        return Some((account, handle));
+    }
+    engine.accounts().into_iter().find_map(|account| {
+        let handle = account.streams().into_iter().find(|handle| handle.group == group)?;
+        Some((account, handle))
+    })
+}
+
+/// Tells of groups that this server led and that have no leader, as too few of their members can be heard.
+fn announce_resigned(engine: &Engine, cluster: &Cluster, fresh: &Fresh) {
+    if fresh.resigned.is_empty() {
+        return;
+    }
+    let unheard: Vec<String> =
+        cluster.link.peers().into_iter().filter(|p| !p.is_reachable).map(|p| p.name).collect();
+    let mut groups = Vec::new();
+    let has_no_leader = |handle: &StreamHandle| {
+        handle.cell.replica().is_some_and(|state| state.leaderless_since.is_some() && !state.is_leader)
+    };
+    if fresh.resigned.contains(&GroupId::META) && cluster.meta().leaderless_since.is_some() {
+        groups.push("the meta group".to_owned());
+    }
+    for account in engine.accounts() {
+        for handle in account.streams().into_iter().filter(|h| fresh.resigned.contains(&h.group)) {
+            if has_no_leader(&handle) {
+                groups.push(format!("stream '{} > {}'", account.name(), handle.config().name));
+            }
+        }
+    }
+    // Without a silent server it was handed over, or another one was elected.
+    if groups.is_empty() || unheard.is_empty() {
+        return;
+    }
+    let more = groups.len().saturating_sub(SHOWN_MAX);
+    groups.truncate(SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    tracing::warn!(
+        "Raft heartbeat timeout, stepping down: {} cannot be heard, which leaves no quorum of {}{more}",
+        unheard.join(", "),
+        groups.join(", ")
+    );
 }
 
 /// Tells of a stream and its consumers in a task of its own: the replica is asked.
@@ -141,10 +203,10 @@ fn tell(
 }
 
 /// An advisory.
-struct Told {
-    topic: String,
-    kind: &'static str,
-    fields: Map<String, Value>,
+pub(super) struct Told {
+    pub(super) topic: String,
+    pub(super) kind: &'static str,
+    pub(super) fields: Map<String, Value>,
 }
 
 impl Told {
@@ -155,7 +217,7 @@ impl Told {
         self.publish(engine, &system_accounts(engine));
     }
 
-    fn publish(&self, engine: &Engine, accounts: &[Arc<Account>]) {
+    pub(super) fn publish(&self, engine: &Engine, accounts: &[Arc<Account>]) {
         let mut publisher = engine.broker.publisher();
         let mut writer = Writer::new(&engine.broker, &engine.config.domain);
         for account in accounts {
@@ -165,7 +227,16 @@ impl Told {
     }
 }
 
-fn system_accounts(engine: &Engine) -> Vec<Arc<Account>> {
+/// Which server an advisory is about: this one.
+pub(super) fn own_fields(engine: &Engine) -> Map<String, Value> {
+    let identity = engine.broker.identity();
+    let cluster = engine.broker.cluster_name().unwrap_or_default();
+    let fields =
+        [("server", identity.name.clone()), ("server_id", identity.id.clone()), ("cluster", cluster)];
+    fields.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+pub(super) fn system_accounts(engine: &Engine) -> Vec<Arc<Account>> {
     engine.broker.accounts().into_iter().filter(|account| account.is_system()).collect()
 }
 

@@ -8,7 +8,8 @@ use linnet_ids::{GroupId, PeerId};
 use linnet_jsapi::ConsumerConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamInfo;
-use linnet_replication::{Assignment, KeptConsumer};
+use linnet_replication::Assignment;
+use linnet_replication::cluster::{Assurance, MetaRequest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use super::{Cluster, Engine};
 use crate::catalogue::StreamHandle;
 use crate::cluster::{Answerer, AskKind};
+use crate::engine::META_KEY;
 
 /// Describe yourself: [`Description`].
 pub(super) const ASK_DESCRIPTION: AskKind = AskKind(1);
@@ -29,11 +31,41 @@ pub(super) const ASK_STREAMS: AskKind = AskKind(4);
 pub(super) const ASK_USAGE: AskKind = AskKind(5);
 /// A chunk of a state.
 pub(super) const ASK_CHUNK: AskKind = AskKind(6);
-/// The life in which you would take part in a group: its id.
+/// The life in which you would take part in a group: its id; after a space, a life of yours that is over.
 pub(super) const ASK_LIFE: AskKind = AskKind(7);
 
-/// How a replica of a group stands: its id; [`Standing`](super::reseed::Standing).
+/// How a replica of a group stands: its id; [`Standing`](linnet_replication::cluster::Standing).
 pub(super) const ASK_STANDING: AskKind = AskKind(8);
+
+/// Records of a group's messages; [`repairing`](super::repairing).
+pub(super) const ASK_RECORDS: AskKind = AskKind(9);
+/// This server's disk takes nothing, or does again: 1 or 0.
+pub(super) const ASK_TROUBLE: AskKind = AskKind(10);
+/// Which members beside this one of the groups that you lead are behind: its id; their names.
+pub(super) const ASK_LAGGING: AskKind = AskKind(11);
+/// Give up what your replica of a group promised: its id; empty.
+pub(super) const ASK_GIVE_UP: AskKind = AskKind(14);
+
+/// Go on with those of a group that remember; [`rescue`](super::rescue).
+pub(super) const ASK_GO_ON: AskKind = AskKind(13);
+
+/// How long a server may take to describe itself.
+pub(super) const DESCRIBE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Whether you know a leader of the catalogue's group.
+pub(super) const ASK_LED: AskKind = AskKind(12);
+
+/// Take me out of the catalogue's group, which you lead, and say so to who asked: its reply subject; an [`ApiError`] if
+/// that is refused.
+pub(super) const ASK_REMOVAL: AskKind = AskKind(15);
+
+/// What of the catalogue's group, which you lead, is committed: its term and an index, or nothing.
+pub(super) const ASK_COMMITTED: AskKind = AskKind(16);
+
+/// The state of a group that you sent in a transfer is taken: its number.
+pub(super) const ASK_TAKEN: AskKind = AskKind(18);
+/// Of which of these streams you know a leader: ids of groups; the same.
+pub(super) const ASK_LED_STREAMS: AskKind = AskKind(17);
 
 /// How long the leader of a stream may take.
 const STREAM_WITHIN: Duration = Duration::from_secs(4);
@@ -51,9 +83,11 @@ pub(super) struct Description {
     pub(super) name: String,
     pub(super) cluster: String,
     pub(super) tags: Vec<String>,
-    /// Bytes that streams may still take there.
-    pub(super) memory_available: u64,
-    pub(super) storage_available: u64,
+    /// Bytes that streams may take there, and that they take: memory, storage.
+    pub(super) max: (u64, u64),
+    pub(super) used: (u64, u64),
+    /// Consumers there of streams with several replicas.
+    pub(super) ha_consumers: u64,
 }
 
 /// Bytes that an account uses.
@@ -87,19 +121,6 @@ pub(crate) enum StreamCall {
     End,
     /// Ids of the servers that are its members for certain.
     Members,
-}
-
-/// What the leader of the catalogue's group is asked by other servers.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(in crate::engine) enum MetaRequest {
-    /// The group has its first leader.
-    Live { account: String, stream: String, group: String },
-    /// A durable consumer of a stream in memory is to be kept.
-    Keep { account: String, stream: String, consumer: Box<KeptConsumer> },
-    /// Such a consumer is gone.
-    Drop { account: String, stream: String, group: String, consumer: String },
-    /// A member has nothing of an ended stream any more.
-    Gone { account: String, stream: String, group: String, peer: String },
 }
 
 /// Answers what others ask from now on.
@@ -143,8 +164,13 @@ pub(super) fn answer(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
     });
     spawn(ASK_LIFE, |engine, cluster, _, body, answerer| {
         Box::pin(async move {
-            let Some(group) = GroupId::parse(&String::from_utf8_lossy(&body)) else { return };
-            if let Some(life) = engine.name_life(&cluster, group).await {
+            let text = String::from_utf8_lossy(&body);
+            let (group, over) = match text.split_once(' ') {
+                Some((group, life)) => (group, life.parse().ok()),
+                None => (&*text, None),
+            };
+            let Some(group) = GroupId::parse(group) else { return };
+            if let Some(life) = engine.name_life(&cluster, group, over).await {
                 say(answerer, &life);
             }
         })
@@ -159,7 +185,48 @@ pub(super) fn answer(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
             }
         })
     });
+    spawn(ASK_GIVE_UP, |engine, _, _, body, answerer| {
+        Box::pin(async move {
+            if let Some(group) = std::str::from_utf8(&body).ok().and_then(GroupId::parse) {
+                engine.give_up(group).await;
+                answerer.answer(b"");
+            }
+        })
+    });
+    spawn(ASK_TROUBLE, |_, cluster, from, body, answerer| {
+        Box::pin(async move {
+            cluster.link.note_trouble(from, body.first() == Some(&1));
+            answerer.answer(b"");
+        })
+    });
+    spawn(ASK_LAGGING, |engine, cluster, _, body, answerer| {
+        Box::pin(async move {
+            let Ok(member) = String::from_utf8_lossy(&body).parse() else { return };
+            say(answerer, &engine.lagging_beside(&cluster, member).await);
+        })
+    });
+    spawn(ASK_LED, |_, cluster, _, _, answerer| {
+        Box::pin(async move { say(answerer, &cluster.leaderless_for().is_none()) })
+    });
+    spawn(ASK_LED_STREAMS, |engine, _, _, body, answerer| {
+        Box::pin(async move {
+            let Ok(groups) = serde_json::from_slice::<Vec<String>>(&body) else { return };
+            say(answerer, &engine.led_of(&groups));
+        })
+    });
+    spawn(ASK_COMMITTED, |engine, _, _, _, answerer| {
+        Box::pin(async move {
+            let report = engine.report(&engine.meta_pump(), META_KEY).await;
+            say(answerer, &report.and_then(|report| Assurance::answer(&report.status)));
+        })
+    });
+    spawn(ASK_REMOVAL, |engine, cluster, from, reply, answerer| {
+        Box::pin(async move { say(answerer, &engine.remove_who_asks(&cluster, from, &reply).await.err()) })
+    });
     super::transfers::answer(engine, cluster);
+    super::transfers::release(cluster);
+    super::repairing::answer(engine, cluster);
+    super::rescue::answer(engine, cluster);
 }
 
 type Task = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -173,22 +240,29 @@ fn say(answerer: Answerer, answer: &impl Serialize) {
 
 impl Engine {
     fn describe_server(&self, cluster: &Cluster) -> Description {
-        let (memory, storage) = self.usage.total();
         let meta = cluster.meta();
         Description {
             life: meta.report.as_ref().map(|report| report.incarnation),
             name: self.place.server.clone(),
             cluster: self.broker.cluster_name().unwrap_or_default(),
             tags: self.config.cluster.as_ref().map(|c| c.tags.clone()).unwrap_or_default(),
-            memory_available: self.config.max_memory.saturating_sub(memory),
-            storage_available: self.config.max_storage.saturating_sub(storage),
+            max: self.usage.max(),
+            used: self.usage.total(),
+            ha_consumers: self.ha_consumers(),
         }
+    }
+
+    fn ha_consumers(&self) -> u64 {
+        let accounts = self.accounts();
+        let streams = accounts.iter().flat_map(|account| account.streams());
+        streams.filter(|stream| stream.config().num_replicas > 1).map(|s| s.cell().consumers()).sum()
     }
 
     /// The descriptions of all servers that can be heard, this one's among them.
     pub(super) async fn describe_all(&self, cluster: &Arc<Cluster>) -> Vec<(PeerId, Description)> {
         let mut all = vec![(cluster.me(), self.describe_server(cluster))];
-        all.extend(gather(cluster, ASK_DESCRIPTION, Vec::new()).await);
+        all.extend(gather(cluster, ASK_DESCRIPTION, DESCRIBE_WITHIN, Vec::new()).await);
+        cluster.acquaintances.lock().note(&all);
         all
     }
 
@@ -202,7 +276,9 @@ impl Engine {
     /// What an account uses of all servers that can be heard.
     pub(crate) async fn usage_everywhere(&self, cluster: &Arc<Cluster>, account: &str) -> Usage {
         let mut sum = self.usage_here(account);
-        for (_, usage) in gather::<Usage>(cluster, ASK_USAGE, account.as_bytes().to_vec()).await {
+        for (_, usage) in
+            gather::<Usage>(cluster, ASK_USAGE, GATHER_WITHIN, account.as_bytes().to_vec()).await
+        {
             sum.memory += usage.memory;
             sum.storage += usage.storage;
             sum.consumers += usage.consumers;
@@ -213,7 +289,7 @@ impl Engine {
     /// True if this server answers for a stream.
     pub(crate) fn leads(&self, handle: &StreamHandle) -> bool {
         self.cluster.as_ref().is_none_or(|cluster| {
-            handle.lost().is_none() && (!handle.is_replica || cluster.news.leads(handle.group))
+            handle.lost().is_none() && (!handle.is_replica() || cluster.news.leads(handle.group))
         })
     }
 
@@ -232,7 +308,9 @@ impl Engine {
     /// All streams of an account, each as its leader describes it.
     pub(crate) async fn streams_everywhere(&self, cluster: &Arc<Cluster>, account: &str) -> Vec<StreamInfo> {
         let mut infos = self.streams_led(account).await;
-        for (_, more) in gather::<Vec<StreamInfo>>(cluster, ASK_STREAMS, account.as_bytes().to_vec()).await {
+        for (_, more) in
+            gather::<Vec<StreamInfo>>(cluster, ASK_STREAMS, GATHER_WITHIN, account.as_bytes().to_vec()).await
+        {
             infos.extend(more);
         }
         infos
@@ -282,8 +360,8 @@ impl Engine {
                 Err(error) => Some(Err(error)),
             },
             StreamCall::Members => {
-                if !handle.is_replica {
-                    return Some(Ok(serde_json::Value::Array(Vec::new())));
+                if !handle.is_replica() {
+                    return Some(Ok(serde_json::json!([cluster.me().to_string()])));
                 }
                 let status = self.report(&handle.pump, handle.key).await?.status;
                 let members = status.membership.members().iter().map(|m| m.peer.to_string());
@@ -307,7 +385,9 @@ impl Engine {
             let assignment = cluster.view.stream(account, stream);
             let is_known = cluster.view.last_seq() >= seq;
             if let (true, Some(assignment)) = (is_known, assignment) {
-                assignment.replica(cluster.me())?;
+                if !assignment.holding_peers().contains(&cluster.me()) {
+                    return None;
+                }
                 let handle = self.account(account)?.stream(stream);
                 if let Some(handle) = handle.filter(|h| self.leads(h))
                     && *handle.config() == assignment.config
@@ -356,15 +436,15 @@ impl Engine {
         };
         let body: Arc<[u8]> = serde_json::to_vec(&question()).ok()?.into();
         let mut asking = JoinSet::new();
-        for replica in assignment.replicas() {
-            if replica.peer == cluster.me() {
+        for peer in assignment.holding_peers() {
+            if peer == cluster.me() {
                 let (engine, cluster, question) = (self.clone(), cluster.clone(), question());
                 asking.spawn(async move { engine.answer_stream(&cluster, question).await });
             } else {
                 let (cluster, body) = (cluster.clone(), body.clone());
                 asking.spawn(async move {
                     let within = STREAM_WITHIN + Duration::from_millis(500);
-                    let answer = cluster.link.ask(replica.peer, ASK_STREAM, &body, within).await.ok()?;
+                    let answer = cluster.link.ask(peer, ASK_STREAM, &body, within).await.ok()?;
                     serde_json::from_slice(&answer).ok()
                 });
             }
@@ -399,16 +479,49 @@ impl Engine {
 }
 
 /// What all servers answer that can be heard and understood.
-async fn gather<T: DeserializeOwned>(
+pub(super) async fn gather<T: DeserializeOwned>(
     cluster: &Arc<Cluster>,
     kind: AskKind,
+    within: Duration,
     body: Vec<u8>,
 ) -> Vec<(PeerId, T)> {
-    let answers = cluster.link.ask_all(kind, body, GATHER_WITHIN).await.into_iter();
+    let answers = cluster.link.ask_all(kind, body, within).await.into_iter();
     answers.filter_map(|(peer, answer)| Some((peer, serde_json::from_slice(&answer.ok()?).ok()?))).collect()
 }
 
 /// A group id of an assignment.
 pub(super) fn group_of(assignment: &Assignment) -> Option<GroupId> {
-    GroupId::parse(&assignment.group)
+    assignment.group_id()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_question_has_a_number_of_its_own() {
+        let all = [
+            ASK_COMMITTED,
+            ASK_LED_STREAMS,
+            ASK_TAKEN,
+            ASK_DESCRIPTION,
+            ASK_STREAM,
+            ASK_META,
+            ASK_STREAMS,
+            ASK_USAGE,
+            ASK_CHUNK,
+            ASK_LIFE,
+            ASK_STANDING,
+            ASK_RECORDS,
+            ASK_TROUBLE,
+            ASK_LAGGING,
+            ASK_GIVE_UP,
+            ASK_GO_ON,
+            ASK_LED,
+            ASK_REMOVAL,
+        ];
+        assert_eq!(all.iter().map(|kind| kind.0).collect::<HashSet<_>>().len(), all.len());
+    }
 }

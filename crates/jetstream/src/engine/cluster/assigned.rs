@@ -55,7 +55,7 @@ impl Engine {
             None if age < YOUNG => None,
             None => Some("stream not found"),
             Some(handle) if Some(handle.group) != group_of(assignment) => Some("cluster node skew detected"),
-            Some(handle) if handle.is_replica && handle.lost.is_none() => self.judge(cluster, handle),
+            Some(handle) if handle.is_replica() && handle.lost.is_none() => self.judge(cluster, handle),
             Some(_) => None,
         };
         AssignedStream { account, stream, handle, problem }

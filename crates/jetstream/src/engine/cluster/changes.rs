@@ -3,93 +3,88 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_assets::placement::{Candidate, Demand, Fleet, FleetLimits, Origin, PeerStats, Planner, Tags};
-use linnet_env::{OsRng, Rng};
-use linnet_ids::GroupId;
+use linnet_assets::placement::{Demand, Origin, Planner};
+use linnet_env::OsRng;
+use linnet_ids::PeerId;
 use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamInfo;
+use linnet_replication::cluster::{MetaRequest, in_life};
 use linnet_replication::{Assignment, KeptConsumer, Placed};
 
-use super::asks::{MetaRequest, StreamCall};
+use super::asks::StreamCall;
+use super::facts::Facts;
+use super::reshaping::ReshapingFacts;
 use super::{Cluster, Engine};
 
 /// How long a new stream may take to find its first leader.
 const LIVE_WITHIN: Duration = Duration::from_secs(5);
 
 impl Engine {
-    /// Creates a stream whose configuration has been judged, and describes it. The caller holds [`Engine::changes`].
+    /// Decides that there is a new stream, whose configuration has been judged. The caller holds [`Engine::changes`].
     pub(crate) async fn create_clustered(
-        self: &Arc<Self>,
-        cluster: &Arc<Cluster>,
+        &self,
+        cluster: &Cluster,
         account: &str,
         config: StreamConfig,
-    ) -> Result<StreamInfo, ApiError> {
-        let members = self.place(cluster, &config).await?;
+        facts: &Facts,
+    ) -> Result<Assignment, ApiError> {
+        let peers = self.place(cluster, &config, facts)?;
         // Sequences of the catalogue are never used again, whatever is removed from it.
-        let meta_index = cluster.view.last_seq() + 1;
-        let group = GroupId { epoch: 0, meta_index, random: OsRng.next_u64() };
-        let assignment = Assignment {
-            account: account.to_owned(),
-            group: group.to_string(),
-            created: self.broker.clock().wall().0,
-            live: false,
-            members,
-            ended: false,
-            config,
+        let group = cluster.new_group();
+        let created = self.broker.clock().wall().0;
+        let mut assignment = {
+            let meta = cluster.meta();
+            let members = meta.report.as_ref().map(|r| r.status.membership.members()).unwrap_or_default();
+            Assignment::new_stream(account, config, created, group, &peers, members)
         };
-        {
-            // The entry of an earlier stream of its name must not be forgotten after this.
-            let _one_at_a_time = self.settling.lock().await;
-            self.decide(cluster, assignment.store()).await?;
+        // The entry of an earlier stream of its name must not be forgotten after this.
+        let _one_at_a_time = self.settling.lock().await;
+        if cluster.view.is_damaged() {
+            // A stream of this name, or one with its subjects, may be among what cannot be read.
+            return Err(cluster.not_found());
         }
-        self.wait_until_live(cluster, &assignment).await?;
-        self.describe_elsewhere(cluster, &assignment, StreamCall::Info).await
+        if let Some(ended) = cluster.view.entry(account, &assignment.config.name) {
+            assignment = assignment.in_place_of(&ended);
+        }
+        self.decide(cluster, assignment.store()).await?;
+        Ok(assignment)
+    }
+
+    /// A new stream as its first leader describes it.
+    pub(crate) async fn describe_new(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+        assignment: &Assignment,
+    ) -> Result<StreamInfo, ApiError> {
+        self.wait_until_live(cluster, assignment).await?;
+        self.describe_elsewhere(cluster, assignment, StreamCall::Info).await
     }
 
     /// The servers for a stream, each with the life in which it may begin empty.
-    async fn place(
-        self: &Arc<Self>,
+    pub(crate) async fn place_in_lives(
+        &self,
         cluster: &Arc<Cluster>,
         config: &StreamConfig,
     ) -> Result<Vec<Placed>, ApiError> {
-        let here = self.broker.cluster_name().unwrap_or_default();
-        let fleet = self.fleet(cluster).await;
-        let origin = Origin { cluster: &here, alternates: &[] };
-        let plan = Planner::new(&fleet, &OsRng).create_stream(&Demand::of(config), origin)?;
+        let facts = self.facts(cluster).await;
+        let peers = self.place(cluster, config, &facts)?;
         let meta = cluster.meta();
         let members = meta.report.as_ref().map(|r| r.status.membership.members()).unwrap_or_default();
-        let life = |peer| members.iter().find(|m| m.peer == peer).map_or(0, |m| m.incarnation);
-        Ok(plan.peers.into_iter().map(|peer| Placed { peer: peer.to_string(), life: life(peer) }).collect())
+        Ok(peers.into_iter().map(|peer| in_life(peer, members)).collect())
     }
 
-    /// What is known of the members of the catalogue's group.
-    pub(super) async fn fleet(&self, cluster: &Arc<Cluster>) -> Fleet {
-        let max_ha_assets = self.config.cluster.as_ref().and_then(|c| c.max_ha_assets).unwrap_or(0);
-        let mut fleet = Fleet::new(FleetLimits::new(max_ha_assets, ""));
-        let descriptions = self.describe_all(cluster).await;
-        let meta = cluster.meta();
-        let members = meta.report.as_ref().map(|r| r.status.membership.members()).unwrap_or_default();
-        for member in members {
-            let mut candidate = Candidate::unknown(member.peer);
-            if let Some((_, description)) = descriptions.iter().find(|(peer, _)| *peer == member.peer) {
-                candidate.name.clone_from(&description.name);
-                candidate.cluster.clone_from(&description.cluster);
-                candidate.tags = Tags::new(description.tags.iter().map(String::as_str));
-                candidate.is_online = true;
-                candidate.stats = Some(PeerStats {
-                    memory_available: description.memory_available,
-                    storage_available: description.storage_available,
-                    ha_assets: 0,
-                });
-            }
-            fleet.insert(candidate);
-        }
-        for assignment in cluster.view.all().iter().filter(|a| !a.ended) {
-            let peers: Vec<_> = assignment.replicas().into_iter().map(|r| r.peer).collect();
-            fleet.assigned(&peers);
-        }
-        fleet
+    /// The servers for a stream.
+    fn place(
+        &self,
+        cluster: &Cluster,
+        config: &StreamConfig,
+        facts: &Facts,
+    ) -> Result<Vec<PeerId>, ApiError> {
+        let here = self.broker.cluster_name().unwrap_or_default();
+        let fleet = self.fleet(cluster, facts);
+        let origin = Origin { cluster: &here, alternates: &[] };
+        Ok(Planner::new(&fleet, &OsRng).create_stream(&Demand::of(config), origin)?.peers)
     }
 
     async fn wait_until_live(&self, cluster: &Cluster, assignment: &Assignment) -> Result<(), ApiError> {
@@ -98,18 +93,22 @@ impl Engine {
         loop {
             changes.borrow_and_update();
             let entry = cluster.view.stream(&assignment.account, &assignment.config.name);
-            if entry.is_some_and(|entry| entry.live && entry.group == assignment.group) {
+            let Some(entry) = entry.filter(|entry| entry.group == assignment.group) else {
+                // It was deleted meanwhile.
+                return Err(errors::CLUSTER_NOT_AVAIL);
+            };
+            if entry.live {
                 return Ok(());
             }
             if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
                 // Whoever begins it yet is told that it has ended.
-                self.amend(cluster, assignment, |entry| entry.ended = true).await?;
+                self.amend(cluster, assignment, Assignment::end).await?;
                 return Err(errors::CLUSTER_NOT_AVAIL);
             }
         }
     }
 
-    async fn describe_elsewhere(
+    pub(super) async fn describe_elsewhere(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         assignment: &Assignment,
@@ -128,28 +127,38 @@ impl Engine {
         self.describe_elsewhere(cluster, assignment, StreamCall::Info).await
     }
 
-    /// Changes a stream's configuration, which has been judged, and describes the stream. The caller holds
-    /// [`Engine::changes`].
-    pub(crate) async fn update_clustered(
+    /// A stream as its leader describes it once it is as the catalogue said at a sequence.
+    pub(crate) async fn describe_updated(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
-        present: &Assignment,
-        config: StreamConfig,
+        assignment: &Assignment,
+        seq: u64,
     ) -> Result<StreamInfo, ApiError> {
-        let members = match config.num_replicas == present.config.num_replicas {
-            true => None,
-            false => Some(self.rescaled(cluster, present, &config).await?),
-        };
-        let change = |entry: &mut Assignment| {
-            entry.config = config;
-            entry.members = members.unwrap_or_else(|| std::mem::take(&mut entry.members));
-        };
-        let assignment = self.amend(cluster, present, change).await?;
-        let seq = cluster.view.last_seq();
-        self.describe_elsewhere(cluster, &assignment, StreamCall::Settled(seq)).await
+        self.describe_elsewhere(cluster, assignment, StreamCall::Settled(seq)).await
     }
 
-    /// Ends a stream: in its own log if it has a leader, then in the catalogue. The caller holds [`Engine::changes`].
+    /// Decides that a stream has another configuration, which has been judged; the catalogue is to be followed up to the
+    /// sequence. The caller holds [`Engine::changes`].
+    pub(crate) async fn update_clustered(
+        &self,
+        cluster: &Cluster,
+        present: &Assignment,
+        config: StreamConfig,
+        facts: &ReshapingFacts,
+    ) -> Result<(Arc<Assignment>, u64), ApiError> {
+        let target = self.reshaped(cluster, present, &config, facts)?;
+        let since = self.broker.clock().wall();
+        let change = |entry: &mut Assignment| {
+            if let Some(members) = target {
+                entry.reshape(members, &config, since);
+            }
+            entry.config = config;
+        };
+        let assignment = self.amend(cluster, present, change).await?;
+        Ok((assignment, cluster.view.last_seq()))
+    }
+
+    /// Ends a stream: in its own log if it has a leader, then in the catalogue.
     pub(crate) async fn delete_clustered(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
@@ -157,6 +166,8 @@ impl Engine {
     ) -> Result<(), ApiError> {
         match self.ask_leader(cluster, assignment, StreamCall::End).await {
             Ok(_) => {}
+            // It has ended before, and whoever did that did not come to say so.
+            Err(error) if error == errors::STREAM_NOT_FOUND => {}
             Err(error) if error == errors::CLUSTER_NOT_AVAIL => tracing::warn!(
                 "Stream '{} > {}' ends without a leader of its own",
                 assignment.account,
@@ -164,13 +175,41 @@ impl Engine {
             ),
             Err(error) => return Err(error),
         }
-        self.amend(cluster, assignment, |entry| entry.ended = true).await?;
-        if assignment.is_volatile() {
-            let _one_at_a_time = self.settling.lock().await;
-            let forget = KeptConsumer::forget_all(&assignment.account, &assignment.config.name);
-            self.decide(cluster, forget).await?;
+        match self.amend(cluster, assignment, Assignment::end).await {
+            Ok(_) => {}
+            // Its leader, or somebody else who deletes it, was first to say that it has ended.
+            Err(error) if error == errors::STREAM_NOT_FOUND => {}
+            Err(error) => return Err(error),
+        }
+        self.forget_kept(cluster, assignment).await
+    }
+
+    /// The consumers of a stream that has ended are not kept any more.
+    async fn forget_kept(&self, cluster: &Cluster, ended: &Assignment) -> Result<(), ApiError> {
+        let _one_at_a_time = self.settling.lock().await;
+        let kept = cluster.view.consumers_of(&ended.group);
+        let (account, stream) = (&ended.account, &ended.config.name);
+        if kept.is_empty() {
+            return Ok(());
+        }
+        if cluster.view.stream(account, stream).is_none() {
+            return self.decide(cluster, KeptConsumer::forget_all(account, stream)).await;
+        }
+        // Another stream has the name by now, and may have consumers of its own.
+        for consumer in kept {
+            self.decide(cluster, KeptConsumer::forget(account, stream, &consumer.name)).await?;
         }
         Ok(())
+    }
+
+    /// Ends all streams of an account.
+    pub(crate) async fn purge_account(self: &Arc<Self>, cluster: &Arc<Cluster>, account: &str) {
+        for assignment in cluster.view.streams_of(account) {
+            if let Err(error) = self.delete_clustered(cluster, &assignment).await {
+                let stream = &assignment.config.name;
+                tracing::error!("Stream '{account} > {stream}' cannot be deleted: {error}");
+            }
+        }
     }
 
     /// Takes in what another server says, as the leader of the catalogue's group.
@@ -178,35 +217,12 @@ impl Engine {
         if !cluster.leads_meta() {
             return Err(errors::CLUSTER_NOT_LEADER);
         }
+        if let MetaRequest::Claim { assignment } = request {
+            return self.take_claim(cluster, *assignment).await;
+        }
         let _one_at_a_time = self.settling.lock().await;
-        match request {
-            MetaRequest::Live { account, stream, group } => {
-                let entry = cluster.view.entry(&account, &stream).filter(|a| a.group == group);
-                if let Some(entry) = entry.filter(|a| !a.live && !a.ended) {
-                    let live = Assignment { live: true, ..(*entry).clone() };
-                    self.decide(cluster, live.store()).await?;
-                }
-            }
-            MetaRequest::Keep { account, stream, consumer } => {
-                let entry = cluster.view.stream(&account, &stream).filter(|a| a.group == consumer.group);
-                entry.ok_or(errors::STREAM_NOT_FOUND)?;
-                self.decide(cluster, consumer.store(&account, &stream)).await?;
-            }
-            MetaRequest::Drop { account, stream, group, consumer } => {
-                let kept = cluster.view.consumers_of(&group);
-                if kept.iter().any(|kept| kept.name == consumer) {
-                    self.decide(cluster, KeptConsumer::forget(&account, &stream, &consumer)).await?;
-                }
-            }
-            MetaRequest::Gone { account, stream, group, peer } => {
-                let entry = cluster.view.entry(&account, &stream).filter(|a| a.ended && a.group == group);
-                if let Some(entry) = entry {
-                    let mut left = (*entry).clone();
-                    left.members.retain(|member| member.peer != peer);
-                    let command = if left.members.is_empty() { left.forget() } else { left.store() };
-                    self.decide(cluster, command).await?;
-                }
-            }
+        if let Some(command) = cluster.view.with(|known| request.command(known))? {
+            self.decide(cluster, command).await?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use linnet_ids::{GroupId, PeerId, Wall};
 use linnet_jsapi::Nanos;
 use linnet_jsapi::info::{ClusterInfo, PeerInfo, StreamInfo};
+use linnet_raft::{Membership, Replica, Role};
 use linnet_replication::Assignment;
 
 use super::{Cluster, Engine};
@@ -19,19 +20,37 @@ impl Engine {
     /// The replicas of a stream, as this server sees them; `None` on a server without a cluster.
     pub async fn cluster_info(&self, handle: &StreamHandle) -> Option<ClusterInfo> {
         let cluster = self.cluster.as_ref()?;
-        let Some(report) = self.report(&handle.pump, handle.key).await else {
-            // Its only replica.
-            let name = self.broker.cluster_name().unwrap_or_default();
-            return Some(ClusterInfo { name, leader: self.place.server.clone(), ..ClusterInfo::default() });
+        let report = self.report(&handle.pump, handle.key).await;
+        let assignment = cluster.view.of_group(handle.group);
+        let Some(report) = report else {
+            // Its only replica, which others may be to join.
+            let (name, leader) = (self.broker.cluster_name().unwrap_or_default(), self.place.server.clone());
+            let mut info = ClusterInfo { name, leader, ..ClusterInfo::default() };
+            if let Some(assignment) = assignment {
+                let me = Replica { peer: cluster.me(), incarnation: 0 };
+                cluster.add_desired(&mut info, &assignment, &Membership::of_voters([me]), true);
+            }
+            return Some(info);
         };
-        Some(ClusterInfo {
+        let is_alone = assignment.as_ref().is_some_and(|assignment| assignment.is_alone());
+        if is_alone && report.status.is_leader && report.status.membership.members().len() == 1 {
+            let (name, leader) = (self.broker.cluster_name().unwrap_or_default(), self.place.server.clone());
+            return Some(ClusterInfo { name, leader, ..ClusterInfo::default() });
+        }
+        let mut info = ClusterInfo {
             name: self.broker.cluster_name().unwrap_or_default(),
             raft_group: self.raft_group(handle),
             leader_since: self.leads_since(handle.group),
             system_account: true,
             traffic_account: self.system_account().unwrap_or_default(),
             ..cluster.describe(&report)
-        })
+        };
+        if let Some(assignment) = assignment {
+            let status = &report.status;
+            let is_committed = status.is_membership_committed;
+            cluster.add_desired(&mut info, &assignment, &status.membership, is_committed);
+        }
+        Some(info)
     }
 
     /// What is known of a stream's replicas without asking anybody.
@@ -39,11 +58,11 @@ impl Engine {
         let cluster = self.cluster.as_ref()?;
         let leader = match handle.cell.replica() {
             Some(state) => state.leader.and_then(|peer| cluster.link.name_of(peer)).unwrap_or_default(),
-            None if handle.is_replica => String::new(),
+            None if handle.is_replica() => String::new(),
             None => self.place.server.clone(),
         };
         let name = self.broker.cluster_name().unwrap_or_default();
-        let raft_group = if handle.is_replica { self.raft_group(handle) } else { String::new() };
+        let raft_group = if handle.is_replica() { self.raft_group(handle) } else { String::new() };
         Some(ClusterInfo { name, raft_group, leader, ..ClusterInfo::default() })
     }
 
@@ -60,6 +79,7 @@ impl Engine {
             progress: &|peer| report.progress.iter().find(|(of, _)| *of == peer).and_then(|(_, p)| *p),
             peers: &peers,
             names: &|peer| cluster.link.name_of(peer),
+            listened: cluster.link.listened(),
         };
         let leader_since = self.leads_since(handle.group);
         let write_error = handle.cell.failure();
@@ -82,7 +102,8 @@ impl Engine {
     pub fn replica_count(&self) -> usize {
         let Some(cluster) = &self.cluster else { return 0 };
         let meta = usize::from(cluster.meta().report.is_some());
-        let replicas = |account: &crate::JsAccount| account.streams().iter().filter(|s| s.is_replica).count();
+        let replicas =
+            |account: &crate::JsAccount| account.streams().iter().filter(|s| s.is_replica()).count();
         meta + self.accounts().iter().map(|account| replicas(account)).sum::<usize>()
     }
 
@@ -120,7 +141,7 @@ impl Engine {
     }
 }
 
-fn unknown_name(peer: PeerId) -> String {
+pub(super) fn unknown_name(peer: PeerId) -> String {
     format!("Server name unknown at this time (peerID: {peer})")
 }
 
@@ -129,7 +150,7 @@ impl Cluster {
     pub(crate) fn is_offline(&self, assignment: &Assignment) -> bool {
         let views = self.link.peers();
         let is_there = |peer| peer == self.me() || views.iter().any(|v| v.id == peer && !v.is_offline);
-        !assignment.replicas().iter().any(|replica| is_there(replica.peer))
+        !assignment.holding_peers().into_iter().any(is_there)
     }
 
     /// The leader and the other members of a group, by name. Without a leader this server is among them.
@@ -164,6 +185,8 @@ impl Cluster {
         let progress = progress.filter(|_| status.is_leader && !is_me);
         let lag = progress.map_or(0, |p| status.commit.saturating_sub(p.matched));
         let is_heard = view.is_some_and(|v| v.is_reachable) && silence < STALE_AFTER;
+        // One that does not vote yet is not in the group, for clients.
+        let pending = status.membership.get(peer).is_some_and(|member| member.role == Role::Learner);
         let current = match progress {
             _ if is_me && status.leader.is_none() => status.applied >= status.commit && !status.is_amnesiac,
             _ if is_me => status.is_current,
@@ -173,12 +196,12 @@ impl Cluster {
         let is_known = !is_me && (status.is_leader || is_leader);
         PeerInfo {
             name: self.link.name_of(peer).unwrap_or_else(|| unknown_name(peer)),
-            current,
+            current: current && !pending,
+            pending,
             offline: !is_me && view.is_none_or(|v| v.is_offline),
             active: if is_known { nanos(silence) } else { Nanos::ZERO },
             lag,
             peer: peer.to_string(),
-            ..PeerInfo::default()
         }
     }
 }

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use linnet_ids::GroupId;
 use linnet_raft::{Membership, Replica};
-use linnet_replication::{Assignment, ClusterStore, RestoreOutcome, RestoredStream, begin_catalogue};
+use linnet_replication::{
+    Assignment, ClusterStore, RestoreOutcome, RestoredStream, StreamGroup, begin_catalogue, put_aside,
+};
 
+use super::succession::{self, Heir};
 use super::{Cluster, Engine};
 use crate::cluster::{Foundation, Founder};
 use crate::engine::streams::Shown;
@@ -19,15 +22,29 @@ impl Engine {
     pub(in crate::engine) async fn enter_cluster(self: &Arc<Self>, store: ClusterStore) {
         let Some(cluster) = self.cluster.clone() else { return };
         let founder = Founder::start(&cluster.link, &self.config.domain, self.plain_disk.clone(), &self.dir);
-        let has_meta = store.meta.is_some();
-        if let Some(meta) = store.meta {
-            self.install_catalogue(meta).await;
-        }
+        let was_removed = |meta: &StreamGroup| meta.status().is_some_and(|status| status.is_removed);
+        let has_meta = match store.meta {
+            // It comes back like a server that has nothing of the catalogue.
+            Some(meta) if was_removed(&meta) => {
+                tracing::warn!(
+                    "This server was taken out of the JetStream meta group, and waits to be taken in again"
+                );
+                self.end_catalogue();
+                false
+            }
+            Some(meta) => {
+                self.install_catalogue(meta).await;
+                true
+            }
+            None => false,
+        };
         for stream in store.streams {
             self.install_assigned(stream).await;
         }
+        self.finish_removals(store.removing);
         for unnamed in store.unnamed {
             self.health.note_unnamed(&unnamed.group.to_string(), &unnamed.reason);
+            cluster.note_unserved(unnamed.group);
         }
         let may_lack = store.may_lack_groups;
         let _ = cluster.founder.set(founder);
@@ -75,6 +92,15 @@ impl Engine {
 
     /// Begins the catalogue's replica: with the founders of a new group, or in one that exists.
     async fn begin_catalogue(&self, cluster: &Cluster, me: Replica, founders: Option<Membership>) {
+        // What is there is of a catalogue that the log does not know any more.
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let aside = move || {
+            let note = "The catalogue of this server alone, or one that its log has lost\n";
+            put_aside(&*disk, &dir, &GroupId::META.to_string(), note);
+        };
+        if let Err(e) = tokio::task::spawn_blocking(aside).await {
+            tracing::warn!("Putting a catalogue aside: {e}");
+        }
         let now = self.broker.clock().mono();
         let mut log = self.log.clone();
         let group = begin_catalogue(&self.site(), me, cluster.me.seed, founders, now, &mut log);
@@ -84,21 +110,45 @@ impl Engine {
     async fn install_assigned(&self, stream: RestoredStream) {
         let RestoredStream { assignment, group, outcome } = stream;
         let name = assignment.config.name.clone();
+        let has_ended = matches!(outcome, RestoreOutcome::Ended(_));
+        if !has_ended && self.account(&assignment.account).is_none() {
+            return self.leave_unserved(&assignment, group);
+        }
         match outcome {
             RestoreOutcome::Open(solo, found) => {
                 self.health.note_losses(&assignment.account, &name, found.losses());
-                let Some(account) = self.account(&assignment.account) else {
-                    tracing::warn!(
-                        "Stream '{} > {name}' is not served: its account has no JetStream",
-                        assignment.account
-                    );
-                    return;
-                };
-                self.install(&account, solo, None, Shown::Everywhere).await;
+                let Some(account) = self.account(&assignment.account) else { return };
+                if assignment.unclaimed {
+                    let handle = self.install(&account, solo, None, Shown::Nowhere).await;
+                    if let Some(cluster) = &self.cluster {
+                        cluster.note_unclaimed(account.clone(), handle, assignment);
+                    }
+                } else {
+                    self.install(&account, solo, None, Shown::Everywhere).await;
+                }
                 tracing::info!("  Restored stream '{} > {name}'", account.name());
             }
             RestoreOutcome::Ended(_) => self.forget_ended(&assignment, group).await,
+            // Others have it, and answer for it.
+            RestoreOutcome::Lost(reason) if !assignment.is_alone() => {
+                tracing::error!("Stream '{} > {name}' cannot be had here: {reason}", assignment.account);
+                self.health.note_not_recovered(&assignment.account, &name, &reason);
+                if let Some(cluster) = &self.cluster {
+                    cluster.note_unserved(group);
+                }
+            }
             RestoreOutcome::Lost(reason) => self.install_lost(assignment, group, reason).await,
+        }
+    }
+
+    /// The account of a stream has no JetStream: what the store has of it stays as it is, until the store is opened with
+    /// that account.
+    fn leave_unserved(&self, assignment: &Assignment, group: GroupId) {
+        let (account, name) = (&assignment.account, &assignment.config.name);
+        tracing::warn!("Stream '{account} > {name}' is not served: its account has no JetStream");
+        self.unserved.lock().insert(account.clone());
+        if let Some(cluster) = &self.cluster {
+            cluster.note_unserved(group);
         }
     }
 
@@ -115,40 +165,45 @@ impl Engine {
 impl Cluster {
     /// Hands leaderships to others, as long as that takes but not too long, and says that this server stops.
     pub(in crate::engine) async fn leave(&self, engine: &Engine) {
-        let _ = tokio::time::timeout(HAND_OVER_WITHIN, self.hand_over(engine)).await;
+        engine.be_reluctant(engine.replica_names().into_keys(), true);
+        let handing_over = async {
+            while self.hand_over(engine).await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let mut hurried = self.hurried.subscribe();
+        tokio::select! {
+            _ = tokio::time::timeout(HAND_OVER_WITHIN, handing_over) => {}
+            _ = hurried.wait_for(|is_hurried| *is_hurried) => {}
+        }
         self.link.stop().await;
     }
 
-    async fn hand_over(&self, engine: &Engine) {
-        loop {
-            let leading = self.news.leading();
-            let mut waits = false;
-            for group in leading {
-                let reachable: Vec<_> = self
-                    .link
-                    .peers()
-                    .into_iter()
-                    .filter(|p| p.is_reachable && !p.is_offline)
-                    .map(|p| p.id)
-                    .collect();
-                let told = engine.act_and_tell(group, move |replica, now, log| {
-                    let status = replica.status()?;
-                    let voters = status.membership.voters().map(|m| m.peer);
-                    let best = voters
-                        .filter(|peer| reachable.contains(peer))
-                        .filter_map(|peer| Some((replica.progress(peer)?.matched, peer)))
-                        .max()?
-                        .1;
-                    // A transfer that is under way goes on.
-                    let _ = replica.transfer(now, best, HAND_OVER_WITHIN, log);
-                    Some(())
+    /// Whoever waits for leaderships to move waits no more.
+    pub(in crate::engine) fn hurry(&self) {
+        self.hurried.send_replace(true);
+    }
+
+    /// Asks others to take over what this server leads. False if nobody can, or nothing is led.
+    pub(super) async fn hand_over(&self, engine: &Engine) -> bool {
+        let mut waits = false;
+        for group in self.news.leading() {
+            let peers = self.link.peers().into_iter().filter(|p| p.is_reachable && !p.is_offline);
+            let able: Vec<_> = peers.map(|p| p.id).collect();
+            let told = engine.act_and_tell(group, move |replica, now, log| {
+                let status = replica.status()?;
+                let voters = status.membership.voters().map(|m| m.peer);
+                let heirs = voters.filter(|peer| able.contains(peer)).filter_map(|peer| {
+                    let progress = replica.progress(peer).filter(|p| !p.is_amnesiac)?;
+                    Some(Heir { peer, matched: progress.matched })
                 });
-                waits |= told.await.flatten().is_some();
-            }
-            if !waits {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+                let best = succession::best(group, heirs)?;
+                // A transfer that is under way goes on.
+                let _ = replica.transfer(now, best, HAND_OVER_WITHIN, log);
+                Some(())
+            });
+            waits |= told.await.flatten().is_some();
         }
+        waits
     }
 }

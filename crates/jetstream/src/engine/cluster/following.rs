@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_ids::{GroupId, PeerId};
-use linnet_raft::{Change, Replica};
+use linnet_raft::{Change, Replica, Role};
 use linnet_replication::Assignment;
+use linnet_replication::cluster::{Standpoint, Step, has_let_go};
 
 use super::asks::{ASK_LIFE, StreamCall, group_of};
+use super::attention::Scope;
 use super::news::Fresh;
-use super::steps::{Standpoint, Step};
 use super::{Cluster, Engine};
 use crate::catalogue::StreamHandle;
 
@@ -18,61 +19,110 @@ const LIFE_WITHIN: Duration = Duration::from_secs(1);
 /// How long another member may take to lead.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
 
+/// Pause between two steps of a group that make progress.
+const STEP_AGAIN: Duration = Duration::from_millis(20);
+
+/// What came of a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// The members are those that are wanted.
+    Done,
+    /// The next one can follow soon.
+    Soon,
+    /// Something else has to happen first.
+    Later,
+}
+
 /// Brings the groups that this server leads one step nearer to the members that they shall have.
-pub(super) fn follow(engine: &Arc<Engine>, cluster: &Arc<Cluster>, fresh: &Fresh) {
+pub(super) fn follow(engine: &Arc<Engine>, cluster: &Arc<Cluster>, fresh: &Fresh, scope: &Scope) {
     {
         let mut seated = cluster.seated.lock();
         for group in fresh.changed.keys() {
             seated.remove(group);
         }
     }
-    for group in cluster.news.leading() {
-        if group == GroupId::META || cluster.moving.lock().contains(&group) {
+    for group in cluster.led(scope) {
+        if group == GroupId::META {
             continue;
         }
         let Some(assignment) = cluster.view.of_group(group).filter(|a| a.live && !a.ended) else { continue };
         let wanted: Vec<PeerId> = assignment.replicas().into_iter().map(|r| r.peer).collect();
-        if cluster.seated.lock().get(&group) == Some(&wanted) {
+        let is_told = assignment.reshaping.is_none();
+        if is_told && cluster.seated.lock().get(&group) == Some(&wanted) {
             continue;
         }
-        cluster.moving.lock().insert(group);
+        cluster.attention.lock().keep(group);
+        if !cluster.moving.lock().insert(group) {
+            continue;
+        }
         let (engine, cluster) = (engine.clone(), cluster.clone());
         tokio::spawn(async move {
-            let is_done = engine.take_step(&cluster, group, &wanted).await;
-            if is_done {
-                cluster.seated.lock().insert(group, wanted);
+            let outcome = engine.take_step(&cluster, &assignment, group, &wanted).await;
+            match outcome {
+                Outcome::Done if !is_told => engine.say_shaped(&cluster, &assignment).await,
+                Outcome::Done => {
+                    cluster.seated.lock().insert(group, wanted);
+                }
+                Outcome::Soon => tokio::time::sleep(STEP_AGAIN).await,
+                Outcome::Later => {}
             }
             cluster.moving.lock().remove(&group);
+            if outcome == Outcome::Soon {
+                cluster.news.nudge();
+            }
         });
     }
 }
 
+/// What the leader of a group does next about its members.
+struct NextStep {
+    step: Step,
+    /// It is the only voter.
+    decides_alone: bool,
+    /// A change is under way.
+    is_moving: bool,
+    /// Lives that are over.
+    retired: Vec<Replica>,
+}
+
 impl Engine {
-    /// True if the members are those that are wanted.
-    async fn take_step(&self, cluster: &Arc<Cluster>, group: GroupId, wanted: &[PeerId]) -> bool {
-        let heard: Vec<PeerId> =
+    async fn take_step(
+        &self,
+        cluster: &Arc<Cluster>,
+        assignment: &Arc<Assignment>,
+        group: GroupId,
+        wanted: &[PeerId],
+    ) -> Outcome {
+        let mut heard: Vec<PeerId> =
             cluster.link.peers().into_iter().filter(|p| p.is_reachable).map(|p| p.id).collect();
-        let (me, for_standpoint) = (cluster.me(), wanted.to_vec());
-        let next = self.act_and_tell(group, move |replica, _, _| {
-            let status = replica.status()?;
-            let standpoint = Standpoint {
-                me,
-                status: &status,
-                progress: &|peer| replica.progress(peer),
-                is_heard: &|peer| peer == me || heard.contains(&peer),
-                wanted: &for_standpoint,
-            };
-            Some(standpoint.next())
-        });
-        match next.await.flatten() {
-            Some(Step::Done) => return true,
-            Some(Step::Change(change)) => self.change_members(group, change),
-            Some(Step::TakeIn(peer)) => {
-                if let Some(incarnation) = life_in(cluster, peer, group).await {
-                    self.change_members(group, Change::Add(Replica { peer, incarnation }));
+        let next = loop {
+            let next = self.next_step(cluster.me(), group, heard.clone(), wanted.to_vec()).await;
+            let Some(NextStep { step: Step::TakeIn(peer), retired, .. }) = &next else { break next };
+            match life_in(cluster, *peer, group, None).await {
+                Some(incarnation) if retired.contains(&Replica { peer: *peer, incarnation }) => {
+                    // It was taken out in that life, and may not have heard it.
+                    life_in(cluster, *peer, group, Some(incarnation)).await;
+                }
+                Some(incarnation) => {
+                    self.change_members(group, Change::Add(Replica { peer: *peer, incarnation }));
+                    return Outcome::Soon;
+                }
+                None => {}
+            }
+            // One that does not begin keeps nobody waiting.
+            heard.retain(|other| other != peer);
+        };
+        let next = next.map(|next| (next.step, next.decides_alone, next.is_moving));
+        match next {
+            Some((Step::Done, ..)) => return Outcome::Done,
+            // From then on this server does not decide alone, also if its log should lose that.
+            Some((Step::Change(change @ Change::Promote(_)), true, ..)) => {
+                if self.remember(assignment).await {
+                    self.change_members(group, change);
                 }
             }
-            Some(Step::HandOver(peer)) => {
+            Some((Step::Change(change), ..)) => self.change_members(group, change),
+            Some((Step::HandOver(peer), ..)) => {
                 let handed = self.act_and_tell(group, move |replica, now, log| {
                     replica.transfer(now, peer, HAND_OVER_WITHIN, log)
                 });
@@ -80,21 +130,57 @@ impl Engine {
                     tracing::debug!("Group {group}: handing over to peer {peer} waits: {e}");
                 }
             }
-            Some(Step::Wait) | None => {}
+            Some((Step::Wait, _, true)) => {}
+            Some((Step::Wait | Step::TakeIn(_), ..)) | None => return Outcome::Later,
         }
-        false
+        Outcome::Soon
     }
 
-    /// The life in which this server would take part in a group. One that is over cannot be taken in again: the replica
-    /// makes room for a new one.
-    pub(super) async fn name_life(&self, cluster: &Cluster, group: GroupId) -> Option<u64> {
+    /// What the leader of a group does next about its members; `None` if it is not here.
+    async fn next_step(
+        &self,
+        me: PeerId,
+        group: GroupId,
+        heard: Vec<PeerId>,
+        wanted: Vec<PeerId>,
+    ) -> Option<NextStep> {
+        let next = self.act_and_tell(group, move |replica, _, _| {
+            let status = replica.status()?;
+            let standpoint = Standpoint {
+                me,
+                status: &status,
+                progress: &|peer| replica.progress(peer),
+                is_heard: &|peer| peer == me || heard.contains(&peer),
+                wanted: &wanted,
+            };
+            let members = status.membership.members();
+            Some(NextStep {
+                step: standpoint.next(),
+                decides_alone: status.membership.voter_count() == 1,
+                is_moving: !status.is_membership_committed
+                    || members.iter().any(|m| m.role == Role::Learner && (standpoint.is_heard)(m.peer)),
+                retired: status.membership.retired().to_vec(),
+            })
+        });
+        next.await.flatten()
+    }
+
+    /// The life in which this server would take part in a group. One that is over cannot be taken in again, as the replica
+    /// knows or the group's leader says: it makes room for a new one.
+    pub(super) async fn name_life(
+        &self,
+        cluster: &Cluster,
+        group: GroupId,
+        over: Option<u64>,
+    ) -> Option<u64> {
         let known = self.act_and_tell(group, |replica, _, _| {
             let is_removed = replica.status()?.is_removed;
             Some((replica.incarnation()?, is_removed))
         });
         let (life, is_removed) = known.await.flatten()?;
-        if is_removed {
+        if is_removed || Some(life) == over {
             cluster.outlived.lock().insert(group);
+            cluster.attention.lock().keep(group);
             cluster.news.nudge();
             return None;
         }
@@ -110,8 +196,12 @@ impl Engine {
         handle: &StreamHandle,
     ) -> bool {
         let Some(group) = group_of(assignment) else { return false };
+        if !handle.is_replica() {
+            // It held the stream alone once, and others have it by now.
+            return cluster.is_current();
+        }
         let Some(report) = self.report(&handle.pump, handle.key).await else { return false };
-        if report.status.is_removed {
+        if has_let_go(&report.status) {
             return true;
         }
         if report.status.is_leader || !cluster.is_current() {
@@ -128,15 +218,12 @@ impl Engine {
     }
 }
 
-async fn life_in(cluster: &Cluster, peer: PeerId, group: GroupId) -> Option<u64> {
-    let body = group.to_string();
+/// The life that a server names; `over` is one that it must not name again.
+async fn life_in(cluster: &Cluster, peer: PeerId, group: GroupId, over: Option<u64>) -> Option<u64> {
+    let body = match over {
+        None => group.to_string(),
+        Some(life) => format!("{group} {life}"),
+    };
     let answer = cluster.link.ask(peer, ASK_LIFE, body.as_bytes(), LIFE_WITHIN).await.ok()?;
     serde_json::from_slice(&answer).ok()
-}
-
-impl Cluster {
-    /// True if this server knows everything that is decided about streams, as far as it can know.
-    pub(crate) fn is_current(&self) -> bool {
-        self.meta.load().report.as_ref().is_some_and(|report| report.status.is_current)
-    }
 }

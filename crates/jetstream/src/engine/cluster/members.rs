@@ -3,24 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linnet_ids::{GroupId, Mono, PeerId};
+use linnet_ids::{GroupId, PeerId};
 use linnet_jsapi::errors::{self, ApiError};
-use linnet_raft::{Change, Replica, Role};
+use linnet_raft::{Change, Replica};
+use linnet_replication::cluster::NextMember;
 
-use super::asks::{ASK_DESCRIPTION, Description};
+use super::asks::{ASK_DESCRIPTION, DESCRIBE_WITHIN, Description};
 use super::{Cluster, Engine};
 use crate::pump::ReplicaReport;
 
-/// A server that an operator took out is not taken in again by itself before this (jetstream-clustering 0).
+/// A server that an operator took out, and that has not been started since, is not taken in again by itself before this
+/// (jetstream-clustering 0).
 const REJOIN_AFTER: Duration = Duration::from_secs(300);
-/// Streams that lack members are looked for at most this often,
-const HEAL_PAUSE: Duration = Duration::from_millis(200);
-/// and at least this often.
-const HEAL_AGAIN: Duration = Duration::from_secs(5);
 /// How long a majority may take to have an entry.
 const COMMIT_WITHIN: Duration = Duration::from_secs(10);
-/// How long a server may take to describe itself.
-const DESCRIBE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Does what the leader of the catalogue's group has to do about its members.
 pub(super) async fn look_after(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
@@ -36,39 +32,27 @@ pub(super) async fn look_after(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
         let (engine, cluster) = (engine.clone(), cluster.clone());
         tokio::spawn(async move {
             engine.heal_streams(&cluster).await;
-            cluster.healing.lock().is_busy = false;
+            cluster.healing.lock().done();
         });
     }
 }
 
-/// When streams that lack members were looked for last.
-#[derive(Default)]
-pub(super) struct Healing {
-    is_busy: bool,
-    seen: Option<(u64, Vec<PeerId>, Vec<PeerId>)>,
-    at: Option<Mono>,
-}
-
-/// A learner that has everything is promoted; then one that is not in the group is taken in.
+/// The next step, once a server that is to be taken in has named its life.
 async fn next_change(cluster: &Arc<Cluster>, report: &ReplicaReport) -> Option<Change> {
-    let members = report.status.membership.members();
-    for member in members.iter().filter(|m| m.role == Role::Learner) {
-        let progress = report.progress.iter().find(|(peer, _)| *peer == member.peer)?.1.as_ref();
-        if progress.is_some_and(|p| p.matched >= report.status.commit && !p.is_amnesiac) {
-            return Some(Change::Promote(member.peer));
+    let progress = |peer| report.progress.iter().find(|(of, _)| *of == peer).and_then(|(_, p)| *p);
+    let others = cluster.link.peers().into_iter();
+    let others = others.filter(|p| p.is_reachable && !cluster.was_removed(p.id)).map(|p| p.id);
+    let is_heard = |peer| cluster.link.hears(peer);
+    match linnet_replication::cluster::next_member(&report.status, progress, is_heard, others) {
+        NextMember::Change(change) => return Some(change),
+        NextMember::TakeIn(peers) => {
+            for peer in peers {
+                if let Some(incarnation) = life_of(cluster, peer).await {
+                    return Some(Change::Add(Replica { peer, incarnation }));
+                }
+            }
         }
-    }
-    if members.iter().any(|m| m.role == Role::Learner) {
-        return None;
-    }
-    for peer in cluster.link.peers() {
-        let is_member = members.iter().any(|m| m.peer == peer.id);
-        if is_member || !peer.is_reachable || cluster.was_removed(peer.id) {
-            continue;
-        }
-        if let Some(life) = life_of(cluster, peer.id).await {
-            return Some(Change::Add(Replica { peer: peer.id, incarnation: life }));
-        }
+        NextMember::Nothing => {}
     }
     None
 }
@@ -83,7 +67,13 @@ async fn life_of(cluster: &Arc<Cluster>, peer: PeerId) -> Option<u64> {
 impl Cluster {
     /// An operator takes a server out.
     pub(crate) fn note_removed(&self, peer: PeerId) {
-        self.removed.lock().insert(peer, self.link.clock().mono());
+        let start = self.start_of(peer);
+        self.removed.lock().insert(peer, (self.link.clock().mono(), start));
+    }
+
+    /// The newest start of a server that is known.
+    fn start_of(&self, peer: PeerId) -> Option<String> {
+        self.link.peers().into_iter().find(|view| view.id == peer).map(|view| view.server_id)
     }
 
     /// Notices who was taken out of the catalogue's group: whoever leads it next must know.
@@ -101,23 +91,16 @@ impl Cluster {
     fn heals_now(&self, report: &ReplicaReport) -> bool {
         let members = report.status.membership.members().iter().map(|m| m.peer).collect();
         let reachable = self.link.peers().into_iter().filter(|p| p.is_reachable).map(|p| p.id).collect();
-        let seen = Some((self.view.last_seq(), members, reachable));
-        let mut healing = self.healing.lock();
-        let is_new = healing.seen != seen;
-        let waited = healing.at.map(|at| self.link.clock().mono().since(at));
-        let is_due = waited.is_none_or(|waited| waited > HEAL_AGAIN || (is_new && waited > HEAL_PAUSE));
-        if healing.is_busy || !is_due {
-            return false;
-        }
-        *healing = Healing { is_busy: true, seen, at: Some(self.link.clock().mono()) };
-        true
+        let seen = (self.view.last_seq(), members, reachable);
+        self.healing.lock().begins(self.link.clock().mono(), seen)
     }
 
     fn was_removed(&self, peer: PeerId) -> bool {
+        let start = self.start_of(peer);
         let mut removed = self.removed.lock();
         let now = self.link.clock().mono();
-        removed.retain(|_, since| now.since(*since) < REJOIN_AFTER);
-        removed.contains_key(&peer)
+        removed.retain(|_, (since, _)| now.since(*since) < REJOIN_AFTER);
+        removed.get(&peer).is_some_and(|(_, at_removal)| *at_removal == start)
     }
 }
 

@@ -5,33 +5,54 @@
 //! ([`reconcile`]). Streams are groups of their own, and what is asked of one is answered by the server that leads it.
 //! Servers ask each other over the [`Link`](crate::cluster::Link) ([`asks`]).
 
+mod acquaintances;
+mod alternates;
 mod announce;
 mod asks;
 mod assigned;
+mod assurance;
+mod attention;
+mod busy;
 mod changes;
+mod claiming;
+mod cramped;
 mod describe;
+mod desired;
 mod entering;
+mod facts;
 mod following;
+mod guard;
+mod hearsay;
 mod members;
 mod news;
+mod opening_up;
+mod orphans;
 mod placing;
 mod probing;
 mod reconcile;
+mod removal;
+mod repairing;
+mod rescue;
 mod reseed;
-mod steps;
+mod reshaping;
+mod succession;
 mod transfers;
+mod trouble;
+mod unavailable;
 mod view;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use linnet_broker::Broker;
-use linnet_env::Disk;
+use linnet_env::{Disk, OsRng, Rng as _};
 use linnet_ids::{GroupId, Mono, PeerId};
+use linnet_jsapi::errors::{self, ApiError};
+use linnet_replication::cluster::{Assurance, Healing};
 use linnet_replication::transfer::Sources;
 use linnet_replication::{Assignment, Myself};
 use parking_lot::Mutex;
@@ -47,9 +68,13 @@ use crate::log_writer::LogHandle;
 use crate::pump::{Control, Installation, PumpHandle, ReplicaReport, Replicas};
 use crate::services::ConsumerServices;
 
-pub(in crate::engine) use asks::MetaRequest;
+use attention::Attention;
+
 pub use assigned::{Assigned, AssignedStream};
+pub(crate) use facts::Facts;
 pub(crate) use news::News;
+pub use orphans::Orphan;
+pub(crate) use unavailable::Awaited;
 pub(crate) use view::CatalogueView;
 
 /// How often a server looks around without being told to.
@@ -70,26 +95,39 @@ pub(crate) struct Cluster {
     pub(crate) news: Arc<News>,
     me: Myself,
     meta: ArcSwap<MetaStanding>,
-    /// Streams that are being begun, changed or removed here.
-    busy: Mutex<HashSet<GroupId>>,
+    /// Names of streams of which one is being begun, changed or removed here.
+    busy: Mutex<HashSet<busy::Name>>,
+    /// What is to be looked at next.
+    attention: Mutex<Attention>,
     /// When streams that lack members were looked for, and under which circumstances.
-    healing: Mutex<members::Healing>,
+    healing: Mutex<Healing>,
     /// Groups of which a step of the membership is under way.
     moving: Mutex<HashSet<GroupId>>,
     /// Groups led here that have the members that they shall have: these.
     seated: Mutex<HashMap<GroupId, Vec<PeerId>>>,
     /// Groups whose replica here was removed, and that want another one here.
     outlived: Mutex<HashSet<GroupId>>,
-    /// When streams in memory that all have forgotten were looked for.
+    /// What this server has of streams that the catalogue may not know.
+    unclaimed: Mutex<HashMap<GroupId, claiming::Unclaimed>>,
+    /// Groups that the store has and that are not served while it is open.
+    unserved: Mutex<HashSet<GroupId>>,
+    /// Streams here that no entry of the catalogue names.
+    orphans: Mutex<orphans::Orphans>,
+    /// When streams that too few remember were looked for.
     reseeding: Mutex<Option<Mono>>,
+    /// Whether this server knows what the catalogue says now.
+    assurance: Mutex<Assurance>,
     /// When silent members were asked again last.
     probing: Mutex<Option<Mono>>,
+    /// Groups whose damaged messages are asked for, and whether they met more meanwhile; how many may ask at a time.
+    repairing: Mutex<HashMap<GroupId, bool>>,
+    repairs: Semaphore,
     /// States that this server sends.
     sources: Arc<Mutex<Sources>>,
     /// Groups whose state is on its way to this server.
     taking: Mutex<HashSet<GroupId>>,
-    /// Since when servers that were taken out may not come back by themselves.
-    removed: Mutex<HashMap<PeerId, Mono>>,
+    /// Since when servers that were taken out may not come back by themselves, and their newest start then.
+    removed: Mutex<HashMap<PeerId, (Mono, Option<String>)>>,
     founder: OnceLock<Founder>,
     /// Calls of the API that wait for a leader.
     waiting: Arc<Semaphore>,
@@ -97,6 +135,25 @@ pub(crate) struct Cluster {
     standings: watch::Sender<()>,
     /// Terms whose leaders were announced.
     announced: Mutex<HashMap<GroupId, u64>>,
+    /// Tells that a server came that has JetStream.
+    arrivals: watch::Sender<()>,
+    /// What others said of themselves.
+    acquaintances: Mutex<acquaintances::Acquaintances>,
+    /// What all servers said of themselves when they were asked last. Whoever asks them holds it.
+    heard: tokio::sync::Mutex<facts::Heard>,
+    /// What others say of a leader.
+    hearsay: Mutex<hearsay::Hearsay>,
+    stream_hearsay: Mutex<hearsay::StreamHearsay>,
+    /// Whether streams have room here.
+    cramped: Mutex<cramped::Cramped>,
+    /// What was said of the disk.
+    trouble: Mutex<trouble::Trouble>,
+    /// This process has been a member of the catalogue's group that knew everything.
+    was_member: AtomicBool,
+    /// This server gives up what it has of the catalogue.
+    leaves_history: AtomicBool,
+    /// Nobody is to wait for leaderships to move.
+    hurried: watch::Sender<bool>,
 }
 
 /// Where the catalogue's group stands, as this server sees it.
@@ -148,19 +205,36 @@ impl Cluster {
             me,
             meta: ArcSwap::from_pointee(meta),
             busy: Mutex::default(),
+            attention: Mutex::default(),
             healing: Mutex::default(),
             moving: Mutex::default(),
             seated: Mutex::default(),
             outlived: Mutex::default(),
             sources: Arc::new(Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE))),
+            repairing: Mutex::default(),
+            repairs: Semaphore::new(repairing::REPAIRS_MAX),
+            assurance: Mutex::default(),
             probing: Mutex::default(),
             reseeding: Mutex::default(),
+            unclaimed: Mutex::default(),
+            unserved: Mutex::default(),
+            orphans: Mutex::default(),
             taking: Mutex::default(),
             removed: Mutex::default(),
             founder: OnceLock::new(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             standings: watch::Sender::new(()),
             announced: Mutex::default(),
+            arrivals: watch::Sender::new(()),
+            acquaintances: Mutex::default(),
+            heard: tokio::sync::Mutex::default(),
+            hearsay: Mutex::default(),
+            stream_hearsay: Mutex::default(),
+            cramped: Mutex::default(),
+            trouble: Mutex::default(),
+            was_member: AtomicBool::new(false),
+            leaves_history: AtomicBool::new(false),
+            hurried: watch::Sender::new(false),
         }
     }
 
@@ -199,6 +273,39 @@ impl Cluster {
         self.meta.load().report.as_ref().and_then(|report| report.status.leader)
     }
 
+    /// The id of a group that never was. Sequences of the catalogue are never used again, whatever is removed from it,
+    /// unless a rescue takes it back: that begins another epoch.
+    pub(crate) fn new_group(&self) -> GroupId {
+        let epoch = self.meta().report.as_ref().map_or(0, |report| report.status.epoch());
+        GroupId { epoch, meta_index: self.view.last_seq() + 1, random: OsRng.next_u64() }
+    }
+
+    /// The stream of this name.
+    pub(crate) fn find(&self, account: &str, stream: &str) -> Result<Arc<Assignment>, ApiError> {
+        self.view.stream(account, stream).ok_or_else(|| self.not_found())
+    }
+
+    /// The entry of a stream as it is now; what has its name may be another stream by now.
+    pub(crate) fn still(&self, asked: &Assignment) -> Result<Arc<Assignment>, ApiError> {
+        let entry = self.find(&asked.account, &asked.config.name)?;
+        if entry.group == asked.group { Ok(entry) } else { Err(errors::STREAM_NOT_FOUND) }
+    }
+
+    /// Why there is no stream of some name: what cannot be read is not missing.
+    pub(crate) fn not_found(&self) -> ApiError {
+        if self.view.is_damaged() {
+            errors::CLUSTER_NOT_AVAIL
+                .because("entries of the catalogue of streams are damaged and not repaired yet")
+        } else {
+            errors::STREAM_NOT_FOUND
+        }
+    }
+
+    /// This server gives up what it has of the catalogue. False if it does already.
+    fn leave_history(&self) -> bool {
+        !self.leaves_history.swap(true, Ordering::Relaxed)
+    }
+
     /// Room for a call that waits for a leader; `None` if there is one, or too many wait.
     pub(crate) fn room_to_wait(&self) -> Option<OwnedSemaphorePermit> {
         self.meta.load().leaderless_since?;
@@ -208,23 +315,6 @@ impl Cluster {
     /// Room for a call that is answered later; `None` if too many wait.
     pub(crate) fn room_to_delay(&self) -> Option<OwnedSemaphorePermit> {
         self.waiting.clone().try_acquire_owned().ok()
-    }
-
-    /// Waits until the catalogue's group has a leader. True if that is this server.
-    pub(crate) async fn comes_to_lead(&self) -> bool {
-        let deadline = tokio::time::Instant::now() + LEADERLESS_AFTER;
-        let mut standings = self.standings.subscribe();
-        loop {
-            if self.leads_meta() {
-                return true;
-            }
-            if self.meta.load().leaderless_since.is_none() {
-                return false;
-            }
-            if !matches!(tokio::time::timeout_at(deadline, standings.changed()).await, Ok(Ok(()))) {
-                return false;
-            }
-        }
     }
 
     /// Who answers what the leader of a stream answers, on a server that does not lead it. `here` is what this server
@@ -238,11 +328,11 @@ impl Cluster {
     ) -> Responder {
         let peers = self.link.peers();
         let is_heard = |peer| peer == self.me() || peers.iter().any(|p| p.id == peer && p.is_reachable);
-        let first =
-            assignment.replicas().into_iter().map(|replica| replica.peer).filter(|p| is_heard(*p)).min();
+        let first = assignment.holding_peers().into_iter().filter(|p| is_heard(*p)).min();
+        let is_led = || !assignment.group_id().is_some_and(|group| self.is_leaderless_stream(group));
         match (first, here.and_then(|handle| handle.cell.replica())) {
             (None, _) if self.meta_responder() == Responder::Unavailable => Responder::Unavailable,
-            (Some(first), Some(state)) if first == self.me() => match state.leaderless_since {
+            (Some(first), Some(state)) if first == self.me() && !is_led() => match state.leaderless_since {
                 Some(since) if now.since(since) > LEADERLESS_AFTER && is_description => Responder::Here,
                 Some(since) if now.since(since) > LEADERLESS_AFTER => Responder::Unavailable,
                 _ => Responder::Elsewhere,
@@ -256,10 +346,10 @@ impl Cluster {
         if self.leads_meta() {
             return Responder::Here;
         }
-        let leaderless_for =
-            self.meta.load().leaderless_since.map(|since| self.link.clock().mono().since(since));
-        match leaderless_for {
-            Some(elapsed) if elapsed > LEADERLESS_AFTER => Responder::Unavailable,
+        match self.leaderless_for() {
+            Some(elapsed) if elapsed > LEADERLESS_AFTER && self.speaks_for_leaderless() => {
+                Responder::Unavailable
+            }
             _ => Responder::Elsewhere,
         }
     }
@@ -286,25 +376,35 @@ impl Engine {
                 }
                 let fresh = cluster.news.take();
                 engine.refresh_meta(&cluster).await;
-                announcer.announce(&engine, &cluster, &fresh);
+                assurance::look_after(&cluster);
+                let scope = cluster.scope(&fresh);
+                announcer.announce(&engine, &cluster, &fresh, &scope);
+                trouble::look_after(&engine, &cluster).await;
+                cramped::look_after(&engine, &cluster);
                 members::look_after(&engine, &cluster).await;
+                hearsay::look_after(&cluster);
+                hearsay::look_after_streams(&engine, &cluster);
+                acquaintances::look_after(&cluster);
                 probing::look_after(&engine, &cluster);
+                repairing::begin(&engine, &cluster, &fresh);
+                rescue::note(&engine, &cluster);
                 reseed::look_after(&engine, &cluster);
-                reconcile::reconcile(&engine, &cluster, &fresh).await;
-                following::follow(&engine, &cluster, &fresh);
+                transfers::serve(&engine, &cluster, &fresh);
+                claiming::look_after(&engine, &cluster);
+                orphans::look_for(&engine, &cluster);
+                reconcile::reconcile(&engine, &cluster, &scope);
+                following::follow(&engine, &cluster, &fresh, &scope);
             }
         });
     }
 
     /// Has the catalogue's replica say where it stands.
-    async fn refresh_meta(&self, cluster: &Cluster) {
+    async fn refresh_meta(&self, cluster: &Arc<Cluster>) {
         let report = self.report(&self.meta_pump(), META_KEY).await;
         self.meta_status.store(Some(Arc::new(self.describe_meta(cluster, report.as_ref()))));
         if let Some(report) = &report {
             cluster.note_members(report);
-            if report.status.is_removed {
-                self.health.note_removed();
-            }
+            self.look_at_membership(cluster, report).await;
         }
         let has_leader = report.as_ref().is_some_and(|r| r.status.leader.is_some() || r.status.is_leader);
         let since = cluster.meta.load().leaderless_since;
@@ -337,8 +437,9 @@ impl Engine {
             progress: &|peer| report.progress.iter().find(|(of, _)| *of == peer).and_then(|(_, p)| *p),
             peers: &peers,
             names: &|peer| cluster.link.name_of(peer),
+            listened: cluster.link.listened(),
         };
-        facts.status()
+        MetaStatus { stall: cluster.link.last_stall(), ..facts.status() }
     }
 
     /// Where a replica stands.
@@ -353,7 +454,7 @@ impl Engine {
     }
 
     /// Hands the catalogue's replica to its pump.
-    pub(super) async fn install_catalogue(&self, group: Box<linnet_replication::SoloGroup>) {
+    pub(super) async fn install_catalogue(&self, group: Box<linnet_replication::StreamGroup>) {
         let pump = self.meta_pump();
         self.log.own(GroupId::META, pump.clone());
         let watch = self.cluster.as_ref().map(|cluster| {

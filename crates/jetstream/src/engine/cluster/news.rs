@@ -1,6 +1,6 @@
 //! What pumps tell of replicas, for the task that acts on it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use linnet_ids::{GroupId, PeerId};
@@ -25,8 +25,12 @@ pub(crate) struct News {
 pub(crate) struct Fresh {
     /// Groups that lead or follow differently, or have other members, and whether this replica leads.
     pub(crate) changed: BTreeMap<GroupId, bool>,
+    /// Groups that this server led and leads no more.
+    pub(crate) resigned: BTreeSet<GroupId>,
     /// Members that need a state.
     pub(crate) wanted: BTreeMap<(GroupId, PeerId), ()>,
+    /// Groups whose replica here met damage.
+    pub(crate) damaged: BTreeSet<GroupId>,
     /// States that leaders offer.
     pub(crate) offered: HashMap<GroupId, Snapshot>,
 }
@@ -62,6 +66,11 @@ impl News {
         self.leading.write().remove(&group);
     }
 
+    /// Nothing is led any more: the log takes nothing.
+    pub(crate) fn leads_nothing(&self) {
+        self.leading.write().clear();
+    }
+
     /// Returns once something happened.
     pub(crate) async fn wait(&self) {
         self.arrived.notified().await;
@@ -75,19 +84,31 @@ impl News {
 
 impl ReplicaObserver for News {
     fn changed(&self, group: GroupId, leads: bool) {
-        if leads {
+        let has_resigned = if leads {
             self.leading.write().entry(group).or_insert_with(Instant::now);
+            false
         } else {
-            self.leading.write().remove(&group);
-        }
+            self.leading.write().remove(&group).is_some()
+        };
         self.with(|fresh| {
             fresh.changed.insert(group, leads);
+            if has_resigned {
+                fresh.resigned.insert(group);
+            } else if leads {
+                fresh.resigned.remove(&group);
+            }
         });
     }
 
     fn state_wanted(&self, group: GroupId, peer: PeerId) {
         self.with(|fresh| {
             fresh.wanted.insert((group, peer), ());
+        });
+    }
+
+    fn damaged(&self, group: GroupId) {
+        self.with(|fresh| {
+            fresh.damaged.insert(group);
         });
     }
 

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linnet_assets::Command;
-use linnet_assets::placement::{Demand, Fleet, Group, Planner, Replica, scale_down};
+use linnet_assets::placement::{Fleet, Replica};
 use linnet_env::OsRng;
 use linnet_ids::PeerId;
-use linnet_jsapi::StreamConfig;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::StreamInfo;
-use linnet_replication::{Assignment, Placed};
+use linnet_replication::Assignment;
+use linnet_replication::cluster::{gone_with_its_server, heal, is_ailing};
 
-use super::asks::StreamCall;
 use super::{Cluster, Engine};
 
 /// How long this server may take to see what it has decided itself.
@@ -40,7 +39,10 @@ impl Engine {
     pub(super) async fn decide(&self, cluster: &Cluster, command: Command) -> Result<(), ApiError> {
         let before = cluster.view.version();
         let mut changes = cluster.view.watch();
-        self.ask_catalogue(command).await?;
+        self.ask_catalogue(command).await.map_err(|error| match cluster.lack() {
+            Some(lack) => errors::CLUSTER_NOT_AVAIL.because(&lack),
+            None => error,
+        })?;
         let deadline = tokio::time::Instant::now() + SEEN_WITHIN;
         while cluster.view.version() == before {
             if !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
@@ -50,89 +52,33 @@ impl Engine {
         Ok(())
     }
 
-    /// The members that a stream shall have with another number of replicas.
-    pub(super) async fn rescaled(
-        self: &Arc<Self>,
-        cluster: &Arc<Cluster>,
-        present: &Assignment,
-        config: &StreamConfig,
-    ) -> Result<Vec<Placed>, ApiError> {
-        let demand = Demand::of(config);
-        let peers: Vec<PeerId> = present.replicas().into_iter().map(|r| r.peer).collect();
-        if peers.len() == demand.replicas {
-            return Ok(present.members.clone());
-        }
-        let info = self.describe_clustered(cluster, present).await?;
-        let leader = info.cluster.as_ref().map(|c| PeerId::of_name(&c.leader));
-        if peers.len() > demand.replicas {
-            return Ok(placed(present, &scale_down(leader, &replicas_of(&info, &peers), demand.replicas)));
-        }
-        if !self.is_replicated(cluster, present).await? {
-            return Err(errors::stream_update(
-                "more replicas than one are not supported yet for this stream",
-            ));
-        }
-        let fleet = self.fleet(cluster).await;
-        let home = home_of(self, &fleet, &peers);
-        let group = Group { cluster: &home, peers: &peers, leader };
-        let plan = Planner::new(&fleet, &OsRng).scale_up(&demand, &group)?;
-        Ok(placed(present, &plan.peers))
-    }
-
-    /// True if a stream's group can have several members.
-    async fn is_replicated(
-        self: &Arc<Self>,
-        cluster: &Arc<Cluster>,
-        assignment: &Assignment,
-    ) -> Result<bool, ApiError> {
-        let members = self.ask_leader(cluster, assignment, StreamCall::Members).await?;
-        Ok(members.as_array().is_some_and(|members| !members.is_empty()))
-    }
-
-    /// An operator takes a stream off a server: another one gets it (jetstream-clustering 1.12).
-    pub(crate) async fn replace_member(
-        self: &Arc<Self>,
-        cluster: &Arc<Cluster>,
-        present: &Assignment,
-        gone: PeerId,
-    ) -> Result<(), ApiError> {
-        let peers: Vec<PeerId> = present.replicas().into_iter().map(|r| r.peer).collect();
-        if !peers.contains(&gone) {
-            return Err(errors::CLUSTER_PEER_NOT_MEMBER);
-        }
-        if peers.len() < 2 {
-            // Whoever replaced the only one would begin without anything.
-            return Err(errors::PEER_REMAP);
-        }
-        let fleet = self.fleet(cluster).await;
-        let home = home_of(self, &fleet, &peers);
-        let group = Group { cluster: &home, peers: &peers, leader: None };
-        let demand = Demand::of(&present.config);
-        let plan = Planner::new(&fleet, &OsRng).replace(&demand, &group, gone, &[])?;
-        let members = placed(present, &plan.peers);
-        self.amend(cluster, present, |entry| entry.members = members).await.map(|_| ())
-    }
-
     /// Gives streams that have too few members, or members that were taken out of the cluster, others as far as there
-    /// are any. One that would lose its last member keeps it: it has the data, if anybody has.
+    /// are any.
     pub(super) async fn heal_streams(self: &Arc<Self>, cluster: &Arc<Cluster>) {
         let meta = cluster.meta();
         let Some(report) = meta.report.as_ref().filter(|report| report.status.is_leader) else { return };
-        let servers: Vec<PeerId> = report.status.membership.members().iter().map(|m| m.peer).collect();
+        let members = report.status.membership.members().to_vec();
+        let servers: Vec<PeerId> = members.iter().map(|member| member.peer).collect();
         drop(meta);
-        let ailing: Vec<Arc<Assignment>> =
-            cluster.view.all().into_iter().filter(|a| is_ailing(a, &servers)).collect();
+        let all = cluster.view.all();
+        for stillborn in all.iter().filter(|a| a.is_stillborn(&members)) {
+            self.begin_once_more(cluster, stillborn).await;
+        }
+        for gone in all.iter().filter_map(|a| gone_with_its_server(a, &servers)) {
+            if let Err(e) = self.serve_meta(cluster, gone).await {
+                tracing::debug!("An ended stream is still assigned to a server that is gone: {e}");
+            }
+        }
+        let ailing: Vec<Arc<Assignment>> = all.into_iter().filter(|a| is_ailing(a, &servers)).collect();
         if ailing.is_empty() {
             return;
         }
-        let fleet = self.fleet(cluster).await;
+        let facts = self.facts(cluster).await;
+        let fleet = self.fleet(cluster, &facts);
         for assignment in ailing {
             let peers: Vec<PeerId> = assignment.replicas().into_iter().map(|r| r.peer).collect();
             let home = home_of(self, &fleet, &peers);
-            let group = Group { cluster: &home, peers: &peers, leader: None };
-            let repair = Planner::new(&fleet, &OsRng).heal(&Demand::of(&assignment.config), &group, &[]);
-            let Some(repair) = repair.filter(|repair| !repair.is_emptied) else { continue };
-            let members = placed(&assignment, &repair.peers);
+            let Some((members, missing)) = heal(&assignment, &fleet, &home, &OsRng) else { continue };
             let healed = self
                 .amend(cluster, &assignment, |entry| {
                     if entry.members == assignment.members {
@@ -145,7 +91,7 @@ impl Engine {
                 Ok(_) => tracing::info!(
                     "Stream '{} > {name}' gets other members, {} are missing",
                     assignment.account,
-                    repair.missing
+                    missing
                 ),
                 Err(e) => {
                     tracing::warn!("Stream '{} > {name}' cannot get other members: {e}", assignment.account)
@@ -155,35 +101,15 @@ impl Engine {
     }
 }
 
-/// True for a stream of several replicas that lacks some, or has some on servers that are not in the cluster.
-fn is_ailing(assignment: &Assignment, servers: &[PeerId]) -> bool {
-    let wanted = usize::try_from(assignment.config.num_replicas).unwrap_or(0);
-    let peers = assignment.replicas();
-    wanted > 1
-        && assignment.live
-        && !assignment.ended
-        && (peers.len() < wanted || peers.iter().any(|r| !servers.contains(&r.peer)))
-}
-
-/// The members as the catalogue keeps them. Those that come have no life in which they may begin without the others.
-fn placed(present: &Assignment, peers: &[PeerId]) -> Vec<Placed> {
-    let place = |peer: &PeerId| {
-        let peer = peer.to_string();
-        let known = present.members.iter().find(|member| member.peer == peer).cloned();
-        known.unwrap_or(Placed { peer, life: 0 })
-    };
-    peers.iter().map(place).collect()
-}
-
 /// The cluster that a group is in.
-fn home_of(engine: &Engine, fleet: &Fleet, peers: &[PeerId]) -> String {
+pub(super) fn home_of(engine: &Engine, fleet: &Fleet, peers: &[PeerId]) -> String {
     let known = peers.iter().filter_map(|peer| fleet.get(*peer)).map(|c| c.cluster.clone());
     let mut named = known.filter(|cluster| !cluster.is_empty());
     named.next().unwrap_or_else(|| engine.broker.cluster_name().unwrap_or_default())
 }
 
 /// The replicas as the leader describes them.
-fn replicas_of(info: &StreamInfo, peers: &[PeerId]) -> Vec<Replica> {
+pub(super) fn replicas_of(info: &StreamInfo, peers: &[PeerId]) -> Vec<Replica> {
     let cluster = info.cluster.clone().unwrap_or_default();
     let leader = PeerId::of_name(&cluster.leader);
     let describe = |peer: &PeerId| {
@@ -194,41 +120,4 @@ fn replicas_of(info: &StreamInfo, peers: &[PeerId]) -> Vec<Replica> {
         Replica { peer: *peer, is_online: leads || known.is_some_and(|r| r.current && !r.offline), lag }
     };
     peers.iter().map(describe).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn assignment(replicas: i64, names: &[&str]) -> Assignment {
-        let place = |name: &&str| Placed { peer: PeerId::of_name(name).to_string(), life: 7 };
-        Assignment {
-            account: "A".to_owned(),
-            group: String::new(),
-            created: 1,
-            live: true,
-            members: names.iter().map(place).collect(),
-            ended: false,
-            config: StreamConfig { num_replicas: replicas, ..StreamConfig::default() },
-        }
-    }
-
-    #[test]
-    fn streams_that_lack_a_member_are_found() {
-        let servers = ["a", "b", "c"].map(PeerId::of_name);
-        let is_ailing = |replicas, names: &[&str]| is_ailing(&assignment(replicas, names), &servers);
-        assert!(!is_ailing(3, &["a", "b", "c"]));
-        assert!(is_ailing(3, &["a", "b"]));
-        assert!(is_ailing(3, &["a", "b", "gone"]));
-        assert!(!is_ailing(1, &["gone"]), "nobody else has what is there");
-        let ended = Assignment { ended: true, ..assignment(3, &["a"]) };
-        let begins = Assignment { live: false, ..assignment(3, &["a"]) };
-        assert!(!super::is_ailing(&ended, &servers) && !super::is_ailing(&begins, &servers));
-    }
-
-    #[test]
-    fn only_those_that_were_there_keep_a_life_to_begin_in() {
-        let members = placed(&assignment(3, &["a", "b"]), &["b", "c"].map(PeerId::of_name));
-        assert_eq!(members.iter().map(|m| m.life).collect::<Vec<_>>(), [7, 0]);
-    }
 }

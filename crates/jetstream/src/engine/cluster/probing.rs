@@ -2,14 +2,10 @@
 //! there, and was lost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use linnet_replication::raft::PeerChange;
+use linnet_replication::cluster::SILENT_AFTER;
 
 use super::{Cluster, Engine};
-
-/// A member that lacks something and was silent for so long is asked again.
-const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 /// Has every group that is led here ask members again that lack something and do not answer.
 pub(super) fn look_after(engine: &Arc<Engine>, cluster: &Cluster) {
@@ -23,18 +19,6 @@ pub(super) fn look_after(engine: &Arc<Engine>, cluster: &Cluster) {
     }
     let me = cluster.me();
     for group in cluster.news.leading() {
-        engine.act_on(
-            group,
-            Box::new(move |replica, now, log| {
-                let Some(status) = replica.status() else { return };
-                for member in status.membership.members().iter().filter(|m| m.peer != me) {
-                    let Some(progress) = replica.progress(member.peer) else { continue };
-                    let is_silent = progress.heard.is_none_or(|heard| now.since(heard) >= SILENT_AFTER);
-                    if is_silent && progress.matched < status.commit {
-                        replica.on_peer(now, PeerChange::Lossy(member.peer), log);
-                    }
-                }
-            }),
-        );
+        engine.act_on(group, Box::new(move |replica, now, log| replica.probe_silent(now, me, log)));
     }
 }

@@ -11,7 +11,7 @@ use linnet_replication::transfer::{ChunkRequest, Sink, Source, WINDOW};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::asks::ASK_CHUNK;
+use super::asks::{ASK_CHUNK, ASK_TAKEN};
 use super::news::Fresh;
 use super::{Cluster, Engine};
 use crate::cluster::AskError;
@@ -45,6 +45,19 @@ pub(super) fn answer(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
             }
             Err(e) => tracing::warn!("A chunk of a state for peer {from}: {e}"),
         });
+    });
+}
+
+/// Lets go of what was taken to its end.
+pub(super) fn release(cluster: &Arc<Cluster>) {
+    let weak = Arc::downgrade(cluster);
+    cluster.link.answer_with(ASK_TAKEN, move |from, body, answerer| {
+        let (Some(cluster), Ok(transfer)) = (weak.upgrade(), <[u8; 8]>::try_from(&body[..])) else { return };
+        let mut sources = cluster.sources.lock();
+        if let Some(group) = sources.group_of(from, u64::from_le_bytes(transfer)) {
+            sources.release(group, from);
+        }
+        answerer.answer(b"");
     });
 }
 
@@ -100,6 +113,7 @@ async fn take(
     let (disk, dir) = (engine.disk.clone(), linnet_replication::group_dir(&engine.dir, group));
     blocking(move || disk.create_dir_all(&dir)).await?.map_err(|e| e.to_string())?;
     let sink = fill(cluster, leader, sink).await?;
+    let transfer = sink.transfer();
     let wall = engine.broker.clock().wall();
     let received = blocking(move || sink.finish(wall)).await?.map_err(|e| e.to_string())?;
     let installed = engine.act_and_tell(group, move |replica, now, log| {
@@ -111,6 +125,8 @@ async fn take(
     if let Some(Err(unwanted)) = installed.await {
         blocking(move || unwanted.discard()).await?;
     }
+    // Until it hears this, the leader sends no other state.
+    let _ = cluster.link.ask(leader, ASK_TAKEN, &transfer.to_le_bytes(), CHUNK_WITHIN).await;
     Ok(())
 }
 
@@ -191,7 +207,7 @@ impl Engine {
         &self,
         group: GroupId,
         act: impl FnOnce(
-            &mut linnet_replication::SoloGroup,
+            &mut linnet_replication::StreamGroup,
             linnet_ids::Mono,
             &mut crate::log_writer::LogHandle,
         ) -> R

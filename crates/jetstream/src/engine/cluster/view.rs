@@ -1,102 +1,79 @@
 //! What the catalogue says, for everybody who must not ask its pump.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use linnet_assets::Stream;
-use linnet_ids::GroupId;
-use linnet_replication::{Assignment, CatalogueEntry, KeptConsumer, catalogue_entry};
-use linnet_store::Filter;
-use parking_lot::RwLock;
+use linnet_ids::{GroupId, PeerId};
+use linnet_replication::cluster::{Known, Load};
+use linnet_replication::{Assignment, KeptConsumer, Rescued};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
-
-/// Account and name of a stream.
-pub(crate) type StreamName = (String, String);
 
 /// The applied state of the catalogue's replica here. Its pump writes it, after every turn that changed something.
 pub(crate) struct CatalogueView {
-    state: RwLock<State>,
+    known: RwLock<Known>,
     version: watch::Sender<u64>,
+    /// Streams of which it says something new since somebody asked; `None` for any.
+    changed: Mutex<Option<Vec<GroupId>>>,
 }
 
-#[derive(Default)]
-struct State {
-    /// The newest sequence that is in it.
-    last_seq: u64,
-    /// Entries of the catalogue, streams and consumers.
-    entries: u64,
-    known: Known,
-}
-
-#[derive(Default)]
-struct Known {
-    streams: BTreeMap<StreamName, Arc<Assignment>>,
-    /// What the newest stream of each group is called.
-    groups: HashMap<GroupId, StreamName>,
-    /// Durable consumers of streams in memory, by group and name.
-    consumers: BTreeMap<(String, String), KeptConsumer>,
-}
+/// New things of more streams are not listed.
+const CHANGED_MAX: usize = 1024;
 
 impl CatalogueView {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: RwLock::default(), version: watch::Sender::new(0) })
+        Arc::new(Self { known: RwLock::default(), version: watch::Sender::new(0), changed: Mutex::new(None) })
     }
 
     /// Takes over what the catalogue's stream holds now.
     pub(crate) fn follow(&self, stream: &mut Stream) {
-        let now = *stream.store().state();
-        let (last_seq, entries) = {
-            let state = self.state.read();
-            (state.last_seq, state.entries)
-        };
-        if now.last_seq == last_seq && now.msgs == entries {
-            return;
+        if self.known.read().is_behind(stream) {
+            let new = self.known.write().follow(stream);
+            let mut changed = self.changed.lock();
+            *changed = match (changed.take(), new) {
+                (Some(before), Some(new)) if before.len() + new.len() <= CHANGED_MAX => {
+                    Some([before, new].concat())
+                }
+                _ => None,
+            };
+            drop(changed);
+            self.version.send_modify(|version| *version += 1);
         }
-        // Additions replace or add; whatever else happened shows in the number of entries.
-        let is_addition = now.last_seq > last_seq;
-        let mut state = self.state.write();
-        if is_addition && last_seq > 0 {
-            read_from(stream, last_seq + 1, &mut state.known);
-        }
-        let known = (state.known.streams.len() + state.known.consumers.len()) as u64;
-        if !is_addition || last_seq == 0 || known != now.msgs {
-            state.known = Known::default();
-            read_from(stream, 0, &mut state.known);
-        }
-        (state.last_seq, state.entries) = (now.last_seq, now.msgs);
-        drop(state);
-        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// The streams of which it says something new since the last call; `None` if that may be any.
+    pub(super) fn take_changes(&self) -> Option<Vec<GroupId>> {
+        self.changed.lock().replace(Vec::new())
+    }
+
+    /// Lets `read` look at everything at once.
+    pub(crate) fn with<R>(&self, read: impl FnOnce(&Known) -> R) -> R {
+        read(&self.known.read())
     }
 
     /// The stream of this name, if it exists.
     pub(crate) fn stream(&self, account: &str, stream: &str) -> Option<Arc<Assignment>> {
-        self.entry(account, stream).filter(|assignment| !assignment.ended)
+        self.known.read().stream(account, stream)
     }
 
     /// The same, also if it has ended and members may not know.
     pub(crate) fn entry(&self, account: &str, stream: &str) -> Option<Arc<Assignment>> {
-        let name = (account.to_owned(), stream.to_owned());
-        self.state.read().known.streams.get(&name).cloned()
+        self.known.read().entry(account, stream)
     }
 
     /// The streams of an account, by name.
     pub(crate) fn streams_of(&self, account: &str) -> Vec<Arc<Assignment>> {
-        let state = self.state.read();
-        let from = (account.to_owned(), String::new());
-        let of_account = state.known.streams.range(from..).take_while(|((a, _), _)| a == account);
-        of_account.map(|(_, a)| a.clone()).filter(|a| !a.ended).collect()
+        self.known.read().streams_of(account)
     }
 
     /// The stream of this group, also if it has ended.
     pub(crate) fn of_group(&self, group: GroupId) -> Option<Arc<Assignment>> {
-        let state = self.state.read();
-        let name = state.known.groups.get(&group)?;
-        state.known.streams.get(name).cloned()
+        self.known.read().of_group(group)
     }
 
     /// Everything, also what has ended.
     pub(crate) fn all(&self) -> Vec<Arc<Assignment>> {
-        self.state.read().known.streams.values().cloned().collect()
+        self.known.read().all()
     }
 
     /// Tells of changes.
@@ -106,10 +83,7 @@ impl CatalogueView {
 
     /// The durable consumers of a stream in memory.
     pub(crate) fn consumers_of(&self, group: &str) -> Vec<KeptConsumer> {
-        let state = self.state.read();
-        let from = (group.to_owned(), String::new());
-        let of_group = state.known.consumers.range(from..).take_while(|((g, _), _)| g == group);
-        of_group.map(|(_, kept)| kept.clone()).collect()
+        self.known.read().consumers_of(group)
     }
 
     /// How often it changed.
@@ -117,36 +91,23 @@ impl CatalogueView {
         *self.version.borrow()
     }
 
+    /// What streams ask of a server.
+    pub(super) fn load_of(&self, peer: PeerId) -> Load {
+        self.known.read().load_of(peer)
+    }
+
+    /// The last rescue of the catalogue's group, if there was one.
+    pub(crate) fn rescued(&self) -> Option<Rescued> {
+        self.known.read().rescued()
+    }
+
+    /// Entries are damaged here, and are not among what it says.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.known.read().is_damaged()
+    }
+
     /// The newest sequence that is in it.
     pub(crate) fn last_seq(&self) -> u64 {
-        self.state.read().last_seq
-    }
-}
-
-fn read_from(stream: &mut Stream, from: u64, known: &mut Known) {
-    let mut next = from;
-    while let Some(seq) = stream.store().next(next, &Filter::all()) {
-        next = seq + 1;
-        match catalogue_entry(stream, seq) {
-            Ok(Some(CatalogueEntry::Stream(assignment))) => {
-                let name = (assignment.account.clone(), assignment.config.name.clone());
-                let group = GroupId::parse(&assignment.group);
-                let before = known.streams.insert(name.clone(), Arc::new(*assignment));
-                let before = before.and_then(|before| GroupId::parse(&before.group));
-                if before != group
-                    && let Some(before) = before
-                {
-                    known.groups.remove(&before);
-                }
-                if let Some(group) = group {
-                    known.groups.insert(group, name);
-                }
-            }
-            Ok(Some(CatalogueEntry::Consumer(kept))) => {
-                known.consumers.insert((kept.group.clone(), kept.name.clone()), *kept);
-            }
-            Ok(None) => {}
-            Err(reason) => tracing::error!("Catalogue entry {seq} {reason}"),
-        }
+        self.known.read().last_seq()
     }
 }

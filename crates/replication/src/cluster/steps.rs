@@ -11,19 +11,22 @@ use linnet_raft::{Change, Member, MemberProgress, Role, Status};
 const LACKS_AT_MOST: u64 = 1024;
 
 /// What the leader of a group knows.
-pub(super) struct Standpoint<'a> {
-    pub(super) me: PeerId,
-    pub(super) status: &'a Status,
-    pub(super) progress: &'a dyn Fn(PeerId) -> Option<MemberProgress>,
+pub struct Standpoint<'a> {
+    /// This server.
+    pub me: PeerId,
+    /// What its replica shows of itself.
+    pub status: &'a Status,
+    /// How far members are.
+    pub progress: &'a dyn Fn(PeerId) -> Option<MemberProgress>,
     /// True for servers that can be heard.
-    pub(super) is_heard: &'a dyn Fn(PeerId) -> bool,
+    pub is_heard: &'a dyn Fn(PeerId) -> bool,
     /// The members that the group shall have.
-    pub(super) wanted: &'a [PeerId],
+    pub wanted: &'a [PeerId],
 }
 
 /// What its leader does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// A step of the membership.
     Change(Change),
     /// Take this server in, in the life that it names.
@@ -37,7 +40,8 @@ pub(super) enum Step {
 }
 
 impl Standpoint<'_> {
-    pub(super) fn next(&self) -> Step {
+    /// What is to be done now.
+    pub fn next(&self) -> Step {
         let members = self.status.membership.members();
         if self.wanted.is_empty() || !self.status.is_leader {
             return Step::Wait;
@@ -49,21 +53,31 @@ impl Standpoint<'_> {
         if let Some(gone) = surplus().find(|m| m.role == Role::Learner || !(self.is_heard)(m.peer)) {
             return Step::Change(Change::Remove(gone.peer));
         }
-        let learners = || members.iter().filter(|m| m.role == Role::Learner);
-        if let Some(ready) = learners().find(|m| self.has_caught_up(m.peer)) {
-            return Step::Change(Change::Promote(ready.peer));
-        }
         let is_absent = |peer: &&PeerId| self.status.membership.get(**peer).is_none();
         let absent: Vec<PeerId> = self.wanted.iter().filter(is_absent).copied().collect();
         if let Some(peer) = absent.iter().find(|peer| (self.is_heard)(**peer)) {
             return Step::TakeIn(*peer);
         }
+        let learners = || members.iter().filter(|m| m.role == Role::Learner);
+        let ready = || learners().filter(|m| self.has_caught_up(m.peer));
+        // Of two voters neither can be done without: the second one waits for the third, if that is on its way.
+        let coming = learners().filter(|m| (self.is_heard)(m.peer)).count();
+        let is_alone = self.status.membership.voter_count() == 1;
+        if let Some(first) = ready().next().filter(|_| !is_alone || coming < 2 || ready().count() > 1) {
+            return Step::Change(Change::Promote(first.peer));
+        }
         if !absent.is_empty() || learners().next().is_some() {
             return Step::Wait;
         }
-        match surplus().next() {
-            Some(gone) if self.can_do_without(gone) => Step::Change(Change::Remove(gone.peer)),
-            Some(_) => Step::Wait,
+        // Those first that the others would wait for: one that nobody names any more may never begin.
+        let behind_first = || {
+            let (ready, behind): (Vec<&Member>, Vec<&Member>) =
+                surplus().partition(|m| self.has_caught_up(m.peer));
+            behind.into_iter().chain(ready)
+        };
+        match behind_first().find(|gone| self.can_do_without(gone)) {
+            Some(gone) => Step::Change(Change::Remove(gone.peer)),
+            None if surplus().next().is_some() => Step::Wait,
             None if self.wanted.contains(&self.me) => Step::Done,
             None => self.successor().map_or(Step::Wait, Step::HandOver),
         }
@@ -142,6 +156,9 @@ mod tests {
                 is_removed: false,
                 membership: self.membership.clone(),
                 is_membership_committed: self.is_committed,
+                rescue_quorum: None,
+                forgetful: Vec::new(),
+                fault: None,
             };
             let progress = |peer| {
                 let matched = self.matched.get(&peer).copied().unwrap_or(0);
@@ -223,8 +240,16 @@ mod tests {
 
     #[test]
     fn groups_grow_and_shrink() {
-        assert_eq!(Group::of("a b c").steps("a b c d e"), ["add d", "promote d", "add e", "promote e"]);
-        assert_eq!(Group::of("a").steps("a b c"), ["add b", "promote b", "add c", "promote c"]);
+        // Who is promoted first is a matter of ids.
+        let sorted = |mut steps: Vec<String>| {
+            steps[2..].sort();
+            steps
+        };
+        let steps = sorted(Group::of("a b c").steps("a b c d e"));
+        assert_eq!(steps, ["add d", "add e", "promote d", "promote e"]);
+        assert_eq!(sorted(Group::of("a").steps("a b c")), ["add b", "add c", "promote b", "promote c"]);
+        assert_eq!(Group::of("a").steps("a b"), ["add b", "promote b"]);
+        assert_eq!(Group::of("a").steps("b"), ["add b", "promote b", "lead b", "remove a"]);
         let steps = Group::of("a b c d e").steps("a c e");
         assert_eq!(steps.iter().collect::<BTreeSet<_>>().len(), 2);
         assert!(steps.iter().all(|step| step == "remove b" || step == "remove d"), "{steps:?}");
@@ -255,6 +280,21 @@ mod tests {
     }
 
     #[test]
+    fn the_second_voter_waits_for_the_third_if_that_is_on_its_way() {
+        let mut group = Group::of("a");
+        for name in ["b", "c"] {
+            let learner = Replica { peer: peer(name), incarnation: 2 };
+            group.membership = group.membership.after(Change::Add(learner)).unwrap();
+        }
+        group.matched.insert(peer("b"), COMMIT);
+        assert_eq!(group.next("a b c"), Step::Wait, "c has nothing");
+        group.matched.insert(peer("c"), COMMIT);
+        assert!(matches!(group.next("a b c"), Step::Change(Change::Promote(_))));
+        group.dead.insert(peer("c"));
+        assert_eq!(group.next("a b c"), Step::Change(Change::Promote(peer("b"))), "c cannot be heard");
+    }
+
+    #[test]
     fn a_wanted_member_that_cannot_be_heard_is_waited_for() {
         let mut group = Group::of("a b c");
         group.dead.insert(peer("d"));
@@ -269,6 +309,16 @@ mod tests {
         let mut group = Group::of("a b c");
         group.is_committed = false;
         assert_eq!(group.next("a b d"), Step::Wait);
+    }
+
+    #[test]
+    fn one_that_never_began_goes_before_those_that_would_have_to_do_without_it() {
+        let mut group = Group::of("a b c");
+        group.matched.insert(peer("c"), 0);
+        assert_eq!(group.steps("a"), ["remove c", "remove b"]);
+        let mut group = Group::of("a b c");
+        group.matched.insert(peer("b"), 0);
+        assert_eq!(group.steps("a"), ["remove b", "remove c"]);
     }
 
     #[test]

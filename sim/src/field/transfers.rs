@@ -5,14 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use linnet_assets::{Moment, Place};
-use linnet_ids::{Mono, PeerId};
+use linnet_ids::{GroupId, Mono, PeerId};
 use linnet_raft::{LogPoint, Snapshot};
 use linnet_replication::transfer::{ChunkRequest, Description, Sink, Source, Sources};
-use linnet_replication::{Log, SoloGroup};
-
-use super::ReplicaMutation;
-use super::opening::GROUP;
-use super::server::Letter;
+use linnet_replication::{Log, StreamGroup};
 
 /// States that are sent at once.
 const SOURCES_MAX: usize = 2;
@@ -27,6 +23,24 @@ const ASK_AGAIN: Duration = Duration::from_millis(1200);
 /// How often in a row, before the transfer is given up.
 const TRIES: u32 = 8;
 
+/// What servers send each other about a state.
+#[derive(Clone)]
+pub(crate) enum Parcel {
+    Ask(ChunkRequest),
+    Chunk(Bytes),
+    /// There is nothing of this transfer.
+    Gone(u64),
+}
+
+/// What a broken server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoiled {
+    /// A state that arrived is installed without its newest messages.
+    End,
+    /// A state is described as one of a later place of the log.
+    Place,
+}
+
 /// A state that is being taken.
 struct Taking {
     from: PeerId,
@@ -38,53 +52,54 @@ struct Taking {
 
 /// What became of transfers, for the count.
 #[derive(Default)]
-pub(super) struct Counts {
-    pub(super) begun: u64,
-    pub(super) done: u64,
-    pub(super) given_up: u64,
+pub(crate) struct Counts {
+    pub(crate) begun: u64,
+    pub(crate) done: u64,
+    pub(crate) given_up: u64,
 }
 
-pub(super) struct Transfers {
+pub(crate) struct Transfers {
     sources: Sources,
     taking: Option<Taking>,
     next: u64,
-    pub(super) counts: Counts,
-    mutation: Option<ReplicaMutation>,
+    pub(crate) counts: Counts,
+    group: GroupId,
+    spoiled: Option<Spoiled>,
 }
 
 impl Transfers {
-    pub(super) fn new(boot: u64, mutation: Option<ReplicaMutation>) -> Self {
+    pub(crate) fn new(group: GroupId, boot: u64, spoiled: Option<Spoiled>) -> Self {
         let sources = Sources::new(SOURCES_MAX, PATIENCE);
         let next = boot.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Self { sources, taking: None, next, counts: Counts::default(), mutation }
+        Self { sources, taking: None, next, counts: Counts::default(), group, spoiled }
     }
 
     /// A state for a peer; `None` if there is none now.
-    pub(super) fn offer(&mut self, group: &mut SoloGroup, peer: PeerId, now: Mono) -> Option<Snapshot> {
-        if !self.sources.has_room(GROUP, peer) {
+    pub(crate) fn offer(&mut self, group: &mut StreamGroup, peer: PeerId, now: Mono) -> Option<Snapshot> {
+        if !self.sources.has_room(self.group, peer) {
             return None;
         }
         self.next = self.next.wrapping_add(1);
         let source = Arc::new(Source::with_chunks_of(group.stream_mut(), self.next, CHUNK));
         let mut snapshot = group.snapshot_of_applied(source.description())?;
-        if self.mutation == Some(ReplicaMutation::StateOfLaterPlace) {
+        if self.spoiled == Some(Spoiled::Place) {
             snapshot.last = LogPoint { index: snapshot.last.index + 1, ..snapshot.last };
         }
-        self.sources.hold(GROUP, peer, source, now).ok()?;
+        self.sources.hold(self.group, peer, source, now).ok()?;
         Some(snapshot)
     }
 
     /// Answers a request for a chunk.
-    pub(super) fn answer(&mut self, peer: PeerId, request: ChunkRequest, now: Mono) -> Letter {
+    pub(crate) fn answer(&mut self, peer: PeerId, request: ChunkRequest, now: Mono) -> Parcel {
         let source = self.sources.find(peer, request.transfer, now);
         match source.map(|source| source.chunk(request)) {
-            Some(Ok(chunk)) => Letter::Chunk(chunk.bytes),
-            _ => Letter::Gone(request.transfer),
+            Some(Ok(chunk)) => Parcel::Chunk(chunk.bytes),
+            _ => Parcel::Gone(request.transfer),
         }
     }
 
     /// Begins to take a state, unless that one is being taken.
-    pub(super) fn take(&mut self, group: &mut SoloGroup, snapshot: Snapshot, now: Mono) {
+    pub(crate) fn take(&mut self, group: &mut StreamGroup, snapshot: Snapshot, now: Mono) {
         let Some(from) = group.status().and_then(|status| status.leader) else { return };
         let offered = Description::from_bytes(&snapshot.body).map(|description| description.transfer).ok();
         if self.taking.as_ref().is_some_and(|taking| Some(taking.sink.transfer()) == offered) {
@@ -105,14 +120,14 @@ impl Transfers {
     }
 
     /// The sender has nothing of this transfer.
-    pub(super) fn gone(&mut self, transfer: u64) {
+    pub(crate) fn gone(&mut self, transfer: u64) {
         if self.taking.as_ref().is_some_and(|taking| taking.sink.transfer() == transfer) {
             self.give_up();
         }
     }
 
     /// A chunk arrived.
-    pub(super) fn chunk(&mut self, group: &mut SoloGroup, bytes: &Bytes, at: Moment, log: &mut dyn Log) {
+    pub(crate) fn chunk(&mut self, group: &mut StreamGroup, bytes: &Bytes, at: Moment, log: &mut dyn Log) {
         let Some(taking) = &mut self.taking else { return };
         match taking.sink.take(bytes) {
             Err(error) if error.is_final() => self.give_up(),
@@ -126,7 +141,7 @@ impl Transfers {
         }
     }
 
-    fn finish(&mut self, group: &mut SoloGroup, at: Moment, log: &mut dyn Log) {
+    fn finish(&mut self, group: &mut StreamGroup, at: Moment, log: &mut dyn Log) {
         let Some(taking) = self.taking.take() else { return };
         let outcome = taking.sink.finish(at.wall).ok().map(Box::new);
         let refused = outcome.map(|received| {
@@ -135,7 +150,7 @@ impl Transfers {
         match refused {
             Some(Ok(())) => {
                 self.counts.done += 1;
-                if self.mutation == Some(ReplicaMutation::StateWithoutEnd) {
+                if self.spoiled == Some(Spoiled::End) {
                     let store = group.stream_mut().store_mut();
                     let last = store.state().last_seq;
                     store.remove(last, false);
@@ -146,7 +161,7 @@ impl Transfers {
     }
 
     /// What to ask for, and whom.
-    pub(super) fn on_time(&mut self, now: Mono) -> Vec<(PeerId, Letter)> {
+    pub(crate) fn on_time(&mut self, now: Mono) -> Vec<(PeerId, Parcel)> {
         self.sources.expire(now);
         let Some(taking) = &mut self.taking else { return Vec::new() };
         if taking.heard + ASK_AGAIN <= now {
@@ -159,15 +174,15 @@ impl Transfers {
         }
         let from = taking.from;
         let requests = taking.sink.next_requests(WINDOW);
-        requests.into_iter().map(|request| (from, Letter::Ask(request))).collect()
+        requests.into_iter().map(|request| (from, Parcel::Ask(request))).collect()
     }
 
     /// True while somebody takes the state of this replica.
-    pub(super) fn is_sending(&self) -> bool {
-        self.sources.is_sending(GROUP)
+    pub(crate) fn is_sending(&self) -> bool {
+        self.sources.is_sending(self.group)
     }
 
-    pub(super) fn next_due(&self) -> Option<Mono> {
+    pub(crate) fn next_due(&self) -> Option<Mono> {
         let taking = self.taking.as_ref().map(|taking| taking.heard + ASK_AGAIN);
         taking.into_iter().chain(self.sources.next_due()).min()
     }

@@ -1,32 +1,32 @@
 use linnet_assets::{Advisory, Answer, Output, Token};
 use linnet_store::LoadJob;
 
-/// Deliveries of a server that clients may still acknowledge.
-const DELIVERIES_MAX: usize = 40;
+/// Something that leaves for a client.
+pub(crate) enum ToClient {
+    /// Subject and body of what has no reply subject.
+    Answer(String, String),
+    /// Reply subject of a delivered message.
+    Delivery(Vec<u8>),
+}
 
 /// What a stream sends to clients and asks of the disk.
 #[derive(Default)]
-pub(super) struct Sent {
-    /// Subject and body of what was published without a reply subject.
-    pub(super) published: Vec<(String, String)>,
-    /// Reply subjects of deliveries.
-    pub(super) deliveries: Vec<Vec<u8>>,
-    pub(super) answers: Vec<(Token, Answer)>,
-    pub(super) loads: Vec<LoadJob>,
+pub(crate) struct Sent {
+    /// What left for clients, in order.
+    pub(crate) letters: Vec<ToClient>,
+    pub(crate) answers: Vec<(Token, Answer)>,
+    pub(crate) loads: Vec<LoadJob>,
     ids: u64,
 }
 
 impl Output for Sent {
     fn publish(&mut self, to: &[u8], _: &[u8], reply: &[u8], header_len: usize, body: &[u8]) -> usize {
-        if reply.is_empty() {
+        self.letters.push(if reply.is_empty() {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            self.published.push((text(to), text(body.get(header_len..).unwrap_or_default())));
+            ToClient::Answer(text(to), text(body.get(header_len..).unwrap_or_default()))
         } else {
-            if self.deliveries.len() >= DELIVERIES_MAX {
-                self.deliveries.remove(0);
-            }
-            self.deliveries.push(reply.to_vec());
-        }
+            ToClient::Delivery(reply.to_vec())
+        });
         1
     }
 

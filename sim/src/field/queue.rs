@@ -1,30 +1,37 @@
+use std::collections::BTreeMap;
+
 use linnet_ids::GroupId;
 use linnet_raft::LogPoint;
 use linnet_replication::{BatchQueue, Log, Ticket};
 use linnet_wal::{Batch, HardState};
 
-use super::ClusterMutation;
-
 /// Bytes after which a batch takes no more.
 const BATCH_MAX: usize = 4 << 10;
+
+/// What a broken server does to what it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoil {
+    /// Terms are written down as they were first, and votes never.
+    Terms,
+}
 
 /// Batches that wait for the writer.
 pub(crate) struct WalQueue {
     pub(crate) batches: BatchQueue<Batch>,
-    mutation: Option<ClusterMutation>,
-    first_term: Option<u64>,
+    spoil: Option<Spoil>,
+    first_terms: BTreeMap<GroupId, u64>,
 }
 
 impl WalQueue {
-    pub(crate) fn new(mutation: Option<ClusterMutation>) -> Self {
-        Self { batches: BatchQueue::new(BATCH_MAX), mutation, first_term: None }
+    pub(crate) fn new(spoil: Option<Spoil>) -> Self {
+        Self { batches: BatchQueue::new(BATCH_MAX), spoil, first_terms: BTreeMap::new() }
     }
 
     /// What is written of a hard state.
-    fn written(&mut self, state: &HardState) -> HardState {
-        let first_term = *self.first_term.get_or_insert(state.term);
-        match self.mutation {
-            Some(ClusterMutation::ForgetTerms) => HardState { term: first_term, vote: None, ..state.clone() },
+    fn written(&mut self, group: GroupId, state: &HardState) -> HardState {
+        let first_term = *self.first_terms.entry(group).or_insert(state.term);
+        match self.spoil {
+            Some(Spoil::Terms) => HardState { term: first_term, vote: None, ..state.clone() },
             _ => state.clone(),
         }
     }
@@ -40,7 +47,7 @@ impl Log for WalQueue {
     }
 
     fn hard_state(&mut self, group: GroupId, state: &HardState) -> Ticket {
-        let state = self.written(state);
+        let state = self.written(group, state);
         self.add(|batch| batch.hard_state(group, &state))
     }
 
