@@ -321,6 +321,8 @@ impl LogWriter {
                 Work::Room => self.maintain(),
                 Work::Prepared(outcome) => {
                     self.prepared(outcome);
+                    // The next one may be wanted, too, and a batch may be long in coming.
+                    self.maintain();
                 }
                 Work::Stop => return,
             }

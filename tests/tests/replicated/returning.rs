@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use linnet_launch::Deadline;
 use serde_json::{Value, json};
 
 use super::offline::alone_on;
 use super::trio::{Trio, publish, run, run_with_accounts};
-use crate::harness::{Kind, eventually, within};
+use crate::harness::{Kind, LONG, eventually, within};
 
 impl Trio {
     /// A server and two others.
@@ -55,6 +56,19 @@ impl Trio {
             (is_gone || answer["success"] == json!(true)).then_some(())
         })
         .await;
+    }
+
+    /// A server refuses API calls and says so of the reason, which it may have to find out first.
+    async fn explains(&mut self, at: &str, expected: &str) {
+        let deadline = Deadline::after(LONG);
+        loop {
+            let answer = self.try_api(at, "STREAM.NAMES", &Value::Null).await.unwrap_or_default();
+            let text = answer["error"]["description"].as_str().unwrap_or_default();
+            if text.contains(expected) {
+                return;
+            }
+            assert!(!deadline.has_passed(), "{at} does not say {expected:?} within {LONG:?}: {answer}");
+        }
     }
 
     /// A message that is stored, read through the API.
@@ -158,14 +172,9 @@ fn two_of_three_disks_are_lost_and_the_third_one_goes_on() {
         }
         // What the survivor leads it shows, and it says what lacks for the rest; the others are silent.
         trio.has(&lost[0], &name, seq).await;
-        let text = eventually("a reason", async || {
-            let answer = trio.try_api(&lost[0], "STREAM.NAMES", &json!({})).await?;
-            Some(answer["error"]["description"].as_str()?.to_owned())
-        })
-        .await;
         let expected =
             format!("{}, {} lost what they had of the meta group, 2 of 3 servers", lost[0], lost[1]);
-        assert!(text.contains(&expected), "{text}");
+        trio.explains(&lost[0], &expected).await;
         trio.rescue(survivor, 1).await;
         trio.is_led_by(survivor).await;
         for server in trio.names() {
@@ -214,12 +223,8 @@ fn a_server_that_does_not_belong_to_the_meta_group_does_not_speak_for_it() {
         // Nobody takes it in while its first step into the group cannot be committed.
         trio.kill(&other);
         trio.restart(&joins);
-        let text = eventually("a reason", async || {
-            let answer = trio.try_api(&joins, "STREAM.NAMES", &json!({})).await?;
-            Some(answer["error"]["description"].as_str()?.to_owned())
-        })
-        .await;
-        assert!(text.contains(&format!("{other} cannot be heard, 2 of 2 servers are needed")), "{text}");
+        let expected = format!("{other} cannot be heard, 2 of 2 servers are needed");
+        trio.explains(&joins, &expected).await;
         trio.restart(&other);
         trio.is_healthy(&joins).await;
         trio.stream("S", 3, json!({})).await;

@@ -77,6 +77,22 @@ fn it_is_known_how_long_the_write_takes_that_is_under_way() {
 }
 
 #[test]
+fn what_is_kept_ready_is_made_though_nothing_is_written() {
+    let (mut writer, disk) = writer();
+    let handle = writer.handle.clone();
+    writer.maintain();
+    let thread = std::thread::spawn(move || writer.run());
+    // The current one, the next one and the reserve.
+    let made = (0..PAUSES_MAX).any(|_| {
+        std::thread::park_timeout(RETRY);
+        disk.files_below(Path::new("/store/wal")).len() == 3
+    });
+    handle.stop();
+    thread.join().unwrap();
+    assert!(made, "{:?}", disk.files_below(Path::new("/store/wal")));
+}
+
+#[test]
 fn groups_are_found_at_their_pumps() {
     let (log, pump, other) = (LogHandle::new(), PumpHandle::new(), PumpHandle::new());
     log.own(GROUP, pump.clone());
