@@ -10,7 +10,13 @@ use linnet_wal::{Batch, Config, StoreIdentity, Wal};
 const ENTRIES: u64 = 8;
 
 fn config() -> Config {
-    Config { segment_bytes: 64 << 10, first_segment_bytes: 64 << 10, max_bytes: 1 << 20, reserve_segments: 0 }
+    Config {
+        segment_bytes: 64 << 10,
+        first_segment_bytes: 64 << 10,
+        max_bytes: 1 << 20,
+        reserve_segments: 0,
+        ahead_after: 0,
+    }
 }
 
 fn payload(index: u64) -> Vec<u8> {

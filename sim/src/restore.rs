@@ -20,6 +20,7 @@ pub(crate) fn wal_config() -> Config {
         first_segment_bytes: 64 << 10,
         max_bytes: 512 << 10,
         reserve_segments: 1,
+        ahead_after: 16 << 10,
     }
 }
 

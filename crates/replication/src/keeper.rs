@@ -285,6 +285,7 @@ mod tests {
             first_segment_bytes,
             max_bytes: 64 << 20,
             reserve_segments: 1,
+            ahead_after: 0,
         };
         let dir = Path::new("/store");
         linnet_env::Disk::create_dir_all(&disk, dir).unwrap();

@@ -416,6 +416,7 @@ impl Opening {
             position: begun.position,
             spares: spares.into(),
             freed,
+            is_used: false,
             preparing: false,
             prepared_no: None,
             kept_from: chain.first_segment,

@@ -106,6 +106,7 @@ impl Wal {
 
     /// A segment to go on in.
     pub(crate) fn take_spare(&mut self, claim: Claim) -> Result<Segment, Error> {
+        self.is_used = true;
         let live_bytes = self.usage().live_bytes;
         let max_bytes = match claim {
             Claim::Ordinary => self.config.max_bytes,
@@ -149,8 +150,9 @@ impl Wal {
         if self.preparing || self.stopped.is_some() {
             return None;
         }
+        self.is_used |= byte_offset(self.position.sector) >= self.config.ahead_after;
         let wanted = 1 + self.config.reserve_segments as usize;
-        let target = if self.spares.len() < wanted { self.next_target().ok() } else { None };
+        let target = if self.is_used && self.spares.len() < wanted { self.next_target().ok() } else { None };
         // The next ones are made of what is left, where the disk may have no space for others.
         let mut kept = wanted.saturating_sub(self.spares.len() + usize::from(target.is_some()));
         let sectors = sectors_of(self.config.segment_bytes);

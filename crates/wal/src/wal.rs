@@ -33,6 +33,9 @@ pub struct Config {
     pub max_bytes: u64,
     /// Prepared segments that only urgent batches and rewriting may begin.
     pub reserve_segments: u32,
+    /// Bytes of the segment that an opening begins after which the next ones are made. A log that hardly anything is
+    /// written to does not fill files for nothing.
+    pub ahead_after: u64,
 }
 
 impl Default for Config {
@@ -42,6 +45,7 @@ impl Default for Config {
             first_segment_bytes: 4 << 20,
             max_bytes: 1 << 30,
             reserve_segments: 1,
+            ahead_after: 256 << 10,
         }
     }
 }
@@ -128,6 +132,8 @@ pub struct Wal {
     pub(crate) spares: VecDeque<Segment>,
     /// Segments that no durable record needs any more.
     pub(crate) freed: Vec<Segment>,
+    /// The segment that the opening began is used: others are made ahead.
+    pub(crate) is_used: bool,
     pub(crate) preparing: bool,
     /// Number of the segment that is being prepared.
     pub(crate) prepared_no: Option<SegmentNo>,

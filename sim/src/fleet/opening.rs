@@ -39,6 +39,7 @@ fn config() -> Config {
         first_segment_bytes: 64 << 10,
         max_bytes: 4 << 20,
         reserve_segments: 1,
+        ahead_after: 16 << 10,
     }
 }
 

@@ -74,6 +74,7 @@ pub(super) fn open(start: &Start<'_>, now: Mono, queue: &mut WalQueue) -> Result
         first_segment_bytes: 64 << 10,
         max_bytes: 4 << 20,
         reserve_segments: 1,
+        ahead_after: 16 << 10,
     };
     let opened = Wal::open(shared.clone(), Path::new(STORE), limits, StoreIdentity { store_id });
     let Opened { wal, groups, .. } = opened.map_err(|e| e.to_string())?;

@@ -30,6 +30,7 @@ fn writer_on(disk: Arc<dyn linnet_env::Disk>, handle: LogHandle) -> LogWriter {
         first_segment_bytes: 64 << 10,
         max_bytes: 512 << 10,
         reserve_segments: 1,
+        ahead_after: 0,
     };
     let dir = Path::new("/store");
     disk.create_dir_all(dir).unwrap();

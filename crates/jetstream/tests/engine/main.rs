@@ -174,6 +174,7 @@ fn small() -> linnet_jetstream::Config {
         segment_bytes: 2 << 20,
         first_segment_bytes: 1 << 20,
         max_bytes: 64 << 20,
+        ahead_after: 0,
         ..LogConfig::default()
     };
     linnet_jetstream::Config { log, ..settings() }

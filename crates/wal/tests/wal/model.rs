@@ -13,7 +13,13 @@ pub(crate) const STORE: &str = "/store";
 pub(crate) const IDENTITY: StoreIdentity = StoreIdentity { store_id: [0xA5; 16] };
 
 pub(crate) fn small() -> Config {
-    Config { segment_bytes: 64 << 10, first_segment_bytes: 64 << 10, max_bytes: 1 << 20, reserve_segments: 0 }
+    Config {
+        segment_bytes: 64 << 10,
+        first_segment_bytes: 64 << 10,
+        max_bytes: 1 << 20,
+        reserve_segments: 0,
+        ahead_after: 0,
+    }
 }
 
 pub(crate) fn group(n: u64) -> GroupId {

@@ -112,6 +112,29 @@ fn a_full_disk_stops_only_new_segments_and_recovers_by_itself() {
 }
 
 #[test]
+fn a_log_that_is_hardly_written_to_makes_nothing_ahead() {
+    let disk = FaultyDisk::new(1);
+    let config = Config { ahead_after: 16 << 10, ..small() };
+    let mut wal = open_with(&disk, config).unwrap().wal;
+    let before = disk.used();
+    append(&mut wal, 1, b"hardly anything").unwrap();
+    upkeep(&mut wal);
+    assert_eq!(disk.used(), before);
+    append(&mut wal, 1, &[7; 16 << 10]).unwrap();
+    upkeep(&mut wal);
+    assert_eq!(disk.used(), before + config.segment_bytes);
+    // What does not fit any more needs another one, however little stands in the first.
+    let mut wal = open_with(&disk, Config { ahead_after: u64::MAX, ..small() }).unwrap().wal;
+    upkeep(&mut wal);
+    assert_eq!(wal.usage().other_bytes, 0, "what is left of before goes");
+    while wal.usage().live_segments < 3 {
+        append(&mut wal, 1, &[7; 9000]).unwrap();
+    }
+    upkeep(&mut wal);
+    assert_eq!(wal.usage().other_bytes, config.segment_bytes);
+}
+
+#[test]
 fn the_reserve_admits_urgent_batches_on_a_full_disk() {
     let disk = FaultyDisk::new(1);
     let mut wal = open_with(&disk, Config { reserve_segments: 1, ..small() }).unwrap().wal;
@@ -221,6 +244,7 @@ fn a_smaller_configured_segment_still_opens_a_larger_log() {
         first_segment_bytes: 1 << 20,
         max_bytes: 8 << 20,
         reserve_segments: 0,
+        ahead_after: 0,
     };
     let mut wal = open_with(&disk, large).unwrap().wal;
     upkeep(&mut wal);
