@@ -154,10 +154,14 @@ impl Trio {
         self.api(&at, &format!("STREAM.INFO.{name}"), Value::Null).await
     }
 
-    /// What the servers said last.
+    /// What the servers said last, and how their groups stand.
     pub(super) fn all_logs(&self) -> String {
         let members = self.cluster.members().iter();
-        members.map(|member| format!("{}:\n{}\n", member.name(), member.server().log_tail())).collect()
+        let told = members.map(|member| {
+            let groups = self.get(member.name(), "/raftz?acc=$G").map(|page| page.body).unwrap_or_default();
+            format!("{}:\n{}\n{groups}\n", member.name(), member.server().log_tail())
+        });
+        told.collect()
     }
 
     /// Waits until the stream's description satisfies something.

@@ -178,18 +178,33 @@ impl Engine {
             Some((replica.incarnation()?, is_removed))
         });
         let (life, is_removed) = known.await.flatten()?;
-        if is_removed || Some(life) == over {
+        // It may have begun another life since it was told to make room.
+        let is_over = is_removed || Some(life) == over || cluster.outlived.lock().contains(&group);
+        if is_over {
             cluster.outlived.lock().insert(group);
             cluster.attention.lock().keep(group);
             cluster.news.nudge();
             return None;
         }
-        Some(life).filter(|life| *life > 0)
+        let now = cluster.link.clock().mono();
+        Some(life).filter(|life| *life > 0 && cluster.lives.lock().name(now, group))
     }
 
-    /// True if this server, which the catalogue does not name, is no member of the group either: by what it holds
-    /// itself, or else by what the group's leader says while this server knows what the catalogue says now.
-    pub(super) async fn has_left(
+    /// True if this server, which the catalogue does not name, is no member of the group either, and none is about to
+    /// take it in. From then on the replica names no life until [`super::lives::Lives::has_left`].
+    pub(super) async fn leaves(
+        self: &Arc<Self>,
+        cluster: &Arc<Cluster>,
+        assignment: &Assignment,
+        handle: &StreamHandle,
+    ) -> bool {
+        self.has_left(cluster, assignment, handle).await
+            && cluster.lives.lock().leave(cluster.link.clock().mono(), handle.group)
+    }
+
+    /// True if this server is no member of the group: by what it holds itself, or else by what the group's leader says
+    /// while this server knows what the catalogue says now.
+    async fn has_left(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
         assignment: &Assignment,

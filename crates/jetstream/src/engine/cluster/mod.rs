@@ -23,6 +23,7 @@ mod facts;
 mod following;
 mod guard;
 mod hearsay;
+mod lives;
 mod members;
 mod news;
 mod opening_up;
@@ -107,6 +108,8 @@ pub(crate) struct Cluster {
     seated: Mutex<HashMap<GroupId, Vec<PeerId>>>,
     /// Groups whose replica here was removed, and that want another one here.
     outlived: Mutex<HashSet<GroupId>>,
+    /// Lives that replicas here named.
+    lives: Mutex<lives::Lives>,
     /// What this server has of streams that the catalogue may not know.
     unclaimed: Mutex<HashMap<GroupId, claiming::Unclaimed>>,
     /// Groups that the store has and that are not served while it is open.
@@ -210,6 +213,7 @@ impl Cluster {
             moving: Mutex::default(),
             seated: Mutex::default(),
             outlived: Mutex::default(),
+            lives: Mutex::default(),
             sources: Arc::new(Mutex::new(Sources::new(SENDING_MAX, SENDING_PATIENCE))),
             repairing: Mutex::default(),
             repairs: Semaphore::new(repairing::REPAIRS_MAX),

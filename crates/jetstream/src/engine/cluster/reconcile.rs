@@ -130,8 +130,10 @@ impl Engine {
                     true
                 }
                 Work::Leave(account, handle) => {
-                    engine.has_left(&cluster, &assignment, &handle).await
-                        && engine.remove_assigned(&cluster, &account, &handle, &assignment).await
+                    let is_removed = engine.leaves(&cluster, &assignment, &handle).await
+                        && engine.remove_assigned(&cluster, &account, &handle, &assignment).await;
+                    cluster.lives.lock().has_left(handle.group);
+                    is_removed
                 }
                 Work::OpenUp(handle) => engine.open_up(&cluster, &handle).await,
                 Work::SayGone => {
