@@ -125,20 +125,22 @@ impl Pulls {
         })
     }
 
-    /// A message of so many bytes came for the request.
-    pub(crate) fn got(&mut self, no: u64, size: u64, pin: Option<&[u8]>, now: Mono) {
+    /// A message of so many bytes came for the request, with the id of the pinned client, and whether that one may be
+    /// given up any moment.
+    pub(crate) fn got(&mut self, no: u64, size: u64, pin: Option<(&[u8], bool)>, now: Mono) {
         let Some(pull) = self.open.get_mut(&no) else { return };
         pull.got += 1;
         pull.got_bytes += size;
         pull.has_ended |= pull.got >= pull.wanted.batch;
-        if let Some(id) = pin {
+        if let Some((id, is_unpinning)) = pin {
             pull.pin = id.to_vec();
             let (name, born) = pull.consumer.clone();
             let key = (pull.group, name, born);
             if !self.was_pinned(id) {
                 self.pins.push(id.to_vec());
             }
-            let may_end = self.pinned.get(&key).is_some_and(|pinned| pinned.id == id && pinned.may_end);
+            let was_to_end = self.pinned.get(&key).is_some_and(|pinned| pinned.id == id && pinned.may_end);
+            let may_end = was_to_end || is_unpinning;
             self.pinned.insert(key, Pinned { id: id.to_vec(), active: now, may_end });
         }
     }

@@ -28,6 +28,8 @@ pub(crate) enum Ask {
     Pause(Option<Wall>),
     /// A consumer is to begin anew.
     Reset(String),
+    /// The pinned client of a consumer is to be given up.
+    Unpin(String),
     /// Something of which the answer does not tell.
     Other,
 }
@@ -106,6 +108,13 @@ impl Questions {
         self.next += 1;
         self.direct.insert(self.next, (group, read));
         self.next
+    }
+
+    /// True if it is not known yet whether the pinned client of a consumer was given up.
+    pub(crate) fn is_unpinning(&self, group: GroupId, consumer: &str) -> bool {
+        self.asked
+            .values()
+            .any(|(of, ask)| *of == group && matches!(ask, Ask::Unpin(name) if name == consumer))
     }
 
     /// The process that knew of them is gone.

@@ -140,7 +140,8 @@ impl World {
         }
         if let Some(no) = pull_number(to) {
             let pin = headers::get(headers, "Nats-Pin-Id");
-            self.pulls.got(no, delivery.size(), pin, now);
+            let may_end = self.questions.is_unpinning(group, ack.consumer);
+            self.pulls.got(no, delivery.size(), pin.map(|id| (id, may_end)), now);
         }
         let (seq, attempt) = (ack.stream_seq, ack.delivered);
         if let Some(facts) = stream.consumers.get_mut(&key) {

@@ -70,8 +70,8 @@ impl World {
 
     fn unpin(&mut self, group: GroupId, consumer: String) {
         self.pulls.unpin(group, &consumer);
-        let command = ConsumerCommand::Unpin { consumer, group: GROUP.to_owned() };
-        self.call_stream(group, Command::Consumer(command), Ask::Other);
+        let command = ConsumerCommand::Unpin { consumer: consumer.clone(), group: GROUP.to_owned() };
+        self.call_stream(group, Command::Consumer(command), Ask::Unpin(consumer));
     }
 
     fn make_consumer(&mut self, stream: &str, group: GroupId, number: u8) {
