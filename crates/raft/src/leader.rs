@@ -406,6 +406,12 @@ impl Node {
         let Some(progress) = leader.progress.get_mut(&from.peer).filter(|_| is_present_term) else { return };
         match appended.outcome {
             Outcome::Matched { durable, held } => progress.matched(durable.min(last), held.min(last)),
+            Outcome::Mismatch { index, .. } if progress.has_lost(index, appended.round) => {
+                // Its disk did not keep what it promised, as where syncs are put off: what else it promised is worth
+                // nothing either (rule W3).
+                progress.lost(now);
+                return self.send(from, Body::Retired { is_recorded: false }, out);
+            }
             Outcome::Mismatch { index, term } => {
                 let (index, _) = self.log.find_by_term(index, term);
                 progress.mismatched(index + 1, now);
@@ -604,8 +610,7 @@ impl Node {
         let Some(leader) = self.leading() else { return };
         leader.round += 1;
         if let Some(progress) = leader.progress.get_mut(&peer) {
-            progress.remembers = false;
-            progress.counts_from = leader.round;
+            progress.doubt(leader.round);
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct Progress {
     /// Answers to earlier rounds may be from before it restarted, perhaps with another disk.
     pub(crate) counts_from: u64,
     round_answered: u64,
+    /// What it had durably before it may have restarted.
+    owed: LogIndex,
     in_flight: VecDeque<(LogIndex, usize)>,
     in_flight_bytes: usize,
     /// Since when an answer is due.
@@ -68,6 +70,7 @@ impl Progress {
             round_sent: 0,
             counts_from: 0,
             round_answered: 0,
+            owed: 0,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
             waiting_since: None,
@@ -77,7 +80,8 @@ impl Progress {
 
     /// Feeds what is on its way and what was answered.
     pub(crate) fn hash_window<H: Hasher>(&self, state: &mut H) {
-        (self.held, self.commit_answered, self.round_answered, self.counts_from, &self.in_flight).hash(state);
+        (self.held, self.commit_answered, self.round_answered, self.counts_from, self.owed).hash(state);
+        self.in_flight.hash(state);
     }
 
     /// What counts for a majority.
@@ -95,6 +99,28 @@ impl Progress {
         self.remembers = false;
         self.is_amnesiac = true;
         self.matched = 0;
+    }
+
+    /// It may be another life now, or have another disk: only answers to this round and later ones count.
+    pub(crate) fn doubt(&mut self, round: u64) {
+        self.remembers = false;
+        self.counts_from = round;
+        self.owed = self.owed.max(self.matched);
+    }
+
+    /// True if a member whose log ends at `index`, as it answers, has lost entries that it had durably. An answer from
+    /// before it may have restarted tells nothing.
+    pub(crate) fn has_lost(&self, index: LogIndex, round: u64) -> bool {
+        index < self.owed && round >= self.counts_from
+    }
+
+    /// It has lost what it had durably: it counts for nothing in this life, and is told so again and again.
+    pub(crate) fn lost(&mut self, now: Mono) {
+        self.heard = Some(now);
+        self.remembers = false;
+        self.matched = 0;
+        self.mode = Mode::Probe { is_sent: true };
+        self.waiting_since = Some(now);
     }
 
     pub(crate) fn sent(&mut self, last: LogIndex, bytes: usize, now: Mono) {
@@ -256,5 +282,21 @@ mod tests {
         assert_eq!(progress.mode, Mode::Probe { is_sent: false });
         progress.probe(2);
         assert_eq!(progress.next, 5);
+    }
+
+    #[test]
+    fn who_lacks_what_it_had_before_it_restarted_has_lost_it() {
+        let mut progress = Progress::new(1, 5);
+        progress.matched(4, 4);
+        assert!(!progress.has_lost(2, 9), "an old answer to an old question");
+        progress.doubt(7);
+        assert!(!progress.has_lost(2, 6), "the answer is from before");
+        assert!(!progress.has_lost(4, 7));
+        assert!(progress.has_lost(3, 7));
+        progress.lost(Mono(1));
+        progress.answered(&Appended { remembers: false, ..answer(0, 8) }, Mono(2));
+        assert_eq!(progress.counted(), 0);
+        progress.doubt(9);
+        assert!(progress.has_lost(3, 9), "it is the same life");
     }
 }

@@ -1,5 +1,7 @@
 //! Peers that are wrong, disks that hang, and what must stay bounded.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use linnet_ids::{LogIndex, Mono, PeerId};
 use linnet_raft::{
@@ -415,6 +417,36 @@ fn who_restarted_is_not_relied_on_before_it_answers() {
     assert_eq!(world.change(0, Change::Promote(peer(3))), Err(Refused::NoQuorum));
     world.quiesce();
     world.change(0, Change::Promote(peer(3))).unwrap();
+}
+
+/// Where syncs are put off, a server whose power fails comes back with less than it said it had, and does not know.
+#[test]
+fn who_lost_what_it_had_durably_does_not_count_before_it_is_taken_in_again() {
+    let mut world = led(3, 3);
+    for text in ["a", "b", "c"] {
+        world.propose_value(0, Bytes::from_static(text.as_bytes())).unwrap();
+        world.quiesce();
+    }
+    let before = world.life(2);
+    let end = world.node(2).unwrap().status().commit;
+    world.crash_keeping(2, usize::MAX);
+    world.servers[2].disk.cut_behind(end - 2);
+    world.start(2);
+    world.set_cut(0, 1, true);
+    world.quiesce();
+    let index = world.propose_value(0, Bytes::from_static(b"d")).unwrap();
+    world.quiesce();
+    assert_ne!(world.life(2), before);
+    assert!(
+        world.node(0).unwrap().status().commit < index,
+        "one that remembers has it, and that is no majority"
+    );
+    world.settle(Duration::from_secs(5));
+    assert_eq!(world.leader(), Some(0));
+    let status = world.node(2).unwrap().status();
+    assert!(!status.is_amnesiac);
+    assert_eq!(status.commit, world.node(0).unwrap().status().commit);
+    assert!(status.commit > index, "its re-admission stands behind it");
 }
 
 /// Its re-admission, the last entry, is what a restarted learner of a group of two knows to be committed: it releases
