@@ -75,7 +75,7 @@ impl World {
     ) -> Check {
         let Some(slot) = self.process.slots.get_mut(&key) else { return Ok(()) };
         stream.created = true;
-        stream.ending = false;
+        let was_ending = std::mem::take(&mut stream.ending);
         // Its deletion was answered, its floor went with its directory, and now the log does not know.
         stream.model.removed.clear();
         let came_back = std::mem::take(&mut stream.ended);
@@ -91,6 +91,9 @@ impl World {
             }
             let last = slot.group.stream().store().state().last_seq;
             self.held.retain(|held| held.group != stream.group);
+            if came_back || (was_ending && self.is_damaged) {
+                stream.everything.clear();
+            }
             return stream.restart_in_memory(saved.config, last);
         }
         let store = slot.group.stream_mut().store_mut();
