@@ -91,9 +91,7 @@ impl World {
             }
             let last = slot.group.stream().store().state().last_seq;
             self.held.retain(|held| held.group != stream.group);
-            if came_back || (was_ending && self.is_damaged) {
-                stream.everything.clear();
-            }
+            stream.lost_floor |= came_back || (was_ending && self.is_damaged);
             return stream.restart_in_memory(saved.config, last);
         }
         let store = slot.group.stream_mut().store_mut();

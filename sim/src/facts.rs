@@ -31,6 +31,8 @@ pub(crate) struct StreamFacts {
     pub(crate) is_changing: bool,
     /// Damage may have taken something.
     pub(crate) is_lossy: bool,
+    /// Damage brought it back after its deletion, with which went how far its sequences had got.
+    pub(crate) lost_floor: bool,
     /// Entries behind `applied`.
     pub(crate) entries: BTreeMap<u64, (Ticket, Vec<u8>)>,
     pub(crate) applied: u64,
@@ -73,6 +75,7 @@ impl StreamFacts {
             ended: false,
             is_changing: false,
             is_lossy: false,
+            lost_floor: false,
             entries: BTreeMap::new(),
             applied: 0,
             model: Model::new(config.clone()),
@@ -110,16 +113,18 @@ impl StreamFacts {
         // A mirror copies its origin anew.
         let is_copy = config.mirror.is_some();
         let visible_last = self.everything.keys().next_back().copied().filter(|_| !is_copy).unwrap_or(0);
+        let visible_last = if self.lost_floor { visible_last.min(last) } else { visible_last };
         if last < visible_last {
             let text = format!("{}: it goes on behind {last} and was at {visible_last}", self.name);
             return broken("sequences", text);
         }
         let (created, ended, applied) = (self.created, self.ended, self.applied);
+        let lost_floor = self.lost_floor;
         // Others may have taken what was there.
         let (everything, taken) = (std::mem::take(&mut self.everything), BTreeMap::new());
         let mut empty = Self::new(&self.name, self.group, config);
         empty.model.last = last;
-        *self = Self { created, ended, applied, everything, taken, visible_last, ..empty };
+        *self = Self { created, ended, applied, lost_floor, everything, taken, visible_last, ..empty };
         Ok(())
     }
 
