@@ -195,7 +195,7 @@ async fn serve(
     }
 
     let mut orders = Orders { signals, reloads };
-    server.obey(&mut orders, log).await;
+    Box::pin(server.obey(&mut orders, log)).await;
     server.stop_at_once_if_asked(&mut orders, log).await;
     let _ = serving.await;
     server.remove_ports();
