@@ -118,6 +118,32 @@ on_both_kinds! {
         });
     }
 
+    /// Which messages were the last of their subjects when the consumer was made is in no backup: what is behind its
+    /// position is delivered, of which nats-server counts the last ones only.
+    fn a_restored_consumer_of_last_messages_delivers_all_behind_its_position(kind) {
+        let Some(program) = program(kind) else { return };
+        let mut s = Fixture::start(kind, Spec::new(program).options(JETSTREAM()));
+        run(async move || {
+            s.stream(json!({"name": "S", "subjects": ["s.*"]})).await;
+            for subject in ["s.a", "s.b", "s.c", "s.b", "s.c"] {
+                s.publish(subject, "x").await;
+            }
+            let last = json!({
+                "durable_name": "C", "ack_policy": "explicit",
+                "deliver_policy": "last_per_subject", "filter_subject": "s.*",
+            });
+            s.consumer("S", last).await;
+            assert_eq!(s.pull("S", "C", json!({"batch": 1, "no_wait": true})).await.messages.len(), 1);
+            s.consumer_shows("S", "C", &[("/delivered/stream_seq", 1), ("/num_pending", 2)]).await;
+            let backup = s.back_up("S", 1 << 10).await;
+            s.api("STREAM.DELETE.S", Value::Null).await;
+            s.restore(&backup).await;
+            let pending = if kind == Kind::Peer { 2 } else { 4 };
+            s.consumer_shows("S", "C", &[("/num_pending", pending)]).await;
+            assert_eq!(s.pull("S", "C", json!({"batch": 9, "no_wait": true})).await.messages.len(), 4);
+        });
+    }
+
     fn listeners_are_told_who_makes_backups_and_restores(kind) {
         let Some(program) = program(kind) else { return };
         let domain = JetStream { extra: "domain: here".to_owned(), ..JetStream::default() };
