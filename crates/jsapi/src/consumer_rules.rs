@@ -6,7 +6,7 @@ mod create;
 mod sourcing;
 mod update;
 
-pub use config::normalize_and_check;
+pub use config::{check_replicas_supported, normalize_and_check};
 pub use create::{
     ConsumerCreate, Consumers, ExistingConsumer, SubjectForm, apply_subject_form, check_create,
 };

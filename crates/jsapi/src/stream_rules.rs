@@ -111,12 +111,13 @@ pub fn check_update<'a>(
     others: &(impl OtherStreams + ?Sized),
     limits: &Limits,
 ) -> Result<StreamConfig, ApiError> {
-    let mut config = normalize_and_check(&request.config, others, limits, request.pedantic)?;
+    let mut config = normalize_and_judge(&request.config, others, limits, request.pedantic)?;
     origins::follow_origin(&mut config, others);
     if config.name != name {
         return Err(errors::STREAM_MISMATCH);
     }
     let old = existing.ok_or(errors::STREAM_NOT_FOUND)?;
+    check_replicas_supported(&config, limits)?;
     check_changes(old, &config)?;
     if config.sealed {
         seal(&mut config);
@@ -145,6 +146,18 @@ pub fn normalize_and_check(
     limits: &Limits,
     pedantic: bool,
 ) -> Result<StreamConfig, ApiError> {
+    let config = normalize_and_judge(wanted, others, limits, pedantic)?;
+    check_replicas_supported(&config, limits)?;
+    Ok(config)
+}
+
+/// The same for a server that may have replicas or not.
+fn normalize_and_judge(
+    wanted: &StreamConfig,
+    others: &(impl OtherStreams + ?Sized),
+    limits: &Limits,
+    pedantic: bool,
+) -> Result<StreamConfig, ApiError> {
     let mut config = wanted.clone();
     check_texts(&mut config)?;
     normalize_numbers(&mut config, limits, pedantic)?;
@@ -161,10 +174,12 @@ pub fn normalize_and_check(
     features::check_transform(&config)?;
     features::normalize_republish(&mut config, pedantic)?;
     normalize_placement(&mut config)?;
-    if config.num_replicas > 1 && !limits.clustered {
-        return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED);
-    }
     Ok(config)
+}
+
+fn check_replicas_supported(config: &StreamConfig, limits: &Limits) -> Result<(), ApiError> {
+    let is_supported = config.num_replicas <= 1 || limits.clustered;
+    if is_supported { Ok(()) } else { Err(errors::STREAM_REPLICAS_NOT_SUPPORTED) }
 }
 
 /// Name, description, metadata.
@@ -407,12 +422,10 @@ fn check_changes(old: &StreamConfig, new: &StreamConfig) -> Result<(), ApiError>
     if old.sealed && !new.sealed {
         return refuse("unseal a sealed stream");
     }
-    // Sealing sets both anyway.
-    let sealing = new.sealed && !old.sealed;
-    if old.deny_delete && !new.deny_delete && !sealing {
+    if old.deny_delete && !new.deny_delete {
         return refuse("cancel deny message deletes");
     }
-    if old.deny_purge && !new.deny_purge && !sealing {
+    if old.deny_purge && !new.deny_purge {
         return refuse("cancel deny purge");
     }
     if new.mirror.is_some() && old.mirror != new.mirror {

@@ -76,6 +76,41 @@ on_both_servers! { JETSTREAM;
         assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 2})).await), [2, 4]);
     }
 
+    /// Of two mistakes the one is named that nats-server finds first.
+    async fn mistakes_are_found_in_order(s) {
+        s.stream(json!({"name": "S", "subjects": ["a.>"]})).await;
+        let mistakes = [
+            (10139, json!({"filter_subjects": [""]})),
+            (10094, json!({"opt_start_seq": 1})),
+            (10095, json!({"sample_freq": "x"})),
+            (10108, json!({"deliver_subject": "d", "flow_control": true})),
+            (10135, json!({"metadata": {"k": "x".repeat(140_000)}})),
+            (10197, json!({"priority_timeout": 1_000_000_000})),
+        ];
+        for (at, (code, first)) in mistakes.iter().enumerate() {
+            for (_, second) in &mistakes[at..] {
+                let mut config = json!({"durable_name": "C", "ack_policy": "explicit"});
+                for (key, value) in [first, second].into_iter().flat_map(|m| m.as_object().unwrap()) {
+                    config[key] = value.clone();
+                }
+                let answer = s.try_consumer("S", config).await;
+                assert_eq!(err_code(&answer), *code, "{first} {answer}");
+            }
+        }
+    }
+
+    async fn an_empty_list_changes_nothing(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+        s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
+        for list in ["backoff", "filter_subjects", "priority_groups"] {
+            let config = json!({"durable_name": "C", "ack_policy": "explicit", list: []});
+            let again = json!({"stream_name": "S", "action": "create", "config": config});
+            let answer = s.api("CONSUMER.CREATE.S.C", again).await;
+            let expected = if s.kind == Kind::Peer { json!(10148) } else { Value::Null };
+            assert_eq!(answer["error"]["err_code"], expected, "{list}: {answer}");
+        }
+    }
+
     async fn the_zero_time_is_no_time(s) {
         s.stream(json!({"name": "S", "subjects": ["a"]})).await;
         let zero = "0001-01-01T00:00:00Z";

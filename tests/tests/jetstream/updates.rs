@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{JETSTREAM, err_code, sequences};
+use crate::harness::{JETSTREAM, Kind, err_code, sequences};
 
 on_both_servers! { JETSTREAM;
     async fn updates_that_cannot_be_are_refused(s) {
@@ -71,6 +71,39 @@ on_both_servers! { JETSTREAM;
         assert_eq!(s.stored("S", 1).await.unwrap().body, "x");
         s.consumer("S", json!({"durable_name": "C"})).await;
         assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 1})).await), [1]);
+    }
+
+    async fn sealing_takes_back_no_permission_that_was_denied(s) {
+        for (name, denied, text) in [
+            ("D", "deny_delete", "stream configuration update can not cancel deny message deletes"),
+            ("P", "deny_purge", "stream configuration update can not cancel deny purge"),
+        ] {
+            let mut config = json!({"name": name, "subjects": [name], denied: true});
+            s.stream(config.clone()).await;
+            let update = format!("STREAM.UPDATE.{name}");
+            let answer = s.api(&update, json!({"name": name, "subjects": [name], "sealed": true})).await;
+            assert_eq!(answer["error"]["description"], text);
+            config["sealed"] = json!(true);
+            let answer = s.api(&update, config).await;
+            assert_eq!(answer["config"]["sealed"], json!(true), "{answer}");
+        }
+    }
+
+    async fn a_counter_stream_with_markers_is_updated(s) {
+        let config = json!({
+            "name": "S", "subjects": ["a"], "allow_msg_counter": true, "subject_delete_marker_ttl": 1_000_000_000,
+        });
+        s.stream(config.clone()).await;
+        let answer = s.api("STREAM.UPDATE.S", config).await;
+        let expected = if s.kind == Kind::Peer { json!(10052) } else { Value::Null };
+        assert_eq!(answer["error"]["err_code"], expected, "{answer}");
+    }
+
+    async fn what_is_not_there_is_missed_before_or_after_replicas_are(s) {
+        let update = s.api("STREAM.UPDATE.NO", json!({"name": "NO", "num_replicas": 3})).await;
+        assert_eq!(err_code(&update), 10059);
+        let consumer = json!({"stream_name": "NO", "config": {"durable_name": "C", "num_replicas": 3}});
+        assert_eq!(err_code(&s.api("CONSUMER.DURABLE.CREATE.NO.C", consumer).await), 10074);
     }
 
     async fn what_clients_may_not_remove_limits_still_do(s) {

@@ -1,6 +1,6 @@
 use linnet_assets::{Command, CommandOutcome, ConsumerCommand};
 use linnet_ids::hash_base62;
-use linnet_jsapi::consumer_rules::{SubjectForm, apply_subject_form};
+use linnet_jsapi::consumer_rules::{SubjectForm, apply_subject_form, check_replicas_supported};
 use linnet_jsapi::decode;
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::info::{ConsumerInfo, Paging};
@@ -27,13 +27,15 @@ pub(super) async fn create(
     let mut request: CreateConsumerRequest = decode::decode(call.body, call.strictness())?.value;
     let form = SubjectForm::of(api).ok_or(errors::BAD_REQUEST)?;
     apply_subject_form(&mut request, stream, form)?;
+    let limits = call.engine.limits_for(call.account);
+    check_replicas_supported(&request.config, &limits)?;
     let handle = find(call, stream)?;
     check_identity(call, &handle)?;
     let is_for_stream = request.config.sourcing;
     let command = ConsumerCommand::Create {
         request: Box::new(request),
         suggested_name: call.short_name(),
-        limits: Box::new(call.engine.limits_for(call.account)),
+        limits: Box::new(limits),
     };
     match handle.ask(Command::Consumer(command)).await? {
         CommandOutcome::Consumer(info) => {

@@ -16,6 +16,12 @@ const HEARTBEAT_MIN: Nanos = Nanos::from_millis(100);
 const PINNED_TIMEOUT_DEFAULT: Nanos = Nanos::from_secs(120);
 const EXPIRES_MIN: Nanos = Nanos::from_millis(1);
 
+/// A server alone makes no replicas, not even of consumers of streams that it does not have.
+pub fn check_replicas_supported(config: &ConsumerConfig, limits: &Limits) -> Result<(), ApiError> {
+    let is_supported = config.num_replicas <= 1 || limits.clustered;
+    if is_supported { Ok(()) } else { Err(errors::STREAM_REPLICAS_NOT_SUPPORTED) }
+}
+
 /// Applies defaults and judges a configuration by itself and against its stream.
 pub fn normalize_and_check(
     wanted: &ConsumerConfig,
@@ -25,9 +31,7 @@ pub fn normalize_and_check(
 ) -> Result<ConsumerConfig, ApiError> {
     let mut config = wanted.clone();
     check_names(&config)?;
-    if config.num_replicas > 1 && !limits.clustered {
-        return Err(errors::STREAM_REPLICAS_NOT_SUPPORTED);
-    }
+    check_replicas_supported(&config, limits)?;
     normalize_signs(&mut config, pedantic)?;
     apply_defaults(&mut config, stream, limits, pedantic)?;
     check_replicas(&config, stream)?;
@@ -41,17 +45,18 @@ pub fn normalize_and_check(
     } else {
         check_pull(&config, stream, limits)?
     }
-    check_priority(&mut config)?;
     check_direct(&config, stream)?;
     check_bounds(&config, stream, limits)?;
     check_filters(&config)?;
     check_start(&config)?;
+    check_sampling(&config)?;
+    check_flow_control(&config)?;
     let level = metadata::required_consumer_level(wanted);
     metadata::set_required_level(&mut config.metadata, level);
     if metadata::size(&config.metadata) > METADATA_MAX {
         return Err(errors::consumer_metadata_length("128KB"));
     }
-    check_sampling(&config)?;
+    check_priority(&mut config)?;
     Ok(config)
 }
 
@@ -243,10 +248,12 @@ fn check_push(config: &ConsumerConfig, stream: &StreamConfig) -> Result<(), ApiE
     if config.idle_heartbeat.0 > 0 && config.idle_heartbeat < HEARTBEAT_MIN {
         return Err(errors::CONSUMER_SMALL_HEARTBEAT);
     }
-    if config.flow_control && config.idle_heartbeat.is_zero() {
-        return Err(errors::CONSUMER_WITH_FLOW_CONTROL_NEEDS_HEARTBEATS);
-    }
     Ok(())
+}
+
+fn check_flow_control(config: &ConsumerConfig) -> Result<(), ApiError> {
+    let needs_heartbeats = config.is_push() && config.flow_control && config.idle_heartbeat.is_zero();
+    if needs_heartbeats { Err(errors::CONSUMER_WITH_FLOW_CONTROL_NEEDS_HEARTBEATS) } else { Ok(()) }
 }
 
 fn check_pull(config: &ConsumerConfig, stream: &StreamConfig, limits: &Limits) -> Result<(), ApiError> {
