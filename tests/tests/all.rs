@@ -36,6 +36,7 @@ mod processes;
 mod publishing;
 mod push_speed;
 mod recorded_rules;
+mod redelivery;
 mod reload;
 mod replicated;
 mod retention;

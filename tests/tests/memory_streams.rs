@@ -3,27 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, Kind, LONG, run_with, sequences};
-
-/// How a server ends.
-#[derive(Clone, Copy)]
-enum End {
-    Orderly,
-    Killed,
-}
-
-const ENDS: [End; 2] = [End::Orderly, End::Killed];
+use crate::harness::{ENDS, End, Fixture, JETSTREAM, Kind, run_with, sequences};
 
 impl Fixture {
-    fn restart_after(&mut self, end: End) {
-        match end {
-            End::Orderly => self.server.terminate(LONG).unwrap(),
-            End::Killed => self.server.kill().unwrap(),
-        };
-        self.server.restart().unwrap();
-        self.forget_client();
-    }
-
     /// Stores a message; its sequence.
     async fn stored_as(&mut self, subject: &str, body: &str) -> u64 {
         self.publish(subject, body).await["seq"].as_u64().unwrap()

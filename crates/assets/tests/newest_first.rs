@@ -92,7 +92,7 @@ fn open(disk: &Arc<dyn Disk>, body: Option<CheckpointBody>, log: &[Vec<u8>], now
         let proposal = Proposal::new(bytes.clone(), None);
         stream.apply(&proposal, at, &mut Sent::default()).unwrap();
     }
-    stream.finish_replay(now);
+    stream.finish_replay(now, Wall(0));
     stream
 }
 

@@ -295,7 +295,7 @@ impl World {
             let proposal = Proposal::new(bytes.clone(), None);
             follower.apply(&proposal, at, &mut Wire::default()).unwrap();
         }
-        follower.finish_replay(self.now);
+        follower.finish_replay(self.now, Wall(0));
         self.wire.listening.clear();
         self.follower = follower;
     }

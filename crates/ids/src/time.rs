@@ -33,6 +33,12 @@ impl Wall {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The time so long after.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
     /// The time so long before.
     #[must_use]
     pub fn before(self, time: Duration) -> Self {

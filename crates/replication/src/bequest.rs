@@ -65,7 +65,7 @@ fn rewritten(content: &Stream, seed: Seed, now: Mono, wall: Wall) -> Stream {
     }
     let ids = stored_ids(&store, &saved.config, wall);
     let mut stream = stream_of(saved, store, &ids, content.created(), content.place().clone(), now);
-    stream.finish_replay(now);
+    stream.finish_replay(now, wall);
     stream
 }
 

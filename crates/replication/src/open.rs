@@ -176,7 +176,7 @@ pub(crate) fn recover(
         }
     }
     restored.forget_removed(&stream);
-    stream.finish_replay(now);
+    stream.finish_replay(now, wall);
     let damage = match recovered.map(|r| &r.integrity) {
         Some(Integrity::Damaged(damage)) => Some(damage.clone()),
         _ => None,

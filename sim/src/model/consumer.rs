@@ -78,7 +78,7 @@ impl ModelConsumer {
                 let later = self.open.split_off(&(seq + 1));
                 std::mem::replace(&mut self.open, later).into_iter().collect()
             }
-            ConsumerOp::Exhaust { .. } => Vec::new(),
+            ConsumerOp::Exhaust { .. } | ConsumerOp::Postpone { .. } => Vec::new(),
             ConsumerOp::Reset { next } => {
                 self.reached = next.saturating_sub(1);
                 self.start = next;

@@ -12,6 +12,15 @@ pub(crate) const PLAIN: fn() -> Options = || Options { monitor: false, ..Options
 pub(crate) const JETSTREAM: fn() -> Options =
     || Options { monitor: false, jetstream: Some(JetStream::default()), ..Options::default() };
 
+/// How a server ends.
+#[derive(Clone, Copy)]
+pub(crate) enum End {
+    Orderly,
+    Killed,
+}
+
+pub(crate) const ENDS: [End; 2] = [End::Orderly, End::Killed];
+
 /// A running server of either kind.
 pub(crate) struct Fixture {
     pub(crate) kind: Kind,
@@ -60,6 +69,16 @@ impl Fixture {
             self.client = Some(self.connect().await);
         }
         self.client.clone().unwrap()
+    }
+
+    /// Ends the server and starts it again.
+    pub(crate) fn restart_after(&mut self, end: End) {
+        match end {
+            End::Orderly => self.server.terminate(LONG).unwrap(),
+            End::Killed => self.server.kill().unwrap(),
+        };
+        self.server.restart().unwrap();
+        self.forget_client();
     }
 
     /// The next request uses a new connection: the server was restarted.

@@ -12,7 +12,7 @@ mod wait;
 
 pub(crate) use certificates::Authority;
 pub(crate) use cluster::{Inside, PER_PAIR, mesh, single};
-pub(crate) use fixture::{Fixture, JETSTREAM, PLAIN, run, run_with};
+pub(crate) use fixture::{ENDS, End, Fixture, JETSTREAM, PLAIN, run, run_with};
 pub(crate) use jetstream::{Stored, err_code, sequences};
 pub(crate) use programs::{Kind, nats_cli, node, not_allowed, program, python};
 pub(crate) use raw::Raw;

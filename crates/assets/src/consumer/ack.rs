@@ -35,8 +35,8 @@ impl Consumer {
             }
             AckKind::Progress => {
                 if let Some(pending) = self.state.pending.get(&seq).filter(|_| !self.is_due(seq)) {
-                    let deadline = ctx.now + self.ack_wait(pending.deliveries);
-                    self.set_deadline(seq, deadline);
+                    let wait = self.ack_wait(pending.deliveries);
+                    self.postpone(ctx, seq, wait);
                 }
                 self.confirm(reply);
             }
@@ -102,7 +102,7 @@ impl Consumer {
         });
         if let Some(delay) = delay {
             if !self.is_due(seq) {
-                self.set_deadline(seq, ctx.now + delay);
+                self.postpone(ctx, seq, delay);
             }
         } else {
             self.deadline_of.remove(&seq);

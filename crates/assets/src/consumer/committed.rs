@@ -57,7 +57,10 @@ impl Consumer {
                     done.extend(pending.chain(state.exhausted.range(..=seq).map(|(seq, _)| *seq)));
                     state.ack_all(seq);
                 }
-                ConsumerOp::Exhaust { .. } | ConsumerOp::MoveTo { .. } | ConsumerOp::Reset { .. } => {
+                ConsumerOp::Postpone { .. }
+                | ConsumerOp::Exhaust { .. }
+                | ConsumerOp::MoveTo { .. }
+                | ConsumerOp::Reset { .. } => {
                     state.apply(op, policy);
                 }
             }

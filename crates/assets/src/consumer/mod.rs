@@ -7,6 +7,7 @@ mod ack;
 mod committed;
 mod delivery;
 mod newest;
+mod ops;
 mod pacing;
 mod priority;
 mod pull;
@@ -21,7 +22,6 @@ mod timers;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::Duration;
 
 use linnet_ids::{Mono, StreamSeq, Wall};
 use linnet_jsapi::info::{ConsumerInfo, SequenceInfo};
@@ -37,10 +37,11 @@ use replay::Replay;
 
 pub use newest::NewestFirst;
 pub(crate) use newest::newest_per_subject;
+pub use ops::ConsumerOp;
+pub(crate) use ops::push_op;
 pub use pull::PullRequest;
 pub(crate) use push::Push;
-pub(crate) use state::push_op;
-pub use state::{ConsumerOp, ConsumerState, Floor, Pending};
+pub use state::{ConsumerState, Floor, Pending};
 
 /// What a consumer works with during one step.
 pub(crate) struct Context<'a> {
@@ -106,7 +107,8 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// A consumer with the given state. `now` starts its acknowledgement and inactivity timers.
+    /// A consumer with the given state. `now` starts its inactivity timer; [`Consumer::await_pending`] those of what is
+    /// pending.
     pub(crate) fn new(
         name: String,
         config: ConsumerConfig,
@@ -151,14 +153,6 @@ impl Consumer {
             scratch: Vec::new(),
             body: Vec::new(),
         };
-        let pending: Vec<(StreamSeq, u64)> =
-            consumer.state.pending.iter().map(|(seq, p)| (*seq, p.deliveries)).collect();
-        for (seq, deliveries) in pending {
-            if consumer.redelivers() {
-                let deadline = now + consumer.ack_wait(deliveries);
-                consumer.set_deadline(seq, deadline);
-            }
-        }
         consumer.restore_backlog(store);
         consumer.recount(store);
         consumer
@@ -185,14 +179,30 @@ impl Consumer {
     }
 
     /// The configuration changes; position and pending messages stay. True if it wants other subjects now.
-    pub(crate) fn reconfigure(&mut self, config: ConsumerConfig, store: &StreamStore) -> bool {
+    pub(crate) fn reconfigure(
+        &mut self,
+        config: ConsumerConfig,
+        store: &StreamStore,
+        now: Mono,
+        wall: Wall,
+    ) -> bool {
         let filter = Filter::new(config.filters());
         let receiver =
             |config: &ConsumerConfig| (config.deliver_subject.clone(), config.deliver_group.clone());
         if receiver(&config) != receiver(&self.config) {
             self.push = Push::of(&config);
         }
+        let waits = |config: &ConsumerConfig| (config.ack_wait, config.backoff.clone());
+        let waits_otherwise = waits(&config) != waits(&self.config);
+        let receiver_moved = config.deliver_subject != self.config.deliver_subject;
         self.config = config;
+        if waits_otherwise {
+            self.reschedule(now, wall);
+        }
+        if receiver_moved {
+            // Who listened before may be gone with what it had (jetstream, "Consumer create and update").
+            self.redeliver_all();
+        }
         if self.config.priority_policy != PriorityPolicy::PinnedClient {
             self.pin = None;
         }
@@ -249,15 +259,6 @@ impl Consumer {
     /// True if it waited for this one: what was read for others leaves its own job under way.
     pub(crate) fn on_loaded(&mut self, seq: StreamSeq) -> bool {
         self.loading.take_if(|awaited| *awaited == seq).is_some()
-    }
-
-    /// Time from a delivery until the message is due again.
-    fn ack_wait(&self, deliveries: u64) -> Duration {
-        let at = usize::try_from(deliveries.saturating_sub(1)).unwrap_or(usize::MAX);
-        let backoff = &self.config.backoff;
-        let wait = backoff.get(at).or_else(|| backoff.last()).unwrap_or(&self.config.ack_wait);
-        // One more millisecond, so that an acknowledgement on the dot is in time.
-        wait.to_duration() + Duration::from_millis(1)
     }
 
     /// True if a message that is not acknowledged is delivered again in time. Answers to flow control come in order:

@@ -40,8 +40,11 @@ impl Consumer {
         } else if let Ok(at) = self.backlog.binary_search(&seq) {
             self.backlog.remove(at);
             self.num_pending = self.num_pending.saturating_sub(1);
-        } else if self.state.pending.contains_key(&seq) || self.state.exhausted.contains_key(&seq) {
+        } else if self.state.pending.contains_key(&seq) {
             self.drop_pending(ctx, seq, "Unacknowledged message was deleted");
+        } else if self.state.ack(seq).is_some() {
+            // That it was given up is told already.
+            self.record(ConsumerOp::Ack { seq, count: 1 });
         }
     }
 

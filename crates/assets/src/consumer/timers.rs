@@ -1,18 +1,80 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use linnet_ids::{Mono, StreamSeq};
+use linnet_ids::{Mono, StreamSeq, Wall};
 
 use super::pull::send_status;
 use super::push::INTEREST_POLL;
 use super::rate::Rate;
 use super::replay::Replay;
-use super::{Consumer, Context};
+use super::{Consumer, ConsumerOp, ConsumerState, Context};
 
 /// Outdated entries of the deadline heap tolerated beyond the pending ones.
 const STALE_DEADLINES: usize = 1024;
 
+/// How long what became due while the consumer was not led anywhere waits for acknowledgements that are on their way
+/// (jetstream, "Timers that clients notice").
+const GRACE: Duration = Duration::from_millis(500);
+
 impl Consumer {
+    /// Sets for everything that is pending when it is due, for a consumer that begins to work.
+    pub(crate) fn await_pending(&mut self, now: Mono, wall: Wall) {
+        let pending: Vec<StreamSeq> = self.state.pending.keys().copied().collect();
+        self.await_again(&pending, now, wall, now + GRACE);
+    }
+
+    /// The time to wait for acknowledgements may have changed: it counts for what is pending as well.
+    pub(super) fn reschedule(&mut self, now: Mono, wall: Wall) {
+        let waiting: Vec<StreamSeq> = self.deadline_of.keys().copied().collect();
+        self.await_again(&waiting, now, wall, now);
+    }
+
+    /// Everything that is pending is due at once, in stream order, unless it was delivered as often as allowed.
+    pub(super) fn redeliver_all(&mut self) {
+        let max = self.max_deliver();
+        let may_again = |state: &ConsumerState, seq: &StreamSeq| {
+            state.pending.get(seq).is_some_and(|p| max.is_none_or(|max| p.deliveries < max))
+        };
+        let mut due: Vec<StreamSeq> =
+            self.deadline_of.keys().copied().filter(|seq| may_again(&self.state, seq)).collect();
+        due.sort_unstable();
+        for seq in due {
+            self.deadline_of.remove(&seq);
+            self.redeliver.push_back(seq);
+        }
+    }
+
+    /// Sets when these are due, at `earliest` if it was before.
+    fn await_again(&mut self, seqs: &[StreamSeq], now: Mono, wall: Wall, earliest: Mono) {
+        if !self.redelivers() {
+            return;
+        }
+        for seq in seqs {
+            if let Some(pending) = self.state.pending.get(seq) {
+                let due = Wall(pending.since).after(self.ack_wait(pending.deliveries));
+                self.set_deadline(*seq, earliest.max(now + due.since(wall)));
+            }
+        }
+    }
+
+    /// A message is waited for until then: after a restart as well.
+    pub(super) fn postpone(&mut self, ctx: &Context<'_>, seq: StreamSeq, wait: Duration) {
+        let Some(deliveries) = self.state.pending.get(&seq).map(|p| p.deliveries) else { return };
+        self.set_deadline(seq, ctx.now + wait);
+        let since = ctx.wall.after(wait).before(self.ack_wait(deliveries));
+        self.state.postpone(seq, deliveries, since);
+        self.record(ConsumerOp::Postpone { seq, deliveries, since });
+    }
+
+    /// Time from a delivery until the message is due again.
+    pub(super) fn ack_wait(&self, deliveries: u64) -> Duration {
+        let at = usize::try_from(deliveries.saturating_sub(1)).unwrap_or(usize::MAX);
+        let backoff = &self.config.backoff;
+        let wait = backoff.get(at).or_else(|| backoff.last()).unwrap_or(&self.config.ack_wait);
+        // One more millisecond, so that an acknowledgement on the dot is in time.
+        wait.to_duration() + Duration::from_millis(1)
+    }
+
     /// Sets when a pending message is due again.
     pub(super) fn set_deadline(&mut self, seq: StreamSeq, deadline: Mono) {
         self.deadline_of.insert(seq, deadline);

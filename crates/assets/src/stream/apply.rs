@@ -432,7 +432,7 @@ impl Stream {
                 }
                 self.remove_wants(id);
                 if let Some(consumer) = self.consumers.get_mut(id)
-                    && consumer.reconfigure(attach.config, &self.store)
+                    && consumer.reconfigure(attach.config, &self.store, at.now, at.wall)
                 {
                     self.sweep_all();
                 }
@@ -452,6 +452,7 @@ impl Stream {
                     self.sweep_all();
                 }
                 let id = self.install_consumer(attach, at.now);
+                self.await_pending(id, at.now, at.wall);
                 if at.live && !self.restoring {
                     out.advise(Advisory::ConsumerCreated { consumer: name.clone() });
                 }

@@ -609,7 +609,7 @@ impl Stream {
     }
 
     /// Everything in the log has been replayed: consumers start from the state it led to.
-    pub fn finish_replay(&mut self, now: Mono) {
+    pub fn finish_replay(&mut self, now: Mono, wall: Wall) {
         self.next_expiry = Some(now);
         self.schedules.look_at(now);
         let saved = self.saved().consumers;
@@ -626,6 +626,7 @@ impl Stream {
                 state.drop_missing(|seq| self.store.contains(seq));
             }
             let id = self.install_consumer(attach, now);
+            self.await_pending(id, now, wall);
             if self.is_replica
                 && !self.follows
                 && let Some(consumer) = self.consumers.get_mut(id)
@@ -679,5 +680,13 @@ impl Stream {
         self.add_wants(id);
         self.touch_timer(id);
         id
+    }
+
+    /// Sets when what is pending of a new consumer is due.
+    fn await_pending(&mut self, id: usize, now: Mono, wall: Wall) {
+        if let Some(consumer) = self.consumers.get_mut(id) {
+            consumer.await_pending(now, wall);
+        }
+        self.touch_timer(id);
     }
 }

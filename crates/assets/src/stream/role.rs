@@ -80,7 +80,7 @@ impl Stream {
         self.schedules = Schedules::load(&self.schedules.save());
         self.head_seq = self.store.state().last_seq;
         self.head_ts = self.store.state().last_ts.unwrap_or_default();
-        self.finish_replay(at.now);
+        self.finish_replay(at.now, at.wall);
     }
 
     /// True for what a follower may answer: what only looks, at this replica as it is.

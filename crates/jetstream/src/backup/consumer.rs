@@ -6,20 +6,15 @@ use linnet_jsapi::ConsumerConfig;
 
 pub(super) fn archived(attach: &Attach) -> ArchivedConsumer {
     let state = attach.state.as_ref();
-    ArchivedConsumer {
-        config: attach.config.clone(),
-        state: state.map(|s| archived_state(s, attach.created)),
-        created: None,
-    }
+    ArchivedConsumer { config: attach.config.clone(), state: state.map(archived_state), created: None }
 }
 
-fn archived_state(state: &ConsumerState, created: i64) -> ArchivedState {
+fn archived_state(state: &ConsumerState) -> ArchivedState {
     let position = |floor: Floor| Position { consumer_seq: floor.consumer, stream_seq: floor.stream };
-    let timestamp = state.last_delivered.unwrap_or(created);
     let pending: std::collections::BTreeMap<_, _> = state
         .pending
         .iter()
-        .map(|(seq, p)| (*seq, ArchivedPending { sequence: p.consumer_seq, timestamp }))
+        .map(|(seq, p)| (*seq, ArchivedPending { sequence: p.consumer_seq, timestamp: p.since }))
         .collect();
     let again = state.pending.iter().map(|(seq, p)| (*seq, p.deliveries));
     let exhausted = state.exhausted.iter().map(|(seq, (_, deliveries))| (*seq, *deliveries));
@@ -56,7 +51,9 @@ pub(super) fn restored(
     for (seq, p) in &pending {
         let deliveries = redelivered.get(seq).map_or(1, |again| again.saturating_add(1));
         // Floors lie below what is pending.
-        state.pending.insert(*seq, Pending { consumer_seq: p.sequence.max(1), deliveries });
+        state
+            .pending
+            .insert(*seq, Pending { consumer_seq: p.sequence.max(1), deliveries, since: p.timestamp });
     }
     if config.max_deliver > 0 {
         let gone = redelivered
@@ -86,8 +83,8 @@ mod tests {
             last_delivered: Some(7),
             ..ConsumerState::default()
         };
-        state.pending.insert(5, Pending { consumer_seq: 4, deliveries: 1 });
-        state.pending.insert(8, Pending { consumer_seq: 6, deliveries: 3 });
+        state.pending.insert(5, Pending { consumer_seq: 4, deliveries: 1, since: 5 });
+        state.pending.insert(8, Pending { consumer_seq: 6, deliveries: 3, since: 7 });
         state.exhausted.insert(6, (4, 5));
         let config = ConsumerConfig { max_deliver: 5, ..ConsumerConfig::default() };
         let attach =

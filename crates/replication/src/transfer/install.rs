@@ -25,7 +25,7 @@ impl StreamGroup {
         let created = self.stream.created();
         let (mut stream, left) = received.into_stream(self.stream.store_mut(), created, place, at.now);
         stream.become_replica();
-        stream.finish_replay(at.now);
+        stream.finish_replay(at.now, at.wall);
         self.stream = stream;
         self.applied = LogPosition { index: snapshot.last.index, term: snapshot.last.term };
         self.begin_anew(durable_with, left);

@@ -120,7 +120,7 @@ pub(crate) fn assert_alike(leader: &mut Bench, follower: &mut Bench) {
     let more = leader.log[at..].to_vec();
     follower.follow(&more);
     assert_eq!(follower.dump(), leader.dump());
-    follower.stream.finish_replay(follower.at.now);
+    follower.stream.finish_replay(follower.at.now, follower.at.wall);
     for id in ["id45", "id50", "id52", "id55", "id57"] {
         let line = format!("Nats-Msg-Id: {id}");
         let known = |bench: &mut Bench| bench.publish("s.dup", &[&line], b"");
