@@ -52,6 +52,14 @@ pub(super) const WORKLOADS: &[Workload] = &[
         run: get,
     },
     Workload {
+        name: "js-kv-watch",
+        about: "a watcher of 10 240 keys gets each change while 512 puts are in flight, 128 B",
+        storage: Storage::ServerDefault,
+        servers: 1,
+        goal: Goal::rate(1.5),
+        run: watch,
+    },
+    Workload {
         name: "js-ordered",
         about: "push consumer with flow control and heartbeats, as ordered consumers are, 128 B",
         storage: Storage::ServerDefault,
@@ -178,13 +186,26 @@ fn read(context: &Context<'_>, subjects: u64, deliver_policy: &str) -> Result<Sa
     create(&mut api, &json!({}))?;
     fill(addr, total, subjects)?;
     let mut scratch = Scratch::large();
-    let mut conn = Conn::open(addr, &mut scratch)?;
+    let (mut conn, inbox) = listen(addr, &mut scratch)?;
+    let meter = Meter::start(context.target)?;
+    push_to(&mut api, &inbox, deliver_policy)?;
+    receive(&mut conn, &mut scratch, total, |_| Ok(()))?;
+    meter.finish(total)
+}
+
+/// A connection that is subscribed to an inbox.
+fn listen(addr: SocketAddr, scratch: &mut Scratch) -> Result<(Conn, String)> {
+    let mut conn = Conn::open(addr, scratch)?;
     let inbox = window::inbox();
     let mut out = Vec::new();
     frames::put_sub(&mut out, &inbox, None, 1);
     conn.send(&out)?;
-    conn.flush(&mut scratch)?;
-    let meter = Meter::start(context.target)?;
+    conn.flush(scratch)?;
+    Ok((conn, inbox))
+}
+
+/// Creates a push consumer as clients do that read in order.
+fn push_to(api: &mut Api, inbox: &str, deliver_policy: &str) -> Result<()> {
     let request = json!({
         "stream_name": STREAM,
         "config": {
@@ -193,8 +214,32 @@ fn read(context: &Context<'_>, subjects: u64, deliver_policy: &str) -> Result<Sa
             "flow_control": true, "idle_heartbeat": 5_000_000_000_u64, "mem_storage": true, "num_replicas": 1,
         },
     });
-    api.call(&format!("CONSUMER.CREATE.{STREAM}"), &request)?;
-    receive(&mut conn, &mut scratch, total, |_| Ok(()))?;
+    api.call(&format!("CONSUMER.CREATE.{STREAM}"), &request).map(|_| ())
+}
+
+/// A watcher that has seen every key gets what is put. The bucket keeps enough of each key that nothing is replaced
+/// before the watcher has it.
+fn watch(context: &Context<'_>) -> Result<Sample> {
+    let addr = context.target.addr;
+    let total = prepared(context);
+    let mut api = Api::open(addr)?;
+    create(&mut api, &json!({"max_msgs_per_subject": 64, "discard": "new"}))?;
+    fill(addr, KEYS as u64, KEYS as u64)?;
+    let mut scratch = Scratch::large();
+    let (mut conn, inbox) = listen(addr, &mut scratch)?;
+    push_to(&mut api, &inbox, "last_per_subject")?;
+    receive(&mut conn, &mut scratch, KEYS as u64, |_| Ok(()))?;
+    let subject = |n: usize| format!("{SUBJECT}.{n}");
+    let mut window = Window::over(addr, subject, KEYS, &PAYLOAD, IN_FLIGHT)?;
+    let meter = Meter::start(context.target)?;
+    std::thread::scope(|scope| {
+        let puts = scope.spawn(move || window.run(Limit::Messages(total), &mut histogram()?, check_pub_ack));
+        receive(&mut conn, &mut scratch, total, |_| Ok(()))?;
+        match puts.join() {
+            Ok(put) => put.map(|_| ()),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })?;
     meter.finish(total)
 }
 
