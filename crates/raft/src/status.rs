@@ -1,7 +1,7 @@
 use linnet_ids::{LogIndex, PeerId, Term};
 
 use crate::effect::Fault;
-use crate::membership::Membership;
+use crate::membership::{Membership, Replica, Role as MemberRole};
 use crate::node::{Node, Role};
 
 /// What a replica shows of itself.
@@ -45,6 +45,17 @@ impl Status {
     /// Higher after each rescue of the group ([`Node::rescue`]), and 0 before the first one.
     pub fn epoch(&self) -> u32 {
         crate::rescue::rescued_epoch(self.term)
+    }
+
+    /// True if this replica, which lives as `me`, has a committed vote and everything that is committed. One that has the
+    /// entries and was not taken in yet belongs to nothing: a rescue may go on without it ever having belonged.
+    pub fn belongs(&self, me: Replica) -> bool {
+        let votes = |member: &crate::Member| member.replica() == me && member.role == MemberRole::Voter;
+        self.is_current
+            && !self.is_amnesiac
+            && !self.is_removed
+            && self.is_membership_committed
+            && self.membership.get(me.peer).is_some_and(votes)
     }
 }
 
@@ -111,5 +122,42 @@ impl Node {
             forgetful: self.declared_amnesia.iter().copied().collect(),
             fault: self.fault(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_committed_vote_of_this_life_belongs() {
+        let me = Replica { peer: PeerId::of_name("n1"), incarnation: 4 };
+        let other = Replica { peer: PeerId::of_name("n2"), incarnation: 4 };
+        let status = Status {
+            term: 3,
+            leader: Some(other.peer),
+            is_leader: false,
+            is_candidate: false,
+            commit: 9,
+            applied: 9,
+            last: 9,
+            last_term: 3,
+            is_amnesiac: false,
+            is_current: true,
+            is_removed: false,
+            membership: Membership::of_voters([me, other]),
+            is_membership_committed: true,
+            rescue_quorum: None,
+            forgetful: Vec::new(),
+            fault: None,
+        };
+        assert!(status.belongs(me));
+        assert!(!status.belongs(Replica { incarnation: 5, ..me }), "the vote is that of a life before");
+        assert!(!Status { is_amnesiac: true, ..status.clone() }.belongs(me));
+        assert!(!Status { is_membership_committed: false, ..status.clone() }.belongs(me));
+        assert!(!Status { is_removed: true, ..status.clone() }.belongs(me));
+        assert!(!Status { is_current: false, ..status.clone() }.belongs(me));
+        let learner = Membership::of_voters([other]).after(crate::Change::Add(me)).unwrap();
+        assert!(!Status { membership: learner, ..status }.belongs(me));
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use linnet_ids::{GroupId, PeerId};
-use linnet_raft::Fault;
+use linnet_raft::{Fault, Replica};
 use linnet_replication::{Assignment, Log, Rescued};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -125,7 +125,7 @@ impl Engine {
     /// it was away, or that the group was rescued without, gives up what it has of the catalogue and comes back.
     pub(super) async fn look_at_membership(&self, cluster: &Arc<Cluster>, report: &ReplicaReport) {
         let status = &report.status;
-        if status.is_current && !status.is_removed {
+        if status.belongs(Replica { peer: cluster.me(), incarnation: report.incarnation }) {
             cluster.was_member.store(true, Ordering::Relaxed);
         }
         let is_rescued_without = matches!(status.fault, Some(Fault::OtherHistory(_)));
