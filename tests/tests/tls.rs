@@ -156,6 +156,35 @@ on_both_kinds! {
         assert_eq!(said.as_deref(), Some("-ERR 'Authorization Violation'"));
     }
 
+    fn beside_a_certificate_a_user_counts_for_nothing_and_a_password_has_to_fit(kind) {
+        let certificates = Certificates::new();
+        certificates.ours.client("eve", &["eve@acme.com"]);
+        let block = "ca_file: \"$DIR/ca.pem\", verify_and_map: true";
+        let users = "authorization { users: [ {user: \"joe@acme.com\"}, {user: \"eve@acme.com\", password: e}, {user: u, password: p} ] }";
+        let Some(server) = start(kind, &certificates, block, users) else { return };
+        for (shown, fields, is_let_in) in [
+            ("joe", "", true),
+            ("joe", ",\"user\":\"u\"", true),
+            ("joe", ",\"user\":\"u\",\"pass\":\"p\"", false),
+            ("joe", ",\"user\":\"nobody\",\"pass\":\"x\"", false),
+            ("joe", ",\"auth_token\":\"x\"", true),
+            ("eve", "", false),
+            ("eve", ",\"pass\":\"p\"", false),
+            ("eve", ",\"user\":\"u\",\"pass\":\"e\"", true),
+        ] {
+            let (_, mut secure) = certificates.client(Some(shown)).connect(server.client_addr().unwrap()).unwrap();
+            let expected = if is_let_in { "PONG" } else { "-ERR 'Authorization Violation'" };
+            assert_eq!(secure.login(fields).unwrap().as_deref(), Some(expected), "{shown} {fields}");
+            if is_let_in {
+                let user = &page(&server, "/connz?auth=1")["connections"][0]["authorized_user"];
+                assert_eq!(*user, format!("{shown}@acme.com"), "{fields}");
+            }
+        }
+        let log = server.log_tail();
+        assert!(log.contains("User \"nobody\" found in connect proto, but user required from cert"), "{log}");
+        assert!(log.contains("authentication error - User \"joe@acme.com\""), "{log}");
+    }
+
     fn the_handshake_comes_first_if_that_is_configured(kind) {
         let certificates = Certificates::new();
         let Some(server) = start(kind, &certificates, "handshake_first: true, timeout: \"500ms\"", "") else { return };
