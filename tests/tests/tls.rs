@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use futures_util::StreamExt as _;
 use linnet_launch::{Options, Ready, Server, Spec, poll_until};
+use rcgen::DnType;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -105,6 +106,23 @@ on_both_kinds! {
         assert_eq!(served(&server, &certificates.client(None)).as_deref(), Some("PONG"));
     }
 
+    fn who_begins_a_handshake_with_nonsense_gets_an_alert(kind) {
+        let certificates = Certificates::new();
+        let Some(server) = start(kind, &certificates, "", "") else { return };
+        for (record, alert) in [
+            // A message that says it is far larger than any: internal error.
+            (b"\x16\x03\x01\0\x05hello", 80),
+            // A server's greeting: nothing that can be decoded.
+            (b"\x16\x03\x01\0\x05\x02\0\0\x01x", 50),
+        ] {
+            let mut raw = Raw::connect(server.client_addr().unwrap());
+            raw.line();
+            raw.send_as_it_is(record);
+            assert_eq!(raw.bytes(7)[5..], [2, alert], "{record:?}");
+            assert_eq!(raw.until_closed(), Vec::<String>::new());
+        }
+    }
+
     fn clients_do_not_trust_a_server_of_an_unknown_authority(kind) {
         let certificates = Certificates::new();
         let Some(server) = start(kind, &certificates, "", "") else { return };
@@ -154,6 +172,64 @@ on_both_kinds! {
         let (_, mut eve) = certificates.client(Some("eve")).connect(server.client_addr().unwrap()).unwrap();
         let said = eve.login(",\"user\":\"joe@acme.com\"").unwrap();
         assert_eq!(said.as_deref(), Some("-ERR 'Authorization Violation'"));
+    }
+
+    fn a_subject_is_shown_in_an_order_of_its_own_and_looked_up_without_what_has_no_name(kind) {
+        let certificates = Certificates::new();
+        let domain = || DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 25]);
+        let user_id = DnType::CustomDnType(vec![0, 9, 2342, 19_200_300, 100, 1, 1]);
+        let (name, organization) = (DnType::CommonName, DnType::OrganizationName);
+        certificates.ours.client_called("bob", &[(name.clone(), "bob,x"), (organization, "Z")]);
+        certificates.ours.client_called("carol", &[(domain(), "acme"), (name.clone(), "carol")]);
+        certificates.ours.client_called("dave", &[(domain(), "acme"), (user_id.clone(), "d"), (name.clone(), "dave")]);
+        certificates.ours.client_called("erin", &[(user_id, "e"), (name, "erin")]);
+        let block = "ca_file: \"$DIR/ca.pem\", verify_and_map: true";
+        let users = "authorization { users: [ {user: \"CN=bob\\\\,x,O=Z\"}, {user: \"CN=carol, DC=acme\"}, {user: \"CN=dave\"}, \
+            {user: \"UID=e,CN=erin\"} ] }";
+        let Some(server) = start(kind, &certificates, block, users) else { return };
+        const PREFIX: &str = "0.9.2342.19200300.100.1";
+        for (shown, user, subject) in [
+            ("bob", "CN=bob\\,x,O=Z", "CN=bob\\,x,O=Z".to_owned()),
+            ("carol", "CN=carol, DC=acme", format!("CN=carol,{PREFIX}.25=acme")),
+            ("dave", "CN=dave", format!("CN=dave,{PREFIX}.1=d,{PREFIX}.25=acme")),
+        ] {
+            let (_, mut secure) = certificates.client(Some(shown)).connect(server.client_addr().unwrap()).unwrap();
+            assert_eq!(secure.login("").unwrap().as_deref(), Some("PONG"), "{shown}");
+            let conn = page(&server, "/connz?auth=1")["connections"][0].clone();
+            assert_eq!((&conn["authorized_user"], &conn["tls_peer_certs"][0]["subject"]), (&user.into(), &subject.into()));
+        }
+        // What has no name cannot be compared.
+        let refused = Some("-ERR 'Authorization Violation'");
+        assert_eq!(served(&server, &certificates.client(Some("erin"))).as_deref(), refused);
+    }
+
+    fn beside_a_certificate_a_user_counts_for_nothing_and_a_password_has_to_fit(kind) {
+        let certificates = Certificates::new();
+        certificates.ours.client("eve", &["eve@acme.com"]);
+        let block = "ca_file: \"$DIR/ca.pem\", verify_and_map: true";
+        let users = "authorization { users: [ {user: \"joe@acme.com\"}, {user: \"eve@acme.com\", password: e}, {user: u, password: p} ] }";
+        let Some(server) = start(kind, &certificates, block, users) else { return };
+        for (shown, fields, is_let_in) in [
+            ("joe", "", true),
+            ("joe", ",\"user\":\"u\"", true),
+            ("joe", ",\"user\":\"u\",\"pass\":\"p\"", false),
+            ("joe", ",\"user\":\"nobody\",\"pass\":\"x\"", false),
+            ("joe", ",\"auth_token\":\"x\"", true),
+            ("eve", "", false),
+            ("eve", ",\"pass\":\"p\"", false),
+            ("eve", ",\"user\":\"u\",\"pass\":\"e\"", true),
+        ] {
+            let (_, mut secure) = certificates.client(Some(shown)).connect(server.client_addr().unwrap()).unwrap();
+            let expected = if is_let_in { "PONG" } else { "-ERR 'Authorization Violation'" };
+            assert_eq!(secure.login(fields).unwrap().as_deref(), Some(expected), "{shown} {fields}");
+            if is_let_in {
+                let user = &page(&server, "/connz?auth=1")["connections"][0]["authorized_user"];
+                assert_eq!(*user, format!("{shown}@acme.com"), "{fields}");
+            }
+        }
+        let log = server.log_tail();
+        assert!(log.contains("User \"nobody\" found in connect proto, but user required from cert"), "{log}");
+        assert!(log.contains("authentication error - User \"joe@acme.com\""), "{log}");
     }
 
     fn the_handshake_comes_first_if_that_is_configured(kind) {
@@ -206,6 +282,11 @@ on_both_kinds! {
         let Some(server) = start(kind, &certificates, &block, "") else { return };
         assert_eq!(served(&server, &certificates.client(Some("joe"))).as_deref(), Some("PONG"));
         assert_eq!(served(&server, &certificates.client(Some("amy"))), None);
+        drop(server);
+        // An empty list pins nothing.
+        let block = "ca_file: \"$DIR/ca.pem\", verify: true, pinned_certs: []";
+        let Some(server) = start(kind, &certificates, block, "") else { return };
+        assert_eq!(served(&server, &certificates.client(Some("amy"))).as_deref(), Some("PONG"));
     }
 
     fn versions_and_suites_are_as_configured(kind) {

@@ -96,7 +96,8 @@ impl Authenticator {
         self
     }
 
-    /// Users are who their certificates say; names and passwords do not count. Without users it changes nothing.
+    /// Users are who their certificates say, not who CONNECT says; a password still has to be the user's, and where
+    /// none is configured none may be given (nats-server `server/auth.go`). Without users it changes nothing.
     #[must_use]
     pub fn mapping_certificates(mut self) -> Self {
         self.maps_certificates = !self.users.is_empty();
@@ -111,8 +112,13 @@ impl Authenticator {
 
     /// True if [`Authenticator::verify`] with these credentials takes milliseconds of CPU.
     pub fn is_slow(&self, given: &Credentials) -> bool {
-        self.token.as_ref().is_some_and(Secret::is_slow)
-            || !self.maps_certificates && self.users.get(&given.user).is_some_and(|u| u.password.is_slow())
+        let user = if self.maps_certificates { self.mapped(given) } else { self.users.get(&given.user) };
+        self.token.as_ref().is_some_and(Secret::is_slow) || user.is_some_and(|u| u.password.is_slow())
+    }
+
+    /// The user whom the client's certificate names, whatever CONNECT says; `None` if certificates name nobody.
+    pub fn mapped_user(&self, given: &Credentials) -> Option<&str> {
+        self.mapped(given).map(|user| user.name.as_str())
     }
 
     /// The identity behind the credentials, or `None` when they are wrong.
@@ -129,7 +135,8 @@ impl Authenticator {
             return Some(Identity { user, account: self.anonymous_account.clone(), permissions: None });
         }
         if self.maps_certificates {
-            return self.by_certificate(given.certificate.as_ref()?);
+            let user = self.mapped(given)?;
+            return if user.password.verify(&given.pass) { self.identity(user) } else { None };
         }
         let has_credentials = !given.user.is_empty() || !given.token.is_empty();
         if !has_credentials {
@@ -144,11 +151,9 @@ impl Authenticator {
 
     /// The first user a name in the certificate stands for: the other names before the subject, and the subject as it
     /// is written before any other order of its parts.
-    fn by_certificate(&self, names: &CertificateNames) -> Option<Identity> {
+    fn by_certificate(&self, names: &CertificateNames) -> Option<&User> {
         let literal = names.alternatives.iter().chain([&names.subject]).filter(|name| !name.is_empty());
-        if let Some(found) =
-            literal.filter_map(|name| self.users.get(name)).find_map(|user| self.identity(user))
-        {
+        if let Some(found) = literal.filter_map(|name| self.users.get(name)).find(|user| may_connect(user)) {
             return Some(found);
         }
         let dn = names.dn.as_ref()?;
@@ -156,7 +161,12 @@ impl Authenticator {
         let mut same: Vec<&User> =
             self.users.values().filter(|user| crate::Dn::parse(&user.name).as_ref() == Some(dn)).collect();
         same.sort_by(|a, b| a.name.cmp(&b.name));
-        same.into_iter().find_map(|user| self.identity(user))
+        same.into_iter().find(|user| may_connect(user))
+    }
+
+    fn mapped(&self, given: &Credentials) -> Option<&User> {
+        let names = given.certificate.as_ref().filter(|_| self.maps_certificates)?;
+        self.by_certificate(names)
     }
 
     /// Judges a client again that `before` has let in. Passwords are only verified where the configured one has
@@ -179,8 +189,7 @@ impl Authenticator {
             return None;
         }
         if self.maps_certificates {
-            let identity = self.by_certificate(given.certificate.as_ref()?)?;
-            return self.users.get(&identity.user?);
+            return self.mapped(given);
         }
         if given.user.is_empty() && given.token.is_empty() {
             return self.users.get(self.no_auth_user.as_ref()?);
@@ -189,14 +198,16 @@ impl Authenticator {
     }
 
     fn identity(&self, user: &User) -> Option<Identity> {
-        let may_connect =
-            user.connection_types.is_empty() || user.connection_types.iter().any(|t| t == STANDARD);
-        may_connect.then(|| Identity {
+        may_connect(user).then(|| Identity {
             user: Some(user.name.clone()),
             account: user.account.clone(),
             permissions: user.permissions.clone(),
         })
     }
+}
+
+fn may_connect(user: &User) -> bool {
+    user.connection_types.is_empty() || user.connection_types.iter().any(|t| t == STANDARD)
 }
 
 #[cfg(test)]
@@ -290,6 +301,38 @@ mod tests {
         // Neither a password nor being nobody helps.
         assert_eq!(found(&creds("a", "1")), None);
         assert_eq!(found(&Credentials::default()), None);
+    }
+
+    #[test]
+    fn the_password_of_a_user_that_a_certificate_names_counts_but_not_the_name_beside_it() {
+        let hash = bcrypt::hash("h", 4).unwrap();
+        let users = [user("none", "", "A"), user("plain", "p", "A"), user("hashed", &hash, "A")];
+        let auth = Authenticator::users(users, None).mapping_certificates();
+        let given = |shown: &str, name: &str, pass: &str| Credentials {
+            certificate: certificate(&[shown], "").certificate,
+            ..creds(name, pass)
+        };
+        for (shown, name, pass, is_let_in) in [
+            ("none", "", "", true),
+            ("none", "plain", "", true),
+            ("none", "plain", "p", false),
+            ("none", "nobody", "x", false),
+            ("none", "none", "x", false),
+            ("plain", "", "", false),
+            ("plain", "", "p", true),
+            ("plain", "none", "p", true),
+            ("hashed", "", "h", true),
+            ("hashed", "", "x", false),
+        ] {
+            let given = given(shown, name, pass);
+            let found = auth.verify(&given).and_then(|i| i.user);
+            assert_eq!(found.as_deref(), is_let_in.then_some(shown), "{shown} {name} {pass}");
+            assert_eq!((auth.mapped_user(&given), auth.is_slow(&given)), (Some(shown), shown == "hashed"));
+        }
+        assert_eq!(auth.mapped_user(&creds("plain", "p")), None);
+        assert!(matches!(auth.recheck(&auth, &given("plain", "", "p")), Recheck::Stays(_)));
+        let changed = Authenticator::users([user("plain", "q", "A")], None).mapping_certificates();
+        assert!(matches!(changed.recheck(&auth, &given("plain", "", "p")), Recheck::Refused));
     }
 
     #[test]

@@ -9,6 +9,6 @@ mod secret;
 
 pub use authenticator::{Authenticator, Credentials, Identity, Recheck, User};
 pub use certificate::CertificateNames;
-pub use dn::{Dn, subject_text};
+pub use dn::Dn;
 pub use permissions::{Permissions, ResponseRule, Rules, SubscribeVerdict};
 pub use secret::Secret;

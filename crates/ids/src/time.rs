@@ -84,50 +84,92 @@ impl Wall {
     /// How an unset time is written in NATS JSON.
     pub const ZERO_TEXT: &'static str = "0001-01-01T00:00:00Z";
 
-    /// Parses RFC 3339 with any offset and up to nine decimals (further ones are cut).
+    /// Parses RFC 3339 with any offset and up to nine decimals (further ones are cut) as strictly as Go's
+    /// `time.Parse`, by which nats-server judges times: `T` and `Z` are capitals, an hour may have one digit, decimals
+    /// may follow a comma, and an offset reaches 24:60.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        let digits = |from: usize, len: usize| -> Option<i64> {
-            let part = bytes.get(from..from + len)?;
-            part.iter().try_fold(0_i64, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+        let mut rest = Rest(text.as_bytes());
+        let days = rest.date()?;
+        rest.mark(b"T")?;
+        let seconds = days * 86_400 + rest.time_of_day()?;
+        let nanos = rest.decimals()?;
+        let seconds = seconds - rest.offset()?;
+        let is_all = rest.0.is_empty();
+        seconds.checked_mul(1_000_000_000)?.checked_add(nanos).filter(|_| is_all).map(Self)
+    }
+}
+
+/// What is left of a time that is being parsed.
+struct Rest<'a>(&'a [u8]);
+
+impl Rest<'_> {
+    /// One of these bytes.
+    fn mark(&mut self, any: &[u8]) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        any.contains(first).then(|| {
+            self.0 = rest;
+            *first
+        })
+    }
+
+    /// So many digits.
+    fn digits(&mut self, len: usize) -> Option<i64> {
+        let (digits, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        digits.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+    }
+
+    /// Two digits up to `max`.
+    fn up_to(&mut self, max: i64) -> Option<i64> {
+        self.digits(2).filter(|n| *n <= max)
+    }
+
+    /// How many digits come next.
+    fn digits_ahead(&self, from: usize) -> usize {
+        self.0.iter().skip(from).take_while(|b| b.is_ascii_digit()).count()
+    }
+
+    /// A date, in days since 1970.
+    fn date(&mut self) -> Option<i64> {
+        let year = self.digits(4)?;
+        self.mark(b"-")?;
+        let month = self.digits(2).filter(|n| (1..=12).contains(n))?;
+        self.mark(b"-")?;
+        let day = self.digits(2).filter(|n| (1..=days_in_month(year, month)).contains(n))?;
+        Some(days_from_civil(year, month, day))
+    }
+
+    /// Seconds of a day.
+    fn time_of_day(&mut self) -> Option<i64> {
+        let hour = self.digits(self.digits_ahead(0).clamp(1, 2)).filter(|n| *n <= 23)?;
+        self.mark(b":")?;
+        let minute = self.up_to(59)?;
+        self.mark(b":")?;
+        Some(hour * 3600 + minute * 60 + self.up_to(59)?)
+    }
+
+    /// Nanoseconds behind a point or a comma; none without a digit behind it.
+    fn decimals(&mut self) -> Option<i64> {
+        let len = self.digits_ahead(1);
+        if len == 0 || self.mark(b".,").is_none() {
+            return Some(0);
+        }
+        let kept = len.min(9);
+        let nanos = self.digits(kept)? * 10_i64.pow(u32::try_from(9 - kept).ok()?);
+        self.0 = self.0.get(len - kept..)?;
+        Some(nanos)
+    }
+
+    /// Seconds ahead of UTC.
+    fn offset(&mut self) -> Option<i64> {
+        let sign = match self.mark(b"Z+-")? {
+            b'Z' => return Some(0),
+            b'+' => 1,
+            _ => -1,
         };
-        let sep = |at: usize, any: &[u8]| bytes.get(at).is_some_and(|b| any.contains(b));
-        if !(sep(4, b"-") && sep(7, b"-") && sep(10, b"Tt ") && sep(13, b":") && sep(16, b":")) {
-            return None;
-        }
-        let (year, month, day) = (digits(0, 4)?, digits(5, 2)?, digits(8, 2)?);
-        let (hour, minute, second) = (digits(11, 2)?, digits(14, 2)?, digits(17, 2)?);
-        if !(1..=12).contains(&month)
-            || day < 1
-            || day > days_in_month(year, month)
-            || hour > 23
-            || minute > 59
-            || second > 59
-        {
-            return None;
-        }
-        let mut at = 19;
-        let mut nanos = 0;
-        if sep(at, b".,") {
-            let len = bytes[at + 1..].iter().take_while(|b| b.is_ascii_digit()).count();
-            if len == 0 {
-                return None;
-            }
-            let kept = len.min(9);
-            nanos = digits(at + 1, kept)? * 10_i64.pow(u32::try_from(9 - kept).ok()?);
-            at += 1 + len;
-        }
-        let offset = match bytes.get(at)? {
-            b'Z' | b'z' if bytes.len() == at + 1 => 0,
-            sign @ (b'+' | b'-') if bytes.len() == at + 6 && sep(at + 3, b":") => {
-                let seconds = digits(at + 1, 2)? * 3600 + digits(at + 4, 2)? * 60;
-                if *sign == b'+' { seconds } else { -seconds }
-            }
-            _ => return None,
-        };
-        let seconds =
-            days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
-        seconds.checked_mul(1_000_000_000)?.checked_add(nanos).map(Self)
+        let hours = self.up_to(24)?;
+        self.mark(b":")?;
+        Some(sign * (hours * 3600 + self.up_to(60)? * 60))
     }
 }
 
@@ -149,7 +191,6 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// Inverse of [`days_from_civil`].
 /// Appends `value` with leading zeros. The years that nanoseconds reach have four digits.
 fn push_digits(out: &mut Vec<u8>, mut value: i64, width: usize) {
     let start = out.len();
@@ -160,6 +201,7 @@ fn push_digits(out: &mut Vec<u8>, mut value: i64, width: usize) {
     }
 }
 
+/// Inverse of [`days_from_civil`].
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
@@ -199,6 +241,40 @@ mod tests {
             "2024-01-01",
             "2024-01-01T00:00:00",
             "2024-01-01T00:00:00.Z",
+            "2024-01-01T:00:00Z",
+            "2024-01-01T000:00:00Z",
+            "2024-01-01T00:00:00Z ",
+            "2024-01-01T00:00:00+0100",
+        ] {
+            assert_eq!(Wall::parse_rfc3339(bad), None, "{bad}");
+        }
+    }
+
+    /// What nats-server 2.15.1 takes and what it does not.
+    #[test]
+    fn rfc3339_is_what_go_takes_for_it() {
+        for (good, same) in [
+            ("2020-01-01T1:00:00Z", "2020-01-01T01:00:00Z"),
+            ("2020-01-01T00:00:00,5Z", "2020-01-01T00:00:00.5Z"),
+            ("2020-01-01T00:00:00.1234567891234Z", "2020-01-01T00:00:00.123456789Z"),
+            ("2020-01-01T00:00:00-00:00", "2020-01-01T00:00:00Z"),
+            ("2020-01-01T00:00:00+23:60", "2019-12-31T00:00:00Z"),
+            ("2020-01-01T1:00:00+24:60", "2019-12-31T00:00:00Z"),
+        ] {
+            assert_eq!(Wall::parse_rfc3339(good).map(Wall::rfc3339).as_deref(), Some(same), "{good}");
+        }
+        for bad in [
+            "2020-01-01 00:00:00Z",
+            "2020-01-01t00:00:00Z",
+            "2020-01-01T00:00:00z",
+            "2020-01-01T00:00:00+25:00",
+            "2020-01-01T00:00:00+23:61",
+            "2020-01-01T00:00:00+1:00",
+            "2020-01-01T24:00:00Z",
+            "2020-01-01T00:00:60Z",
+            "2020-01-01T00:00Z",
+            "2020-1-01T00:00:00Z",
+            "2020-01-01T00:00:00 Z",
         ] {
             assert_eq!(Wall::parse_rfc3339(bad), None, "{bad}");
         }

@@ -92,7 +92,7 @@ fn parse_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Wall>, D::Error>
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-            if text == Wall::ZERO_TEXT || text.is_empty() {
+            if text == Wall::ZERO_TEXT {
                 return Ok(None);
             }
             Wall::parse_rfc3339(text).map(Some).ok_or_else(|| {
@@ -108,4 +108,25 @@ fn parse_text<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Wall>, D::Error>
     }
 
     d.deserialize_str(TimeVisitor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Wall, or_zero};
+
+    #[derive(serde::Deserialize)]
+    struct Until(#[serde(with = "or_zero")] Option<Wall>);
+
+    fn read(json: &str) -> Result<Option<Wall>, String> {
+        serde_json::from_str::<Until>(json).map(|until| until.0).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_the_zero_time_is_no_time() {
+        assert_eq!(read(&format!("{:?}", Wall::ZERO_TEXT)), Ok(None));
+        assert_eq!(read(r#""1970-01-01T00:00:00Z""#), Ok(Some(Wall(0))));
+        for text in ["", "soon", "1970-01-01 00:00:00Z"] {
+            assert!(read(&format!("{text:?}")).unwrap_err().starts_with("parsing time"), "{text}");
+        }
+    }
 }

@@ -25,6 +25,11 @@ pub(crate) struct JsConfig {
     sync_always: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     domain: String,
+    /// As nats-server shows it: only where both sizes are configured.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    compress_ok: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    unique_tag: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     strict: bool,
 }
@@ -69,8 +74,10 @@ fn is_zero(n: &i64) -> bool {
 }
 
 impl JsConfig {
-    pub(crate) fn of(engine: &Engine) -> Self {
+    pub(crate) fn of(engine: &Engine, options: &Options) -> Self {
         let (config, rules) = (engine.config(), engine.rules());
+        let js = &options.jetstream;
+        let is_given = |size: Option<u64>| size.is_some_and(|size| size > 0);
         Self {
             max_memory: signed(rules.max_memory),
             max_storage: signed(rules.max_storage),
@@ -78,6 +85,8 @@ impl JsConfig {
             sync_interval: config.sync_interval.map_or(SYNC_INTERVAL_DEFAULT, nanos),
             sync_always: config.sync_interval.is_none(),
             domain: config.domain.clone(),
+            compress_ok: is_given(js.max_memory) && is_given(js.max_file),
+            unique_tag: js.unique_tag.clone().unwrap_or_default(),
             strict: config.strict,
         }
     }

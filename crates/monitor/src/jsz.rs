@@ -297,7 +297,7 @@ pub(crate) async fn of_account(
 
 fn summarise(jsz: &mut Jsz, engine: &Engine, monitor: &Monitor, raft: bool) {
     jsz.stats = JsStats::of(engine);
-    jsz.config = JsConfig::of(engine);
+    jsz.config = JsConfig::of(engine, &monitor.options());
     jsz.linnet_scrub = engine.scrub_report().map(Scrub::of);
     jsz.linnet_orphans = engine.orphans().into_iter().map(Orphan::of).collect();
     jsz.meta_cluster = Meta::of(engine);

@@ -106,7 +106,7 @@ pub(crate) fn report(monitor: &Monitor, active_servers: usize) -> Statsz {
         routes: routes(monitor),
         active_servers: signed(active_servers),
         jetstream: monitor.engine().map(|engine| JetStream {
-            config: JsConfig::of(&engine).without_place(),
+            config: JsConfig::of(&engine, &monitor.options()).without_place(),
             stats: JsStats::of(&engine),
             meta: Meta::broadcast(&engine),
             limits: JsLimits::of(&monitor.options()),

@@ -327,7 +327,7 @@ impl Cluster {
 
 fn jetstream(monitor: &Monitor, options: &Options) -> JetStream {
     monitor.engine().map_or_else(JetStream::default, |engine| JetStream {
-        config: Some(JsConfig::of(&engine)),
+        config: Some(JsConfig::of(&engine, options)),
         stats: Some(JsStats::of(&engine)),
         meta: Meta::of(&engine),
         limits: Some(JsLimits::of(options)),

@@ -59,6 +59,7 @@ const FIXED_JETSTREAM: &[(&str, &str, ShowJetStream)] = &[
     ("jetstream.key", "JetStreamKey", |js| hidden(js.key.is_some())),
     ("jetstream.prev_key", "JetStreamOldKey", |js| hidden(js.prev_key.is_some())),
     ("jetstream.cipher", "JetStreamCipher", |js| format!("{:?}", js.cipher)),
+    ("jetstream.unique_tag", "JetStreamUniqueTag", |js| text(js.unique_tag.as_ref())),
 ];
 
 fn hidden(is_set: bool) -> String {

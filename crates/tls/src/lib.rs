@@ -8,6 +8,7 @@ mod certificates;
 mod mutual;
 pub mod names;
 mod peer;
+mod subject;
 
 pub use acceptor::{Acceptor, Authorities, Settings, TlsError, Version};
 pub use certificates::KeyPair;

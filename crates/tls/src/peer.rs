@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
-use linnet_auth::{CertificateNames, Dn, subject_text};
+use linnet_auth::CertificateNames;
 use rustls::pki_types::CertificateDer;
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+use crate::subject::{Attribute, Subject};
 
 /// What the certificates of a client say.
 #[derive(Clone, Debug, Default)]
@@ -27,21 +29,6 @@ pub struct PeerCertificate {
     pub cert_sha256: [u8; 32],
 }
 
-/// Types of attributes that have names in the text form.
-const TYPES: &[(&str, &str)] = &[
-    ("2.5.4.3", "CN"),
-    ("2.5.4.5", "SERIALNUMBER"),
-    ("2.5.4.6", "C"),
-    ("2.5.4.7", "L"),
-    ("2.5.4.8", "ST"),
-    ("2.5.4.9", "STREET"),
-    ("2.5.4.10", "O"),
-    ("2.5.4.11", "OU"),
-    ("2.5.4.17", "POSTALCODE"),
-    ("0.9.2342.19200300.100.1.1", "UID"),
-    ("0.9.2342.19200300.100.1.25", "DC"),
-];
-
 impl Peer {
     /// Reads a chain that has been verified. What cannot be read is left out, and so matches nothing.
     pub fn new(chain: &[CertificateDer<'_>]) -> Self {
@@ -51,17 +38,16 @@ impl Peer {
         });
         let mut peer = Self::default();
         for (n, (der, cert)) in parsed.enumerate() {
-            let parts = parts(cert.subject());
-            let subject = subject_text(&parts);
+            let subject = subject(cert.subject());
             if n == 0 {
                 peer.names = Arc::new(CertificateNames {
                     alternatives: alternatives(&cert),
-                    subject: subject.clone(),
-                    dn: (!parts.is_empty()).then(|| Dn::new(parts)),
+                    subject: subject.named_text(),
+                    dn: subject.dn(),
                 });
             }
             peer.certificates.push(PeerCertificate {
-                subject,
+                subject: subject.full_text(),
                 spki_sha256: Sha256::digest(cert.tbs_certificate.subject_pki.raw).into(),
                 cert_sha256: Sha256::digest(der).into(),
             });
@@ -96,18 +82,16 @@ fn alternatives(cert: &X509Certificate<'_>) -> Vec<String> {
     emails.chain(hosts).chain(uris).collect()
 }
 
-fn parts(name: &X509Name<'_>) -> Vec<Vec<(String, String)>> {
-    name.iter().map(|part| part.iter().map(attribute).collect()).collect()
+fn subject(name: &X509Name<'_>) -> Subject {
+    Subject(name.iter().map(|part| part.iter().map(attribute).collect()).collect())
 }
 
-fn attribute(attribute: &AttributeTypeAndValue<'_>) -> (String, String) {
-    let oid = attribute.attr_type().to_id_string();
-    let kind = TYPES.iter().find(|(known, _)| *known == oid).map_or(oid, |(_, name)| (*name).to_owned());
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Attribute {
     let value = match attribute.as_str() {
         Ok(text) => text.to_owned(),
         Err(_) => format!("#{}", hex(attribute.as_slice())),
     };
-    (kind, value)
+    Attribute { oid: attribute.attr_type().to_id_string(), value }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -116,6 +100,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use linnet_auth::Dn;
     use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 
     use super::*;

@@ -102,16 +102,19 @@ pub(super) const JETSTREAM: &[Case] = &[
         keys: &["jetstream.max_mem"],
         config: "jetstream { store_dir: \"$DIR/store\", max_mem: 1000 }",
         look: |s| {
-            assert_eq!(s.varz()["jetstream"]["config"]["max_memory"], 1000);
+            let shown = s.varz()["jetstream"]["config"].clone();
+            assert_eq!((&shown["max_memory"], &shown["compress_ok"]), (&json!(1000), &Value::Null));
             let config = json!({"name": "S", "storage": "memory", "max_bytes": 1001});
             assert_eq!(stream(&mut s.client(), config), 10028);
         },
     },
     Case {
         keys: &["jetstream.max_file"],
-        config: "jetstream { store_dir: \"$DIR/store\", max_file: 1000 }",
+        config: "jetstream { store_dir: \"$DIR/store\", max_file: 1000, max_mem: 2000, unique_tag: \"az:\" }",
         look: |s| {
-            assert_eq!(s.varz()["jetstream"]["config"]["max_storage"], 1000);
+            let shown = s.varz()["jetstream"]["config"].clone();
+            assert_eq!((&shown["max_storage"], &shown["compress_ok"]), (&json!(1000), &json!(true)));
+            assert_eq!(shown["unique_tag"], "az:");
             assert_eq!(stream(&mut s.client(), json!({"name": "S", "max_bytes": 1001})), 10047);
         },
     },

@@ -41,6 +41,16 @@ impl Authority {
         self.sign(name, client(name, emails))
     }
 
+    /// A client's certificate with this subject.
+    pub(crate) fn client_called(&self, name: &str, subject: &[(DnType, &str)]) -> rcgen::Certificate {
+        let mut params = client(name, &[]);
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        for (kind, value) in subject {
+            params.distinguished_name.push(kind.clone(), *value);
+        }
+        self.sign(name, params)
+    }
+
     /// A client's certificate that expired long ago.
     pub(crate) fn expired(&self, name: &str) -> rcgen::Certificate {
         let mut params = client(name, &[]);

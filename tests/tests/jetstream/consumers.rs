@@ -76,6 +76,30 @@ on_both_servers! { JETSTREAM;
         assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 2})).await), [2, 4]);
     }
 
+    async fn the_level_is_that_of_what_was_asked_for(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+        const LATER: &str = "2100-01-01T00:00:00Z";
+        for (name, asked, level) in [
+            ("C", json!({}), "0"),
+            // Without a policy it is not kept, but it takes a server that knows of it.
+            ("C", json!({"priority_timeout": -1}), "1"),
+            ("C", json!({}), "0"),
+            ("D", json!({"priority_timeout": -1}), "1"),
+            ("E", json!({"pause_until": LATER}), "1"),
+            ("E", json!({"description": "still paused"}), "1"),
+            ("C", json!({"pause_until": LATER}), "0"),
+        ] {
+            let mut config = json!({"durable_name": name, "ack_policy": "explicit"});
+            config.as_object_mut().unwrap().extend(asked.as_object().unwrap().clone());
+            let answer = s.consumer("S", config).await;
+            let info = s.consumer_info("S", name).await;
+            for info in [answer, info] {
+                assert_eq!(info["config"]["metadata"]["_nats.req.level"], level, "{asked}: {info}");
+                assert_eq!(info["config"]["priority_timeout"], Value::Null, "{info}");
+            }
+        }
+    }
+
     /// Of two mistakes the one is named that nats-server finds first.
     async fn mistakes_are_found_in_order(s) {
         s.stream(json!({"name": "S", "subjects": ["a.>"]})).await;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, Kind, within};
+use crate::harness::{Fixture, JETSTREAM, Kind, err_code, within};
 
 impl Fixture {
     /// The first answer to a direct get.
@@ -49,7 +49,38 @@ impl Fixture {
     }
 }
 
+/// Times that many take and Go does not.
+const NO_TIMES: [&str; 5] =
+    ["2020-01-01 00:00:00Z", "2020-01-01t00:00:00Z", "2020-01-01T00:00:00z", "2020-01-01T00:00:00+25:00", ""];
+
 on_both_servers! { JETSTREAM;
+    async fn times_are_those_that_go_reads(s) {
+        s.stream(json!({"name": "S", "subjects": ["s.>"], "allow_direct": true})).await;
+        s.publish("s.a", "x").await;
+        s.consumer("S", json!({"durable_name": "P"})).await;
+        let times = NO_TIMES.iter().map(|time| (*time, false)).chain([
+            ("2020-01-01T1:00:00Z", true),
+            ("2020-01-01T00:00:00,5Z", true),
+            ("2020-01-01T00:00:00+01:00", true),
+        ]);
+        for (n, (time, is_one)) in times.enumerate() {
+            let from = json!({"durable_name": format!("C{n}"), "deliver_policy": "by_start_time", "opt_start_time": time});
+            let mirror = json!({"name": format!("M{n}"), "mirror": {"name": "S", "opt_start_time": time}});
+            let get = json!({"start_time": time, "next_by_subj": "s.>"});
+            let direct = s.direct_status("S", get.clone()).await.0;
+            for answer in [
+                s.try_consumer("S", from).await,
+                s.try_consumer("S", json!({"durable_name": format!("D{n}"), "pause_until": time})).await,
+                s.api(&format!("STREAM.CREATE.M{n}"), mirror).await,
+                s.api("CONSUMER.PAUSE.S.P", json!({"pause_until": time})).await,
+                s.api("STREAM.MSG.GET.S", get).await,
+            ] {
+                assert_eq!(err_code(&answer), if is_one { 0 } else { 10025 }, "{time}: {answer}");
+            }
+            assert_eq!(direct, if is_one { 200 } else { 408 }, "{time}");
+        }
+    }
+
     async fn direct_gets_answer_with_headers(s) {
         s.eight().await;
         let message = s.direct("S", json!({"seq": 2})).await;

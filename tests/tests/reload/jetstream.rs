@@ -198,6 +198,7 @@ on_both_kinds! {
 
     fn what_jetstream_is_started_with_stays(kind) {
         let Some(mut running) = Running::start(kind, None, &config(ON, "", SIZES)) else { return };
+        assert_eq!(running.page("/jsz")["config"]["compress_ok"], true);
         let refused = [
             ("domain: d", "JetStreamDomain: old=, new=d"),
             ("strict: false", "NoJetStreamStrict: old=false, new=true"),
@@ -205,6 +206,7 @@ on_both_kinds! {
             ("key: secret", "JetStreamKey: old=, new="),
             ("max_buffered_msgs: 5", "StreamMaxBufferedMsgs: old="),
             ("request_queue_limit: 5", "JetStreamRequestQueueLimit: old=10000, new=5"),
+            ("unique_tag: \"az:\"", "JetStreamUniqueTag: old=, new=az:"),
         ];
         for (key, reason) in refused {
             let log = running.reload(&config(ON, "", &format!("{SIZES}\n{key}")));

@@ -115,10 +115,18 @@ impl Session {
         if !connect.account.is_empty() || connect.new_account {
             return Err(self.refuse_login());
         }
+        let given = self.credentials(&connect);
+        let is_plain = identity.is_some() && connect.user.is_empty();
+        let mapped = if is_plain { None } else { checked_by.mapped_user(&given) };
+        if mapped.is_some() && !connect.user.is_empty() {
+            let name = &connect.user;
+            tracing::warn!("User {name:?} found in connect proto, but user required from cert");
+        }
         let Some(identity) = identity else {
-            tracing::error!("{} - {}", self.conn.log_prefix(), refusal(&connect.user, &connect.auth_token));
+            let user = mapped.unwrap_or(&connect.user);
+            tracing::error!("{} - {}", self.conn.log_prefix(), refusal(user, &connect.auth_token));
             self.introduce(&connect);
-            let user = Some(connect.user).filter(|user| !user.is_empty());
+            let user = Some(user.to_owned()).filter(|user| !user.is_empty());
             self.conn.update_client(|c| c.user = user);
             return Err(self.refuse_login());
         };
@@ -135,7 +143,7 @@ impl Session {
         self.no_responders = connect.no_responders;
         self.introduce(&connect);
         self.bind(identity)?;
-        self.conn.set_login(self.credentials(&connect), checked_by);
+        self.conn.set_login(given, checked_by);
         self.must_login = false;
         self.owes_connect_info = connect.protocol >= 1;
         self.conn.timers.login_deadline.store(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 use std::io;
 
 use linnet_tls::{Peer, names};
-use rustls::Connection;
+use rustls::{Connection, InvalidMessage};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -10,6 +10,9 @@ use crate::link::{How, NonBlocking, read_socket};
 
 /// Bytes read per call while a handshake lasts.
 const HANDSHAKE_READ: usize = 4096;
+
+/// The alert of an internal error before anything is encrypted (RFC 8446, section 6; the version is that of a first record).
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 1, 0, 2, 2, 80];
 
 /// Why there is no session. Texts are those nats-server logs, where it has any.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,7 @@ pub(crate) enum HandshakeError {
 impl From<rustls::Error> for HandshakeError {
     fn from(error: rustls::Error) -> Self {
         match error {
-            rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType) => Self::NoHandshake,
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => Self::NoHandshake,
             rustls::Error::NoCertificatesPresented => Self::NoCertificate,
             other => Self::Tls(other),
         }
@@ -67,10 +70,7 @@ pub(crate) async fn shake_hands(
         let outcome = feed(&mut tls, &buffer[..read], &mut rest);
         drop(turn);
         if let Err(error) = outcome {
-            if !matches!(error, HandshakeError::NoHandshake) {
-                // The alert that tells the client why; to one that speaks something else it would say nothing.
-                let _ = tls.write_tls(&mut NonBlocking(tcp, How::WhenReady));
-            }
+            alert(tcp, &mut tls, &error);
             return Err(error);
         }
     }
@@ -81,6 +81,21 @@ pub(crate) async fn shake_hands(
         peer: tls.peer_certificates().map(Peer::new),
     };
     Ok((Tls::new(tls, rest), facts))
+}
+
+/// Tells the other side why, as far as the socket takes it; to one that speaks something else it would say nothing.
+fn alert(tcp: &TcpStream, tls: &mut Connection, error: &HandshakeError) {
+    let mut socket = NonBlocking(tcp, How::WhenReady);
+    let _ = match error {
+        HandshakeError::NoHandshake => return,
+        // rustls has no alert for it, Go's is this.
+        HandshakeError::Tls(rustls::Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge))
+            if tls.protocol_version().is_none() =>
+        {
+            io::Write::write(&mut socket, &INTERNAL_ERROR)
+        }
+        _ => tls.write_tls(&mut socket),
+    };
 }
 
 /// Takes what was read as far as it belongs to the handshake; what comes behind it goes to `rest`.

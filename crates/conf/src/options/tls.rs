@@ -429,21 +429,15 @@ fn curves(field: &Field<'_>, report: &mut Report) -> Option<Vec<String>> {
 }
 
 fn min_version(field: &Field<'_>, report: &mut Report) -> Option<TlsVersion> {
-    let text = match field.value {
-        Value::String(text) => text.clone(),
-        Value::Float(number) => number.to_string(),
-        _ => {
-            report.mismatch(field, "a version such as \"1.2\"");
-            return None;
-        }
+    let Value::String(text) = field.value else {
+        report.mismatch(field, "a version such as \"1.2\"");
+        return None;
     };
     match text.as_str() {
         "1.2" => Some(TlsVersion::Tls12),
         "1.3" => Some(TlsVersion::Tls13),
-        "1.0" | "1.1" | "1" => {
-            let version = if text == "1" { "1.0" } else { &text };
-            report
-                .error(field.at, format!("error parsing tls config: unsupported TLS version: TLS {version}"));
+        "1.0" | "1.1" => {
+            report.error(field.at, format!("error parsing tls config: unsupported TLS version: TLS {text}"));
             None
         }
         _ => {
@@ -497,7 +491,11 @@ fn rate_limit(field: &Field<'_>, report: &mut Report) -> Option<Option<u32>> {
     Some(u32::try_from(limit).ok().filter(|n| *n > 0))
 }
 
-fn pinned_certs(field: &Field<'_>, report: &mut Report) -> Option<BTreeSet<String>> {
+/// No pins at all let in everybody, as in nats-server, where an empty list is the same as none.
+fn pinned_certs(field: &Field<'_>, report: &mut Report) -> Option<Option<BTreeSet<String>>> {
+    if matches!(field.value, Value::Array(items) if items.is_empty()) {
+        return Some(None);
+    }
     let mut pins = BTreeSet::new();
     for (pin, at) in names(field, report)? {
         let pin = pin.to_lowercase();
@@ -512,5 +510,5 @@ fn pinned_certs(field: &Field<'_>, report: &mut Report) -> Option<BTreeSet<Strin
             );
         }
     }
-    Some(pins)
+    Some(Some(pins))
 }

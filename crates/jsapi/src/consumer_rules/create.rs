@@ -6,9 +6,9 @@ use crate::limits::Limits;
 use crate::policies::{AckPolicy, ConsumerAction, DeliverPolicy, RetentionPolicy};
 use crate::requests::CreateConsumerRequest;
 use crate::stream_config::StreamConfig;
-use crate::subject_rules;
 use crate::subjects::ApiRequest;
 use crate::time::Nanos;
+use crate::{metadata, subject_rules};
 
 /// How long an ephemeral consumer lives unused when nothing else is said.
 const INACTIVE_THRESHOLD_DEFAULT: Nanos = Nanos::from_secs(5);
@@ -154,6 +154,9 @@ pub fn check_create(
     let old = existing.config;
     // Only `CONSUMER.PAUSE` pauses what exists.
     config.pause_until = old.pause_until;
+    // The level is that of what was asked for, with the pause that stays.
+    let kept = ConsumerConfig { pause_until: old.pause_until, ..request.config.clone() };
+    metadata::set_required_level(&mut config.metadata, metadata::required_consumer_level(&kept));
     // The stored configuration of an ephemeral has its threshold stamped, and a repeated create is compared before
     // it would be: without the threshold it is another configuration. Clients know it that way.
     if request.action == ConsumerAction::Create {
@@ -168,7 +171,8 @@ pub fn check_create(
         check_work_queue(&config, stream, consumers)?;
     }
     stamp_inactive_threshold(&mut config, old.is_durable());
-    if same_config(old, &config) {
+    let level = |config: &ConsumerConfig| metadata::required_level(&config.metadata);
+    if same_config(old, &config) && level(old) == level(&config) {
         return Ok(ConsumerCreate::Same);
     }
     Ok(ConsumerCreate::Update(Box::new(config)))
