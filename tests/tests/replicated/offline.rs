@@ -31,6 +31,10 @@ pub(super) async fn alone_on(trio: &mut Trio, server: &str) -> String {
         if trio.leader(&name).await == server {
             let consumer = json!({"stream_name": name, "config": {"durable_name": "D"}});
             trio.api("n0", &format!("CONSUMER.DURABLE.CREATE.{name}.D"), consumer).await;
+            // The others would be lost with the servers that they are on.
+            for other in 0..n {
+                trio.api("n0", &format!("STREAM.DELETE.R{other}"), Value::Null).await;
+            }
             return name;
         }
     }
