@@ -100,6 +100,36 @@ on_both_servers! { JETSTREAM;
         assert_eq!((shape(&request).as_str(), request.payload.len()), ("RESET.O.C", 0));
     }
 
+    async fn a_stream_of_an_older_server_names_its_consumer(s) {
+        s.stream(json!({"name": "O", "subjects": ["o"]})).await;
+        let client = s.client().await;
+        for (subject, name, sourcing) in [
+            ("CONSUMER.CREATE.O.C", Some("C"), false),
+            ("CONSUMER.CREATE.O", None, false),
+            ("CONSUMER.CREATE.O.C", Some("C"), true),
+            ("CONSUMER.CREATE.O", None, true),
+        ] {
+            let mut config = json!({"direct": true, "deliver_subject": "d"});
+            if let Some(name) = name {
+                config["name"] = json!(name);
+            }
+            if sourcing {
+                config["sourcing"] = json!(true);
+            }
+            let request = json!({"stream_name": "O", "config": config}).to_string();
+            let answer = within("an answer", client.request(format!("$JS.API.{subject}"), request.into())).await.unwrap();
+            let headers = answer.headers.clone().unwrap_or_default();
+            assert!(headers.get("Nats-Stream-Identity").is_some(), "{answer:?}");
+            let made: Value = serde_json::from_slice(&answer.payload).unwrap();
+            let given = made["name"].as_str().unwrap();
+            match name {
+                Some(name) if !sourcing => assert_eq!(given, name),
+                Some(name) => assert_eq!(given.strip_prefix(name).map(str::len), Some(9), "{given}"),
+                None => assert!(given.len() == 8 && made["config"]["name"].is_null(), "{made}"),
+            }
+        }
+    }
+
     async fn who_tells_an_identity_is_told_one(s) {
         s.stream(json!({"name": "O", "subjects": ["o"]})).await;
         let config = json!({"durable_name": "C", "ack_policy": "flow_control", "deliver_subject": "d",

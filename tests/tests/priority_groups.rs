@@ -185,19 +185,26 @@ on_both_servers! { JETSTREAM;
             assert_eq!(err_code(&s.api("CONSUMER.UNPIN.S.C", body).await), code);
         }
         let Got::Message(2, Some(next)) = second.next().await else { panic!("it is pinned now") };
+        // The second time nobody is pinned.
+        for _ in 0..2 {
+            s.api("CONSUMER.UNPIN.S.C", json!({"group": "g"})).await;
+        }
         let mut advisories = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..5 {
             let advisory = within("an advisory", told.next()).await.unwrap();
             let advisory: Value = serde_json::from_slice(&advisory.payload).unwrap();
             assert_eq!((&advisory["stream"], &advisory["consumer"], &advisory["group"]), (&json!("S"), &json!("C"), &json!("g")));
+            assert_eq!(advisory["account"], "$G", "{advisory}");
             let kind = advisory["type"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
             advisories.push((kind, advisory["pinned_id"].clone(), advisory["reason"].clone()));
         }
         let (pinned, unpinned) = ("consumer_group_pinned".to_owned(), "consumer_group_unpinned".to_owned());
         assert_eq!(advisories, [
             (pinned.clone(), json!(pin), Value::Null),
-            (unpinned, Value::Null, json!("admin")),
+            (unpinned.clone(), Value::Null, json!("admin")),
             (pinned, json!(next), Value::Null),
+            (unpinned.clone(), Value::Null, json!("admin")),
+            (unpinned, Value::Null, json!("admin")),
         ]);
     }
 }

@@ -104,6 +104,7 @@ impl Writer {
                 format!("CONSUMER.PINNED.{stream}.{consumer}"),
                 "consumer_group_pinned",
                 fields([
+                    ("account", account.name().into()),
                     ("consumer", consumer.as_str().into()),
                     ("group", group.as_str().into()),
                     ("pinned_id", pinned_id.as_str().into()),
@@ -113,6 +114,7 @@ impl Writer {
                 format!("CONSUMER.UNPINNED.{stream}.{consumer}"),
                 "consumer_group_unpinned",
                 fields([
+                    ("account", account.name().into()),
                     ("consumer", consumer.as_str().into()),
                     ("group", group.as_str().into()),
                     ("reason", (*reason).into()),

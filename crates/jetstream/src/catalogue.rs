@@ -27,8 +27,8 @@ pub struct JsAccount {
     pub(crate) account: Arc<Account>,
     pub(crate) limits: ArcSwap<AccountLimits>,
     pub(crate) streams: RwLock<BTreeMap<String, Arc<StreamHandle>>>,
-    pub(crate) api_total: AtomicU64,
-    pub(crate) api_errors: AtomicU64,
+    api_total: AtomicU64,
+    api_errors: AtomicU64,
     /// Its snapshots and restores.
     pub(crate) backups: Slots,
 }
@@ -153,6 +153,14 @@ impl JsAccount {
     /// The stream of this name.
     pub fn stream(&self, name: &str) -> Option<Arc<StreamHandle>> {
         self.streams.read().get(name).cloned()
+    }
+
+    /// Counts an API call that is answered.
+    pub(crate) fn count_call(&self, failed: bool) {
+        self.api_total.fetch_add(1, Ordering::Relaxed);
+        if failed {
+            self.api_errors.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// API calls and refused ones.

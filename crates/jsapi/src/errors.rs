@@ -22,6 +22,9 @@ pub struct ApiError {
     pub description: Cow<'static, str>,
 }
 
+/// Why `STREAM.MSG.DELETE` fails where `deny_delete` is set.
+pub const DELETE_DENIED: &str = "message delete not permitted";
+
 impl ApiError {
     /// The same error with the reason behind its text.
     #[must_use]

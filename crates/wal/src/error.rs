@@ -62,7 +62,7 @@ pub enum Error {
         group: GroupId,
         /// Index of the entry; of a checkpoint, its applied index.
         index: u64,
-        /// Segment that holds it; 0 if it was found damaged while opening.
+        /// Segment that holds it, or held it when it was found damaged.
         segment: SegmentNo,
         /// Byte offset of the payload.
         offset: u64,

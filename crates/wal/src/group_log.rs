@@ -12,7 +12,7 @@ use crate::record::Position;
 /// Where a payload stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// 0 if the payload is known to be damaged.
+    /// 0 if the payload is known to be damaged; [`GroupLog::found_damaged`] knows where.
     pub(crate) segment: SegmentNo,
     pub(crate) offset: u32,
     pub(crate) len: u32,
@@ -119,6 +119,8 @@ pub(crate) struct GroupLog {
     pub(crate) checkpoint_stated: (u64, u32),
     /// The group is not intact: rewriting must keep what is known about that.
     pub(crate) flawed: bool,
+    /// Where payloads stand that are known to be damaged: index, of a checkpoint the applied one, and place.
+    damaged: Vec<(u64, SegmentNo, u32)>,
 }
 
 impl GroupLog {
@@ -136,7 +138,20 @@ impl GroupLog {
             log_proven: 0,
             checkpoint_stated: (0, 0),
             flawed: false,
+            damaged: Vec::new(),
         }
+    }
+
+    /// Remembers where a damaged payload stands.
+    pub(crate) fn note_damaged(&mut self, index: u64, segment: SegmentNo, offset: u32) {
+        self.damaged.retain(|(known, ..)| *known != index);
+        self.damaged.push((index, segment, offset));
+    }
+
+    /// Segment and offset at which the payload of this index was found damaged.
+    pub(crate) fn found_damaged(&self, index: u64) -> Option<(SegmentNo, u32)> {
+        let found = self.damaged.iter().find(|(known, ..)| *known == index);
+        found.map(|(_, segment, offset)| (*segment, *offset))
     }
 
     fn pin(&mut self, totals: &mut SegmentPins, segment: SegmentNo, bytes: u64) {
@@ -397,15 +412,21 @@ impl GroupLog {
             let old = *entry;
             entry.place.segment = 0;
             self.unpin_entry(totals, &old);
+            if old.place.segment != 0 {
+                self.note_damaged(index, old.place.segment, old.place.offset);
+            }
         }
     }
 
     pub(crate) fn mark_checkpoint_damaged(&mut self, totals: &mut SegmentPins) {
         self.flawed = true;
         if let Some(checkpoint) = &mut self.checkpoint {
-            let place = checkpoint.place;
+            let (applied, place) = (checkpoint.applied, checkpoint.place);
             checkpoint.place.segment = 0;
             self.unpin(totals, place.segment, u64::from(place.len));
+            if place.segment != 0 {
+                self.note_damaged(applied, place.segment, place.offset);
+            }
         }
     }
 

@@ -85,6 +85,13 @@ pub(crate) fn read_place(file: &dyn DiskFile, place: &Place, out: &mut Vec<u8>) 
     Ok(())
 }
 
+/// Says where the damaged payload of an index stands, as far as it is known.
+fn damaged(log: &GroupLog, index: u64, place: &Place) -> Error {
+    let known = log.found_damaged(index).filter(|_| place.segment == 0);
+    let (segment, offset) = known.unwrap_or((place.segment, place.offset));
+    Error::Damaged { group: log.group, index, segment, offset: u64::from(offset) }
+}
+
 impl Wal {
     /// Every group the log holds something of, in order.
     pub fn groups(&self) -> Vec<GroupId> {
@@ -122,9 +129,7 @@ impl Wal {
             return if behind { Err(Error::Lost { group, index }) } else { Ok(None) };
         };
         let place = entry.place;
-        let damaged =
-            Error::Damaged { group, index, segment: place.segment, offset: u64::from(place.offset) };
-        let file = self.file_of(place.segment).ok_or(damaged)?;
+        let file = self.file_of(place.segment).ok_or_else(|| damaged(log, index, &place))?;
         Ok(Some(EntryLocation { group, index, term: entry.term, chain: entry.chain, place, file }))
     }
 
@@ -135,19 +140,13 @@ impl Wal {
 
     /// Body of the newest checkpoint of a group, verified.
     pub fn checkpoint_body(&self, group: GroupId) -> Result<Option<Vec<u8>>, Error> {
-        let Some(checkpoint) = self.state.groups.get(&group).and_then(|log| log.checkpoint) else {
-            return Ok(None);
-        };
+        let Some(log) = self.state.groups.get(&group) else { return Ok(None) };
+        let Some(checkpoint) = log.checkpoint else { return Ok(None) };
         let place = checkpoint.place;
-        let damaged = Error::Damaged {
-            group,
-            index: checkpoint.applied,
-            segment: place.segment,
-            offset: u64::from(place.offset),
-        };
-        let Some(file) = self.file_of(place.segment) else { return Err(damaged) };
+        let damaged = || damaged(log, checkpoint.applied, &place);
+        let file = self.file_of(place.segment).ok_or_else(damaged)?;
         let mut body = Vec::new();
-        read_place(&*file, &place, &mut body).map_err(|Unverified| damaged)?;
+        read_place(&*file, &place, &mut body).map_err(|Unverified| damaged())?;
         Ok(Some(body))
     }
 

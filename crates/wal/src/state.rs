@@ -24,8 +24,8 @@ pub(crate) struct Placement<'a> {
 
 impl Placement<'_> {
     fn place(&self, offset: u64, len: u32, crc: u32) -> Place {
-        let damaged = Place { segment: 0, offset: 0, len, crc };
-        let Ok(at) = u32::try_from(offset) else { return damaged };
+        let Ok(at) = u32::try_from(offset) else { return Place { segment: 0, offset: u32::MAX, len, crc } };
+        let damaged = Place { segment: 0, offset: at, len, crc };
         let place = Place { segment: self.segment, offset: at, len, crc };
         let first = offset / SECTOR as u64;
         let last = (offset + u64::from(len)).saturating_sub(1) / SECTOR as u64;
@@ -76,7 +76,7 @@ impl State {
                 Record::Checkpoint(record) => {
                     let place = placement.place(offset, record.len, record.crc);
                     offset += u64::from(record.len);
-                    self.apply_checkpoint(&record, place);
+                    self.apply_checkpoint(&record, place, placement.segment);
                 }
                 Record::Position { group, position } => {
                     let log = Self::log(&mut self.groups, group);
@@ -113,6 +113,7 @@ impl State {
             offset += u64::from(len);
             if place.segment == 0 {
                 self.damaged_groups.push(head.group);
+                log.note_damaged(index, placement.segment, place.offset);
             }
             let entry = EntryRef { term: head.term, chain, place };
             if rewritten {
@@ -148,10 +149,11 @@ impl State {
         }
     }
 
-    fn apply_checkpoint(&mut self, record: &CheckpointRecord, place: Place) {
+    fn apply_checkpoint(&mut self, record: &CheckpointRecord, place: Place, segment: SegmentNo) {
         let log = Self::log(&mut self.groups, record.group);
         if place.segment == 0 {
             self.damaged_groups.push(record.group);
+            log.note_damaged(record.applied, segment, place.offset);
         }
         if record.applied >= log.applied() || record.installed {
             let (applied, term, chain) = (record.applied, record.term, record.chain);

@@ -1,5 +1,7 @@
 //! Header blocks: `NATS/1.0[ status[ description]]\r\n(Key: value\r\n)*\r\n`. Keys are matched case-sensitively.
 
+use std::ops::Range;
+
 use memchr::memchr;
 
 /// First bytes of every header block.
@@ -19,6 +21,25 @@ pub fn iter(block: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let spaces = value.iter().take_while(|b| **b == b' ').count();
         Some((&line[..colon], &value[spaces..]))
     })
+}
+
+/// Where in `block` the value of the first header called `key` is, without the spaces before it.
+pub fn position(block: &[u8], key: &str) -> Option<Range<usize>> {
+    let mut start = 0;
+    for line in block.split_inclusive(|b| *b == b'\n') {
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
+        if text.is_empty() {
+            return None;
+        }
+        if let Some(value) = text.strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b":")) {
+            let spaces = value.iter().take_while(|b| **b == b' ').count();
+            let end = start + text.len();
+            return Some(end - value.len() + spaces..end);
+        }
+        start += line.len();
+    }
+    None
 }
 
 /// The text after the version on the first line, empty when there is none.
@@ -101,6 +122,9 @@ mod tests {
         assert_eq!(iter(BLOCK).count(), 3);
         assert_eq!(get(b"", "A"), None);
         assert_eq!(status(b"garbage"), b"");
+        for key in ["A", "B", "a", "C", "NATS/1.0 503 No Responders", "ocolon"] {
+            assert_eq!(position(BLOCK, key).and_then(|at| BLOCK.get(at)), get(BLOCK, key), "{key}");
+        }
     }
 
     #[test]

@@ -61,10 +61,36 @@ mod of_the_account {
                 assert_eq!(info[field], value, "{field}");
             }
             assert_eq!(info["api"]["level"], 5);
-            let before = info["api"]["errors"].as_u64().unwrap();
-            s.api("STREAM.INFO.NO", Value::Null).await;
-            let after = s.api("INFO", Value::Null).await["api"]["errors"].as_u64().unwrap();
-            assert_eq!(after, before + 1);
+        }
+
+        async fn calls_and_refusals_are_counted_but_not_all(s) {
+            let counts = async |s: &mut Fixture| {
+                let api = s.api("INFO", Value::Null).await["api"].clone();
+                ["total", "errors"].map(|field| api.get(field).and_then(Value::as_u64).unwrap_or(0))
+            };
+            assert_eq!(counts(s).await, [0, 0]);
+            s.stream(json!({"name": "F", "subjects": ["f"]})).await;
+            s.stream(json!({"name": "D", "subjects": ["d"], "deny_delete": true})).await;
+            s.consumer("F", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
+            s.publish("f", "x").await;
+            s.publish("d", "x").await;
+            let (none, first, last) = (Value::Null, json!({"seq": 1}), json!({"seq": 9}));
+            for (call, body, counted) in [
+                ("STREAM.INFO.NO", &none, [1, 1]),
+                ("STREAM.MSG.GET.F", &first, [0, 0]),
+                ("STREAM.MSG.GET.F", &last, [1, 1]),
+                ("CONSUMER.RESET.F.C", &none, [0, 0]),
+                ("CONSUMER.RESET.F.C", &json!({"seq": "x"}), [0, 0]),
+                ("STREAM.MSG.DELETE.F", &last, [1, 0]),
+                ("STREAM.MSG.DELETE.F", &first, [1, 0]),
+                ("STREAM.MSG.DELETE.D", &first, [1, 1]),
+            ] {
+                let [total, errors] = counts(s).await;
+                s.api(call, body.clone()).await;
+                let [total_after, errors_after] = counts(s).await;
+                // The question before is counted, too.
+                assert_eq!([total_after - total - 1, errors_after - errors], counted, "{call} {body}");
+            }
         }
 
         async fn what_streams_may_hold_together_is_bounded(s) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Fixture, JETSTREAM, within};
+use crate::harness::{Fixture, JETSTREAM, eventually, within};
 
 impl Fixture {
     async fn ack_sync(
@@ -122,6 +122,27 @@ on_both_servers! { JETSTREAM;
         let [_, second] = s.two_delivered(json!({"ack_policy": "all"})).await;
         assert_eq!(s.ack_sync(second, "+TERM").await, Ok(()));
         s.consumer_shows("S", "C", &[("/num_ack_pending", 0), ("/ack_floor/stream_seq", 2)]).await;
+    }
+
+    async fn the_floor_says_when_a_message_was_given_up(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"]})).await;
+        for (seq, name) in (1_u64..).zip(["TERM", "DELETE", "PURGE"]) {
+            s.publish("a", "x").await;
+            s.consumer("S", json!({"durable_name": name, "ack_policy": "explicit"})).await;
+            let pulled = s.pull("S", name, json!({"batch": 1})).await;
+            assert_eq!(s.consumer_info("S", name).await["ack_floor"]["last_active"], Value::Null, "{name}");
+            match name {
+                "TERM" => s.ack_sync(pulled.messages[0].ack.clone(), "+TERM").await.unwrap(),
+                "DELETE" => _ = s.api("STREAM.MSG.DELETE.S", json!({"seq": seq})).await,
+                _ => _ = s.api("STREAM.PURGE.S", Value::Null).await,
+            }
+            eventually("the floor moves", async || {
+                let floor = &s.consumer_info("S", name).await["ack_floor"];
+                (floor["stream_seq"] == seq).then(|| assert!(floor["last_active"].is_string(), "{name}: {floor}"))
+            })
+            .await;
+            s.api("STREAM.PURGE.S", Value::Null).await;
+        }
     }
 
     async fn nobody_listens_to_acknowledgements_that_are_not_wanted(s) {

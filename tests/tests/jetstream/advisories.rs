@@ -107,6 +107,7 @@ on_both_servers! { JETSTREAM;
         let (_, content) = next(&mut told).await;
         says(&content, "api_audit", json!({"subject": "$JS.API.STREAM.NAMES", "request": "{\"subject\":\"a\"}"}));
         assert_eq!(content["client"]["acc"], "$G", "{content}");
+        assert!(content["client"]["rtt"].as_u64().is_some_and(|nanos| nanos > 0), "{content}");
         let response: Value = serde_json::from_str(content["response"].as_str().unwrap()).unwrap();
         assert_eq!(response["streams"], json!(["S"]));
         let (_, content) = next(&mut told).await;

@@ -51,6 +51,35 @@ on_both_servers! { JETSTREAM;
         assert_eq!(sequences(&s.pull("S", "C", json!({"batch": 2})).await), [2, 3]);
     }
 
+    async fn the_stream_may_say_that_consumers_have_no_limits(s) {
+        let limits = json!({"max_ack_pending": -1, "inactive_threshold": -2});
+        s.stream(json!({"name": "S", "subjects": ["a"], "consumer_limits": limits})).await;
+        for (config, pending, unused) in [
+            (json!({"name": "C", "durable_name": "C", "ack_policy": "explicit"}), -1, -2),
+            (json!({"name": "N", "durable_name": "N"}), -1, -2),
+            (json!({"name": "E", "ack_policy": "explicit"}), -1, 5_000_000_000_i64),
+            (json!({"name": "O", "durable_name": "O", "ack_policy": "all", "max_ack_pending": 5}), 5, -2),
+        ] {
+            let create = format!("CONSUMER.CREATE.S.{}", config["name"].as_str().unwrap());
+            let made = s.api(&create, json!({"stream_name": "S", "config": config})).await;
+            assert_eq!(made["config"]["max_ack_pending"], pending, "{made}");
+            assert_eq!(made["config"]["inactive_threshold"], unused, "{made}");
+        }
+        let request = json!({"stream_name": "S", "pedantic": true, "config": {"durable_name": "P", "ack_policy": "explicit"}});
+        let made = s.api("CONSUMER.CREATE.S.P", request).await;
+        assert_eq!(made["config"]["max_ack_pending"], -1, "{made}");
+        let flow = json!({"durable_name": "F", "ack_policy": "flow_control", "deliver_subject": "d"});
+        assert_eq!(err_code(&s.try_consumer("S", flow).await), 10220);
+        // More than a consumer awaits where nothing is said.
+        let client = s.client().await;
+        for _ in 0..1100 {
+            client.publish("a", "".into()).await.unwrap();
+        }
+        s.stream_shows("S", &[("/messages", 1100)]).await;
+        let pulled = s.pull("S", "C", json!({"batch": 1100, "no_wait": true})).await;
+        assert_eq!(pulled.messages.len(), 1100);
+    }
+
     async fn a_named_consumer_that_does_not_last_is_not_created_twice_alike(s) {
         s.stream(json!({"name": "S", "subjects": ["a"]})).await;
         let mut create = async |config: Value, action: &str| {

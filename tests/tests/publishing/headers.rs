@@ -38,6 +38,24 @@ on_both_servers! { JETSTREAM;
         assert_eq!(s.state("S").await["messages"], 0);
     }
 
+    async fn who_asks_and_where_traces_go_is_not_stored_as_it_came(s) {
+        s.stream(json!({"name": "S", "subjects": ["a"], "max_msg_size": 60})).await;
+        let long = "x".repeat(100);
+        for (seq, headers, key, stored) in [
+            (1, vec![("Nats-Request-Info", "{\"acc\":\"ADMIN\"}"), ("K", "v")], "Nats-Request-Info", ""),
+            (2, vec![("Nats-Request-Info", &long), ("K", "v")], "K", "v"),
+            (3, vec![("Nats-Trace-Dest", &long)], "Nats-Trace-Dest", "trace disabled"),
+            (4, vec![("Nats-Trace-Dest", "")], "Nats-Trace-Dest", ""),
+        ] {
+            assert_eq!(s.publish_with("a", &headers, "x").await["seq"], seq, "{headers:?}");
+            let found = s.stored("S", seq).await.unwrap();
+            assert_eq!(found.header(key), stored, "{headers:?}");
+            assert_eq!(found.header("Nats-Request-Info"), "", "{headers:?}");
+        }
+        let grown = [("Nats-Trace-Dest", "t"), ("K", "exactly as long as it was")];
+        assert_eq!(err_code(&s.publish_with("a", &grown, "x").await), 10054);
+    }
+
     async fn spaces_behind_a_value_belong_to_it(s) {
         s.stream(json!({"name": "S", "subjects": ["a"], "allow_rollup_hdrs": true})).await;
         assert_eq!(err_code(&s.publish_with("a", &[("Nats-Expected-Stream", "S ")], "x").await), 10060);

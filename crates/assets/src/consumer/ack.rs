@@ -120,6 +120,7 @@ impl Consumer {
     fn terminate(&mut self, ctx: &mut Context<'_>, seq: StreamSeq, reason: &str) {
         self.deadline_of.remove(&seq);
         let Some(pending) = self.state.ack(seq) else { return };
+        self.state.last_acked = Some(ctx.wall.0);
         self.record(ConsumerOp::Ack { seq, count: 1 });
         ctx.out.advise(Advisory::Terminated {
             consumer: self.name.clone(),

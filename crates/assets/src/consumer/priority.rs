@@ -147,13 +147,12 @@ impl Consumer {
     }
 
     fn unpin(&mut self, out: &mut dyn Output, reason: &'static str) {
-        if self.pin.take().is_some() {
-            let (consumer, group) = (self.name.clone(), self.group().to_owned());
-            out.advise(Advisory::Unpinned { consumer, group, reason });
-        }
+        self.pin = None;
+        let (consumer, group) = (self.name.clone(), self.group().to_owned());
+        out.advise(Advisory::Unpinned { consumer, group, reason });
     }
 
-    /// An operator gives up the pinned client of a group.
+    /// An operator gives up the pinned client of a group. It is told of even if there is none, as nats-server does.
     pub(crate) fn unpin_group(&mut self, group: &str, out: &mut dyn Output) -> Result<(), ApiError> {
         if !is_group_name(group) {
             return Err(errors::CONSUMER_INVALID_GROUP_NAME);

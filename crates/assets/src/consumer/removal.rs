@@ -1,4 +1,4 @@
-use linnet_ids::StreamSeq;
+use linnet_ids::{StreamSeq, Wall};
 use linnet_store::{Filter, StreamStore};
 use linnet_subject::{is_subset, overlaps};
 
@@ -49,29 +49,34 @@ impl Consumer {
     }
 
     /// Many messages were removed, all of them within `purged`.
-    pub(crate) fn on_purged(&mut self, store: &StreamStore, purged: &Filter) {
+    pub(crate) fn on_purged(&mut self, store: &StreamStore, purged: &Filter, wall: Wall) {
         if let Some(next) = self.first_after(store, purged).filter(|next| *next > self.next) {
             self.next = next;
             self.state.move_to(next);
             self.record(ConsumerOp::MoveTo { next });
         }
-        self.give_up_missing(store);
+        if self.give_up_missing(store) {
+            self.state.last_acked = Some(wall.0);
+        }
         for newest in self.states_mut().filter_map(|state| state.newest.as_mut()) {
             newest.passed_over.retain(|seq| store.contains(*seq));
         }
         self.recount(store);
     }
 
-    /// Awaits nothing any more of messages that do not exist.
-    pub(crate) fn give_up_missing(&mut self, store: &StreamStore) {
+    /// Awaits nothing any more of messages that do not exist. True if it did.
+    pub(crate) fn give_up_missing(&mut self, store: &StreamStore) -> bool {
         let pending = self.state.pending.keys().chain(self.state.exhausted.keys());
         let gone: Vec<StreamSeq> = pending.copied().filter(|seq| !store.contains(*seq)).collect();
+        let mut has_given_up = false;
         for seq in gone {
             self.deadline_of.remove(&seq);
             if self.state.ack(seq).is_some() {
                 self.record(ConsumerOp::Ack { seq, count: 1 });
+                has_given_up = true;
             }
         }
+        has_given_up
     }
 
     /// Where the consumer may go on when messages within `purged` were removed: at what is left within `purged` if it wanted

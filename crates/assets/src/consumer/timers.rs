@@ -125,7 +125,7 @@ impl Consumer {
 
     /// When it counts as unused; `None` if it never does.
     fn inactive_at(&self) -> Option<Mono> {
-        if self.config.inactive_threshold.is_zero() {
+        if self.config.inactive_threshold.0 <= 0 {
             return None;
         }
         let threshold = self.config.inactive_threshold.to_duration();

@@ -2,9 +2,9 @@ use linnet_ids::{StreamSeq, Wall};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::policies::DiscardPolicy;
 use linnet_store::{Filter, RECORD_MAX, encode_record};
-use linnet_wire::headers;
 
 use super::batch::{Earlier, check_rollup_in_batch};
+use super::cleaning;
 use super::counter::{self, NoTotal};
 use super::draft::{Draft, Incoming};
 use super::fast_batch::is_fast;
@@ -57,12 +57,12 @@ impl Stream {
         out: &mut dyn crate::Output,
     ) -> Admitted {
         let mut scratch = std::mem::take(&mut self.scratch);
-        let (header_len, body) = match without_status(publish, &mut scratch) {
-            Some(header_len) => (header_len, scratch.as_slice()),
-            None => (publish.header_len, publish.body),
-        };
         let renamed = self.renaming.rename(publish.subject, self.head_seq, now);
-        let message = Incoming::new(renamed.as_deref().unwrap_or(publish.subject), header_len, body);
+        let subject = renamed.as_deref().unwrap_or(publish.subject);
+        let mut message = Incoming::new(subject, publish.header_len, publish.body);
+        if let Some(header_len) = cleaning::clean(&message, &mut scratch) {
+            message = Incoming::new(subject, header_len, &scratch);
+        }
         let admitted = match message.wishes.batch {
             _ if is_fast(publish.reply) => self.admit_fast(&message, publish.reply, limits, now, out),
             Some(id) => self.admit_part(id, &message, publish.reply, limits, now, out),
@@ -398,20 +398,6 @@ impl From<NoTotal> for Judged {
             NoTotal::Unknown => Self::Wait,
         }
     }
-}
-
-/// A publisher's header block may start with a status; it is removed before storing. Returns the new header length
-/// with the message in `out`, or `None` if nothing has to change.
-fn without_status(publish: &Publish<'_>, out: &mut Vec<u8>) -> Option<usize> {
-    let block = publish.body.get(..publish.header_len)?;
-    if block.is_empty() || headers::status(block).is_empty() {
-        return None;
-    }
-    out.clear();
-    headers::retain(out, block, |_| false);
-    let header_len = out.len();
-    out.extend_from_slice(publish.body.get(publish.header_len..)?);
-    Some(header_len)
 }
 
 fn number(text: &[u8]) -> Option<u64> {

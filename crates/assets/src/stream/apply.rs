@@ -72,7 +72,7 @@ impl Stream {
         match entry {
             Entry::Messages(records) => self.apply_messages(records, at, out),
             Entry::Config(config) => self.apply_config(*config, at, out),
-            Entry::Purge(purge) => return CommandOutcome::Purged(self.apply_purge(&purge)),
+            Entry::Purge(purge) => return CommandOutcome::Purged(self.apply_purge(&purge, at.wall)),
             Entry::Delete { seq, erase } => {
                 let removed = self.remove_message(seq, erase, at, out);
                 return CommandOutcome::Deleted(removed);
@@ -304,7 +304,7 @@ impl Stream {
         true
     }
 
-    fn apply_purge(&mut self, purge: &Purge) -> u64 {
+    fn apply_purge(&mut self, purge: &Purge, wall: Wall) -> u64 {
         let filter =
             if purge.filter.is_empty() { Filter::all() } else { Filter::new([purge.filter.as_bytes()]) };
         let removed = if filter.is_all() && purge.below == 0 && purge.keep == 0 {
@@ -319,7 +319,7 @@ impl Stream {
         self.ttls.retain(|seq| store.contains(seq));
         self.schedules.retain(|seq| store.contains(seq));
         for (_, consumer) in &mut self.consumers {
-            consumer.on_purged(&self.store, &filter);
+            consumer.on_purged(&self.store, &filter, wall);
         }
         removed
     }

@@ -253,7 +253,7 @@ impl Stream {
             return Err(errors::STREAM_SEALED);
         }
         if self.config.deny_delete {
-            return Err(errors::stream_msg_delete_failed("message delete not permitted"));
+            return Err(errors::stream_msg_delete_failed(errors::DELETE_DENIED));
         }
         if self.store.contains(seq) {
             return Ok(());

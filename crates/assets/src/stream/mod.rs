@@ -4,6 +4,7 @@ mod ack_queue;
 mod admit;
 mod apply;
 mod batch;
+mod cleaning;
 mod commands;
 mod counter;
 mod dedupe;

@@ -1,5 +1,7 @@
 use linnet_wire::headers;
 
+use super::cleaning;
+
 /// What the headers of a publish ask for. A header without a value asks for nothing, but where that is said.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Wishes<'a> {
@@ -21,6 +23,8 @@ pub(super) struct Wishes<'a> {
     /// Also one without a value: it is wrong, not absent.
     pub(super) batch_commit: Option<&'a [u8]>,
     pub(super) api_level: Option<&'a [u8]>,
+    /// A header that is not stored as it came may be among them.
+    pub(super) is_unclean: bool,
 }
 
 impl<'a> Wishes<'a> {
@@ -33,6 +37,8 @@ impl<'a> Wishes<'a> {
                 wish.get_or_insert(value);
             } else if key == b"Msg-Id" && wishes.id.is_empty() {
                 wishes.id = value;
+            } else if cleaning::is_about(key) {
+                wishes.is_unclean = true;
             }
         }
         for key in OF_VALUE {

@@ -147,6 +147,7 @@ impl Session {
         self.must_login = false;
         self.owes_connect_info = connect.protocol >= 1;
         self.conn.timers.login_deadline.store(0, Ordering::Relaxed);
+        self.estimate_rtt();
         if self.verbose {
             self.publisher.push(&self.conn, encode::OK);
         }
@@ -154,6 +155,15 @@ impl Session {
             observer.connected(&self.conn, account);
         }
         Ok(())
+    }
+
+    /// Until a PING is answered, the time from INFO to CONNECT stands for the round trip, as with nats-server.
+    fn estimate_rtt(&self) {
+        let timers = &self.conn.timers;
+        if timers.rtt.load(Ordering::Relaxed) == 0 {
+            let uptime = self.conn.snapshot(self.shared.clock.mono()).uptime;
+            timers.rtt.store(nanos(uptime).max(1), Ordering::Relaxed);
+        }
     }
 
     /// Notes what the client says of itself.

@@ -25,8 +25,7 @@ pub(super) fn info(call: &Call<'_>) -> Result<AccountInfoResponse, ApiError> {
                 limits: account.limits(),
             },
             domain: (!domain.is_empty()).then(|| domain.clone()),
-            // The call itself is counted after it is answered.
-            api: ApiStats { level: API_LEVEL, total: total.saturating_sub(1), errors, inflight: 0 },
+            api: ApiStats { level: API_LEVEL, total, errors, inflight: 0 },
             ..AccountInfo::default()
         },
     })

@@ -31,7 +31,7 @@ pub(super) async fn create(
     check_replicas_supported(&request.config, &limits)?;
     let handle = find(call, stream)?;
     check_identity(call, &handle)?;
-    let is_for_stream = request.config.sourcing;
+    let is_for_stream = request.config.sourcing || request.config.direct;
     let command = ConsumerCommand::Create {
         request: Box::new(request),
         suggested_name: call.short_name(),

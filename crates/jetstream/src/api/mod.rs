@@ -324,8 +324,7 @@ impl Worker {
         if responder == Responder::Offline
             && let Some(cluster) = &engine.cluster
         {
-            account.api_total.fetch_add(1, Ordering::Relaxed);
-            account.api_errors.fetch_add(1, Ordering::Relaxed);
+            account.count_call(true);
             if let Some(Outcome { body, .. }) = refusal(&api, &clustered::offline(&api)) {
                 Self::reply_later(&engine, cluster, request, body);
             }
@@ -337,7 +336,6 @@ impl Worker {
             }
             return;
         }
-        account.api_total.fetch_add(1, Ordering::Relaxed);
         let answer = match decode::check_required_api_level(level.as_deref()) {
             Ok(()) if responder == Responder::Unavailable => {
                 let error = engine.cluster.as_ref().map(|cluster| cluster.unavailable());
@@ -352,10 +350,8 @@ impl Worker {
             self.advisories.stream_action(&mut self.publisher, &account.account, &stream, action);
         }
         let Some(Outcome { body, failed }) = answer else { return };
-        if failed {
-            account.api_errors.fetch_add(1, Ordering::Relaxed);
-        }
         if audit::is_told(&api, failed) {
+            account.count_call(failed);
             self.tell(&engine, &request, &subject, &body);
         }
         match identity {
@@ -507,7 +503,11 @@ async fn dispatch(call: &mut Call<'_>, api: &ApiRequest<'_>) -> Option<Outcome> 
         ApiRequest::StreamDelete { stream } => outcome(&streams::delete(call, stream).await),
         ApiRequest::StreamPurge { stream } => outcome(&streams::purge(call, stream).await),
         ApiRequest::MsgGet { stream } => outcome(&messages::get(call, stream).await),
-        ApiRequest::MsgDelete { stream } => outcome(&messages::delete(call, stream).await),
+        ApiRequest::MsgDelete { stream } => {
+            let result = messages::delete(call, stream).await;
+            let failed = result.as_ref().is_err_and(|error| !messages::says_there_is_none(error));
+            Some(Outcome { body: responses::encode(&result), failed })
+        }
         ApiRequest::ConsumerCreate { stream, .. } | ApiRequest::ConsumerDurableCreate { stream, .. } => {
             outcome(&consumers::create(call, api, stream).await)
         }

@@ -139,14 +139,16 @@ fn apply_defaults(
         config.ack_wait = first;
     }
     let stream_limits = stream.consumer_limits;
-    if config.max_ack_pending == 0 && stream_limits.max_ack_pending > 0 {
-        if pedantic {
+    // Negative values mean that there is no limit, which is inherited, too, and as it stands there; to name them is
+    // asked of nobody.
+    if config.max_ack_pending == 0 && stream_limits.max_ack_pending != 0 {
+        if pedantic && stream_limits.max_ack_pending > 0 {
             return Err(set_because_of_stream("max_ack_pending"));
         }
         config.max_ack_pending = stream_limits.max_ack_pending;
     }
-    if config.inactive_threshold.is_zero() && stream_limits.inactive_threshold.0 > 0 {
-        if pedantic {
+    if config.inactive_threshold.is_zero() && !stream_limits.inactive_threshold.is_zero() {
+        if pedantic && stream_limits.inactive_threshold.0 > 0 {
             return Err(set_because_of_stream("inactive_threshold"));
         }
         config.inactive_threshold = stream_limits.inactive_threshold;

@@ -179,7 +179,7 @@ pub fn check_create(
 }
 
 fn stamp_inactive_threshold(config: &mut ConsumerConfig, durable: bool) {
-    if !durable && config.inactive_threshold.is_zero() {
+    if !durable && config.inactive_threshold.0 <= 0 {
         config.inactive_threshold = INACTIVE_THRESHOLD_DEFAULT;
     }
 }

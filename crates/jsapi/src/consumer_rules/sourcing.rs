@@ -6,14 +6,17 @@ use crate::stream_config::StreamConfig;
 use crate::time::Nanos;
 
 /// Gives the consumer that another stream asks for the form that its origin wants. One that leaves no trace is never
-/// the one before it, for which `suffix` sees; where consumers decide what stays, it becomes one that lasts and counts
-/// as acknowledged what the other stream says to have stored.
+/// the one before it, for which `suffix` sees if it has a name; where consumers decide what stays, it becomes one that
+/// lasts and counts as acknowledged what the other stream says to have stored. Servers that do not know `sourcing` see
+/// to names by themselves.
 pub fn adapt_to_origin(config: &mut ConsumerConfig, origin: &StreamConfig, suffix: &str) {
-    if !config.direct || config.is_durable() {
+    if !config.direct || config.is_durable() || !config.sourcing {
         return;
     }
-    if origin.retention == RetentionPolicy::Limits || !config.sourcing {
-        config.name = format!("{}-{suffix}", config.name);
+    if origin.retention == RetentionPolicy::Limits {
+        if !config.name.is_empty() {
+            config.name = format!("{}-{suffix}", config.name);
+        }
         return;
     }
     config.direct = false;

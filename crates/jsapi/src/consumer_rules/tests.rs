@@ -120,6 +120,22 @@ fn server_and_account_limits_are_kept() {
     assert_eq!(code("{}", &s, &[], &Limits { account: None, ..limits }).0, 10120);
 }
 
+/// No limit is inherited as it stands, and a pedantic request need not name it (seen on nats-server 2.15.1).
+#[test]
+fn a_stream_may_take_limits_away() {
+    let consumer_limits = ConsumerLimits { inactive_threshold: Nanos(-1), max_ack_pending: -5 };
+    let s = StreamConfig { consumer_limits, ..stream("S") };
+    let config = decode_strict(br#"{"ack_policy":"explicit"}"#).unwrap();
+    for pedantic in [false, true] {
+        let normalised = normalize_and_check(&config, &s, &Limits::unlimited(), pedantic).unwrap();
+        assert_eq!(
+            (normalised.max_ack_pending, normalised.inactive_threshold),
+            (-5, Nanos(-1)),
+            "{pedantic}"
+        );
+    }
+}
+
 /// A stream without a limit of its own takes what the server allows by default (seen on nats-server 2.15.1).
 #[test]
 fn a_stream_without_a_limit_of_consumers_has_the_servers() {

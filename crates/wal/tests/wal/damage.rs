@@ -406,6 +406,8 @@ fn a_torn_last_batch_is_not_damage_and_a_flipped_one_is() {
     let Integrity::Damaged(damage) = &opened.groups[0].integrity else { panic!("{:?}", opened.groups) };
     assert_eq!(damage.lost, [2..=2]);
     assert!(!damage.hard_state && damage.uncertain_from.is_none());
+    let told = opened.wal.read(group(1), 2).unwrap_err().to_string();
+    assert!(told.ends_with("index 2 is damaged in segment 1 at byte 8704"), "{told}");
 
     let mut sealed = open(&case.disk).unwrap().wal;
     sealed.seal().unwrap();
