@@ -117,6 +117,8 @@ pub struct Node {
     pub(crate) log: Log,
     pub(crate) role: Role,
     pub(crate) leader: Option<PeerId>,
+    /// There has been one since it was opened.
+    pub(crate) had_leader: bool,
     pub(crate) commit: LogIndex,
     /// What the state machine was told is committed.
     pub(crate) released: LogIndex,
@@ -170,6 +172,7 @@ impl Node {
             log: Log::new(base, terms, last, held),
             role: Role::Follower,
             leader: None,
+            had_leader: false,
             commit,
             released: base.index,
             applied: base.index,
@@ -548,6 +551,7 @@ impl Node {
             }
         }
         if leader.is_some() {
+            self.had_leader = true;
             self.rescue = None;
             self.timing.settle();
         }

@@ -11,6 +11,8 @@ pub struct Status {
     pub term: Term,
     /// Whom it takes for the leader.
     pub leader: Option<PeerId>,
+    /// It has known a leader since it was opened.
+    pub had_leader: bool,
     /// It was elected.
     pub is_leader: bool,
     /// It stands for election.
@@ -107,6 +109,7 @@ impl Node {
         Status {
             term: self.hard.term,
             leader: self.leader,
+            had_leader: self.had_leader,
             is_leader: self.is_leader(),
             is_candidate: matches!(self.role, Role::PreCandidate { .. } | Role::Candidate { .. }),
             commit: self.commit,
@@ -136,6 +139,7 @@ mod tests {
         let status = Status {
             term: 3,
             leader: Some(other.peer),
+            had_leader: true,
             is_leader: false,
             is_candidate: false,
             commit: 9,

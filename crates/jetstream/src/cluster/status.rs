@@ -264,7 +264,7 @@ impl MetaFacts<'_> {
             is_catching_up: raft.leader.is_some() && !raft.is_current,
             leader: raft.leader,
             leader_since: None,
-            ever_had_leader: raft.leader.is_some(),
+            ever_had_leader: raft.had_leader,
             term: raft.term,
             voted_for: None,
             last_term: raft.last_term,

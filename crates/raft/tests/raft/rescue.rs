@@ -165,6 +165,7 @@ fn a_leader_that_can_decide_nothing_any_more_does_not_stay() {
     for at in 1..4 {
         assert_eq!(world.node(at).unwrap().status().leader, None, "{at}");
     }
+    assert!(world.node(0).unwrap().status().had_leader);
     rescue(&mut world, 0, 2).unwrap();
     rest(&mut world, Duration::from_secs(10));
     assert!(world.leader().is_some());
@@ -234,6 +235,7 @@ fn what_makes_no_sense_is_refused() {
     assert_eq!(rescue(&mut world, 1, 2), Err(NotRescued::NotVoter));
     let mut fresh = World::new(1, 3, 3);
     assert_eq!(rescue(&mut fresh, 0, 1), Err(NotRescued::Empty));
+    assert!(!fresh.node(0).unwrap().status().had_leader);
 }
 
 /// Two that do not hear each other are rescued, each for itself, and do something; then they meet.

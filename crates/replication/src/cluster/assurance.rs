@@ -65,6 +65,7 @@ mod tests {
         Status {
             term,
             leader: leader.map(peer),
+            had_leader: true,
             is_leader: false,
             is_candidate: false,
             commit: applied,

@@ -145,6 +145,7 @@ mod tests {
             let status = Status {
                 term: 1,
                 leader: Some(self.leader),
+                had_leader: true,
                 is_leader: true,
                 is_candidate: false,
                 commit: COMMIT,

@@ -15,6 +15,7 @@ fn raft(leader: Option<&str>) -> Status {
     Status {
         term: 3,
         leader: leader.map(peer),
+        had_leader: true,
         is_leader: leader == Some("n1"),
         is_candidate: leader.is_none(),
         commit: 10,
