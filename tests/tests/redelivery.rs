@@ -100,7 +100,9 @@ mod restarts {
     use super::*;
 
     async fn after_each_end(kind: Kind, test: impl AsyncFn(&mut Fixture, End)) {
-        for end in ENDS {
+        // nats-server forgets what it delivered just before it is killed.
+        let ends = if kind == Kind::Peer { vec![End::Orderly] } else { ENDS.to_vec() };
+        for end in ends {
             let Some(program) = program(kind) else { return };
             let mut s = Fixture::start(kind, linnet_launch::Spec::new(program).options(JETSTREAM()));
             test(&mut s, end).await;
