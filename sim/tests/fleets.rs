@@ -27,6 +27,12 @@ fn no_fault_breaks_a_promise() {
 }
 
 #[test]
+fn a_leader_of_two_whose_first_question_is_lost_asks_again() {
+    let (_, outcome) = replay_fleet(60088);
+    assert_eq!(outcome, Ok(()));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     for seed in 0..3 {
         assert_eq!(fingerprint_fleet(seed), fingerprint_fleet(seed), "seed {seed}");

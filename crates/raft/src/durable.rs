@@ -88,8 +88,14 @@ impl Configs {
 
     /// The membership in force at `index`; the oldest that is known if that is younger.
     pub(crate) fn at(&self, index: LogIndex) -> &Membership {
+        self.in_force_at(index).1
+    }
+
+    /// The same, with the index of its entry.
+    pub(crate) fn in_force_at(&self, index: LogIndex) -> (LogIndex, &Membership) {
         let at = self.stack.iter().rposition(|(at, _)| *at <= index).unwrap_or(0);
-        &self.stack[at].1
+        let (since, membership) = &self.stack[at];
+        (*since, membership)
     }
 }
 

@@ -127,8 +127,10 @@ pub enum Outcome {
 pub struct Snapshot {
     /// The state holds the effects of everything up to here.
     pub last: LogPoint,
-    /// The members there.
+    /// The members, as the entry at `since` made them.
     pub membership: Membership,
+    /// May be behind `last`, where the sender does not know any more who belonged to the group before; committed then.
+    pub since: LogIndex,
     /// The state, or where it can be had: the state machine's business.
     pub body: Bytes,
 }
@@ -174,7 +176,7 @@ impl Message {
                 Body::Append(append) => {
                     is_point(append.previous) && append.entries.iter().all(|entry| entry.term <= self.term)
                 }
-                Body::Snapshot(snapshot) => is_point(snapshot.last),
+                Body::Snapshot(snapshot) => is_point(snapshot.last) && snapshot.since <= NUMBER_MAX,
                 _ => true,
             }
     }
@@ -202,6 +204,7 @@ impl Message {
             Body::Snapshot(snapshot) => {
                 put_point(out, snapshot.last);
                 snapshot.membership.put(out);
+                out.extend_from_slice(&snapshot.since.to_le_bytes());
                 put_bytes(out, &snapshot.body);
             }
             Body::Stranger(stranger) => {
@@ -228,6 +231,7 @@ impl Message {
             SNAPSHOT => Body::Snapshot(Snapshot {
                 last: get_point(&mut input)?,
                 membership: Membership::get_from(&mut input)?,
+                since: input.u64()?,
                 body: input.shared(bytes)?,
             }),
             GIVE_WAY => Body::GiveWay,
@@ -374,6 +378,7 @@ mod tests {
             Body::Snapshot(Snapshot {
                 last,
                 membership: Membership::of_voters([replica(1), replica(2)]),
+                since: 5,
                 body: Bytes::from_static(b"state"),
             }),
             Body::GiveWay,

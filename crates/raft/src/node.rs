@@ -362,7 +362,7 @@ impl Node {
         }
         self.members_reverted = false;
         self.log.reset(snapshot.last);
-        self.hard.configs = crate::durable::Configs::new(snapshot.last.index, snapshot.membership.clone());
+        self.hard.configs = crate::durable::Configs::new(snapshot.since, snapshot.membership.clone());
         self.passed.clear();
         self.unsynced.clear();
         self.durable = 0;
@@ -454,7 +454,8 @@ impl Node {
         let step = MembershipEntry::decode(&entry.payload).map_err(|_| Fault::Unreadable(index))?;
         self.log.append(entry.clone());
         let members_changed = step.is_some() || std::mem::take(&mut self.members_reverted);
-        if let Some(step) = step {
+        // A state may have come with members that are younger than entries behind it.
+        if let Some(step) = step.filter(|_| index > self.hard.configs.committed()) {
             self.hard.configs.push(index, step.membership);
         }
         let write = self.next_write();
@@ -605,14 +606,16 @@ impl Node {
         self.log.entry(index)
     }
 
-    /// The members at an applied index, as a snapshot names them. `None` if they are not known: the index is below
-    /// what was committed when the replica was opened, or the newest of what is applied is far above.
-    pub fn members_at(&self, index: LogIndex) -> Option<&Membership> {
-        let is_under = |(at, _): &&(LogIndex, Membership)| *at <= index;
+    /// The members at an applied index, as a snapshot names them, and the entry that made them so. The oldest that are
+    /// known if those are younger: the index is below what was committed when the replica was opened, or far below what
+    /// is applied. Whoever begins with them has nothing to decide before it has that entry, since a majority has it.
+    pub fn members_at(&self, index: LogIndex) -> (LogIndex, &Membership) {
         if self.hard.configs.committed() <= index {
-            return Some(self.hard.configs.at(index));
+            return self.hard.configs.in_force_at(index);
         }
-        self.passed.iter().rfind(is_under).map(|(_, membership)| membership)
+        let passed = || self.passed.iter().map(|(at, membership)| (*at, membership));
+        let oldest = || passed().next().unwrap_or_else(|| self.hard.configs.in_force_at(index));
+        passed().rfind(|(at, _)| *at <= index).unwrap_or_else(oldest)
     }
 
     /// Entries up to `index` are committed, and the memberships in them.

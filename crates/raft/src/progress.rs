@@ -38,7 +38,7 @@ pub(crate) struct Progress {
     pub(crate) remembers: bool,
     /// It said that it does not.
     pub(crate) is_amnesiac: bool,
-    /// The member's log is ours up to here, perhaps not durably.
+    /// The member's log is ours up to here, perhaps not durably; while probing, what is being asked.
     held: LogIndex,
     pub(crate) commit_sent: LogIndex,
     commit_answered: LogIndex,
@@ -64,7 +64,7 @@ impl Progress {
             mode: Mode::Probe { is_sent: false },
             remembers: false,
             is_amnesiac: false,
-            held: 0,
+            held: next.saturating_sub(1),
             commit_sent: 0,
             commit_answered: 0,
             round_sent: 0,
@@ -133,7 +133,10 @@ impl Progress {
     /// The member's log is ours up to `held`, up to `durable` durably.
     pub(crate) fn matched(&mut self, durable: LogIndex, held: LogIndex) {
         self.matched = self.matched.max(durable);
-        self.held = self.held.max(held);
+        self.held = match self.mode {
+            Mode::Probe { .. } => held.max(self.matched),
+            _ => self.held.max(held),
+        };
         match self.mode {
             Mode::Reading { .. } => {}
             Mode::Snapshot { index, .. } if durable < index => {}
@@ -282,6 +285,18 @@ mod tests {
         assert_eq!(progress.mode, Mode::Probe { is_sent: false });
         progress.probe(2);
         assert_eq!(progress.next, 5);
+    }
+
+    #[test]
+    fn a_question_that_nobody_answers_is_asked_again_where_it_was() {
+        let mut progress = Progress::new(1, 9);
+        progress.mode = Mode::Probe { is_sent: true };
+        progress.ask_again();
+        assert_eq!((progress.next, progress.mode), (9, Mode::Probe { is_sent: false }));
+        progress.matched(4, 4);
+        progress.sent(6, 10, Mono(1));
+        progress.ask_again();
+        assert_eq!(progress.next, 5, "what the answer told, not what was asked");
     }
 
     #[test]

@@ -55,6 +55,7 @@ struct Pending {
 pub(crate) struct Saved {
     pub(crate) last: LogPoint,
     pub(crate) membership: Membership,
+    pub(crate) since: LogIndex,
 }
 
 /// One voter among several, or a learner.
@@ -346,11 +347,12 @@ impl Replica {
         &mut self.outbox
     }
 
-    /// The place of an applied entry, and the members there; `None` if the log does not reach back to it.
+    /// The place of an applied entry, and the members there ([`Node::members_at`]); `None` if the log does not reach back
+    /// to it.
     pub(crate) fn saved_at(&self, index: LogIndex) -> Option<Saved> {
         let last = self.driver.node().point(index)?;
-        let membership = self.driver.node().members_at(index)?.clone();
-        Some(Saved { last, membership })
+        let (since, membership) = self.driver.node().members_at(index);
+        Some(Saved { last, membership: membership.clone(), since })
     }
 
     /// Records that everything up to a place is in a checkpoint.

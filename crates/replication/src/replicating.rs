@@ -100,7 +100,7 @@ impl StreamGroup {
     /// A snapshot of everything applied, with the given description of the state.
     pub fn snapshot_of_applied(&self, body: bytes::Bytes) -> Option<Snapshot> {
         let saved = self.replica_ref()?.saved_at(self.applied.index)?;
-        Some(Snapshot { last: saved.last, membership: saved.membership, body })
+        Some(Snapshot { last: saved.last, membership: saved.membership, since: saved.since, body })
     }
 
     /// Hands leadership to another voter. What is decided until now becomes part of the log before that.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use linnet_ids::{LogIndex, fold};
-use linnet_raft::{LogPoint, Membership, Snapshot};
+use linnet_raft::{LogPoint, Node, Snapshot};
 
 /// Additions of one client carry a number of their own.
 pub(super) fn addition(number: u64) -> Bytes {
@@ -47,17 +47,17 @@ impl Counter {
     }
 }
 
-/// A checkpoint: the state, where it ends, and the members there.
+/// A checkpoint: the state, and where it ends.
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoint {
     pub(super) counter: Counter,
     pub(super) last: LogPoint,
-    pub(super) membership: Membership,
 }
 
 impl Checkpoint {
-    pub(super) fn snapshot(&self) -> Snapshot {
-        let body = self.counter.to_bytes().into();
-        Snapshot { last: self.last, membership: self.membership.clone(), body }
+    pub(super) fn snapshot(&self, node: &Node) -> Snapshot {
+        let (since, membership) = node.members_at(self.last.index);
+        let (membership, body) = (membership.clone(), self.counter.to_bytes().into());
+        Snapshot { last: self.last, membership, since, body }
     }
 }

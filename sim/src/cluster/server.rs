@@ -102,13 +102,12 @@ impl Life {
         let held_bytes_max = if boot.is_multiple_of(2) { 4 << 10 } else { opening.held_bytes_max };
         let opening = Opening { held_bytes_max, ..opening };
         let last = opening.base;
-        let membership = opening.hard.membership().clone();
         let (mut queue, mut outbox) = (
             WalQueue::new((mutation == Some(ClusterMutation::ForgetTerms)).then_some(Spoil::Terms)),
             Outbox::default(),
         );
         let driver = RaftDriver::open(opening, now, &mut queue, &mut outbox);
-        let checkpoint = (last.index > 0).then_some(Checkpoint { counter, last, membership });
+        let checkpoint = (last.index > 0).then_some(Checkpoint { counter, last });
         Some(Self {
             boot,
             driver,
@@ -221,7 +220,8 @@ impl Life {
                 self.read_entries(now, *peer, *from, *bytes_max);
             }
             RaftEvent::SnapshotWanted(peer) => {
-                let snapshot = self.checkpoint.as_ref().map(Checkpoint::snapshot);
+                let node = self.driver.node();
+                let snapshot = self.checkpoint.as_ref().map(|checkpoint| checkpoint.snapshot(node));
                 self.driver.send_snapshot(now, *peer, snapshot, &mut self.queue, &mut self.outbox);
             }
             RaftEvent::SnapshotOffered(snapshot) => {
@@ -235,8 +235,7 @@ impl Life {
                         self.counter = counter;
                     }
                     self.last_checkpoint = counter.applied;
-                    let membership = snapshot.membership.clone();
-                    self.checkpoint = Some(Checkpoint { counter, last: snapshot.last, membership });
+                    self.checkpoint = Some(Checkpoint { counter, last: snapshot.last });
                 }
             }
             RaftEvent::ReadsConfirmed { number, index } => {
@@ -283,13 +282,12 @@ impl Life {
         if self.keeper.wal().last_index(GROUP) < applied {
             return;
         }
-        let Some(membership) = self.driver.node().members_at(applied).cloned() else { return };
         let mut counter = self.counter;
         if self.mutation == Some(ClusterMutation::StaleCheckpoint) {
             counter = Counter { applied, ..self.before_newest };
         }
         self.driver.checkpoint(last, &counter.to_bytes(), &mut self.queue);
-        self.checkpoint = Some(Checkpoint { counter, last, membership });
+        self.checkpoint = Some(Checkpoint { counter, last });
         self.last_checkpoint = applied;
         self.asked_for_checkpoint = false;
         passed.checkpoints += 1;

@@ -3,7 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use linnet_ids::{GroupId, LogIndex, PeerId, Term, chain_next, chain_start};
-use linnet_raft::{Effect, Entry, HardState, LogPoint, Membership, Opening, WriteNo};
+use linnet_raft::{Effect, Entry, HardState, LogPoint, Opening, WriteNo};
 
 /// A log with its hard state: what a crash leaves.
 #[derive(Clone, Debug, Hash)]
@@ -12,15 +12,14 @@ pub(crate) struct Image {
     pub(crate) base: LogPoint,
     /// Entries behind the base.
     pub(crate) entries: Vec<Entry>,
-    /// State and members at the base.
+    /// State at the base.
     pub(crate) state: u64,
-    pub(crate) members: Membership,
 }
 
 impl Image {
     pub(crate) fn new(group: GroupId) -> Self {
         let base = LogPoint { chain: chain_start(group), ..LogPoint::default() };
-        Self { hard: None, base, entries: Vec::new(), state: 0, members: Membership::default() }
+        Self { hard: None, base, entries: Vec::new(), state: 0 }
     }
 
     pub(crate) fn last(&self) -> LogPoint {
@@ -66,21 +65,20 @@ impl Image {
             }
             Write::Effect(Effect::HardState { state, .. }) => self.hard = Some(state.clone()),
             Write::Effect(_) => {}
-            Write::Install { last, hard, state, members } => {
+            Write::Install { last, hard, state } => {
                 *self = Self {
                     base: *last,
                     entries: Vec::new(),
                     state: *state,
-                    members: members.clone(),
                     hard: Some((**hard).clone()),
                 };
             }
-            Write::Checkpoint { to, state, members } => {
+            Write::Checkpoint { to, state } => {
                 if to.index > self.base.index {
                     self.entries.drain(
                         ..usize::try_from(to.index - self.base.index).unwrap().min(self.entries.len()),
                     );
-                    (self.base, self.state, self.members) = (*to, *state, members.clone());
+                    (self.base, self.state) = (*to, *state);
                 }
             }
         }
@@ -107,8 +105,8 @@ impl Image {
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     Effect(Effect),
-    Install { last: LogPoint, hard: Box<HardState>, state: u64, members: Membership },
-    Checkpoint { to: LogPoint, state: u64, members: Membership },
+    Install { last: LogPoint, hard: Box<HardState>, state: u64 },
+    Checkpoint { to: LogPoint, state: u64 },
 }
 
 /// A disk: what is durable, and what waits.
@@ -123,12 +121,6 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(group: GroupId) -> Self {
         Self { durable: Image::new(group), visible: Image::new(group), waiting: Vec::new() }
-    }
-
-    /// The members that a group begins with.
-    pub(crate) fn found(&mut self, members: &Membership) {
-        self.durable.members = members.clone();
-        self.visible.members = members.clone();
     }
 
     pub(crate) fn write(&mut self, no: Option<WriteNo>, write: Write) {
@@ -169,11 +161,11 @@ impl Disk {
                 }
                 Write::Effect(Effect::HardState { state: hard, .. }) => (1_u8, hard).hash(state),
                 Write::Effect(_) => {}
-                Write::Install { last, hard, state: contents, members } => {
-                    (2_u8, last, hard, contents, members).hash(state);
+                Write::Install { last, hard, state: contents } => {
+                    (2_u8, last, hard, contents).hash(state);
                 }
-                Write::Checkpoint { to, state: contents, members } => {
-                    (3_u8, to, contents, members).hash(state);
+                Write::Checkpoint { to, state: contents } => {
+                    (3_u8, to, contents).hash(state);
                 }
             }
         }

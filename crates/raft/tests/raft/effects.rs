@@ -177,8 +177,14 @@ impl World {
         let server = &self.servers[at];
         let image = &server.disk.visible;
         let body = Bytes::copy_from_slice(&image.state.to_le_bytes());
-        let snapshot = Snapshot { last: image.base, membership: image.members.clone(), body };
-        self.with(at, |node, now, out| node.send_snapshot(now, to, snapshot, out));
+        let last = image.base;
+        let is_later_hidden = self.has(Mutation::MembersOfLater);
+        self.with(at, |node, now, out| {
+            let (since, membership) = node.members_at(last.index);
+            let membership = membership.clone();
+            let since = if is_later_hidden { since.min(last.index) } else { since };
+            node.send_snapshot(now, to, Snapshot { last, membership, since, body }, out);
+        });
     }
 
     fn take_snapshot(&mut self, at: usize, snapshot: &Snapshot) {
@@ -189,14 +195,13 @@ impl World {
             return self.carry_out(at, out);
         }
         let state = u64::from_le_bytes(snapshot.body[..].try_into().unwrap());
-        let members = snapshot.membership.clone();
         let server = &mut self.servers[at];
         for effect in &out {
             if let Effect::Install { last, state: hard, write } = effect
                 && self.mutation != Some(Mutation::InstallNotPersisted)
             {
                 let install =
-                    Write::Install { last: *last, hard: hard.clone(), state, members: members.clone() };
+                    Write::Install { last: *last, hard: hard.clone(), state };
                 server.disk.write(Some(*write), install);
             }
         }
@@ -286,15 +291,16 @@ impl World {
     /// Makes a checkpoint of what is applied.
     pub(crate) fn checkpoint(&mut self, at: usize) {
         let server = &mut self.servers[at];
-        let Some(node) = &mut server.node else { return };
+        if server.node.is_none() {
+            return;
+        }
         let is_ahead = self.mutation == Some(Mutation::CheckpointAhead);
         let applied = if is_ahead { server.disk.visible.last().index } else { server.applied };
         if applied <= server.disk.visible.base.index {
             return;
         }
         let to = server.disk.visible.point(applied);
-        let Some(members) = node.members_at(applied).cloned() else { return };
-        server.disk.write(None, Write::Checkpoint { to, state: server.state, members });
+        server.disk.write(None, Write::Checkpoint { to, state: server.state });
         // The checkpoint is durable before the log forgets anything.
         let waits = server.disk.waits();
         if let Some(no) = server.disk.sync(waits) {

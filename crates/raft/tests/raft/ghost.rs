@@ -206,10 +206,8 @@ impl World {
             return Ok(());
         }
         let image = &self.servers[at].disk.durable;
-        let is_named =
-            |members: &Membership| members.get(life.peer).is_some_and(|m| m.incarnation == life.incarnation);
         let before = self.ghost.committed.range(..=image.base.index).map(|(index, entry)| (*index, entry));
-        if !is_named(&image.members) && admission(before, life).is_none() {
+        if admission(before, life).is_none() {
             let Some((index, entry)) = admission((image.base.index + 1..).zip(&image.entries), life) else {
                 return Err(format!("{life:?} counts, and has no entry that admits it"));
             };

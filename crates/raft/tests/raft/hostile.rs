@@ -69,7 +69,8 @@ fn body(random: &mut fastrand::Rng) -> Body {
         }
         7 => {
             let membership = Membership::of_voters([replica(0, 1), replica(4, number(random))]);
-            Body::Snapshot(Snapshot { last: point(random), membership, body: Bytes::new() })
+            let (last, since) = (point(random), number(random));
+            Body::Snapshot(Snapshot { last, membership, since, body: Bytes::new() })
         }
         8 => Body::Stranger(Stranger { addressed: number(random), is_amnesiac: random.bool() }),
         9 => Body::AskLeader,

@@ -56,10 +56,12 @@ pub(crate) enum Mutation {
     ReadUnconfirmed,
     /// A checkpoint is made of entries that are not applied.
     CheckpointAhead,
+    /// Members that are younger than a state are taken for those at its end.
+    MembersOfLater,
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 24] = [
         Self::AcknowledgedBeforeSync,
         Self::SyncReportsNewest,
         Self::VoteNotPersisted,
@@ -83,6 +85,7 @@ impl Mutation {
         Self::InstallNotPersisted,
         Self::ReadUnconfirmed,
         Self::CheckpointAhead,
+        Self::MembersOfLater,
     ];
 }
 

@@ -368,7 +368,7 @@ fn a_snapshot_of_what_is_there_already_takes_nothing_away() {
     world.quiesce();
     let last = world.servers[0].disk.visible.point(1);
     let membership = world.members_of(0);
-    let snapshot = Snapshot { last, membership, body: Bytes::from_static(&[0; 8]) };
+    let snapshot = Snapshot { last, membership, since: 0, body: Bytes::from_static(&[0; 8]) };
     let offered = world.with(1, |node, now, out| {
         node.on_message(now, message(0, 1, 1, Body::Snapshot(snapshot.clone())), out);
         node.install(now, &snapshot, out)
@@ -384,7 +384,8 @@ fn entries_that_came_while_a_snapshot_was_fetched_make_it_unwanted() {
     world.quiesce();
     world.start(2);
     let last = world.servers[0].disk.visible.point(2);
-    let snapshot = Snapshot { last, membership: world.members_of(0), body: Bytes::from_static(&[0; 8]) };
+    let (membership, body) = (world.members_of(0), Bytes::from_static(&[0; 8]));
+    let snapshot = Snapshot { last, membership, since: 0, body };
     world.quiesce();
     assert_eq!(commit(&world, 2), 2);
     let installed = world.with(2, |node, now, out| node.install(now, &snapshot, out));

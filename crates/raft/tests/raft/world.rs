@@ -135,7 +135,6 @@ impl World {
             let seed = world.random.u64(..);
             let opening = Opening::founding(GROUP, me, membership.clone(), seed);
             world.ghost.may_count(me);
-            world.servers[at].disk.found(&membership);
             world.servers[at].founding = Some(opening.clone());
             world.open(at, opening);
         }
