@@ -66,12 +66,8 @@ impl Image {
             Write::Effect(Effect::HardState { state, .. }) => self.hard = Some(state.clone()),
             Write::Effect(_) => {}
             Write::Install { last, hard, state } => {
-                *self = Self {
-                    base: *last,
-                    entries: Vec::new(),
-                    state: *state,
-                    hard: Some((**hard).clone()),
-                };
+                *self =
+                    Self { base: *last, entries: Vec::new(), state: *state, hard: Some((**hard).clone()) };
             }
             Write::Checkpoint { to, state } => {
                 if to.index > self.base.index {

@@ -200,8 +200,7 @@ impl World {
             if let Effect::Install { last, state: hard, write } = effect
                 && self.mutation != Some(Mutation::InstallNotPersisted)
             {
-                let install =
-                    Write::Install { last: *last, hard: hard.clone(), state };
+                let install = Write::Install { last: *last, hard: hard.clone(), state };
                 server.disk.write(Some(*write), install);
             }
         }
