@@ -104,7 +104,7 @@ fn measure(args: &Args, workload: &Workload, source: &Source) -> Result<Sample> 
     let target = match source {
         Source::Url(url) => Target::running(url)?,
         Source::Program(program) if workload.servers > 1 => {
-            Target::launch_cluster(program, workload.servers, START_TIMEOUT)?
+            Target::launch_cluster(program, workload.servers, jetstream(args, workload), START_TIMEOUT)?
         }
         Source::Program(program) => Target::launched(spec(args, workload, program).start()?)?,
     };
@@ -121,18 +121,20 @@ fn measure(args: &Args, workload: &Workload, source: &Source) -> Result<Sample> 
     Ok(sample)
 }
 
-fn spec(args: &Args, workload: &Workload, program: &PathBuf) -> Spec {
+/// The JetStream that a workload needs of each server.
+fn jetstream(args: &Args, workload: &Workload) -> Option<JetStream> {
     let sync = match (workload.storage, args.sync) {
-        (Storage::None, _) => None,
-        (Storage::AsAsked, SyncArg::Always) => Some(SyncMode::Always),
-        (Storage::AsAsked, SyncArg::Lazy) => Some(SyncMode::Lazy),
-        (Storage::ServerDefault, _) => Some(SyncMode::ServerDefault),
+        (Storage::None, _) => return None,
+        (Storage::AsAsked, SyncArg::Always) => SyncMode::Always,
+        (Storage::AsAsked, SyncArg::Lazy) => SyncMode::Lazy,
+        (Storage::ServerDefault, _) => SyncMode::ServerDefault,
     };
-    let options = Options {
-        jetstream: sync.map(|sync| JetStream { sync, ..JetStream::default() }),
-        ..Options::default()
-    };
-    let ready = if sync.is_some() { Ready::Healthz } else { Ready::Info };
+    Some(JetStream { sync, ..JetStream::default() })
+}
+
+fn spec(args: &Args, workload: &Workload, program: &PathBuf) -> Spec {
+    let options = Options { jetstream: jetstream(args, workload), ..Options::default() };
+    let ready = if options.jetstream.is_some() { Ready::Healthz } else { Ready::Info };
     let spec = Spec::new(program).options(options).ready(ready, START_TIMEOUT);
     match &args.scratch {
         Some(dir) => spec.scratch(dir),

@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use crate::clock;
 use crate::conn::{Conn, Scratch};
 use crate::frames::{self, Frame, Msg};
 use crate::window;
@@ -24,6 +27,11 @@ pub(crate) enum StreamStorage {
     /// Memory.
     Memory,
 }
+
+/// How long a cluster may take until it creates a stream.
+const CREATED_WITHIN: Duration = Duration::from_secs(30);
+/// The API's code for a cluster that has no leader yet, or not enough servers.
+const NOT_YET: [u64; 2] = [10008, 10005];
 
 /// A client of the API: one request at a time.
 #[derive(Debug)]
@@ -45,17 +53,28 @@ impl Api {
         Ok(Self { conn, scratch, inbox })
     }
 
-    /// Creates the stream.
+    /// Creates the stream with one replica.
     pub(crate) fn create_stream(&mut self, storage: StreamStorage) -> Result<()> {
-        let storage = match storage {
-            StreamStorage::File => "file",
-            StreamStorage::Memory => "memory",
-        };
-        let config = json!({
-            "name": STREAM, "subjects": [SUBJECT], "storage": storage, "retention": "limits", "discard": "old",
-            "num_replicas": 1, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
-        });
-        self.call(&format!("STREAM.CREATE.{STREAM}"), &config).map(|_| ())
+        self.call(&format!("STREAM.CREATE.{STREAM}"), &stream(storage, 1)).map(|_| ())
+    }
+
+    /// Creates the stream in a cluster, once that can. The name of the server that leads it.
+    pub(crate) fn create_replicated_stream(
+        &mut self,
+        storage: StreamStorage,
+        replicas: usize,
+    ) -> Result<String> {
+        let mut leader = None;
+        clock::wait_for("a replicated stream", CREATED_WITHIN, || {
+            let answer = self.exchange(&format!("STREAM.CREATE.{STREAM}"), &stream(storage, replicas))?;
+            let code = answer.pointer("/error/err_code").and_then(Value::as_u64);
+            if code.is_none_or(|code| !NOT_YET.contains(&code)) && answer.get("error").is_some() {
+                bail!("the stream was refused: {answer}");
+            }
+            leader = answer.pointer("/cluster/leader").and_then(Value::as_str).map(str::to_owned);
+            Ok(leader.is_some())
+        })?;
+        leader.context("nobody leads the stream")
     }
 
     /// Removes the stream. On a server that runs already, an earlier workload's is in the way.
@@ -144,6 +163,18 @@ pub(crate) struct ConsumerState {
     pub(crate) ack_floor: u64,
     /// Delivered and not acknowledged.
     pub(crate) ack_pending: u64,
+}
+
+/// The configuration of the stream.
+fn stream(storage: StreamStorage, replicas: usize) -> Value {
+    let storage = match storage {
+        StreamStorage::File => "file",
+        StreamStorage::Memory => "memory",
+    };
+    json!({
+        "name": STREAM, "subjects": [SUBJECT], "storage": storage, "retention": "limits", "discard": "old",
+        "num_replicas": replicas, "max_consumers": -1, "max_msgs": -1, "max_bytes": -1, "max_age": 0,
+    })
 }
 
 fn parse(msg: &Msg<'_>) -> Result<Value> {

@@ -3,10 +3,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use linnet_launch::{Cluster, ClusterSpec, Server, Usage, poll_until};
+use linnet_launch::{Cluster, ClusterSpec, JetStream, Member, Server, Usage, poll_until};
 
 /// How long interest may take to be known at another server.
 const INTEREST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The status of a healthy server.
+const HEALTHY: u16 = 200;
 
 /// The server under load, or a cluster of them.
 #[derive(Debug)]
@@ -32,12 +35,28 @@ impl Target {
     }
 
     /// Starts a cluster of so many servers of a program.
-    pub(crate) fn launch_cluster(program: &Path, servers: usize, timeout: Duration) -> Result<Self> {
+    pub(crate) fn launch_cluster(
+        program: &Path,
+        servers: usize,
+        jetstream: Option<JetStream>,
+        timeout: Duration,
+    ) -> Result<Self> {
         let mut spec = ClusterSpec::new("bench").timeout(timeout);
+        if let Some(jetstream) = &jetstream {
+            spec = spec.jetstream(jetstream.clone());
+        }
         for number in 0..servers {
             spec = spec.server(format!("n{number}"), program);
         }
+        let has_jetstream = jetstream.is_some();
         let cluster = spec.start().context("starting the cluster")?;
+        // What is asked of a cluster that has no leader yet may get no answer.
+        let is_healthy = |member: &Member| {
+            member.server().monitor_get("/healthz").is_ok_and(|page| page.status == HEALTHY)
+        };
+        if has_jetstream && !poll_until(timeout, || cluster.members().iter().all(is_healthy)) {
+            bail!("the cluster is not healthy within {timeout:?}");
+        }
         Ok(Self { addr: cluster[0].server().client_addr()?, processes: Processes::Several(cluster) })
     }
 
@@ -67,6 +86,16 @@ impl Target {
         let servers = self.servers();
         let server = servers.get(place).context("the workload needs a cluster that is started for it")?;
         server.client_addr().context("a server of the cluster")
+    }
+
+    /// Where clients of the server of this name connect.
+    pub(crate) fn addr_of_named(&self, name: &str) -> Result<SocketAddr> {
+        let Processes::Several(cluster) = &self.processes else {
+            bail!("the workload needs a cluster that is started for it")
+        };
+        let member = cluster.members().iter().find(|member| member.name() == name);
+        let member = member.with_context(|| format!("the cluster has no server {name}"))?;
+        member.server().client_addr().with_context(|| format!("the server {name}"))
     }
 
     /// Waits until so many other servers have told the first one of their interest.

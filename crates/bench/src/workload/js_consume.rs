@@ -44,22 +44,32 @@ pub(super) const WORKLOADS: &[Workload] = &[
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Acks {
+pub(super) enum Acks {
     None,
     Explicit,
 }
 
 fn pull(context: &Context<'_>, acks: Acks) -> Result<Sample> {
     let addr = context.target.addr;
+    let mut api = Api::open(addr)?;
+    api.delete_stream_if_any()?;
+    api.create_stream(StreamStorage::File)?;
+    pull_from(context, &mut api, addr, acks)
+}
+
+/// Fills the stream, which is empty, and reads it by the server at `addr`.
+pub(super) fn pull_from(
+    context: &Context<'_>,
+    api: &mut Api,
+    addr: SocketAddr,
+    acks: Acks,
+) -> Result<Sample> {
     let per_second = if acks == Acks::None { PER_SECOND_WITHOUT_ACK } else { PER_SECOND_WITH_ACK };
     let total = match context.limit {
         Limit::Time(time) => (time.as_secs_f64() * per_second).ceil() as u64,
         Limit::Messages(messages) => messages,
     };
     let warm_up = total / 10;
-    let mut api = Api::open(addr)?;
-    api.delete_stream_if_any()?;
-    api.create_stream(StreamStorage::File)?;
     let mut filler = Window::open(addr, SUBJECT, &[b'x'; 128], 1024)?;
     filler.run(Limit::Messages(total), &mut histogram()?, check_pub_ack).context("filling the stream")?;
     let policy = if acks == Acks::None { "none" } else { "explicit" };

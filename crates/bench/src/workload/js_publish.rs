@@ -1,5 +1,7 @@
 //! Publishing to a stream and waiting for its acknowledgement.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, ensure};
 
 use super::{Context, Goal, Storage, Workload};
@@ -57,7 +59,17 @@ fn publish(context: &Context<'_>, storage: StreamStorage, in_flight: usize) -> R
     let mut api = Api::open(context.target.addr)?;
     api.delete_stream_if_any()?;
     api.create_stream(storage)?;
-    let mut window = Window::open(context.target.addr, SUBJECT, &[b'x'; 128], in_flight)?;
+    publish_to(context, &mut api, context.target.addr, in_flight)
+}
+
+/// Publishes to the stream, which is empty, by the server at `addr`.
+pub(super) fn publish_to(
+    context: &Context<'_>,
+    api: &mut Api,
+    addr: SocketAddr,
+    in_flight: usize,
+) -> Result<Sample> {
+    let mut window = Window::open(addr, SUBJECT, &[b'x'; 128], in_flight)?;
     let warm_up = window.run(context.limit.fraction(WARM_UP_DIVISOR), &mut histogram()?, check_pub_ack)?;
     let mut latency = histogram()?;
     let meter = Meter::start(context.target)?;

@@ -8,6 +8,7 @@ mod js_consume;
 mod js_depth;
 mod js_patterns;
 mod js_publish;
+mod js_replicated;
 mod latency;
 mod queue;
 mod request;
@@ -101,6 +102,7 @@ pub(crate) fn all() -> Vec<Workload> {
         js_consume::WORKLOADS,
         js_depth::WORKLOADS,
         js_patterns::WORKLOADS,
+        js_replicated::WORKLOADS,
     ];
     families.into_iter().flatten().copied().collect()
 }

@@ -212,7 +212,7 @@ impl ClusterSpec {
         self
     }
 
-    /// Switches JetStream on. Only for one server, which then has no `cluster` block: Linnet has no JetStream in a cluster.
+    /// Switches JetStream on in every server. A cluster of one server has no `cluster` block then.
     #[must_use]
     pub fn jetstream(mut self, jetstream: JetStream) -> Self {
         self.jetstream = Some(jetstream);
