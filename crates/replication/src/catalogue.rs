@@ -12,6 +12,7 @@ use linnet_store::{Filter, Kind, Lookup, Seed, StreamStore};
 use serde::{Deserialize, Serialize};
 
 use crate::change::Site;
+use crate::dissolved::{self, Dissolved};
 use crate::floor::{FLOOR_STEP, Floor, FloorJob, Whose};
 use crate::group::{LogPosition, StreamGroup};
 use crate::kept::{self, KeptConsumer};
@@ -207,7 +208,7 @@ pub(crate) fn read(meta: &mut Stream) -> Content {
             Ok(Some(CatalogueEntry::Consumer(kept))) => {
                 content.consumers.entry(kept.group.clone()).or_default().push(*kept);
             }
-            Ok(Some(CatalogueEntry::Rescued(_)) | None) => {}
+            Ok(Some(CatalogueEntry::Rescued(_) | CatalogueEntry::Dissolved(_)) | None) => {}
             Err(reason) => {
                 tracing::error!("  Catalogue entry {seq} {reason}");
                 content.is_incomplete = true;
@@ -226,6 +227,8 @@ pub enum CatalogueEntry {
     Consumer(Box<KeptConsumer>),
     /// The catalogue's group was rescued.
     Rescued(Rescued),
+    /// The cluster gave itself up.
+    Dissolved(Dissolved),
 }
 
 /// The entry at a sequence of the catalogue's stream; `None` if there is none any more. It may read from the disk.
@@ -238,6 +241,8 @@ pub fn catalogue_entry(meta: &mut Stream, seq: StreamSeq) -> Result<Option<Catal
                     serde_json::from_slice(record.payload).map(CatalogueEntry::Consumer)
                 } else if record.subject == rescued::SUBJECT {
                     serde_json::from_slice(record.payload).map(CatalogueEntry::Rescued)
+                } else if record.subject == dissolved::SUBJECT {
+                    serde_json::from_slice(record.payload).map(CatalogueEntry::Dissolved)
                 } else {
                     serde_json::from_slice(record.payload).map(CatalogueEntry::Stream)
                 };

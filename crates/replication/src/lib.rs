@@ -15,6 +15,7 @@ mod catalogue;
 mod change;
 pub mod cluster;
 mod clustered;
+mod dissolved;
 mod floor;
 mod group;
 mod identify;
@@ -41,6 +42,7 @@ pub use change::{Change, Site, Step};
 pub use clustered::{
     Beginning, ClusterStore, Myself, begin_catalogue, forget_assignment, note_removal, remember_assignment,
 };
+pub use dissolved::Dissolved;
 pub use floor::{FLOOR_STEP, FloorDone, FloorJob};
 pub use group::{LogPosition, StreamGroup};
 pub use job::{GroupDone, GroupJob};

@@ -329,7 +329,7 @@ impl Life {
             let messages = messages.remove(peer).unwrap_or_default();
             let beat = is_beat_due.then(|| self.liveness.beat_for(now, *peer, self.oldest_write(now)));
             if beat.is_some() || !messages.is_empty() {
-                let frame = Frame { from: me, boot: self.boot, beat, messages };
+                let frame = Frame { from: me, boot: self.boot, history: None, beat, messages };
                 passed.frames.push((*peer, frame.encode()));
             }
         }

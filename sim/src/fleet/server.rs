@@ -512,7 +512,7 @@ impl Life {
             let messages = messages.remove(peer).unwrap_or_default();
             let beat = is_beat_due.then(|| self.liveness.beat_for(now, *peer, oldest));
             if beat.is_some() || !messages.is_empty() {
-                let frame = Frame { from: self.me.peer, boot: self.boot, beat, messages };
+                let frame = Frame { from: self.me.peer, boot: self.boot, history: None, beat, messages };
                 self.passed.letters.push((*peer, Letter::Frame(frame.encode().into())));
             }
         }

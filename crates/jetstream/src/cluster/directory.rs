@@ -6,7 +6,7 @@ use std::time::Duration;
 use linnet_broker::RoutedServer;
 use linnet_ids::{Mono, PeerId};
 use linnet_raft::MEMBERS_MAX;
-use linnet_replication::raft::Liveness;
+use linnet_replication::raft::{History, Liveness};
 
 /// A server that has been silent for so long counts as offline.
 pub(crate) const OFFLINE_AFTER: Duration = Duration::from_secs(10);
@@ -30,6 +30,21 @@ pub(crate) struct PeerView {
     pub(crate) silence: Option<Duration>,
     /// It said that it stops or drains or that its disk takes nothing, or has been silent for [`OFFLINE_AFTER`].
     pub(crate) is_offline: bool,
+    /// The cluster that it said it belongs to.
+    pub(crate) history: Option<History>,
+}
+
+/// A server of the domain that belongs to another cluster's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stranger {
+    pub(crate) id: PeerId,
+    pub(crate) name: String,
+    pub(crate) history: History,
+}
+
+/// True if two servers were founded apart. One that knows of no cluster yet may come to any.
+fn are_strangers(one: Option<History>, other: Option<History>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one.cluster != other.cluster)
 }
 
 #[derive(Debug)]
@@ -44,6 +59,8 @@ struct Entry {
     stopped: Option<u64>,
     /// Until when its disk takes nothing, as far as it said.
     trouble_until: Option<Mono>,
+    /// The cluster that it said it belongs to.
+    history: Option<History>,
     /// When it was seen first.
     met: Mono,
 }
@@ -97,6 +114,7 @@ impl Directory {
                 is_draining: false,
                 stopped: None,
                 trouble_until: None,
+                history: None,
                 met: now,
             });
             if entry.conn.replace(conn) != Some(conn) {
@@ -132,6 +150,31 @@ impl Directory {
         }
     }
 
+    /// A server says which cluster it belongs to. True if that is another one than `ours`.
+    pub(super) fn note_history(
+        &mut self,
+        peer: PeerId,
+        history: Option<History>,
+        ours: Option<History>,
+    ) -> bool {
+        if let Some(entry) = self.entries.get_mut(&peer) {
+            entry.history = history;
+        }
+        are_strangers(history, ours)
+    }
+
+    /// Those that there are connections to and that belong to another cluster than `ours`, by name.
+    pub(super) fn strangers(&self, ours: Option<History>) -> Vec<Stranger> {
+        let connected = self.entries.iter().filter(|(_, entry)| entry.conn.is_some());
+        let strangers = connected.filter_map(|(id, entry)| {
+            let history = entry.history.filter(|history| are_strangers(Some(*history), ours))?;
+            Some(Stranger { id: *id, name: entry.name.clone(), history })
+        });
+        let mut strangers: Vec<Stranger> = strangers.collect();
+        strangers.sort_by(|a, b| a.name.cmp(&b.name));
+        strangers
+    }
+
     pub(super) fn name_of(&self, peer: PeerId) -> Option<String> {
         self.entries.get(&peer).map(|entry| entry.name.clone())
     }
@@ -141,8 +184,8 @@ impl Directory {
         self.entries.iter().filter(|(_, entry)| entry.conn.is_some()).map(|(peer, _)| *peer)
     }
 
-    /// All servers, by name.
-    pub(super) fn views(&self, now: Mono, liveness: &Liveness) -> Vec<PeerView> {
+    /// All servers that do not belong to another cluster than `ours`, by name.
+    pub(super) fn views(&self, now: Mono, liveness: &Liveness, ours: Option<History>) -> Vec<PeerView> {
         let view = |(id, entry): (&PeerId, &Entry)| {
             let silence = liveness.silence(now, *id);
             let has_stopped = entry.stopped.is_some_and(|boot| liveness.boot_of(*id) <= boot);
@@ -157,9 +200,11 @@ impl Directory {
                 is_reachable: liveness.hears(*id),
                 silence,
                 is_offline: has_stopped || entry.is_draining || is_silent || has_trouble,
+                history: entry.history,
             }
         };
-        let mut views: Vec<PeerView> = self.entries.iter().map(view).collect();
+        let own = self.entries.iter().filter(|(_, entry)| !are_strangers(entry.history, ours));
+        let mut views: Vec<PeerView> = own.map(view).collect();
         views.sort_by(|a, b| a.name.cmp(&b.name));
         views
     }
@@ -230,7 +275,7 @@ mod tests {
         let mut liveness = Liveness::new(1, at(0));
         directory.update(at(0), vec![server("a", 1)]);
         let offline = |directory: &Directory, liveness: &Liveness, seconds| {
-            let views = directory.views(at(seconds), liveness);
+            let views = directory.views(at(seconds), liveness, None);
             (views[0].is_offline, views[0].silence.map(|s| s.as_secs()))
         };
         assert_eq!(offline(&directory, &liveness, 9), (false, None));
@@ -258,7 +303,7 @@ mod tests {
         let mut liveness = Liveness::new(1, at(0));
         liveness.on_frame(at(8), peer("a"), 1);
         let is_offline =
-            |directory: &Directory, seconds| directory.views(at(seconds), &liveness)[0].is_offline;
+            |directory: &Directory, seconds| directory.views(at(seconds), &liveness, None)[0].is_offline;
         assert!(!is_offline(&directory, 8));
         directory.note_trouble(at(8), peer("a"), true);
         assert!(is_offline(&directory, 8) && is_offline(&directory, 12) && !is_offline(&directory, 13));
@@ -275,6 +320,6 @@ mod tests {
         more.push(server("one more", 1));
         assert_eq!(directory.update(at(1), more), Found::default());
         assert_eq!(directory.update(at(2), many(5)).came.len(), 5, "those that are gone make room");
-        assert_eq!(directory.views(at(2), &Liveness::new(1, at(0))).len(), MEMBERS_MAX);
+        assert_eq!(directory.views(at(2), &Liveness::new(1, at(0)), None).len(), MEMBERS_MAX);
     }
 }

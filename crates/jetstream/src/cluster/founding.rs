@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use linnet_env::{Disk, OsRng, Rng};
 use linnet_raft::Incarnation;
-use linnet_replication::raft::Founding;
+use linnet_replication::raft::{ClusterId, Founding};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -100,10 +100,24 @@ impl Founder {
         self.command(Command::Begun).await
     }
 
+    /// The cluster that this server belongs to, or is to join.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        match &*self.state.borrow() {
+            Foundation::Waiting => None,
+            Foundation::Founded { founding, .. } | Foundation::Joins(founding) => Some(founding.cluster),
+        }
+    }
+
     /// This server is a member of the group that it joined, and says so to servers that found one. Returns once that is
     /// written; false if it cannot be.
     pub(crate) async fn belongs_to(&self, founding: Founding) -> bool {
         self.command(|done| Command::BelongsTo(founding, done)).await
+    }
+
+    /// The cluster was dissolved: this server belongs to none, and looks for another. Returns once that is written; false
+    /// if it cannot be.
+    pub(crate) async fn leave(&self, cluster: ClusterId) -> bool {
+        self.command(|done| Command::Leave(cluster, done)).await
     }
 
     async fn command(&self, command: impl FnOnce(oneshot::Sender<bool>) -> Command) -> bool {

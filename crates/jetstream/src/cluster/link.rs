@@ -7,14 +7,14 @@ use std::time::Duration;
 use linnet_broker::{Account, Broker, InternalSubscription, Message, Publisher};
 use linnet_env::Clock;
 use linnet_ids::{Mono, PeerId};
-use linnet_replication::raft::{BallotMessage, Frame, Liveness, PeerChange};
+use linnet_replication::raft::{BallotMessage, Frame, History, Liveness, PeerChange};
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 use super::ask::Asks;
 use super::datagram::Head;
-use super::directory::{Directory, PeerView};
+use super::directory::{Directory, PeerView, Stranger};
 use super::loops::Loops;
 use super::receiving::Ear;
 use super::seldom::Seldom;
@@ -61,6 +61,8 @@ pub(crate) struct LinkCounts {
     pub(crate) taken: AtomicU64,
     /// Frames of earlier processes of their servers.
     pub(crate) outdated: AtomicU64,
+    /// Frames of servers of another cluster's history.
+    pub(crate) strangers: AtomicU64,
     /// Messages that cannot be read.
     pub(crate) malformed: AtomicU64,
     /// Messages of groups that are not here.
@@ -83,6 +85,8 @@ pub(crate) struct Link {
     subjects: Subjects,
     liveness: Mutex<Liveness>,
     directory: Mutex<Directory>,
+    /// The cluster of this server, as others are told.
+    history: Mutex<Option<History>>,
     loops: Arc<dyn Loops>,
     outgoing: mpsc::Sender<Outgoing>,
     outgoing_room: Arc<Semaphore>,
@@ -118,6 +122,7 @@ impl Link {
             boot: config.boot,
             liveness: Mutex::new(Liveness::new(config.boot, clock.mono())),
             directory: Mutex::new(Directory::new(me, &config.domain)),
+            history: Mutex::default(),
             started: clock.mono(),
             stall: Mutex::default(),
             clock,
@@ -168,10 +173,34 @@ impl Link {
         self.directory.lock().name_of(peer)
     }
 
-    /// The other servers of the domain, by name.
+    /// The cluster that this server belongs to, as it last said.
+    pub(crate) fn history(&self) -> Option<History> {
+        *self.history.lock()
+    }
+
+    /// This server belongs to a cluster, or another one than before: those of others have nothing to say to its groups.
+    pub(crate) fn set_history(&self, history: Option<History>) {
+        let mut liveness = self.liveness.lock();
+        if std::mem::replace(&mut *self.history.lock(), history) == history {
+            return;
+        }
+        for stranger in self.directory.lock().strangers(history) {
+            let change = liveness.on_stopping(self.clock.mono(), stranger.id);
+            self.tell(change.as_slice());
+        }
+        drop(liveness);
+        self.hurry.notify_one();
+    }
+
+    /// The servers that there are connections to and that belong to another cluster's history, by name.
+    pub(crate) fn strangers(&self) -> Vec<Stranger> {
+        self.directory.lock().strangers(self.history())
+    }
+
+    /// The other servers of the domain and of this cluster's history, by name.
     pub(crate) fn peers(&self) -> Vec<PeerView> {
         let liveness = self.liveness.lock();
-        self.directory.lock().views(self.clock.mono(), &liveness)
+        self.directory.lock().views(self.clock.mono(), &liveness, self.history())
     }
 
     /// True if a server can be heard and hears this one.
@@ -250,10 +279,16 @@ impl Link {
 
     /// Takes what another server says to the groups here.
     pub(super) fn on_frame(&self, frame: Frame) {
-        let Frame { from, boot, beat, messages } = frame;
+        let Frame { from, boot, history, beat, messages } = frame;
         let now = self.clock.mono();
         let mut liveness = self.liveness.lock();
-        let is_stranger = liveness.boot_of(from) != boot;
+        if self.directory.lock().note_history(from, history, self.history()) {
+            let change = liveness.on_stopping(now, from);
+            self.tell(change.as_slice());
+            self.counts.strangers.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let is_new = liveness.boot_of(from) != boot;
         let Some(mut changes) = liveness.on_frame(now, from, boot) else {
             self.counts.outdated.fetch_add(1, Ordering::Relaxed);
             return;
@@ -272,7 +307,7 @@ impl Link {
         }
         drop(liveness);
         self.counts.taken.fetch_add(1, Ordering::Relaxed);
-        if is_stranger {
+        if is_new {
             self.hurry.notify_one();
         }
     }
@@ -346,9 +381,10 @@ impl Link {
     fn beat(&self, publisher: &mut Publisher, peers: &[PeerId]) {
         let now = self.clock.mono();
         let oldest = self.loops.oldest_write(now);
+        let history = self.history();
         for peer in peers {
             let beat = Some(self.liveness.lock().beat_for(now, *peer, oldest));
-            let frame = Frame { from: self.me, boot: self.boot, beat, messages: Vec::new() };
+            let frame = Frame { from: self.me, boot: self.boot, history, beat, messages: Vec::new() };
             self.publish(publisher, *peer, Kind::Frame, &frame.encode());
         }
     }

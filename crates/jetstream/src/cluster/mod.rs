@@ -24,7 +24,7 @@ mod testing;
 
 pub(crate) use ask::{Answerer, AskError, AskKind};
 pub(crate) use boot::next_boot;
-pub(crate) use directory::PeerView;
+pub(crate) use directory::{PeerView, Stranger};
 pub(crate) use founding::{Foundation, Founder};
 pub(crate) use link::{Link, LinkConfig};
 pub(crate) use loops::Pumps;

@@ -33,8 +33,9 @@ impl FrameSender {
         if link.has_stopped() {
             return;
         }
+        let history = link.history();
         for (peer, messages) in waiting {
-            for frame in Frame::encode_all(link.me(), link.boot, &messages, FRAME_MAX) {
+            for frame in Frame::encode_all(link.me(), link.boot, history, &messages, FRAME_MAX) {
                 if frame.len() > CARRIED_MAX {
                     tracing::error!("A message of {} bytes to another server is too large", frame.len());
                     continue;

@@ -42,6 +42,8 @@ pub struct MetaStatus {
     pub apply_error: Option<String>,
     /// Whom the server waits for before the group is founded, and for how long.
     pub missing: Vec<(String, Duration)>,
+    /// Servers of another meta group, which was founded apart from this one, by name.
+    pub strangers: Vec<String>,
     /// The last time that this server did not run for long.
     pub stall: Option<Stall>,
     /// The replica itself, if it runs.

@@ -40,6 +40,12 @@ pub(super) fn warnings(status: &MetaStatus) -> Vec<String> {
     if status.phase == MetaPhase::Joining {
         warnings.push("This server waits to be added to the JetStream meta group".to_owned());
     }
+    if !status.strangers.is_empty() {
+        warnings.push(format!(
+            "Servers of another JetStream meta group are connected, which was founded apart from this one: {}",
+            status.strangers.join(", ")
+        ));
+    }
     let away = status.peers.iter().filter(|peer| !peer.is_reachable);
     let away = away.map(|peer| format!("{} (for {} s)", peer.name, peer.unheard.as_secs()));
     let away = away.collect::<Vec<_>>().join(", ");

@@ -304,6 +304,12 @@ fn the_meta_group_is_judged_before_assets_and_in_nats_servers_words() {
     });
     let leaderless = clustered(|m| (m.leader, m.is_current) = (None, false));
     let behind = clustered(|m| m.is_current = false);
+    let apart = clustered(|m| m.strangers = vec!["n8".to_owned(), "n9".to_owned()]);
+    let (code, said) = told(&apart, " details");
+    assert_eq!(code, 200, "what was there before is served");
+    assert!(said.contains(
+        "another JetStream meta group are connected, which was founded apart from this one: n8, n9"
+    ));
     let joining = clustered(|m| (m.phase, m.is_current) = (MetaPhase::Joining, false));
     let stopped = clustered(|m| m.phase = MetaPhase::Stopped);
     let unwritable = clustered(|m| {

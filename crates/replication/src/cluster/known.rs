@@ -7,6 +7,7 @@ use linnet_store::{Filter, StreamStore};
 
 use super::load::{Load, Loads};
 use crate::catalogue::{Assignment, CatalogueEntry, catalogue_entry};
+use crate::dissolved::Dissolved;
 use crate::kept::KeptConsumer;
 use crate::rescued::Rescued;
 
@@ -34,12 +35,14 @@ struct Content {
     /// Durable consumers of streams in memory, by group and name.
     consumers: BTreeMap<(String, String), (StreamSeq, KeptConsumer)>,
     rescued: Option<(StreamSeq, Rescued)>,
+    dissolved: Option<(StreamSeq, Dissolved)>,
     loads: Loads,
 }
 
 impl Content {
     fn len(&self) -> u64 {
-        (self.streams.len() + self.consumers.len() + usize::from(self.rescued.is_some())) as u64
+        let singles = usize::from(self.rescued.is_some()) + usize::from(self.dissolved.is_some());
+        (self.streams.len() + self.consumers.len() + singles) as u64
     }
 }
 
@@ -130,6 +133,16 @@ impl Known {
         self.content.rescued.map(|(_, rescued)| rescued)
     }
 
+    /// That its cluster gave itself up, unless there are streams.
+    pub fn dissolved(&self) -> Option<&Dissolved> {
+        self.content.dissolved.as_ref().filter(|_| self.is_empty()).map(|(_, dissolved)| dissolved)
+    }
+
+    /// It names no stream, not even one that has ended.
+    pub fn is_empty(&self) -> bool {
+        self.content.streams.is_empty() && !self.is_damaged()
+    }
+
     /// Entries are damaged here, and are not among what it says.
     pub fn is_damaged(&self) -> bool {
         self.damaged > 0
@@ -167,6 +180,7 @@ impl Content {
                     self.consumers.insert((kept.group.clone(), kept.name.clone()), (seq, *kept));
                 }
                 Ok(Some(CatalogueEntry::Rescued(rescued))) => self.rescued = Some((seq, rescued)),
+                Ok(Some(CatalogueEntry::Dissolved(dissolved))) => self.dissolved = Some((seq, dissolved)),
                 Ok(None) => {}
                 Err(reason) => tracing::error!("Catalogue entry {seq} {reason}"),
             }
@@ -178,6 +192,7 @@ impl Content {
     fn forget_removed(&mut self, store: &StreamStore) -> Vec<GroupId> {
         self.consumers.retain(|_, (seq, _)| store.contains(*seq));
         self.rescued.take_if(|(seq, _)| !store.contains(*seq));
+        self.dissolved.take_if(|(seq, _)| !store.contains(*seq));
         let mut gone = Vec::new();
         for (_, (_, assignment)) in self.streams.extract_if(.., |_, (seq, _)| !store.contains(*seq)) {
             self.loads.remove(&assignment);

@@ -53,6 +53,8 @@ pub struct BallotRecord {
     pub ruled_out: BTreeSet<ClusterId>,
     /// What was founded.
     pub founded: Option<Founding>,
+    /// Clusters that were dissolved: nobody is to belong to them any more.
+    pub dissolved: BTreeSet<ClusterId>,
 }
 
 /// What servers say to each other.
@@ -79,6 +81,8 @@ pub enum BallotMessage {
     RuleOut(Founding),
     /// The sender never will, durably.
     Promised(ClusterId),
+    /// This cluster was dissolved, by a decision of its own.
+    Dissolved(ClusterId),
 }
 
 /// What a ballot wants done, in order.
@@ -96,6 +100,8 @@ pub enum BallotEffect {
     /// What this server founded can never work: a majority of its voters promised before they heard of it. It is
     /// given up, and the ballot goes on.
     GivenUp(Founding),
+    /// The cluster that this server belonged to was dissolved; the ballot goes on.
+    Left(Founding),
 }
 
 struct Heard {
@@ -156,6 +162,28 @@ impl Ballot {
             out.push(BallotEffect::Founded(founded));
         }
         ballot
+    }
+
+    /// The cluster was dissolved. A server that belongs to it takes part in the ballot again, as another life.
+    pub fn leave(&mut self, cluster: ClusterId, out: &mut Vec<BallotEffect>) {
+        let Some(founding) = self.record.founded.take_if(|founded| founded.cluster == cluster) else {
+            return;
+        };
+        self.record.accepted = None;
+        self.record.life = self.random.u64(1..);
+        if self.record.dissolved.len() >= RULED_OUT_MAX {
+            self.record.dissolved.pop_first();
+        }
+        self.record.dissolved.insert(cluster);
+        (self.is_over, self.exists, self.proposal) = (false, None, None);
+        self.promises.clear();
+        self.write(out);
+        out.push(BallotEffect::Left(founding));
+    }
+
+    /// True if the cluster was dissolved, as this server knows.
+    pub fn is_dissolved(&self, cluster: ClusterId) -> bool {
+        self.record.dissolved.contains(&cluster)
     }
 
     /// Who has to be there before anything is founded.
@@ -260,6 +288,7 @@ impl Ballot {
         let may = is_free
             && founding.lists(self.myself())
             && !self.record.ruled_out.contains(&founding.cluster)
+            && !self.is_dissolved(founding.cluster)
             && self.record.founded.is_none();
         if may && self.record.accepted.is_none() {
             self.record.accepted = Some(founding.clone());
@@ -380,6 +409,10 @@ impl Ballot {
                 }
                 self.on_message(now, from, BallotMessage::Decided(founded), out);
             }
+            BallotMessage::Decided(founded) if self.is_dissolved(founded.cluster) => {
+                out.push(BallotEffect::Send(from, BallotMessage::Dissolved(founded.cluster)));
+            }
+            BallotMessage::Dissolved(cluster) => self.leave(cluster, out),
             BallotMessage::Decided(founded) => {
                 if self.record.ruled_out.contains(&founded.cluster) {
                     out.push(BallotEffect::Send(from, BallotMessage::Promised(founded.cluster)));

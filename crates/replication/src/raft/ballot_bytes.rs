@@ -14,6 +14,7 @@ const ACCEPTED: u8 = 4;
 const DECIDED: u8 = 5;
 const RULE_OUT: u8 = 6;
 const PROMISED: u8 = 7;
+const DISSOLVED: u8 = 8;
 
 /// What is not read yet.
 struct Reader<'a>(&'a [u8]);
@@ -31,6 +32,11 @@ impl Reader<'_> {
 
     fn count(&mut self) -> Option<usize> {
         self.array().map(|bytes| usize::from(u16::from_le_bytes(bytes)))
+    }
+
+    fn clusters(&mut self) -> Option<BTreeSet<ClusterId>> {
+        let count = self.count()?;
+        (0..count).map(|_| self.array()).collect()
     }
 
     /// `None` inside: nothing stands there.
@@ -72,6 +78,11 @@ fn put_founding(out: &mut Vec<u8>, founding: &Founding) {
     }
 }
 
+fn put_clusters(out: &mut Vec<u8>, clusters: &BTreeSet<ClusterId>) {
+    out.extend_from_slice(&u16::try_from(clusters.len()).unwrap_or(u16::MAX).to_le_bytes());
+    clusters.iter().for_each(|cluster| out.extend_from_slice(cluster));
+}
+
 fn put_option(out: &mut Vec<u8>, founding: Option<&Founding>) {
     out.push(u8::from(founding.is_some()));
     if let Some(founding) = founding {
@@ -91,6 +102,7 @@ impl BallotMessage {
             Self::Ask => out.push(ASK),
             Self::Accepted(id) => cluster(ACCEPTED, id),
             Self::Promised(id) => cluster(PROMISED, id),
+            Self::Dissolved(id) => cluster(DISSOLVED, id),
             Self::Stand { life, accepted, founded } => {
                 out.push(STAND);
                 out.extend_from_slice(&life.to_le_bytes());
@@ -124,6 +136,7 @@ impl BallotMessage {
             DECIDED => Self::Decided(reader.founding()?),
             RULE_OUT => Self::RuleOut(reader.founding()?),
             PROMISED => Self::Promised(reader.array()?),
+            DISSOLVED => Self::Dissolved(reader.array()?),
             _ => return None,
         };
         reader.whole(message)
@@ -136,8 +149,8 @@ impl BallotRecord {
         let mut out = self.life.to_le_bytes().to_vec();
         put_option(&mut out, self.accepted.as_ref());
         put_option(&mut out, self.founded.as_ref());
-        out.extend_from_slice(&u16::try_from(self.ruled_out.len()).unwrap_or(u16::MAX).to_le_bytes());
-        self.ruled_out.iter().for_each(|cluster| out.extend_from_slice(cluster));
+        put_clusters(&mut out, &self.ruled_out);
+        put_clusters(&mut out, &self.dissolved);
         out
     }
 
@@ -146,9 +159,10 @@ impl BallotRecord {
         let mut reader = Reader(bytes);
         let life = reader.word()?;
         let (accepted, founded) = (reader.option()?, reader.option()?);
-        let count = reader.count()?;
-        let ruled_out: BTreeSet<ClusterId> = (0..count).map(|_| reader.array()).collect::<Option<_>>()?;
-        reader.whole(Self { life, accepted, ruled_out, founded })
+        let ruled_out = reader.clusters()?;
+        // Earlier records end here.
+        let dissolved = if reader.0.is_empty() { BTreeSet::new() } else { reader.clusters()? };
+        reader.whole(Self { life, accepted, ruled_out, founded, dissolved })
     }
 }
 
@@ -175,6 +189,7 @@ mod tests {
             BallotMessage::Decided(three.clone()),
             BallotMessage::RuleOut(three),
             BallotMessage::Promised([2; 16]),
+            BallotMessage::Dissolved([3; 16]),
         ]
     }
 
@@ -197,11 +212,15 @@ mod tests {
             accepted: Some(founding(&["a", "b"])),
             ruled_out: BTreeSet::from([[3; 16], [4; 16]]),
             founded: None,
+            dissolved: BTreeSet::from([[5; 16]]),
         };
         for record in [BallotRecord::default(), record] {
             let bytes = record.encode();
-            assert_eq!(BallotRecord::decode(&bytes), Some(record));
-            assert!((0..bytes.len()).all(|len| BallotRecord::decode(&bytes[..len]).is_none()));
+            assert_eq!(BallotRecord::decode(&bytes), Some(record.clone()));
+            let earlier = bytes.len() - 2 - 16 * record.dissolved.len();
+            let read = |len: usize| BallotRecord::decode(&bytes[..len]);
+            assert!((0..bytes.len()).all(|len| read(len).is_some() == (len == earlier)));
+            assert_eq!(read(earlier), Some(BallotRecord { dissolved: BTreeSet::new(), ..record }));
         }
     }
 

@@ -77,6 +77,7 @@ impl World {
                 BallotEffect::Founded(_) => {}
                 BallotEffect::Exists(founding) => self.servers[at].exists = Some(founding.cluster),
                 BallotEffect::GivenUp(_) => self.given_up += 1,
+                BallotEffect::Left(_) => self.servers[at].exists = None,
             }
         }
         self.look();
@@ -223,4 +224,66 @@ fn nothing_is_founded_while_somebody_is_missing() {
     assert_eq!(missing, Some(vec![peer(2)]));
     world.settle();
     assert!(world.clusters()[2].is_some());
+}
+
+/// Three servers that have founded a cluster, and one that has founded another one alone.
+fn founded_apart() -> (World, ClusterId, ClusterId) {
+    let mut world = World::new(1, 4);
+    let mut out = Vec::new();
+    let mut alone = Ballot::open(peer(3), None, 9, Mono(1), &mut out);
+    alone.on_timeout(Mono(1), &mut out);
+    world.servers[3].ballot = Some(alone);
+    world.carry_out(3, out);
+    for at in 0..3 {
+        world.start(at);
+        world.with(at, |ballot, _, _| ballot.expect((0..3).map(peer)));
+    }
+    for _ in 0..500 {
+        world.pass_time();
+        while !world.network.is_empty() {
+            world.deliver(false);
+        }
+    }
+    let clusters = world.clusters();
+    let (theirs, lone) = (clusters[0].unwrap(), clusters[3].unwrap());
+    assert!(theirs != lone && clusters[1..3].iter().all(|cluster| *cluster == Some(theirs)));
+    (world, theirs, lone)
+}
+
+#[test]
+fn who_leaves_a_cluster_that_was_dissolved_joins_another_one_as_another_life() {
+    let (mut world, theirs, lone) = founded_apart();
+    let life = |world: &World| world.servers[3].record.as_ref().unwrap().life;
+    let before = life(&world);
+    world.with(3, |ballot, _, out| ballot.leave(theirs, out));
+    assert_eq!(world.clusters()[3], Some(lone), "it does not belong to that one");
+    world.with(3, |ballot, _, out| ballot.leave(lone, out));
+    assert_ne!(life(&world), before);
+    world.with(3, |ballot, _, _| ballot.expect((0..4).map(peer)));
+    for _ in 0..50 {
+        world.pass_time();
+        while !world.network.is_empty() {
+            world.deliver(false);
+        }
+    }
+    assert_eq!(world.servers[3].exists, Some(theirs));
+    world.servers[3].ballot = None;
+    world.start(3);
+    assert!(world.servers[3].ballot.as_ref().is_some_and(|ballot| ballot.is_dissolved(lone)), "for ever");
+}
+
+#[test]
+fn whoever_still_belongs_to_a_dissolved_cluster_is_told_and_leaves_it() {
+    let (mut world, theirs, _) = founded_apart();
+    world.with(0, |ballot, _, out| ballot.leave(theirs, out));
+    // The first one asks where the others stand.
+    for _ in 0..50 {
+        world.pass_time();
+        while !world.network.is_empty() {
+            world.deliver(false);
+        }
+    }
+    let dissolved = |at: usize| world.servers[at].ballot.as_ref().is_some_and(|b| b.is_dissolved(theirs));
+    assert!((0..3).all(dissolved));
+    assert!(world.clusters()[..3].iter().all(|cluster| *cluster != Some(theirs)));
 }

@@ -7,9 +7,16 @@ use linnet_ids::{GroupId, PeerId};
 use linnet_raft::Message;
 use thiserror::Error;
 
-const VERSION: u8 = 1;
+use super::ballot::ClusterId;
+
+const VERSION: u8 = 2;
 const BEAT: u8 = 1;
 const MESSAGE: u8 = 2;
+
+const NO_HISTORY: u8 = 0;
+const UNCERTAIN_HISTORY: u8 = 1;
+const EMPTY_HISTORY: u8 = 2;
+const HISTORY: u8 = 3;
 
 /// What a server says of itself and of the receiver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +31,26 @@ pub struct Beat {
     pub oldest_write: Duration,
 }
 
+/// The cluster that a server belongs to. Clusters that were founded apart have nothing to tell each other's groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// As it was founded.
+    pub cluster: ClusterId,
+    /// What is in it.
+    pub content: HistoryContent,
+}
+
+/// What a server knows of the streams of its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HistoryContent {
+    /// It cannot say.
+    Uncertain,
+    /// There are none.
+    Nothing,
+    /// There are some.
+    Streams,
+}
+
 /// A frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
@@ -31,6 +58,8 @@ pub struct Frame {
     pub from: PeerId,
     /// Number of the sender's process.
     pub boot: u64,
+    /// Its cluster; `None` while it knows of none.
+    pub history: Option<History>,
     /// What it says of itself.
     pub beat: Option<Beat>,
     /// Messages of groups, in order.
@@ -66,6 +95,7 @@ impl Frame {
         let mut out = vec![VERSION];
         out.extend_from_slice(&self.from.to_bytes());
         out.extend_from_slice(&self.boot.to_le_bytes());
+        put_history(&mut out, self.history);
         if let Some(beat) = &self.beat {
             let oldest = u64::try_from(beat.oldest_write.as_nanos()).unwrap_or(u64::MAX);
             out.push(BEAT);
@@ -84,10 +114,11 @@ impl Frame {
     pub fn encode_all(
         from: PeerId,
         boot: u64,
+        history: Option<History>,
         messages: &[(GroupId, Message)],
         bytes_max: usize,
     ) -> Vec<Vec<u8>> {
-        let empty = Self { from, boot, beat: None, messages: Vec::new() }.encode();
+        let empty = Self { from, boot, history, beat: None, messages: Vec::new() }.encode();
         let mut frames = Vec::new();
         let mut frame = empty.clone();
         for (group, message) in messages {
@@ -115,7 +146,8 @@ impl Frame {
         }
         let from = PeerId::from_bytes(array(&mut input)?).map_err(|_| FrameError::Malformed)?;
         let boot = u64::from_le_bytes(array(&mut input)?);
-        let mut frame = Self { from, boot, beat: None, messages: Vec::new() };
+        let history = get_history(&mut input)?;
+        let mut frame = Self { from, boot, history, beat: None, messages: Vec::new() };
         while !input.is_empty() {
             match array::<1>(&mut input)? {
                 [BEAT] if frame.beat.is_none() => frame.beat = Some(get_beat(&mut input)?),
@@ -134,6 +166,27 @@ impl Frame {
         }
         Ok(frame)
     }
+}
+
+fn put_history(out: &mut Vec<u8>, history: Option<History>) {
+    let Some(history) = history else { return out.push(NO_HISTORY) };
+    out.push(match history.content {
+        HistoryContent::Uncertain => UNCERTAIN_HISTORY,
+        HistoryContent::Nothing => EMPTY_HISTORY,
+        HistoryContent::Streams => HISTORY,
+    });
+    out.extend_from_slice(&history.cluster);
+}
+
+fn get_history(input: &mut &[u8]) -> Result<Option<History>, FrameError> {
+    let content = match array::<1>(input)? {
+        [NO_HISTORY] => return Ok(None),
+        [UNCERTAIN_HISTORY] => HistoryContent::Uncertain,
+        [EMPTY_HISTORY] => HistoryContent::Nothing,
+        [HISTORY] => HistoryContent::Streams,
+        _ => return Err(FrameError::Malformed),
+    };
+    Ok(Some(History { cluster: array(input)?, content }))
 }
 
 fn put_message(out: &mut Vec<u8>, group: GroupId, message: &Message) {
@@ -168,6 +221,7 @@ mod tests {
         Frame {
             from: PeerId::of_name("a"),
             boot: 9,
+            history: Some(History { cluster: [7; 16], content: HistoryContent::Nothing }),
             beat: Some(beat),
             messages: vec![message(1, Body::GiveWay), message(2, Body::AskLeader)],
         }
@@ -183,33 +237,33 @@ mod tests {
 
     #[test]
     fn messages_are_divided_among_frames_in_their_order() {
-        let Frame { from, boot, messages, .. } = frame();
+        let Frame { from, boot, history, messages, .. } = frame();
         let many: Vec<_> = messages.iter().cycle().take(9).cloned().collect();
         let sizes = |bytes_max| {
-            let frames = Frame::encode_all(from, boot, &many, bytes_max);
+            let frames = Frame::encode_all(from, boot, history, &many, bytes_max);
             let mut seen = Vec::new();
             let mut sizes = Vec::new();
             for bytes in frames {
                 let frame = Frame::decode(&Bytes::from(bytes)).unwrap();
-                assert_eq!((frame.from, frame.boot, frame.beat), (from, boot, None));
+                assert_eq!((frame.from, frame.boot, frame.history, frame.beat), (from, boot, history, None));
                 sizes.push(frame.messages.len());
                 seen.extend(frame.messages);
             }
             assert_eq!(seen, many);
             sizes
         };
-        let whole = Frame::encode_all(from, boot, &many, usize::MAX)[0].len();
+        let whole = Frame::encode_all(from, boot, history, &many, usize::MAX)[0].len();
         assert_eq!(sizes(whole), [9]);
         assert_eq!(sizes(whole - 1), [8, 1]);
         assert_eq!(sizes(1), [1; 9], "a message is never cut");
-        assert!(Frame::encode_all(from, boot, &[], 1).is_empty());
+        assert!(Frame::encode_all(from, boot, history, &[], 1).is_empty());
     }
 
     #[test]
     fn another_version_and_another_senders_message_are_refused() {
         let mut bytes = frame().encode();
-        bytes[0] = 2;
-        assert_eq!(Frame::decode(&bytes.into()), Err(FrameError::Version(2)));
+        bytes[0] = 3;
+        assert_eq!(Frame::decode(&bytes.into()), Err(FrameError::Version(3)));
         let other = Frame { from: PeerId::of_name("c"), ..frame() };
         assert_eq!(Frame::decode(&other.encode().into()), Err(FrameError::Malformed));
     }

@@ -15,7 +15,7 @@ mod outbox;
 
 pub use ballot::{Ballot, BallotEffect, BallotMessage, BallotRecord, ClusterId, Founding};
 pub use driver::{Committed, RaftDriver, RaftEvent};
-pub use frame::{Beat, Frame, FrameError};
+pub use frame::{Beat, Frame, FrameError, History, HistoryContent};
 pub use liveness::{BEAT_EVERY, Liveness, PeerChange, SUSPECT_AFTER};
 pub use opening::{open_replica, open_stream_replica};
 pub use outbox::Outbox;

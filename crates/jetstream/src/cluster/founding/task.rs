@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use linnet_ids::{Mono, PeerId};
 use linnet_raft::{Incarnation, Replica};
-use linnet_replication::raft::{Ballot, BallotEffect, BallotMessage, BallotRecord, Founding};
+use linnet_replication::raft::{Ballot, BallotEffect, BallotMessage, BallotRecord, ClusterId, Founding};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -29,6 +29,7 @@ const REPEAT: Duration = Duration::from_secs(10);
 pub(super) enum Command {
     Begun(oneshot::Sender<bool>),
     BelongsTo(Founding, oneshot::Sender<bool>),
+    Leave(ClusterId, oneshot::Sender<bool>),
 }
 
 pub(super) struct Task {
@@ -158,6 +159,10 @@ impl Task {
             ballot.expect(expected.peers);
             self.strangers = expected.strangers;
             ballot.on_timeout(now, &mut effects);
+            // Those of them that were away when that was decided.
+            let left = link.strangers().into_iter().filter(|met| ballot.is_dissolved(met.history.cluster));
+            let tell = |cluster| BallotMessage::Dissolved(cluster);
+            effects.extend(left.map(|met| BallotEffect::Send(met.id, tell(met.history.cluster))));
         }
         self.follow(&link, effects).await;
         self.note_missing(&link, now);
@@ -214,6 +219,9 @@ impl Task {
                 BallotEffect::Exists(founding) => {
                     tracing::info!("A JetStream meta group exists that this server is to join");
                     self.state.send_replace(Foundation::Joins(founding));
+                }
+                BallotEffect::Left(_) => {
+                    self.state.send_replace(Foundation::Waiting);
                 }
                 BallotEffect::GivenUp(_) => {
                     tracing::warn!(
@@ -283,6 +291,9 @@ impl Task {
             Command::BelongsTo(founding, done) => {
                 let _ = done.send(self.note_member(founding).await);
             }
+            Command::Leave(cluster, done) => {
+                let _ = done.send(self.leave(cluster).await);
+            }
         }
     }
 
@@ -296,6 +307,15 @@ impl Task {
             Foundation::Waiting | Foundation::Joins(_) => false,
         });
         has_begun
+    }
+
+    /// True if that is written, or was before.
+    async fn leave(&mut self, cluster: ClusterId) -> bool {
+        let (Some(link), Some(ballot)) = (self.link.upgrade(), &mut self.ballot) else { return false };
+        let mut effects = Vec::new();
+        ballot.leave(cluster, &mut effects);
+        self.follow(&link, effects).await;
+        self.ballot.as_ref().is_some_and(|ballot| ballot.is_dissolved(cluster))
     }
 
     async fn note_member(&mut self, founding: Founding) -> bool {

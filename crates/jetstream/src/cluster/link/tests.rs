@@ -161,7 +161,7 @@ async fn silence_of_a_connected_server_is_noticed_and_old_frames_are_dropped() {
     let is_silent = |view: &PeerView| view.silence.is_some_and(|silence| silence >= Duration::from_secs(1));
     eventually("its silence is shown", || at_a.peers().iter().any(|v| v.is_connected && is_silent(v))).await;
     // What an earlier process said comes late.
-    let late = Frame { from: peer("b"), boot: 0, beat: None, messages: Vec::new() };
+    let late = Frame { from: peer("b"), boot: 0, history: None, beat: None, messages: Vec::new() };
     let mut publisher = b.broker.publisher();
     let subject = Subjects::of_domain("").to(peer("a"), Kind::Frame);
     let publish = |publisher: &mut Publisher, body: &[u8]| {
@@ -208,7 +208,7 @@ async fn what_a_client_of_the_system_account_says_is_no_servers_word() {
     let (stop, stopped) = watch::channel(false);
     let serving = broker.clone();
     tokio::spawn(async move { serving.serve(listener, stopped).await });
-    let frame = Frame { from: peer("b"), boot: 5, beat: None, messages: Vec::new() }.encode();
+    let frame = Frame { from: peer("b"), boot: 5, history: None, beat: None, messages: Vec::new() }.encode();
     let subject = Subjects::of_domain("").to(peer("a"), Kind::Frame);
     let mut client = tokio::net::TcpStream::connect(addr).await.unwrap();
     let line = format!("CONNECT {{\"verbose\":false}}\r\nPUB {subject} {}\r\n", frame.len());

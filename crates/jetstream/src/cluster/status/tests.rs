@@ -43,6 +43,7 @@ fn view(name: &str, silence: u64) -> PeerView {
         is_reachable: silence < 1,
         silence: Some(Duration::from_secs(silence)),
         is_offline: silence >= 10,
+        history: None,
     }
 }
 

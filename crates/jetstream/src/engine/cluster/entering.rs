@@ -48,6 +48,7 @@ impl Engine {
         }
         let may_lack = store.may_lack_groups;
         let _ = cluster.founder.set(founder);
+        self.follow_history(&cluster);
         if !has_meta {
             let engine = Arc::downgrade(self);
             tokio::spawn(async move {
@@ -55,6 +56,7 @@ impl Engine {
                 loop {
                     let state = states.borrow_and_update().clone();
                     let Some(engine) = engine.upgrade() else { return };
+                    engine.follow_history(&cluster);
                     if engine.begin_as(&cluster, state, may_lack).await {
                         return;
                     }

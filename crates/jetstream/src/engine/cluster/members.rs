@@ -10,6 +10,7 @@ use linnet_replication::cluster::NextMember;
 
 use super::asks::{ASK_DESCRIPTION, DESCRIBE_WITHIN, Description};
 use super::{Cluster, Engine};
+use crate::cluster::PeerView;
 use crate::pump::ReplicaReport;
 
 /// A server that an operator took out, and that has not been started since, is not taken in again by itself before this
@@ -41,7 +42,10 @@ pub(super) async fn look_after(engine: &Arc<Engine>, cluster: &Arc<Cluster>) {
 async fn next_change(cluster: &Arc<Cluster>, report: &ReplicaReport) -> Option<Change> {
     let progress = |peer| report.progress.iter().find(|(of, _)| *of == peer).and_then(|(_, p)| *p);
     let others = cluster.link.peers().into_iter();
-    let others = others.filter(|p| p.is_reachable && !cluster.was_removed(p.id)).map(|p| p.id);
+    // One that belongs to no cluster yet may still come to another one.
+    let ours = cluster.link.history().map(|history| history.cluster);
+    let is_ours = |p: &PeerView| ours.is_none() || p.history.map(|history| history.cluster) == ours;
+    let others = others.filter(|p| p.is_reachable && is_ours(p) && !cluster.was_removed(p.id)).map(|p| p.id);
     let is_heard = |peer| cluster.link.hears(peer);
     match linnet_replication::cluster::next_member(&report.status, progress, is_heard, others) {
         NextMember::Change(change) => return Some(change),

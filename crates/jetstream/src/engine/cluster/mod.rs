@@ -23,6 +23,7 @@ mod facts;
 mod following;
 mod guard;
 mod hearsay;
+mod histories;
 mod lives;
 mod members;
 mod news;
@@ -155,6 +156,8 @@ pub(crate) struct Cluster {
     was_member: AtomicBool,
     /// This server gives up what it has of the catalogue.
     leaves_history: AtomicBool,
+    /// Servers of other clusters that the log was told of.
+    strangers: Mutex<Vec<String>>,
     /// Nobody is to wait for leaderships to move.
     hurried: watch::Sender<bool>,
 }
@@ -238,6 +241,7 @@ impl Cluster {
             trouble: Mutex::default(),
             was_member: AtomicBool::new(false),
             leaves_history: AtomicBool::new(false),
+            strangers: Mutex::default(),
             hurried: watch::Sender::new(false),
         }
     }
@@ -386,6 +390,7 @@ impl Engine {
                 trouble::look_after(&engine, &cluster).await;
                 cramped::look_after(&engine, &cluster);
                 members::look_after(&engine, &cluster).await;
+                histories::look_after(&engine, &cluster).await;
                 hearsay::look_after(&cluster);
                 hearsay::look_after_streams(&engine, &cluster);
                 acquaintances::look_after(&cluster);
@@ -423,6 +428,7 @@ impl Engine {
         let peers = cluster.link.peers();
         let name = self.broker.cluster_name().unwrap_or_default();
         let missing = || cluster.founder().map(Founder::missing).unwrap_or_default();
+        let strangers: Vec<String> = cluster.link.strangers().into_iter().map(|met| met.name).collect();
         let Some(report) = report else {
             let joins = matches!(cluster.founder().map(Founder::state), Some(Foundation::Joins(_)));
             return MetaStatus {
@@ -430,6 +436,7 @@ impl Engine {
                 phase: if joins { MetaPhase::Joining } else { MetaPhase::Recovering },
                 hears_somebody: peers.iter().any(|peer| peer.is_reachable),
                 missing: missing().into_iter().map(|missing| (missing.who, missing.since)).collect(),
+                strangers,
                 ..MetaStatus::default()
             };
         };
@@ -443,7 +450,7 @@ impl Engine {
             names: &|peer| cluster.link.name_of(peer),
             listened: cluster.link.listened(),
         };
-        MetaStatus { stall: cluster.link.last_stall(), ..facts.status() }
+        MetaStatus { stall: cluster.link.last_stall(), strangers, ..facts.status() }
     }
 
     /// Where a replica stands.

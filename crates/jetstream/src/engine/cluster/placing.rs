@@ -37,6 +37,10 @@ impl Engine {
 
     /// Has the catalogue take a command. Afterwards this server sees what came of it.
     pub(super) async fn decide(&self, cluster: &Cluster, command: Command) -> Result<(), ApiError> {
+        if let Some(dissolved) = cluster.view.dissolved() {
+            let why = format!("this cluster gives itself up for that of {}", dissolved.met);
+            return Err(errors::CLUSTER_NOT_AVAIL.because(&why));
+        }
         let before = cluster.view.version();
         let mut changes = cluster.view.watch();
         self.ask_catalogue(command).await.map_err(|error| match cluster.lack() {

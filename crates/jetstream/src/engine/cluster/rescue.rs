@@ -132,16 +132,16 @@ impl Engine {
         if status.is_removed && cluster.was_member.load(Ordering::Relaxed) {
             self.health.note_removed();
         } else if (status.is_removed || is_rescued_without) && cluster.leave_history() {
+            tracing::warn!(
+                "The meta group went on without this server, which takes the catalogue from the others"
+            );
             self.leave_history().await;
         }
     }
 
     /// Gives up what this server has of the catalogue. Once that is in the log, the store is to be opened again: the
     /// catalogue comes from the others then.
-    async fn leave_history(&self) {
-        tracing::warn!(
-            "The meta group went on without this server, which takes the catalogue from the others"
-        );
+    pub(super) async fn leave_history(&self) {
         let (done, removed) = oneshot::channel();
         self.meta_pump().control(Control::Remove { key: META_KEY, files: Files::Keep, done });
         let _ = removed.await;

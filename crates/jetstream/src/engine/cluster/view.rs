@@ -5,7 +5,7 @@ use std::sync::Arc;
 use linnet_assets::Stream;
 use linnet_ids::{GroupId, PeerId};
 use linnet_replication::cluster::{Known, Load};
-use linnet_replication::{Assignment, KeptConsumer, Rescued};
+use linnet_replication::{Assignment, Dissolved, KeptConsumer, Rescued};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -99,6 +99,16 @@ impl CatalogueView {
     /// The last rescue of the catalogue's group, if there was one.
     pub(crate) fn rescued(&self) -> Option<Rescued> {
         self.known.read().rescued()
+    }
+
+    /// That the cluster gave itself up for another one.
+    pub(crate) fn dissolved(&self) -> Option<Dissolved> {
+        self.known.read().dissolved().cloned()
+    }
+
+    /// No stream is named, not even one that has ended.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.read().is_empty()
     }
 
     /// Entries are damaged here, and are not among what it says.
