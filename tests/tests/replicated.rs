@@ -8,6 +8,7 @@ mod faults;
 mod giving_way;
 mod healing;
 mod health;
+mod histories;
 mod kept;
 mod life;
 mod members;

@@ -63,6 +63,8 @@ pub(crate) struct Source<'a> {
     pub(crate) account: &'a Arc<Account>,
     /// `None` for a service inside the server.
     pub(crate) origin: Option<&'a Arc<Conn>>,
+    /// Another server that sent it by a route.
+    pub(crate) server: Option<&'a str>,
 }
 
 impl Form {
@@ -279,6 +281,7 @@ impl Output {
                 sink.deliver(&Delivery {
                     account: source.account,
                     origin: source.origin,
+                    server: source.server,
                     subscription: sub,
                     subject: message.shown(),
                     reply: message.reply,

@@ -84,11 +84,19 @@ impl Publisher {
         message: &Message<'_>,
     ) -> usize {
         let matches = self.cache.get(account, message.subject);
-        if matches.is_empty() { 0 } else { self.out.spread(Source { account, origin }, matches, message) }
+        if matches.is_empty() {
+            return 0;
+        }
+        self.out.spread(Source { account, origin, server: None }, matches, message)
     }
 
     /// Delivers what another server sent; returns how many receivers were reached.
-    pub(crate) fn route_in(&mut self, account: &Arc<Account>, sent: &route::Message<'_>) -> usize {
+    pub(crate) fn route_in(
+        &mut self,
+        account: &Arc<Account>,
+        server: Option<&str>,
+        sent: &route::Message<'_>,
+    ) -> usize {
         self.out.count_for(account);
         self.out.sums.from_routes.add(sent.body.len());
         let matches = self.cache.get(account, sent.subject);
@@ -103,7 +111,7 @@ impl Publisher {
             header_len: sent.header_len,
             body: sent.body,
         };
-        self.out.spread_from_route(Source { account, origin: None }, matches, &message, sent.queues)
+        self.out.spread_from_route(Source { account, origin: None, server }, matches, &message, sent.queues)
     }
 
     /// Writes every connection that was delivered to since the last call. Everything is in the connections' queues

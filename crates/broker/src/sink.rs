@@ -12,6 +12,8 @@ pub struct Delivery<'a> {
     pub account: &'a Arc<Account>,
     /// Connection it came from; `None` if a service inside the server published it.
     pub origin: Option<&'a Arc<Conn>>,
+    /// Name of the server that sent it by a route; `None` if it came to this one.
+    pub server: Option<&'a str>,
     /// The subscription that matched.
     pub subscription: &'a Subscription,
     /// Subject that receivers see.

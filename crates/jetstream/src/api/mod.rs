@@ -20,6 +20,7 @@ use std::time::Duration;
 use linnet_broker::{
     Account, Broker, ClientDescription, Conn, Delivery, InternalSubscription, Message, Publisher, Sink,
 };
+use linnet_ids::PeerId;
 use linnet_jsapi::decode::{self, Strictness};
 use linnet_jsapi::errors::{self, ApiError};
 use linnet_jsapi::responses::{
@@ -72,6 +73,8 @@ struct Request {
     account: Arc<Account>,
     /// The client's connection; none for a stream of this server.
     conn: Option<Arc<Conn>>,
+    /// The server that it came to, if that is another one.
+    server: Option<PeerId>,
     subject: String,
     reply: Vec<u8>,
     headers: Vec<u8>,
@@ -92,6 +95,7 @@ impl Sink for ApiSink {
         let request = Request {
             account: delivery.account.clone(),
             conn: delivery.origin.cloned(),
+            server: delivery.server.map(PeerId::of_name),
             subject: subject.to_owned(),
             reply: delivery.reply.to_vec(),
             headers: delivery.headers().to_vec(),
@@ -258,6 +262,12 @@ impl Worker {
     /// Answers a request, or has a task of its own do so if that may take a while.
     async fn handle(&mut self, request: Request) {
         let (Some(engine), Some(sink)) = (self.engine.upgrade(), self.sink.upgrade()) else { return };
+        // The cluster that it was asked answers.
+        let is_strangers =
+            |cluster: &Arc<Cluster>| request.server.is_some_and(|server| cluster.link.is_stranger(server));
+        if engine.cluster.as_ref().is_some_and(is_strangers) {
+            return;
+        }
         if engine.cluster.is_none() || !may_wait(&request) {
             return self.work_off(request).await;
         }

@@ -163,6 +163,11 @@ impl Directory {
         are_strangers(history, ours)
     }
 
+    /// True if a server said that it belongs to another cluster than `ours`.
+    pub(super) fn is_stranger(&self, peer: PeerId, ours: Option<History>) -> bool {
+        self.entries.get(&peer).is_some_and(|entry| are_strangers(entry.history, ours))
+    }
+
     /// Those that there are connections to and that belong to another cluster than `ours`, by name.
     pub(super) fn strangers(&self, ours: Option<History>) -> Vec<Stranger> {
         let connected = self.entries.iter().filter(|(_, entry)| entry.conn.is_some());

@@ -197,6 +197,11 @@ impl Link {
         self.directory.lock().strangers(self.history())
     }
 
+    /// True if a server belongs to another cluster's history.
+    pub(crate) fn is_stranger(&self, peer: PeerId) -> bool {
+        self.directory.lock().is_stranger(peer, self.history())
+    }
+
     /// The other servers of the domain and of this cluster's history, by name.
     pub(crate) fn peers(&self) -> Vec<PeerView> {
         let liveness = self.liveness.lock();

@@ -179,7 +179,8 @@ impl RouteSession {
         self.in_msgs += 1;
         self.in_bytes += message.body.len() as u64;
         if let Some(account) = self.account_of(message.account) {
-            self.publisher.route_in(&account, message);
+            let server = self.route.bound().map(|bound| bound.server_name.as_str());
+            self.publisher.route_in(&account, server, message);
         }
     }
 
