@@ -271,6 +271,13 @@ mod mirror {
     use super::*;
 
     on_both_servers! { JETSTREAM;
+        async fn with_a_filter_follows_its_origin_past_what_it_does_not_take(s) {
+            s.origin(&["o.1", "o.2", "o.2"]).await;
+            s.stream(json!({"name": "M", "mirror": {"name": "O", "filter_subject": "o.1"}})).await;
+            // nats-server stays at the last message that it has taken.
+            s.has("M", 1, if s.kind == Kind::Peer { 1 } else { 3 }).await;
+        }
+
         async fn has_the_sequences_and_times_of_its_origin(s) {
             s.origin(&["o.1", "o.2", "o.3"]).await;
             s.api("STREAM.MSG.DELETE.O", json!({"seq": 2})).await;

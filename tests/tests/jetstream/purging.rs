@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{JETSTREAM, err_code, sequences};
+use crate::harness::{JETSTREAM, Kind, err_code, sequences};
 
 on_both_servers! { JETSTREAM;
     async fn purges_remove_what_they_say(s) {
@@ -77,6 +77,17 @@ on_both_servers! { JETSTREAM;
                 s.consumer_shows(&stream, name, &[("/delivered/stream_seq", at), ("/ack_floor/stream_seq", at)]).await;
             }
         }
+    }
+
+    async fn a_floor_waits_for_what_is_pending_below_a_purge_of_a_subject(s) {
+        s.eight().await;
+        s.consumer("S", json!({"durable_name": "C", "ack_policy": "explicit"})).await;
+        assert_eq!(s.pull("S", "C", json!({"batch": 8})).await.messages.len(), 8);
+        assert_eq!(s.api("STREAM.PURGE.S", json!({"filter": "p.1", "seq": 5})).await["purged"], 2);
+        // nats-server moves the floor of deliveries past what is pending.
+        let deliveries = if s.kind == Kind::Peer { 4 } else { 0 };
+        let pointers = [("/ack_floor/stream_seq", 0), ("/ack_floor/consumer_seq", deliveries)];
+        s.consumer_shows("S", "C", &pointers).await;
     }
 
     async fn what_is_pending_and_purged_is_over(s) {
