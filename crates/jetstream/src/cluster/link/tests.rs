@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use linnet_ids::GroupId;
 use linnet_raft::{Body, Entry, Replica};
-use linnet_replication::raft::Outbox;
+use linnet_replication::raft::{HistoryContent, Outbox};
 
 use super::*;
 use crate::cluster::FrameSender;
@@ -88,6 +88,35 @@ async fn what_groups_say_arrives_in_order_however_large_it_is() {
     outbox.send(GROUP, message("a", "b", 0, Body::GiveWay));
     sender.send(&mut outbox);
     assert!(outbox.is_empty() && at_a.counts.sent.load(Relaxed) == frames, "who has stopped is silent");
+    at_b.stop().await;
+    [&a, &b].into_iter().for_each(Server::stop);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_of_clusters_that_were_founded_apart_have_nothing_to_say_to_each_others_groups() {
+    let [(a, at_a, heard_a), (b, at_b, heard_b)] = servers(["a", "b"]).await;
+    heard_a.reaches("b").await;
+    heard_b.reaches("a").await;
+    let of = |id: u8| Some(History { cluster: [id; 16], content: HistoryContent::Streams });
+    at_a.set_history(of(1));
+    assert!(at_a.hears(peer("b")), "it may come to any cluster");
+    at_b.set_history(of(2));
+    let gone = PeerChange::Unreachable(peer("b"));
+    eventually("B is a stranger", || heard_a.has_heard(gone) && at_a.is_stranger(peer("b"))).await;
+    eventually("and so is A", || !at_b.hears(peer("a")) && at_b.strangers().len() == 1).await;
+    assert!(at_a.peers().is_empty() && at_a.strangers()[0].name == "b");
+    let mut outbox = Outbox::default();
+    outbox.send(GROUP, message("a", "b", 7, Body::GiveWay));
+    let before = at_b.counts.strangers.load(Relaxed);
+    FrameSender::new(&at_a).send(&mut outbox);
+    eventually("it is not taken", || at_b.counts.strangers.load(Relaxed) > before).await;
+    assert!(heard_b.messages.lock().is_empty());
+    heard_a.changes.lock().clear();
+    at_b.set_history(of(1));
+    heard_a.reaches("b").await;
+    heard_b.reaches("a").await;
+    assert!(at_a.strangers().is_empty() && at_a.peers().len() == 1);
+    at_a.stop().await;
     at_b.stop().await;
     [&a, &b].into_iter().for_each(Server::stop);
 }
