@@ -109,6 +109,50 @@ async fn a_group_is_founded_once_everybody_is_there_and_whoever_forgot_it_joins(
     [&a, &b, &c].into_iter().for_each(Server::stop);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_away_when_its_cluster_was_dissolved_is_told_and_founds_another_one_with_the_rest() {
+    let places = [place().await, place().await, place().await];
+    let addrs: Vec<SocketAddr> = places.iter().map(|place| place.addr).collect();
+    let setup = |name| Setup { name, domain: "", has_jetstream: true, routes: &addrs };
+    let [one, two, three] = places;
+    let disks = [disk(), disk(), disk()];
+    let (a, b, c) =
+        (Server::start(&setup("a"), one), Server::start(&setup("b"), two), Server::start(&setup("c"), three));
+    let (at_a, at_b, at_c) = (a.link("", 1).0, b.link("", 1).0, c.link("", 1).0);
+    let (of_a, of_b) = (found(&at_a, &disks[0]), found(&at_b, &disks[1]));
+    let of_c = found(&at_c, &disks[2]);
+    let former = founding_of(&settles(&of_a).await).cluster;
+    settles(&of_b).await;
+    settles(&of_c).await;
+    assert_eq!((of_a.cluster(), of_c.cluster()), (Some(former), Some(former)));
+    assert!(of_c.begun().await);
+    at_c.stop().await;
+
+    let before = of_a.life();
+    assert!(of_a.leave(former).await && of_a.leave(former).await, "once more is the same");
+    assert!(of_b.leave(former).await);
+    assert!(of_a.cluster() != Some(former) && of_a.life() != before);
+    at_a.stop().await;
+    disks[0].crash(7);
+    let at_a = a.link("", 2).0;
+    let of_a = found(&at_a, &disks[0]);
+    assert_ne!(of_a.cluster(), Some(former), "that is for ever");
+
+    let at_c = c.link("", 2).0;
+    let of_c = found(&at_c, &disks[2]);
+    assert_eq!(of_c.cluster(), Some(former), "it does not know");
+    let all = [&of_a, &of_b, &of_c];
+    eventually("another cluster", || {
+        let clusters = all.map(Founder::cluster);
+        clusters[0].is_some_and(|cluster| cluster != former) && clusters.iter().all(|c| *c == clusters[0])
+    })
+    .await;
+    for link in [&at_a, &at_b, &at_c] {
+        link.stop().await;
+    }
+    [&a, &b, &c].into_iter().for_each(Server::stop);
+}
+
 /// Time in which a ballot without anybody missing would have been through.
 const LOOKS_OF_A_BALLOT: Duration = Duration::from_millis(500);
 
