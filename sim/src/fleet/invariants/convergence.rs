@@ -70,8 +70,8 @@ impl World {
             let progress: Vec<_> =
                 progress.filter_map(|m| slot.and_then(|slot| slot.group.progress(m.peer))).collect();
             let text = format!(
-                "{group} has the members {:?}, wanted are {wanted:?}; their progress: {progress:?}",
-                led.membership.members()
+                "{group} has other members than {wanted:?}: {led:?}; their progress: {progress:?}; {:?}",
+                slot.map(|slot| (slot.group.stream().is_leading(), slot.group.stream().is_deleted()))
             );
             return self.fail(text);
         }
