@@ -33,6 +33,12 @@ fn a_leader_of_two_whose_first_question_is_lost_asks_again() {
 }
 
 #[test]
+fn a_member_of_a_stream_that_begins_again_may_lose_power_before_it_has_a_life() {
+    let (_, outcome) = replay_fleet(111640);
+    assert_eq!(outcome, Ok(()));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     for seed in 0..3 {
         assert_eq!(fingerprint_fleet(seed), fingerprint_fleet(seed), "seed {seed}");

@@ -200,7 +200,8 @@ impl Node {
         };
         let membership = node.membership();
         let is_alone = membership.voter_count() == 1 && membership.is_voter(me);
-        if may_have_forgotten && !is_alone {
+        let is_nobody = node.hard.incarnation == 0;
+        if is_nobody || (may_have_forgotten && !is_alone) {
             node.forget(now, out);
         } else {
             node.write_hard_state(out);

@@ -128,8 +128,8 @@ impl Assignment {
         log: &mut dyn Log,
     ) -> StreamGroup {
         let opening = match self.replica(me.peer) {
-            Some(replica) if how == Beginning::Founding => {
-                // Those without a life wait until they are taken in.
+            // Those without a life wait until they are taken in.
+            Some(replica) if how == Beginning::Founding && replica.incarnation > 0 => {
                 let founders = self.replicas().into_iter().filter(|replica| replica.incarnation > 0);
                 NodeOpening::founding(group, replica, Membership::of_voters(founders), me.seed)
             }

@@ -164,3 +164,19 @@ fn a_catalogue_that_cannot_be_understood_comes_from_the_others() {
     let disk = ruined(GroupId::META, &["b", "c"]);
     assert!(open(&disk).meta.is_none() && is_put_aside(&disk, GroupId::META));
 }
+
+/// A stream goes on under another group with what one server has; the others have no life in it yet.
+#[test]
+fn a_member_without_a_life_that_lost_power_before_it_wrote_anything_begins_another_one() {
+    let disk = store(&[]);
+    let me = Placed { peer: myself().peer.to_string(), life: 0 };
+    let other = Placed { peer: PeerId::of_name("b").to_string(), life: 3 };
+    let anew = Assignment { members: vec![me, other], ..assignment() };
+    remember_assignment(&*disk, Path::new(STORE), &anew).unwrap();
+    let found = open(&disk);
+    let [RestoredStream { outcome: RestoreOutcome::Open(replica, _), .. }] = &found.streams[..] else {
+        panic!("the replica is opened")
+    };
+    assert!(replica.incarnation().is_some_and(|life| life > 0), "it can be taken in");
+    assert!(replica.status().is_some_and(|status| status.is_amnesiac));
+}
