@@ -39,6 +39,12 @@ fn a_member_of_a_stream_that_begins_again_may_lose_power_before_it_has_a_life() 
 }
 
 #[test]
+fn a_stream_that_lost_the_log_of_its_last_replica_uses_no_sequence_again() {
+    let (_, outcome) = replay_fleet(119615);
+    assert_eq!(outcome, Ok(()));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     for seed in 0..3 {
         assert_eq!(fingerprint_fleet(seed), fingerprint_fleet(seed), "seed {seed}");

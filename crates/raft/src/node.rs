@@ -587,6 +587,12 @@ impl Node {
         self.promise_after(self.term_write, message);
     }
 
+    /// Nobody else counts in the group.
+    pub fn is_only_voter(&self) -> bool {
+        let membership = self.membership();
+        membership.voter_count() == 1 && membership.is_voter(self.me)
+    }
+
     /// This server.
     pub fn me(&self) -> PeerId {
         self.me

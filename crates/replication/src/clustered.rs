@@ -13,13 +13,14 @@ use linnet_ids::{GroupId, Mono, PeerId, Wall};
 use linnet_jsapi::policies::StorageType;
 use linnet_raft::{HardState, Membership, Opening as NodeOpening, Replica};
 use linnet_store::{Seed, StreamStore};
+use linnet_wal::Integrity;
 
 use crate::catalogue::{Assignment, Placed, catalogue_config};
 use crate::change::Site;
 use crate::group::StreamGroup;
 use crate::identify::{Identity, identify};
 use crate::log::Log;
-use crate::open::{OpenFailure, Restored};
+use crate::open::{OpenFailure, Restored, behind_lost_log};
 use crate::quarantine::put_aside;
 use crate::raft::open_stream_replica;
 use crate::restore::{RestoreOutcome, RestoredStream, Restoring, UnnamedGroup, group_dir};
@@ -136,7 +137,11 @@ impl Assignment {
             _ => NodeOpening::forgotten(group, me.peer, me.seed),
         };
         let stream = self.empty_stream(group, site, now);
-        StreamGroup::replica(opening, stream, Some(self.owner()), now, log)
+        StreamGroup::replica(opening, stream, Some(self.owner()), now, log).reserving(
+            site.floor_step,
+            0,
+            None,
+        )
     }
 
     /// True for a stream in memory with one replica: a server that starts has nothing of it, and only the catalogue knows
@@ -380,9 +385,16 @@ impl Restoring<'_> {
             return Ok((assignment.begin_replica(group, &site, me, how, now, log), Restored::default()));
         }
         let opening = self.opening(group, assignment.config.clone(), Wall(assignment.created));
-        let (stream, node, found) = open_stream_replica(&opening, me.peer, me.seed)?;
-        let solo = StreamGroup::replica(node, stream, Some(assignment.owner()), now, log);
-        Ok((solo, found))
+        let (stream, node, mut found) = open_stream_replica(&opening, me.peer, me.seed)?;
+        let skip_to = behind_lost_log(&opening, &node, &stream, &found)?;
+        if node.may_have_forgotten
+            && skip_to.is_some()
+            && let Some(Integrity::Damaged(damage)) = recovered.map(|r| &r.integrity)
+        {
+            found.damage = Some(damage.clone());
+        }
+        let replica = StreamGroup::replica(node, stream, Some(assignment.owner()), now, log);
+        Ok((replica.reserving(self.floor_step, found.floor, skip_to), found))
     }
 
     pub(crate) fn site(&self) -> Site {

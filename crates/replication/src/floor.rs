@@ -36,6 +36,8 @@ pub(crate) struct Floor {
     highest: StreamSeq,
     is_wanted: bool,
     is_under_way: bool,
+    /// Others have what this server may lose.
+    is_suspended: bool,
     /// The last attempt failed; when the next one may begin.
     retry_at: Option<Mono>,
 }
@@ -75,6 +77,7 @@ impl Floor {
             highest: found,
             is_wanted: false,
             is_under_way: false,
+            is_suspended: false,
             retry_at: None,
         };
         floor.rest_on(step);
@@ -84,6 +87,16 @@ impl Floor {
     /// No floor: any sequence may be handed out.
     pub(crate) fn none() -> Self {
         Self { durable: StreamSeq::MAX, raise_at: StreamSeq::MAX, ..Self::new(Whose::Logged, FLOOR_STEP, 0) }
+    }
+
+    /// The floor of a replica, which bounds its sequences while it is the only voter.
+    pub(crate) fn of_replica(step: StreamSeq, found: StreamSeq) -> Self {
+        Self { is_suspended: true, ..Self::new(Whose::Logged, step, found) }
+    }
+
+    /// Others have what this server may lose, or have it no more.
+    pub(crate) fn suspend(&mut self, is_suspended: bool) {
+        self.is_suspended = is_suspended;
     }
 
     fn rest_on(&mut self, durable: StreamSeq) {
@@ -103,7 +116,7 @@ impl Floor {
 
     /// True if the sequence after `head` may be handed out.
     pub(crate) fn allows_after(&mut self, head: StreamSeq) -> bool {
-        if head < self.raise_at {
+        if self.is_suspended || head < self.raise_at {
             return true;
         }
         self.is_wanted = true;
@@ -112,12 +125,12 @@ impl Floor {
 
     /// How many sequences after `head` may be handed out.
     pub(crate) fn left_after(&self, head: StreamSeq) -> u64 {
-        self.durable.saturating_sub(head)
+        if self.is_suspended { u64::MAX } else { self.durable.saturating_sub(head) }
     }
 
     /// When an attempt that failed is to be repeated.
     pub(crate) fn next_due(&self) -> Option<Mono> {
-        self.retry_at.filter(|_| !self.is_under_way)
+        self.retry_at.filter(|_| !self.is_under_way && !self.is_suspended)
     }
 
     /// True while a job records a higher one.
@@ -127,7 +140,11 @@ impl Floor {
 
     /// Begins to raise the floor if that is wanted and not under way.
     pub(crate) fn begin(&mut self, head: StreamSeq, now: Mono) -> Option<FloorJob> {
-        if !self.is_wanted || self.is_under_way || self.retry_at.is_some_and(|at| now < at) {
+        if self.is_suspended
+            || !self.is_wanted
+            || self.is_under_way
+            || self.retry_at.is_some_and(|at| now < at)
+        {
             return None;
         }
         self.is_under_way = true;

@@ -57,6 +57,8 @@ pub struct StreamGroup {
     pub(crate) leads_once_whole: Option<Standing>,
     /// It takes nothing in and delivers nothing: see [`StreamGroup::hold`].
     pub(crate) is_held: bool,
+    /// Sequences up to it are used up: the only voter of the group may have lost messages that had them.
+    skip_to: Option<StreamSeq>,
     /// The seat that it takes at its next turn.
     pub(crate) successor: Option<Box<Succession>>,
 }
@@ -88,6 +90,7 @@ impl StreamGroup {
             still_until: None,
             leads_once_whole: None,
             is_held: false,
+            skip_to: None,
             successor: None,
         }
     }
@@ -128,6 +131,28 @@ impl StreamGroup {
         Self::seated(group, stream, applied, Seat::Replica(Box::new(replica)), Floor::none())
     }
 
+    /// While it is the only voter it reserves sequences, so many at a time; `found` are reserved on disk. `skip_to` may
+    /// have been handed out and lost.
+    pub(crate) fn reserving(mut self, step: StreamSeq, found: StreamSeq, skip_to: Option<StreamSeq>) -> Self {
+        self.floor = Floor::of_replica(step, found);
+        self.skip_to = skip_to;
+        self
+    }
+
+    /// Who alone counts is the only one that has what it hands out.
+    fn follow_voters(&mut self) {
+        if let Seat::Replica(replica) = &self.seat {
+            self.floor.suspend(self.is_volatile || !replica.is_only_voter());
+        }
+    }
+
+    /// Leaves out what may have been handed out and lost.
+    pub(crate) fn skip_lost(&mut self) {
+        if let Some(last) = self.skip_to.take().filter(|last| self.stream.head_seq() < *last) {
+            self.stream.skip_lost(last);
+        }
+    }
+
     /// Identity.
     pub fn group(&self) -> GroupId {
         self.group
@@ -145,6 +170,7 @@ impl StreamGroup {
 
     /// True if publishes may be offered now; otherwise they wait for [`StreamGroup::durable`] or a higher floor.
     fn may_admit(&mut self) -> bool {
+        self.follow_voters();
         let head = self.stream.head_seq();
         let has_room = match &self.seat {
             Seat::Solo(solo) => solo.in_flight() < IN_FLIGHT_MAX,

@@ -125,8 +125,10 @@ pub fn open_at_checkpoint(opening: &Opening<'_>) -> Result<(Stream, Restored), O
         strays: report.strays,
         ..Restored::default()
     };
-    restored.floor = restored.strays.iter().filter_map(|path| floor_of(path)).max().unwrap_or(0);
-    restored.strays.retain(|path| floor_of(path).is_none());
+    let highest = |whose| restored.strays.iter().filter_map(|path| floor_of(whose, path)).max().unwrap_or(0);
+    (restored.floor, restored.lost_floor) = (highest(Whose::Logged), highest(Whose::Lost));
+    let is_floor = |path: &PathBuf| [Whose::Logged, Whose::Lost].iter().any(|w| floor_of(*w, path).is_some());
+    restored.strays.retain(|path| !is_floor(path));
     Ok((stream, restored))
 }
 
@@ -214,6 +216,30 @@ pub(crate) fn recover(
     Ok((solo, restored))
 }
 
+/// Behind which sequence the only voter of a group goes on that may have lost something of its log; `None` if it has not.
+/// That is durable: the log does not tell of the damage again.
+pub(crate) fn behind_lost_log(
+    opening: &Opening<'_>,
+    node: &linnet_raft::Opening,
+    stream: &Stream,
+    found: &Restored,
+) -> Result<Option<StreamSeq>, OpenFailure> {
+    let before = Some(found.lost_floor).filter(|lost| *lost > 0);
+    let membership = node.hard.membership();
+    let is_alone = membership.voter_count() == 1 && membership.is_voter(node.me);
+    if !node.may_have_forgotten || !is_alone || stream.store().is_memory() {
+        return Ok(before);
+    }
+    let entries = node.last.index.saturating_sub(node.base.index);
+    let left = last_seq_left(stream).saturating_add(entries);
+    let floor = Floor::of_replica(opening.floor_step, found.floor);
+    // A name is used once.
+    let to = floor.behind_loss(left).max(found.lost_floor.saturating_add(1));
+    let recorded = FloorJob::up_to(Whose::Lost, to).run(&**opening.disk, &opening.dir).into_outcome();
+    let failed = |source| OpenFailure::Floor { dir: opening.dir.clone(), source };
+    recorded.map(|()| Some(to)).map_err(failed)
+}
+
 /// The newest sequence that what is left of a stream tells of. The entry of its configuration may be lost, and with it
 /// where the stream begins.
 fn last_seq_left(stream: &Stream) -> StreamSeq {
@@ -277,6 +303,8 @@ pub struct Restored {
     pub strays: Vec<PathBuf>,
     /// The highest floor recorded in the directory: sequences up to it may have been handed out. 0 if there is none.
     pub floor: StreamSeq,
+    /// Sequences up to it were handed out by the only voter of a group, and lost. 0 if there are none.
+    pub lost_floor: StreamSeq,
 }
 
 /// Id, sequence and time of a stored message.

@@ -347,6 +347,11 @@ impl Replica {
         &mut self.outbox
     }
 
+    /// Nobody else counts in the group.
+    pub(crate) fn is_only_voter(&self) -> bool {
+        self.driver.node().is_only_voter()
+    }
+
     /// The place of an applied entry, and the members there ([`Node::members_at`]); `None` if the log does not reach back
     /// to it.
     pub(crate) fn saved_at(&self, index: LogIndex) -> Option<Saved> {

@@ -292,6 +292,7 @@ impl StreamGroup {
             self.stream.record_config();
             self.stream.record_owner(owner);
         }
+        self.skip_lost();
     }
 
     /// A replica's checkpoint ends where its log can still say what was there.

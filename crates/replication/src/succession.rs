@@ -10,7 +10,6 @@ use linnet_ids::Term;
 use linnet_jsapi::errors;
 use linnet_raft::{LogPoint, Opening, Replica as Member};
 
-use crate::floor::Floor;
 use crate::group::{LogPosition, Seat, StreamGroup};
 use crate::log::Log;
 use crate::replica::Replica;
@@ -85,7 +84,6 @@ impl StreamGroup {
         let mut replica = Replica::open(opening, owner, self.stream.store().is_memory(), at.now, log);
         replica.ask_for_peers();
         self.applied = LogPosition { index: last.index, term: last.term };
-        self.floor = Floor::none();
         self.seat = Seat::Replica(Box::new(replica));
     }
 }

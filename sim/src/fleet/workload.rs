@@ -256,6 +256,13 @@ impl World {
         for part in 0..parts {
             let key = (number, if parts > 1 { part + 1 } else { 0 });
             let seq = seq + 1 + part - parts;
+            // Not even a stream that lost what only it had gives a sequence twice.
+            if let Some((other, _)) = facts.stored.iter().find(|(other, at)| **at == seq && **other != key)
+                && !facts.is_memory
+            {
+                let text = format!("{key:?} and {other:?} were both stored at {seq} in {group}");
+                return self.fail(text);
+            }
             let known = facts.stored.insert(key, seq);
             if let Some(known) = known.filter(|known| *known != seq && !facts.may_be_removed(*known)) {
                 let text = format!("{number} was stored at {known} and is at {seq} in {group}");

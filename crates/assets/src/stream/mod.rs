@@ -447,7 +447,14 @@ impl Stream {
     /// A mirror's sequences are its origin's, which tells it again what was lost.
     pub fn start_term(&mut self, skip_to: Option<StreamSeq>) {
         self.propose(&Entry::Leader, None);
-        if let Some(last) = skip_to.filter(|_| !self.is_mirror()) {
+        if let Some(last) = skip_to {
+            self.skip_lost(last);
+        }
+    }
+
+    /// Uses up the sequences up to `last`: messages that are lost may have had them.
+    pub fn skip_lost(&mut self, last: StreamSeq) {
+        if !self.is_mirror() {
             self.head_seq = self.head_seq.max(last);
             self.propose(&Entry::Skip(last), None);
         }

@@ -15,6 +15,8 @@ pub(crate) enum Whose {
     Logged,
     /// Those of a stream in memory.
     Volatile,
+    /// Those that the only voter of a group may have handed out and lost: it goes on behind them.
+    Lost,
 }
 
 impl Whose {
@@ -22,6 +24,7 @@ impl Whose {
         match self {
             Self::Logged => "floor.",
             Self::Volatile => "memory-floor.",
+            Self::Lost => "lost-floor.",
         }
     }
 
@@ -30,9 +33,9 @@ impl Whose {
     }
 }
 
-/// The floor that a file in the directory of a stream with a log stands for; `None` if it is one of the store.
-pub(crate) fn floor_of(path: &Path) -> Option<StreamSeq> {
-    path.file_name().and_then(|name| name.to_str()).and_then(|name| Whose::Logged.parse(name))
+/// The floor that a file in the directory of a stream with a log stands for; `None` if it is another one's.
+pub(crate) fn floor_of(whose: Whose, path: &Path) -> Option<StreamSeq> {
+    path.file_name().and_then(|name| name.to_str()).and_then(|name| whose.parse(name))
 }
 
 /// The highest floor in the directory of a stream in memory; 0 if it has recorded none.

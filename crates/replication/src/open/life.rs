@@ -74,6 +74,9 @@ pub(crate) fn group_dir() -> PathBuf {
     Path::new(STORE).join("group")
 }
 
+/// Sequences that a replica reserves at a time.
+pub(crate) const REPLICA_STEP: StreamSeq = 8;
+
 /// One life of a store with one stream.
 pub(crate) struct Life {
     pub(crate) group: StreamGroup,
@@ -179,14 +182,17 @@ impl Life {
             created: Wall(1),
             without_checkpoint: false,
             place: Place::default(),
-            floor_step: 1,
+            floor_step: REPLICA_STEP,
             now,
             wall: Wall(1),
         };
-        let (stream, node, _) = crate::raft::open_stream_replica(&opening, me, 1).unwrap();
+        let (stream, node, found) = crate::raft::open_stream_replica(&opening, me, 1).unwrap();
+        let skip_to = super::behind_lost_log(&opening, &node, &stream, &found).unwrap();
+        let damaged = node.may_have_forgotten;
         let mut log = NextBatch::default();
         let group = StreamGroup::replica(node, stream, None, now, &mut log);
-        Some(Self { group, damaged: false, disk: faulty.clone(), wal, log, now })
+        let group = group.reserving(REPLICA_STEP, found.floor, skip_to);
+        Some(Self { group, damaged, disk: faulty.clone(), wal, log, now })
     }
 
     /// Lets the group act and makes durable what it writes, so often.

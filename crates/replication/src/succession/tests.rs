@@ -4,7 +4,7 @@ use linnet_ids::PeerId;
 use linnet_raft::Replica;
 
 use super::Hold;
-use crate::open::life::Life;
+use crate::open::life::{Life, REPLICA_STEP};
 
 /// Sequences to reserve at a time.
 const STEP: u64 = 1 << 10;
@@ -113,4 +113,32 @@ fn a_stream_that_ended_stays_ended() {
     let mut life = Life::begin_as_replica(&disk, me().peer).unwrap();
     life.turn(4);
     assert!(life.group.stream().is_deleted());
+}
+
+/// A server that alone counts in a group and lost the end of its log, and dies again before it leads, or before what it
+/// skips is written.
+#[test]
+fn the_only_voter_uses_no_sequence_again_however_much_of_its_log_is_lost() {
+    for turns in 0..4 {
+        let disk = FaultyDisk::new(1);
+        let mut life = asked(&disk);
+        life.turn(4);
+        life.end();
+        let mut life = Life::begin_as_replica(&disk, me().peer).unwrap();
+        life.turn(4);
+        let mut highest = (0..10 * REPLICA_STEP).map(|_| life.publish()).max().unwrap();
+        for _ in 0..2 {
+            life.end_with_loss();
+            let mut again = Life::begin_as_replica(&disk, me().peer).unwrap();
+            assert!(again.damaged);
+            again.turn(turns);
+            again.end();
+            life = Life::begin_as_replica(&disk, me().peer).unwrap();
+            assert_eq!(life.damaged, turns == 0, "the log tells of it until something is written");
+            life.turn(6);
+            let next = life.publish();
+            assert!(next > highest, "{next} was used before (up to {highest}), after {turns} turns");
+            highest = next;
+        }
+    }
 }

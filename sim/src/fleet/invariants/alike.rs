@@ -40,6 +40,10 @@ impl World {
             return self.fail(format!("s{at} has group {group}, which nobody created"));
         }
         let facts = self.facts.streams.entry(group).or_default();
+        // Whoever was the only one to have it goes on with what is left.
+        if facts.is_lost {
+            return;
+        }
         match facts.states.get(&applied) {
             None => drop(facts.states.insert(applied, (hash, at, text))),
             Some((known, by, other)) if *known != hash => {
