@@ -56,7 +56,7 @@ const BOUND: u64 = 2000;
 
 /// Seeds that catch what few seeds catch; if they do not any more, all are tried.
 const HINTS: [(FleetMutation, u64); 5] = [
-    (FleetMutation::BelieveOldWords, 250),
+    (FleetMutation::BelieveOldWords, 6903),
     (FleetMutation::RemoveUnnoted, 319),
     (FleetMutation::NoHealing, 213),
     (FleetMutation::EverybodyFounds, 24),
