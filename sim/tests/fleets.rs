@@ -45,6 +45,12 @@ fn a_stream_that_lost_the_log_of_its_last_replica_uses_no_sequence_again() {
 }
 
 #[test]
+fn one_of_two_voters_decides_nothing_alone_while_a_learner_may_vote() {
+    let (_, outcome) = replay_fleet(204800);
+    assert_eq!(outcome, Ok(()));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_bytes() {
     for seed in 0..3 {
         assert_eq!(fingerprint_fleet(seed), fingerprint_fleet(seed), "seed {seed}");

@@ -90,7 +90,7 @@ impl Node {
             return;
         }
         if stranger.is_amnesiac {
-            self.count_amnesiac(now, from.peer, term, out);
+            self.count_amnesiac(now, from, term, out);
             self.note_forgetful(now, from.peer, out);
         }
         if !self.is_leader() || term != self.hard.term {

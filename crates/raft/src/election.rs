@@ -7,7 +7,7 @@ use std::time::Duration;
 use linnet_ids::{Mono, PeerId, Term};
 
 use crate::effect::Effect;
-use crate::membership::Replica;
+use crate::membership::{Replica, Role as MemberRole};
 use crate::message::{Ballot, Body, Candidacy};
 use crate::node::{Node, Role};
 
@@ -160,7 +160,10 @@ impl Node {
         self.timing.election_at = Some(now + self.timing.doubled(ANSWERS_WITHIN));
         let body = Body::AskPreVote(self.candidacy(false));
         let term = self.hard.term + 1;
-        for to in self.other_voters() {
+        // Of two voters one may come to decide alone: not without the learners, which may vote by now.
+        let is_of_two = self.membership().voter_count() == 2;
+        let asked = self.other_members().into_iter().filter(|m| is_of_two || m.role == MemberRole::Voter);
+        for to in asked.map(|member| member.replica()) {
             let message = crate::Message { from: self.myself(), to, term, body: body.clone() };
             out.push(Effect::Send(message));
         }
@@ -172,7 +175,9 @@ impl Node {
             && self.is_majority(granted)
         {
             let is_alone = self.needs_amnesiac(granted);
-            self.stand(now, false, is_alone, out);
+            if !is_alone || self.learners_agree(granted) {
+                self.stand(now, false, is_alone, out);
+            }
         } else if let Role::PreCandidate { granted } = &self.role
             && self.is_rescued_by(granted)
         {
@@ -184,6 +189,13 @@ impl Node {
     fn needs_amnesiac(&self, granted: &BTreeSet<PeerId>) -> bool {
         self.membership().voter_count() == 2
             && self.declared_amnesia.iter().any(|peer| granted.contains(peer))
+    }
+
+    /// True if no learner can have been made a voter by the one that forgot: each has answered, in the life that is known
+    /// here, that its log is not ahead, or that it has never counted in that life.
+    fn learners_agree(&self, granted: &BTreeSet<PeerId>) -> bool {
+        let mut learners = self.membership().members().iter().filter(|m| m.role == MemberRole::Learner);
+        learners.all(|m| granted.contains(&m.peer))
     }
 
     fn is_majority(&self, granted: &BTreeSet<PeerId>) -> bool {
@@ -409,8 +421,19 @@ impl Node {
 
     /// A member in answer to whom we stood says that it has forgotten what it knew. Of two voters the other one then
     /// decides alone: everything that was ever committed is in its log.
-    pub(crate) fn count_amnesiac(&mut self, now: Mono, peer: PeerId, term: Term, out: &mut Vec<Effect>) {
+    pub(crate) fn count_amnesiac(&mut self, now: Mono, from: Replica, term: Term, out: &mut Vec<Effect>) {
+        let peer = from.peer;
         let membership = self.membership();
+        let is_learner = |m: &crate::Member| m.role == MemberRole::Learner && m.replica() == from;
+        if membership.get(peer).is_some_and(is_learner) {
+            if let Role::PreCandidate { granted } = &mut self.role
+                && term == self.hard.term + 1
+            {
+                granted.insert(peer);
+                self.count_pre_votes(now, out);
+            }
+            return;
+        }
         let is_other_of_two =
             membership.voter_count() == 2 && membership.is_voter(peer) && membership.is_voter(self.me);
         if !is_other_of_two {
