@@ -171,16 +171,11 @@ impl Node {
     }
 
     fn count_pre_votes(&mut self, now: Mono, out: &mut Vec<Effect>) {
-        if let Role::PreCandidate { granted } = &self.role
-            && self.is_majority(granted)
-        {
-            let is_alone = self.needs_amnesiac(granted);
-            if !is_alone || self.learners_agree(granted) {
-                self.stand(now, false, is_alone, out);
-            }
-        } else if let Role::PreCandidate { granted } = &self.role
-            && self.is_rescued_by(granted)
-        {
+        let Role::PreCandidate { granted } = &self.role else { return };
+        let is_alone = self.needs_amnesiac(granted);
+        if self.is_majority(granted) && (!is_alone || self.learners_agree(granted)) {
+            self.stand(now, false, is_alone, out);
+        } else if self.is_rescued_by(granted) {
             self.stand_in(now, self.next_rescue_term(), false, false, out);
         }
     }
@@ -420,7 +415,8 @@ impl Node {
     }
 
     /// A member in answer to whom we stood says that it has forgotten what it knew. Of two voters the other one then
-    /// decides alone: everything that was ever committed is in its log.
+    /// decides alone, unless learners may vote by now: everything that was ever committed is in its log. A learner that says
+    /// so in the life that is known here has never counted in it.
     pub(crate) fn count_amnesiac(&mut self, now: Mono, from: Replica, term: Term, out: &mut Vec<Effect>) {
         let peer = from.peer;
         let membership = self.membership();

@@ -299,3 +299,28 @@ fn a_rescue_that_came_to_nothing_is_none() {
     let status = world.node(0).unwrap().status();
     assert!(status.is_leader && status.membership.voter_count() == 1 && status.epoch() > 0, "{status:?}");
 }
+
+/// One of two voters lost its disk, and the learner without which the other one does not decide alone is gone.
+#[test]
+fn who_waits_for_a_learner_that_is_gone_goes_on_if_it_is_told_to() {
+    let mut world = World::new(1, 3, 2);
+    world.elect(0);
+    let learner = linnet_raft::Replica { peer: peer(2), incarnation: 102 };
+    world.know_life(learner);
+    world.change(0, linnet_raft::Change::Add(learner)).unwrap();
+    world.start_added(2, learner.incarnation);
+    world.quiesce();
+    put(&mut world, 0, "a");
+    lose(&mut world, [2]);
+    world.crash_keeping(1, 0);
+    world.wipe(1);
+    world.crash_keeping(0, usize::MAX);
+    world.start(0);
+    world.start(1);
+    rest(&mut world, Duration::from_secs(10));
+    assert_eq!(world.leader(), None);
+    rescue(&mut world, 0, 1).unwrap();
+    rest(&mut world, Duration::from_secs(10));
+    assert_eq!(world.leader(), Some(0));
+    put(&mut world, 0, "b");
+}
